@@ -1,0 +1,32 @@
+"""Compose VAE variants from interchangeable pieces, cost them, time them, and say what each piece costs and buys.
+
+`from ablation import ModelSpec, preset, build, static_cost, compare_latency`
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ablation.compose import build as build
+    from ablation.latency import compare_latency as compare_latency
+    from ablation.spec import ModelSpec as ModelSpec
+    from ablation.spec import preset as preset
+    from ablation.static import static_cost as static_cost
+
+_WHERE = {
+    "ModelSpec": "ablation.spec",
+    "preset": "ablation.spec",
+    "build": "ablation.compose",
+    "static_cost": "ablation.static",
+    "compare_latency": "ablation.latency",
+}
+__all__ = ["ModelSpec", "build", "compare_latency", "preset", "static_cost"]
+
+
+def __getattr__(name: str) -> Any:
+    # resolved on first use, so that reports, which need no torch, do not wait for it
+    if name in _WHERE:
+        return getattr(import_module(_WHERE[name]), name)
+    raise AttributeError(f"module 'ablation' has no attribute {name!r}")

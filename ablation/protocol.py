@@ -1,0 +1,53 @@
+"""How a variant is trained: every number of the paper's protocol, as data. No torch here."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from blocks.errors import choices, must_be
+
+SSIM_WINDOWS = ("uniform", "gaussian")
+PRECISIONS = ("float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """The paper's training protocol (section 4 and its released code); validated where it is made."""
+
+    epochs: int = 10
+    # at most this many passes over the training split
+    batch_size: int = 32
+    learning_rate: float = 1e-4
+    # Adam, its other settings at torch's defaults
+    patience: int = 5
+    # stop after this many epochs without a lower validation loss
+    ssim_window: str = "uniform"
+    # "uniform": 11 x 11 average pooling, the paper's code; "gaussian": 11 / 1.5, pytorch-msssim
+    ssim_weight: float = 1.0
+    l1_weight: float = 0.5
+    kl_weight: float = 1e-3
+    split_seed: int = 42
+    precision: str = "float32"
+    # of the forward pass under autocast; weights and losses stay float32
+    channels_last: bool = False
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "patience"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise must_be(name, "a whole number of at least 1", value)
+        if not 0 < self.learning_rate < 1:
+            raise must_be("learning_rate", "between 0 and 1", self.learning_rate)
+        for name in ("ssim_weight", "l1_weight", "kl_weight"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise must_be(name, "zero or a positive number", getattr(self, name))
+        if self.ssim_window not in SSIM_WINDOWS:
+            raise must_be("ssim_window", choices(SSIM_WINDOWS), self.ssim_window)
+        if self.precision not in PRECISIONS:
+            raise must_be("precision", choices(PRECISIONS), self.precision)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as a trial stores them."""
+        return asdict(self)

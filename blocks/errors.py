@@ -1,0 +1,20 @@
+"""The one kind of error that a user can cause and mend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Bad input, told in one line: what, rule, got, remedy. The command line prints it and exits with code 2."""
+
+
+def must_be(parameter: str, rule: str, got: object, remedy: str = "") -> InputError:
+    """An InputError in the one template of this project, to be raised by the caller."""
+    line = f"{parameter} must be {rule}. Got {got!r} instead."
+    return InputError(f"{line} {remedy}".rstrip())
+
+
+def choices(names: Iterable[str]) -> str:
+    """'one of a, b, c' for the rule of `must_be`."""
+    return "one of " + ", ".join(names)
