@@ -56,7 +56,8 @@ class ModelSpec:
     decoder_conv: str = "standard"
     up: str = "nearest"
     transposed: bool = True
-    # decoder stages and output in transposed convolutions: same shapes, costs and functions, other kernels
+    # decoder stages and output in transposed convolutions: same shapes, costs and functions, other kernels. The 1x1 projections of
+    # a decoder's dense and residual stages are always transposed, as in the paper's code; those within a dense layer never are
     depth: int = 1
     # convolutions in a plain or residual stage
     growth_rate: int = 32
@@ -70,6 +71,9 @@ class ModelSpec:
     activation: str = "elu"
 
     def __post_init__(self) -> None:
+        for name in ("encoder_widths", "decoder_widths"):
+            if isinstance(getattr(self, name), list):
+                object.__setattr__(self, name, tuple(getattr(self, name)))
         _check_numbers(self)
         _check_sides(self)
         for name, family in PIECE_FIELDS.items():
@@ -152,8 +156,10 @@ def resolve(changes: Mapping[str, Any]) -> dict[str, Any]:
             close = difflib.get_close_matches(key, (*FIELDS, *ALIASES), n=1)
             remedy = f"Did you mean {close[0]!r}?" if close else f"The fields are {', '.join((*ALIASES, *FIELDS))}."
             raise must_be("A key of a spec", "one of its fields", key, remedy)
-        value = tuple(value) if isinstance(value, list) else value
-        resolved.update(dict.fromkeys(ALIASES.get(key, (key,)), value))
+        for name in ALIASES.get(key, (key,)):
+            if name in resolved and resolved[name] != value:
+                raise must_be(f"{name}, which {key!r} sets too,", "given once", (resolved[name], value), "Leave one of the two out.")
+            resolved[name] = tuple(value) if isinstance(value, list) else value
     return resolved
 
 
@@ -196,8 +202,9 @@ PRESET_SUMMARIES = {
 
 def preset(name: str) -> ModelSpec:
     """The named spec; InputError that lists the presets when there is none of that name."""
-    if name not in PRESETS:
-        raise must_be("preset", "one of " + ", ".join(PRESETS), name)
+    if not isinstance(name, str) or name not in PRESETS:
+        close = difflib.get_close_matches(str(name), PRESETS, n=1)
+        raise must_be("preset", "one of " + ", ".join(PRESETS), name, f"Did you mean {close[0]!r}?" if close else "")
     return ModelSpec().replace(**PRESETS[name])
 
 

@@ -35,7 +35,7 @@ class Registry(Generic[T]):
         def add(piece: T) -> T:
             if name in self._pieces:
                 raise InputError(f"The {self.family} piece {name!r} is registered already. Choose another name: it is permanent.")
-            if not inspect.getdoc(piece):
+            if not (piece.__doc__ or "").strip():  # an inherited docstring says nothing of the piece
                 raise InputError(f"The {self.family} piece {name!r} must have a docstring. Its first line is what `list` shows.")
             self._pieces[name] = piece
             self._uses[name] = self.governs if uses is None else tuple(uses)
