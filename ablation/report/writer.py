@@ -1,0 +1,151 @@
+"""Writes a study's report folder from its records: tables, plots, a page of sentences, provenance. No torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ablation.record import METRICS, Record
+from ablation.report import accounts, sentences
+from ablation.report.page import Block, Bullets, Heading, Paragraph, Picture, Table, to_html, to_markdown
+from ablation.report.study import Row, StudyInfo, latency_keys, latency_of, rows_of, state_counts
+from ablation.report.swaps import Noise, Swap, all_swaps, noise_of
+from ablation.report.tables import footnotes, main_columns, write_tables
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PLOTS = "plots"
+
+
+def write_report(records: Iterable[Record], folder: Path, *, study: StudyInfo, images_allowed: bool = True) -> list[Path]:
+    """Everything that a study tells, into `folder` (made if need be): returns the files written.
+
+    table.csv, table.md, table.tex, trials.csv, plots/*.png and *.svg, report.md, report.html, provenance.json. Works for a
+    study that is empty, unfinished or has failures, and says so. Where `images_allowed`, pictures already in the folder
+    that start with 'gallery' or 'reconstructions' are shown on the page; where not (data that must not be shown), the page says so.
+    """
+    records = list(records)
+    folder = Path(folder)
+    (folder / PLOTS).mkdir(parents=True, exist_ok=True)
+    rows = rows_of(records, study)
+    swaps, noise = all_swaps(records, study, rows), noise_of(rows, study)
+    paths = write_tables(rows, records, folder, study)
+    plots = write_plots(rows, records, swaps, noise, folder / PLOTS, study)
+    blocks = _blocks(records, rows, swaps, noise, study, plots, _galleries(folder), images_allowed)
+    pages = {"report.md": to_markdown(blocks), "report.html": to_html(blocks, folder)}
+    pages["provenance.json"] = _provenance(records, study)
+    for name, text in pages.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return [*paths, *plots, *(folder / name for name in pages)]
+
+
+def write_plots(
+    rows: Sequence[Row], records: Sequence[Record], swaps: Sequence[Swap], noise: Noise, folder: Path, study: StudyInfo
+) -> list[Path]:
+    """Loss against every latency, parameters and multiply-accumulates; paired effects; loss curves: PNG and SVG of each."""
+    from ablation.report.curves import loss_curves
+    from ablation.report.effects import effects_plot
+    from ablation.report.scatter import scatter
+    from ablation.report.style import save, styled
+
+    costs = {f"latency_{key.replace('/', '_b').replace(':', '')}": latency_of(key) for key in latency_keys(records)}
+    costs |= {"parameters": METRICS["params"], "macs": METRICS["macs"]}
+    with styled():
+        figures: dict[str, Figure] = {}
+        figures |= {f"loss_against_{name}": scatter(rows, study, m, METRICS["loss"]) for name, m in costs.items()}
+        figures["effects"] = effects_plot(swaps, noise, rows, study)
+        figures["loss_curves"] = loss_curves(rows, study)
+        return [path for name, figure in figures.items() for path in save(figure, folder / name)]
+
+
+def _galleries(folder: Path) -> list[Path]:
+    return sorted(p for pattern in ("gallery*.png", "reconstructions*.png") for p in folder.glob(pattern))
+
+
+def _provenance(records: Sequence[Record], study: StudyInfo) -> str:
+    """What is needed to make the numbers again: the study's own account, and each distinct one that trials stored."""
+    seen = {json.dumps(dict(r.provenance), sort_keys=True, default=str) for r in records if r.provenance}
+    facts = {
+        "title": study.title, "command": study.command, "device": study.device,
+        "data": dict(study.data), "protocol": dict(study.protocol),
+        "factors": {f: list(levels) for f, levels in study.factors.items()}, "reference": study.reference,
+        "num_planned": study.num_planned, "counts": state_counts(records, study),
+        "latency_noise": {k: dict(v) for k, v in study.latency_noise.items()},
+        **study.provenance, "trials": [json.loads(text) for text in sorted(seen)],
+    }  # fmt: skip
+    return json.dumps(facts, indent=2, default=str) + "\n"
+
+
+def _blocks(
+    records: Sequence[Record], rows: Sequence[Row], swaps: Sequence[Swap], noise: Noise, study: StudyInfo,
+    plots: Sequence[Path], galleries: Sequence[Path], images_allowed: bool,
+) -> list[Block]:  # fmt: skip
+    keys = latency_keys(records)
+    pictures = [Picture(f"{PLOTS}/{p.name}", p.stem.replace("_", " ")) for p in plots if p.suffix == ".svg"]
+    blocks: list[Block] = [Heading(study.title, 1)]
+    blocks += [Paragraph(accounts.completeness(rows, records, study)), Paragraph(_setting(study))]
+    if not sentences.axes_of(rows, keys):
+        empty = Paragraph("No variant has any number yet, so there is nothing to compare.")
+        return [*blocks, empty, *_section("What is missing", accounts.missing_sentences(rows, records, study))]
+    blocks += _section("The best of each", sentences.best_sentences(rows, keys))
+    blocks += [*_section("Against the reference", sentences.reference_sentences(rows, keys, noise)), *pictures[:1]]
+    blocks += [Heading("What each swap costs and buys"), *_told(swaps, noise), *pictures[-2:-1]]
+    blocks += _section("What is within noise", sentences.noise_sentences(swaps, noise, rows, study))
+    blocks += [*_section("On the Pareto front", sentences.front_sentences(rows, keys)), *pictures[1:-2]]
+    blocks += _section("What is missing", accounts.missing_sentences(rows, records, study) or ["Nothing."])
+    blocks += _section("Factors that do nothing somewhere", accounts.inert_sentences(rows, study))
+    blocks += _section("Two ways to count", accounts.counting_sentences(rows))
+    blocks += [Heading("Loss curves"), *pictures[-1:], *_gallery(galleries, images_allowed), *_table(rows, keys), *_origin(study)]
+    return blocks
+
+
+def _section(heading: str, items: Sequence[str]) -> list[Block]:
+    return [Heading(heading), Bullets(items)] if items else []
+
+
+def _told(swaps: Sequence[Swap], noise: Noise) -> list[Block]:
+    told = sentences.swap_sentences(swaps, noise)
+    if not told:
+        return [Paragraph("No factor has two levels with trials, so there is no swap to tell of.")]
+    return [block for name, parts in told for block in (Paragraph(name), Bullets(parts))]
+
+
+def _setting(study: StudyInfo) -> str:
+    """Data, protocol and device in one sentence each."""
+    data = [f"{study.data['num_images']:,} images" if "num_images" in study.data else ""]
+    data += [f"{study.data['image_size']} px" if "image_size" in study.data else ""]
+    size = ", ".join(d for d in data if d)
+    texts = [f"Data: {study.data.get('name', 'not stated')} ({size})."]
+    if study.protocol:
+        texts.append(f"Training: {', '.join(f'{k} {v}' for k, v in study.protocol.items())}.")
+    texts.append(f"Device: {study.device or 'not stated'}.")
+    return " ".join(texts).replace(" ()", "")
+
+
+def _gallery(galleries: Sequence[Path], images_allowed: bool) -> list[Block]:
+    if not images_allowed:
+        return [Heading("Reconstructions"), Paragraph("Not shown here: the licence of these images forbids passing them on.")]
+    return [Heading("Reconstructions"), *(Picture(p.name, p.stem.replace("_", " ")) for p in galleries)] if galleries else []
+
+
+def _table(rows: Sequence[Row], keys: Sequence[str]) -> list[Block]:
+    chosen = main_columns(keys)
+    lines = [[c.cell(row) for c in chosen] for row in rows]
+    more = "All columns are in `table.csv`, `table.md` and `table.tex`, every trial in `trials.csv`. "
+    return [
+        Heading("All variants"), Table([c.heading for c in chosen], [c.is_number for c in chosen], lines),
+        Paragraph(more + " ".join(note for note in footnotes(keys) if not note.startswith("* "))),
+    ]  # fmt: skip
+
+
+def _origin(study: StudyInfo) -> list[Block]:
+    items = [f"Command: `{study.command}`"] if study.command else []
+    for name, value in study.provenance.items():
+        if isinstance(value, Mapping):  # what is nested deeper, or long, is for the file
+            value = ", ".join(f"{k} {v}" for k, v in value.items() if not isinstance(v, Mapping | list | tuple))
+        if value and len(str(value)) <= 400:
+            items.append(f"{name.replace('_', ' ').capitalize()}: {value}")
+    return [Heading("Where the numbers come from"), Bullets([*items, "All of it: `provenance.json`"])]

@@ -1,0 +1,158 @@
+"""How one block of one model is timed: on the CPU one number, on CUDA four that are never mixed.
+
+    call      wall clock of a call, synchronised before and after: what a person waits for
+    steady    CUDA events around back-to-back calls: time per call when the queue never runs dry, or the CPU's pace where it does
+    enqueue   wall clock until a call returns, the GPU not awaited: the CPU's share
+    gpu       CUDA events around replays of a captured graph: the GPU alone
+
+A block is as many calls as fill 5 to 20 ms (one call where it is longer), and its number is the *median* over its calls, so that
+an interruption costs one call and not the block. A minimum would be steadier still, but a fast model has more calls a block
+than a slow one and would be flattered by its deeper minimum. For the same reason a call during which the scheduler took a core
+away from this process (an involuntary context switch: other load, not the model) is made again, at most three times in all, and
+the least is taken; on a quiet machine no call is repeated.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from statistics import median
+
+import torch
+from torch import Tensor, nn
+
+CALL, STEADY, ENQUEUE, GPU = "call", "steady", "enqueue", "gpu"
+BLOCK_MS = 12.0
+# aim of a block; whole calls put it between 6 and 18 ms
+ATTEMPTS = 3
+# at an undisturbed call
+
+Clock = Callable[[], float]
+# seconds, never going back
+Call = Callable[[], object]
+
+
+def calls_per_block(call_ms: float) -> int:
+    """How many calls fill a block."""
+    return max(1, min(10_000, round(BLOCK_MS / max(call_ms, 1e-6))))
+
+
+def involuntary_switches() -> int:
+    """How often the scheduler has taken a core away from a thread of this process; 0 where the system doesn't count it."""
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+
+
+def time_calls(
+    call: Call, num_calls: int, clock: Clock = time.perf_counter, switches: Callable[[], int] = involuntary_switches
+) -> float:
+    """Median wall-clock time of a call, in ms."""
+    return 1e3 * median(_time_call(call, clock, switches) for _ in range(num_calls))
+
+
+def _time_call(call: Call, clock: Clock, switches: Callable[[], int]) -> float:
+    least = float("inf")
+    for _ in range(ATTEMPTS):
+        before, start = switches(), clock()
+        call()
+        least = min(least, clock() - start)
+        if switches() == before:
+            break
+    return least
+
+
+@dataclass
+class Lane:
+    """One model, ready to be timed: `block()` gives ms per call by kind."""
+
+    call: Call
+    num_calls: int = 1
+    missing: dict[str, str] = field(default_factory=dict)
+    # kind -> why it could not be measured
+
+    def calibrate(self) -> None:
+        """Choose the number of calls of a block."""
+        self.call()  # the first call also allocates and selects algorithms
+        self.num_calls = calls_per_block(time_calls(self.call, 3))
+
+    def block(self) -> Mapping[str, float]:
+        """One block of each kind."""
+        return {CALL: time_calls(self.call, self.num_calls)}
+
+
+@dataclass
+class CudaLane(Lane):
+    """A model on a CUDA device. `call` enqueues; the graph, if there is one, replays the same call."""
+
+    graph: torch.cuda.CUDAGraph | None = None
+
+    def calibrate(self) -> None:
+        """Choose the number of calls of a block from synchronised calls."""
+        self.synchronised()
+        self.num_calls = calls_per_block(time_calls(self.synchronised, 3))
+
+    def synchronised(self) -> None:
+        """One call and the wait for its end."""
+        self.call()
+        torch.cuda.synchronize()
+
+    def block(self) -> Mapping[str, float]:
+        """One block of each kind, one kind after the other."""
+        torch.cuda.synchronize()
+        found = {CALL: time_calls(self.synchronised, self.num_calls), ENQUEUE: self.enqueue(), STEADY: self.events(self.call)}
+        if self.graph is not None:
+            found[GPU] = self.events(self.graph.replay)
+        return found
+
+    def enqueue(self) -> float:
+        """Median time until a call returns, starting from an empty queue."""
+        times = []
+        for _ in range(self.num_calls):
+            torch.cuda.synchronize()
+            times.append(time_calls(self.call, 1))
+        torch.cuda.synchronize()
+        return median(times)
+
+    def events(self, call: Call) -> float:
+        """Mean time of back-to-back calls between two events."""
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start.record()
+        for _ in range(self.num_calls):
+            call()
+        end.record()
+        end.synchronize()
+        return float(start.elapsed_time(end)) / self.num_calls
+
+
+def make_lane(model: nn.Module, x: Tensor) -> Lane:
+    """The lane of a model on the device of its input."""
+    if x.device.type != "cuda":
+        return Lane(lambda: model(x))
+    lane = CudaLane(lambda: model(x))
+    try:
+        lane.graph = capture(lane.call)
+    except RuntimeError as error:
+        lane.missing[GPU] = f"CUDA graph capture failed: {(str(error).splitlines() or ['no reason given'])[0]}"
+        torch.cuda.synchronize()
+    return lane
+
+
+def capture(call: Call) -> torch.cuda.CUDAGraph:
+    """A CUDA graph of one call, after three calls on a side stream, as capturing needs."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            call()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        call()
+    graph.replay()
+    torch.cuda.synchronize()
+    return graph

@@ -1,0 +1,1 @@
+"""Studies: which variants to run, the store of trials, the workers, the command line."""

@@ -1,0 +1,7 @@
+"""`python -m studies` is `python -m studies.run`."""
+
+import sys
+
+from studies.run import main
+
+sys.exit(main())

@@ -1,0 +1,119 @@
+"""The grid: what does each piece cost, and what does it buy? Every network of a space, with every seed."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from ablation.data import Dataset
+from ablation.protocol import Protocol
+from ablation.space import Space, load_defaults, load_space
+from blocks.errors import must_be
+from studies.config import StudyConfig
+from studies.fleet import num_cores
+from studies.objective import describe_data, provenance
+from studies.reporting import FACTS
+from studies.runner import RunOptions, StudyRun, check_device, open_run, run_study
+from studies.worker import open_dataset
+
+SPACES = Path(__file__).parent / "spaces"
+SMALL_BELOW = 96
+# pixels under which the default space is `small`
+NUM_FACES = 1000
+ALLOWED_DEFAULTS = ("epochs", "batch_size", "learning_rate", "patience", "images", "seeds")
+
+
+def space_file(name: str | None, image_size: int | None) -> Path:
+    """The TOML file of a named space, or the file that the user names."""
+    if name is None:
+        name = "small" if (image_size or 0) < SMALL_BELOW else "paper"
+    return SPACES / f"{name}.toml" if name in ("small", "paper") else Path(name)
+
+
+def run_grid(options: argparse.Namespace) -> int:
+    """Check everything, then cost, time and train what is missing, and report."""
+    console = Console(stderr=True)
+    config, run_options, dataset = prepare(options)
+    run = open_run(config, run_options, dataset, console)
+    _note_facts(run, dataset)
+    return run_study(run)
+
+
+def prepare(options: argparse.Namespace) -> tuple[StudyConfig, RunOptions, Dataset]:
+    """What the flags and the space's defaults make, validated before anything is written but the image cache."""
+    device = pick_device(options.device)
+    for flag in ("workers", *(["seeds"] if options.seeds is not None else [])):
+        if getattr(options, flag) < 1:
+            raise must_be(f"--{flag}", "a whole number of at least 1", getattr(options, flag))
+    if min(options.latency_batches) < 1:
+        raise must_be("--latency-batches", "whole numbers of at least 1", options.latency_batches)
+    path = space_file(options.space, options.image_size)
+    space = load_space(path, **({"image_size": options.image_size} if options.image_size is not None else {}))
+    defaults = load_defaults(path, ALLOWED_DEFAULTS)
+    protocol = _protocol(options, defaults)
+    out = options.out or Path("results") / f"grid-{options.data}-{space.base.image_size}"
+    config = StudyConfig(
+        name="grid",
+        space=space.to_dict(),
+        data=_data(options, defaults, space),
+        fingerprint="",
+        protocol=protocol.to_dict(),
+        device=device,
+        seeds=options.seeds or defaults.get("seeds", 1),
+        latency_batches=tuple(dict.fromkeys(options.latency_batches)),
+    )
+    if options.workers == 1:
+        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", num_cores())))
+    dataset = open_dataset(config, options.data_root, options.cache_dir, progress=True)
+    run_options = RunOptions(
+        out=out,
+        storage=options.storage,
+        study=options.study or out.name,
+        workers=options.workers,
+        data_root=options.data_root,
+        cache_dir=options.cache_dir,
+        plugins=tuple(options.plugin),
+        latency_budget_s=options.latency_budget,
+        retry_failed=options.retry_failed,
+        command=options.line,
+    )
+    return replace(config, fingerprint=dataset.fingerprint), run_options, dataset
+
+
+def pick_device(wanted: str) -> str:
+    """'cpu' or 'cuda'; InputError for a GPU that is not there."""
+    return check_device(("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted)
+
+
+def _protocol(options: argparse.Namespace, defaults: dict[str, Any]) -> Protocol:
+    names = [f.name for f in fields(Protocol)]
+    flags = {n: getattr(options, n) for n in names if getattr(options, n, None) not in (None, False)}
+    return Protocol(**{**{k: v for k, v in defaults.items() if k in names}, **flags})
+
+
+def _data(options: argparse.Namespace, defaults: dict[str, Any], space: Space) -> dict[str, Any]:
+    """Which images: rendered faces need a number, files are all taken unless one is given."""
+    faces = options.data == "faces"
+    limit = options.images if options.images is not None else defaults.get("images", NUM_FACES) if faces else None
+    return {"name": options.data, "limit": limit, "seed": options.data_seed if faces else 0, "image_size": space.base.image_size}
+
+
+def _note_facts(run: StudyRun, dataset: Dataset) -> None:
+    """What the report says of machine, data and command; the last run's."""
+    from ablation.data import split_indices
+
+    split = split_indices(len(dataset), seed=run.config.training_protocol().split_seed)
+    facts = {
+        "command": run.options.command,
+        "data": describe_data(dataset, split),
+        "reference": run.space.reference(),
+        "provenance": provenance(run.config.device, time.time()),
+    }
+    run.study.set_user_attr(FACTS, facts)

@@ -1,0 +1,140 @@
+"""Latency of all networks of a study, timed side by side before any training, so that nothing else runs and ratios are paired."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from ablation.latency import LatencyComparison, compare_latency
+from rich.console import Console
+from torch import nn
+
+from ablation.compose import build
+from ablation.space import Network
+from studies.config import StudyConfig, StudyFolder
+from studies.progress import LatencyBar
+from studies.reporting import LATENCY, NOISE, SESSIONS
+
+GROUP_BYTES = 1_000_000_000
+# weights of the networks that are loaded and timed together
+SECONDS_PER_NETWORK = 4.0
+# time for each network and batch size, unless a budget is given
+
+
+def latency_entries(comparison: LatencyComparison) -> dict[str, dict[str, Any]]:
+    """Network -> what a record keeps of it: the synchronised call, and on CUDA the medians of the three other kinds beside it."""
+    entries = {key: model.to_dict() for key, model in comparison.models.items()}
+    for kind, models in comparison.by_kind.items():
+        if kind != "call":
+            for key, model in models.items():
+                entries[key][f"{kind}_ms"] = model.median_ms
+    return entries
+
+
+def floor_of(comparison: LatencyComparison) -> dict[str, float]:
+    """The A/A ratio with its 95 % interval, as plain values."""
+    assert comparison.noise_floor is not None
+    ratio, low, high = comparison.noise_floor
+    return {"ratio": ratio, "low": low, "high": high}
+
+
+def stored_latency(study: optuna.Study, key: str) -> dict[str, Any]:
+    """'device/batch' -> numbers of one network; empty where no session timed it."""
+    found: dict[str, Any] = study.user_attrs.get(LATENCY, {}).get(key, {})
+    return found
+
+
+def missing_latency(study: optuna.Study, networks: Sequence[Network], device: str, batch_size: int) -> list[Network]:
+    """Networks that no session has timed at this place."""
+    return [n for n in networks if f"{device}/{batch_size}" not in stored_latency(study, n.key)]
+
+
+class Stopped(Exception):  # noqa: N818 -- a request, not an error
+    """The user asked to stop while networks were being timed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatencySession:
+    """One run of the interleaved protocol over all networks of a study at one batch size."""
+
+    config: StudyConfig
+    networks: Sequence[Network]
+    reference: str
+    folder: StudyFolder
+
+    def measure(
+        self,
+        study: optuna.Study,
+        batch_size: int,
+        *,
+        budget_s: float | None,
+        console: Console,
+        should_stop: Callable[[], bool],
+    ) -> None:
+        """Time every network against the reference and store medians, ratios, intervals, noise floor and raw samples.
+
+        Networks that do not fit into memory together are timed in groups, each with the reference in it.
+        """
+        place = f"{self.config.device}/{batch_size}"
+        groups = self._groups()
+        entries: dict[str, Any] = {}
+        floors, sessions = [], []
+        with LatencyBar(f"latency {place}", console) as bar:
+
+            def on_progress(done: int, total: int) -> None:
+                bar.update(done, total)
+                if should_stop():
+                    raise Stopped
+
+            for number, group in enumerate(groups):
+                bar.begin(number, len(groups))
+                seconds = (budget_s or SECONDS_PER_NETWORK * len(self.networks)) * len(group) / len(self.networks)
+                try:
+                    comparison = compare_latency(
+                        {network.key: self._model(network) for network in group},
+                        batch_size=batch_size,
+                        device=self.config.device,
+                        reference=self.reference,
+                        image_size=self.config.data["image_size"],
+                        precision=self.config.protocol["precision"],
+                        channels_last=self.config.protocol["channels_last"],
+                        budget_s=seconds,
+                        progress=on_progress,
+                    )
+                except Stopped:
+                    return
+                entries = {**latency_entries(comparison), **entries}
+                if comparison.noise_floor is not None:
+                    floors.append(floor_of(comparison))
+                sessions.append({"provenance": dict(comparison.provenance), "drift": comparison.drift.to_dict()})
+                comparison.save(self.folder.latency / f"{place.replace('/', '-')}-{number}.npz")
+        self._store(study, place, entries, floors, sessions)
+
+    def _store(self, study: optuna.Study, place: str, entries: dict[str, Any], floors: list[Any], sessions: list[Any]) -> None:
+        known = study.user_attrs.get(LATENCY, {})
+        study.set_user_attr(LATENCY, {**known, **{key: {**known.get(key, {}), place: value} for key, value in entries.items()}})
+        if floors:
+            widest = max(floors, key=lambda floor: floor["high"] - floor["low"])
+            study.set_user_attr(NOISE, {**study.user_attrs.get(NOISE, {}), place: widest})
+        study.set_user_attr(SESSIONS, {**study.user_attrs.get(SESSIONS, {}), place: sessions})
+
+    def _model(self, network: Network) -> nn.Module:
+        return build(network.spec, seed=0)
+
+    def _groups(self) -> list[list[Network]]:
+        """All networks in as few groups as memory allows; the reference is in each."""
+        from ablation.static import static_cost
+
+        reference = next(network for network in self.networks if network.key == self.reference)
+        groups, size = [[reference]], 0
+        for network in self.networks:
+            if network.key == self.reference:
+                continue
+            needs = 4 * static_cost(network.spec).params
+            if size and size + needs > GROUP_BYTES:
+                groups, size = [*groups, [reference]], 0
+            groups[-1].append(network)
+            size += needs
+        return groups

@@ -1,0 +1,26 @@
+"""`list`: what there is to choose from, one line each."""
+
+from __future__ import annotations
+
+import argparse
+
+from ablation.spec import ALIASES, PIECE_FIELDS, PRESET_SUMMARIES
+from blocks import FAMILIES
+
+
+def run_list(options: argparse.Namespace) -> int:
+    """Print pieces by family with the fields that name them, then presets and spaces."""
+    for family, registry in FAMILIES.items():
+        fields = [name for name, kind in PIECE_FIELDS.items() if kind == family]
+        aliases = [alias for alias, names in ALIASES.items() if names[0] in fields]
+        print(f"{family} (field {', '.join([*aliases, *fields])})")
+        for name in registry.names():
+            print(f"  {name:<16} {registry.summary(name)}")
+        print()
+    print("presets")
+    for name, text in PRESET_SUMMARIES.items():
+        print(f"  {name:<16} {text}")
+    print("\nspaces (--space)\n  small            12 networks from the paper's pieces at a quarter of the width, 48 px")
+    print("  paper            every network between the paper's two models, 64, at 144 px")
+    print("  FILE.toml        any factors and levels; see the README")
+    return 0

@@ -1,0 +1,147 @@
+"""Progress of a study: one bar for the study and one for each running trial; plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+def duration(seconds: float) -> str:
+    """Seconds as '12 s', '3:05' or '1:02:03'."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    hours, minutes = divmod(whole // 60, 60)
+    return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"
+
+
+class Board:
+    """What a person sees while a study runs. Finished trials are lines; running ones are bars on a terminal."""
+
+    def __init__(self, title: str, total: int, done: int, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True)
+        self.total, self.done, self.first, self.started = total, done, done, time.monotonic()
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=28),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[detail]}"),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self._study = self._bars.add_task(title, total=total, completed=done, detail="")
+        self._trials: dict[int, TaskID] = {}
+
+    def __enter__(self) -> Board:
+        self._bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self._bars.stop()
+
+    def trial(self, worker: int, label: str, step: int, steps: int, detail: str = "") -> None:
+        """Show where one worker's trial stands; `label` empty removes its bar."""
+        if not label:
+            if worker in self._trials:
+                self._bars.remove_task(self._trials.pop(worker))
+            return
+        if worker not in self._trials:
+            self._trials[worker] = self._bars.add_task(label, total=steps, detail=detail)
+        self._bars.update(self._trials[worker], description=f"  {label}", total=steps, completed=step, detail=detail)
+
+    def finished(self, label: str, outcome: str) -> None:
+        """A line for a trial that ended, and the study's bar one further."""
+        self.done = min(self.done + 1, self.total)
+        self._bars.update(self._study, completed=self.done)
+        self.console.print(f"[{self.done}/{self.total}] {label}: {outcome}{self._left()}", markup=False, highlight=False)
+
+    def failed(self, label: str, reason: str) -> None:
+        """A line for an attempt that failed; the study's bar stays."""
+        self.console.print(f"[{self.done}/{self.total}] {label}: {reason}", markup=False, highlight=False)
+
+    def _left(self) -> str:
+        fresh, left = self.done - self.first, self.total - self.done
+        if not left or not fresh or self.console.is_terminal:
+            return ""
+        return f" ({duration((time.monotonic() - self.started) / fresh * left)} left)"
+
+
+class ProgressFile:
+    """How a worker process tells its parent where it stands: one small file, replaced at once."""
+
+    def __init__(self, folder: Path, worker: int) -> None:
+        self.path = folder / f"worker-{worker}.json"
+
+    @classmethod
+    def all(cls, folder: Path) -> list[ProgressFile]:
+        """Those of every worker, by process id."""
+        numbers = [path.stem.removeprefix("worker-") for path in folder.glob("worker-*.json")]
+        return [cls(folder, int(number)) for number in sorted(numbers) if number.isdigit()]
+
+    @property
+    def worker(self) -> int:
+        """The worker's process id."""
+        return int(self.path.stem.removeprefix("worker-"))
+
+    def write(self, label: str, step: int, steps: int, detail: str = "") -> None:
+        """Replace what was said before. A full disk costs the bar, not the trial."""
+        temporary = self.path.with_suffix(f".{os.getpid()}.part")
+        with suppress(OSError):
+            temporary.write_text(json.dumps({"label": label, "step": step, "steps": steps, "detail": detail}))
+            temporary.replace(self.path)
+
+    def read(self) -> dict[str, Any] | None:
+        """What the worker said last, or None."""
+        with suppress(OSError, json.JSONDecodeError):
+            return dict(json.loads(self.path.read_text()))
+        return None
+
+    def clear(self) -> None:
+        """Forget a worker that has ended."""
+        self.path.unlink(missing_ok=True)
+
+
+class LatencyBar:
+    """A bar for timing, which stays a single line where there is no terminal."""
+
+    def __init__(self, title: str, console: Console) -> None:
+        self.title, self.console = title, console
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=28),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task(title, total=None)
+
+    def __enter__(self) -> LatencyBar:
+        self._bar.start()
+        if not self.console.is_terminal:
+            self.console.print(f"{self.title} ...", markup=False, highlight=False)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self._bar.stop()
+
+    def begin(self, number: int, total: int) -> None:
+        """Another group of networks."""
+        self._bar.update(self._task, description=f"{self.title}, group {number + 1} of {total}" if total > 1 else self.title)
+
+    def update(self, done: float, total: float) -> None:
+        """How far this group is."""
+        self._bar.update(self._task, completed=done, total=total)

@@ -1,0 +1,76 @@
+"""A study's report from its storage alone: tables, plots, sentences, gallery. No torch here, so that it can be redone anywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from rich.console import Console
+
+from ablation.record import COMPLETE, Record
+from ablation.report import StudyInfo, print_table, write_gallery, write_report
+from studies.config import StudyConfig, StudyFolder
+from studies.dashboard import publish_pareto, write_note
+from studies.records import records
+
+LATENCY, NOISE, SESSIONS, FACTS = "latency", "latency_noise", "latency_sessions", "facts"
+# user attributes of a study: network -> place -> numbers; place -> A/A ratio; place -> how it was measured; data and machine
+
+
+def study_info(study: optuna.Study, config: StudyConfig, found: list[Record], command: str) -> StudyInfo:
+    """The facts of a study that its records do not hold."""
+    attrs, space = study.user_attrs, config.space
+    facts: dict[str, Any] = attrs.get(FACTS, {})
+    machine = facts.get("provenance", {})
+    hardware = machine.get("hardware", {})
+    seeds = sorted({record.seed for record in found})
+    return StudyInfo(
+        title=f"{config.name}: {', '.join(space['factors'])} on {config.data['name']} at {config.data['image_size']} px",
+        command=facts.get("command", command),
+        device=hardware.get("gpu") or hardware.get("cpu") or config.device,
+        data=facts.get("data", dict(config.data)),
+        num_planned=len(found),
+        protocol=config.protocol,
+        factors={factor: list(levels) for factor, levels in space["factors"].items()},
+        reference=facts.get("reference", ""),
+        provenance={**machine, "seeds": seeds, "data_fingerprint": config.fingerprint, "latency": attrs.get(SESSIONS, {})},
+        latency_noise=attrs.get(NOISE, {}),
+    )
+
+
+def current_records(study: optuna.Study, config: StudyConfig) -> list[Record]:
+    """Records of all jobs; latency from the study's last session, so that all variants come from one side-by-side run."""
+    latency = study.user_attrs.get(LATENCY, {})
+    found = records(study, max_attempts=config.max_attempts)
+    return [Record(**{**vars(r), "latency": latency.get(r.network_key, r.latency)}) for r in found]
+
+
+def report_study(study: optuna.Study, folder: StudyFolder, config: StudyConfig, console: Console, command: str = "") -> list[Path]:
+    """Write the report and print its table and where it is."""
+    found = current_records(study, config)
+    info = study_info(study, config, found, command)
+    folder.report.mkdir(parents=True, exist_ok=True)
+    draw_gallery(found, folder)
+    paths = write_report(found, folder.report, study=info)
+    publish_pareto(study)
+    complete = sum(record.state == COMPLETE for record in found)
+    write_note(study, f"{info.title}\n\n{complete} of {len(found)} trials complete. The first objective is the validation loss.")
+    console.print(print_table(found, info, width=max(80, min(console.width, 160))), markup=False, highlight=False, soft_wrap=True)
+    console.print(
+        f"{complete} of {len(found)} trials are complete. Report: {folder.report / 'report.html'}", markup=False, soft_wrap=True
+    )
+    return paths
+
+
+def draw_gallery(found: list[Record], folder: StudyFolder) -> Path | None:
+    """Originals and, for one seed of each complete network, its reconstructions side by side; None where there are none."""
+    if not folder.originals.exists():
+        return None
+    rows: dict[str, tuple[str, Any]] = {}
+    for record in found:
+        path = folder.reconstructions(record.network_key, record.seed)
+        if record.state == COMPLETE and record.network_key not in rows and path.exists():
+            rows[record.network_key] = (record.label, np.load(path))
+    return write_gallery(np.load(folder.originals), list(rows.values()), folder.report / "gallery.png") if rows else None

@@ -1,0 +1,213 @@
+"""The command line: `python -m studies.run COMMAND`. A command imports only what it needs, so that help is quick."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import importlib
+import os
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from blocks.errors import InputError
+
+BAD_INPUT, INTERRUPTED = 2, 130
+COMMANDS = {
+    "grid": "train, cost and time every variant of a space; tables and plots of what each piece costs and buys",
+    "table1": "the paper's Table 1 on this machine, beside the paper's numbers",
+    "list": "pieces by family, presets and spaces, one line each",
+    "status": "how far studies are: planned, complete, failed, waiting, running, stale",
+    "report": "tables, plots and sentences of a study again, from what is stored (no torch, no training)",
+    "bench": "the suite's own speed and safety, as ratios and counts measured side by side in one run",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with bad usage told in one line like all other bad input."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        """Raise InputError instead of printing the whole usage."""
+        raise InputError(f"{self.prog}: {message}. See {self.prog} --help.")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; each subparser sets `run` to the function to call."""
+    parser = Parser(prog="python -m studies.run", description="Architecture ablation studies of VAEs.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
+    for name, text in COMMANDS.items():
+        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", formatter_class=_Formatter)
+        _ARGUMENTS[name](sub)
+    return parser
+
+
+class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default in (None, False, [], "") else super()._get_help_string(action)
+
+
+def _grid_arguments(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--space", default=None, help="small, paper or a TOML file; by default small under 96 px and paper from there")
+    p.add_argument("--seeds", type=int, default=None, help="replicates of each network")
+    p.add_argument("--workers", type=int, default=1, help="trials at a time on this machine")
+    p.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="auto: the GPU where there is one")
+    p.add_argument("--plugin", action="append", default=[], metavar="MODULE", help="import this module first: pieces of your own")
+    p.add_argument("--retry-failed", action="store_true", help="give trials that failed for good new attempts")
+    p.set_defaults(run=_grid)
+    where = p.add_argument_group("where it is kept")
+    where.add_argument("--out", type=Path, default=None, help="folder of the study; by default results/grid-DATA-SIZE")
+    where.add_argument("--storage", default=None, metavar="URL", help="Optuna storage; by default a journal file in the folder")
+    where.add_argument("--study", default=None, help="name of the study in that storage; by default the folder's name")
+    data = p.add_argument_group("data")
+    data.add_argument(
+        "--data", default="faces", choices=("faces", "celeba", "folder"), help="rendered faces, CelebA, or any folder of images"
+    )
+    data.add_argument("--data-root", default=None, metavar="DIR", help="where CelebA or the folder of images is")
+    data.add_argument("--image-size", type=int, default=None, help="pixels; by default the space's own, 48 for small")
+    data.add_argument(
+        "--images", type=int, default=None, help="how many faces to render, or the first so many files; all files by default"
+    )
+    data.add_argument("--data-seed", type=int, default=0, help="seed of the rendered faces")
+    data.add_argument(
+        "--cache-dir", default=None, metavar="DIR", help="decoded images; by default $ABLATION_CACHE or ~/.cache/ablation"
+    )
+    _training_arguments(p)
+    latency = p.add_argument_group("latency")
+    latency.add_argument(
+        "--latency-batches", type=int, nargs="+", default=[1, 32], metavar="N", help="batch sizes; the first is the objective"
+    )
+    latency.add_argument("--latency-budget", type=float, default=None, metavar="S", help="most seconds for each batch size")
+
+
+def _training_arguments(p: argparse.ArgumentParser) -> None:
+    training = p.add_argument_group("training (defaults: the space's own, else the paper's protocol)")
+    training.add_argument("--epochs", type=int, default=None)
+    training.add_argument("--batch-size", type=int, default=None)
+    training.add_argument("--learning-rate", type=float, default=None)
+    training.add_argument("--patience", type=int, default=None, help="epochs without a lower validation loss before stopping")
+    training.add_argument(
+        "--ssim-window", default=None, choices=("uniform", "gaussian"), help="of the loss; uniform is the paper's"
+    )
+    training.add_argument("--precision", default=None, choices=("float32", "bfloat16", "float16"))
+    training.add_argument("--channels-last", action="store_true")
+    training.add_argument("--compile", action="store_true", help="torch.compile the training step's network")
+
+
+def _table1_arguments(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    p.add_argument("--image-size", type=int, default=144, help="pixels; 144 is the paper's")
+    p.add_argument("--budget", type=float, default=60.0, metavar="S", help="most seconds for each interleaved comparison")
+    p.add_argument("--out", type=Path, default=Path("results/table1"))
+    p.set_defaults(run=_table1)
+
+
+def _list_arguments(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--plugin", action="append", default=[], metavar="MODULE", help="import this module first: pieces of your own")
+    p.set_defaults(run=_list)
+
+
+def _stored_arguments(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "out", type=Path, nargs="?", default=None, metavar="FOLDER", help="folder of a study; all under results/ by default"
+    )
+    p.add_argument("--storage", default=None, metavar="URL", help="Optuna storage, where it is not the folder's journal file")
+    p.add_argument("--study", default=None, help="name of the study in that storage")
+    p.set_defaults(run=_stored)
+
+
+def _bench_arguments(p: argparse.ArgumentParser) -> None:
+    p.add_argument("parts", nargs="*", metavar="PART", help="static, latency, training, overhead, kill; all by default")
+    p.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    p.add_argument("--quick", action="store_true", help="small sizes, for a look; the targets are for the full ones")
+    p.add_argument("--out", type=Path, default=Path("results/bench"))
+    p.set_defaults(run=_bench)
+
+
+_ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
+    "grid": _grid_arguments,
+    "table1": _table1_arguments,
+    "list": _list_arguments,
+    "status": _stored_arguments,
+    "report": _stored_arguments,
+    "bench": _bench_arguments,
+}
+
+
+def _grid(options: argparse.Namespace) -> int:
+    from studies.grid import run_grid
+
+    return run_grid(options)
+
+
+def _table1(options: argparse.Namespace) -> int:
+    from studies.table1 import run_table1
+
+    return run_table1(options)
+
+
+def _list(options: argparse.Namespace) -> int:
+    from studies.listing import run_list
+
+    return run_list(options)
+
+
+def _stored(options: argparse.Namespace) -> int:
+    from studies.stored import run_report, run_status
+
+    return run_status(options) if options.command == "status" else run_report(options)
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from studies.bench import run_bench
+
+    return run_bench(options)
+
+
+def load_plugins(names: Sequence[str]) -> None:
+    """Import modules that register pieces of the user's own; they may lie in the current folder."""
+    if names and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except InputError:
+            raise
+        except Exception as error:
+            line = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise InputError(
+                f"--plugin must be a module that can be imported from here. Got {name!r} instead: {type(error).__name__}: {line}"
+            ) from error
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Exit code 0: done; 1: done, but trials failed; 2: bad input; 130: stopped by Ctrl-C."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        options = build_parser().parse_args(arguments)
+        options.line = " ".join(["python -m studies.run", *map(shlex.quote, arguments)])
+        load_plugins(getattr(options, "plugin", []))
+        return int(options.run(options))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("Stopped. What is done is kept; the same command goes on from there.", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # the reader of our output, e.g. `head`, has gone; nothing more can be said to it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        where = error.filename or "the study's folder"
+        print(
+            f"error: {where} must be writable with room left. {error.strerror}. What is stored is intact; make room or use --out.",
+            file=sys.stderr,
+        )
+        return BAD_INPUT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,275 @@
+"""A trained study from start to end: check, say, cost and time, plan, train, report. The same call again goes on where it was."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import optuna
+import torch
+from rich.console import Console
+
+from ablation.data import Dataset, split_indices
+from ablation.record import COMPLETE
+from ablation.space import Invalid, Network, Space
+from blocks.errors import must_be
+from studies.config import StudyConfig, StudyFolder, reconcile_config
+from studies.dashboard import dashboard_command
+from studies.fleet import run_workers
+from studies.latency_session import LatencySession, missing_latency
+from studies.objective import NUM_SHOWN, TrialContext
+from studies.plan import Job, PlanReport, StudyState, plan, trial_state
+from studies.progress import Board, ProgressFile, duration
+from studies.records import records
+from studies.reporting import report_study
+from studies.stopping import StopRequest
+from studies.storage import open_storage, open_study
+from studies.worker import work
+from studies.workers import Event
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How a study is run here; none of it changes a number, and none of it is stored with the study."""
+
+    out: Path
+    storage: str | None = None
+    study: str
+    workers: int = 1
+    data_root: str | None = None
+    cache_dir: str | None = None
+    plugins: tuple[str, ...] = ()
+    latency_budget_s: float | None = None
+    retry_failed: bool = False
+    command: str = ""
+
+    @property
+    def where(self) -> str:
+        """The storage: a URL, or the journal file in the study's folder."""
+        return self.storage or str(StudyFolder(self.out).journal)
+
+
+@dataclass(kw_only=True)
+class StudyRun:
+    """One opened study on this machine."""
+
+    config: StudyConfig
+    options: RunOptions
+    console: Console
+    study: optuna.Study
+    dataset: Dataset
+    networks: list[Network]
+    invalid: list[Invalid]
+    space: Space
+    folder: StudyFolder = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.folder = StudyFolder(self.options.out)
+
+
+def check_device(device: str) -> str:
+    """The device as torch knows it; InputError for a GPU that is not there."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise must_be("--device", "cpu on this machine, where torch finds no CUDA GPU", device, "Leave --device out, or use cpu.")
+    return device
+
+
+def open_run(wanted: StudyConfig, options: RunOptions, dataset: Dataset, console: Console) -> StudyRun:
+    """Open or make the study's folder and storage, refusing a study made by another space, data set or protocol."""
+    space = Space.from_dict(wanted.space)
+    networks, invalid = space.enumerate()
+    StudyFolder(options.out).create()
+    study = open_study(open_storage(options.where), options.study)
+    stored = study.user_attrs.get("config")
+    config = reconcile_config(StudyConfig.from_dict(stored), wanted, str(options.out)) if stored else wanted
+    if config.to_dict() != stored:
+        study.set_user_attr("config", config.to_dict())
+    return StudyRun(
+        config=config,
+        options=options,
+        console=console,
+        study=study,
+        dataset=dataset,
+        networks=networks,
+        invalid=invalid,
+        space=space,
+    )
+
+
+def run_study(run: StudyRun) -> int:
+    """Do what is missing and report. Exit code 0 when all is complete, 1 when trials failed for good, 130 after Ctrl-C."""
+    announce(run)
+    with StopRequest() as stop:
+        if not measure_latency(run, stop):
+            return _stopped(run)
+        report = plan_trials(run)
+        _save_originals(run)
+        if report.complete < report.planned:
+            train_all(run, report, stop)
+        if stop():
+            return _stopped(run)
+    report_study(run.study, run.folder, run.config, run.console, run.options.command)
+    state = trial_state(run.study, max_attempts=run.config.max_attempts)
+    return 1 if state.failed else 0
+
+
+def announce(run: StudyRun) -> None:
+    """Say first what the study will do."""
+    for name, text in _announcement(run):
+        run.console.print(f"{name:<9} {text}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _announcement(run: StudyRun) -> list[tuple[str, str]]:
+    config, data, space = run.config, run.dataset, run.space
+    protocol = config.training_protocol()
+    split = split_indices(len(data), seed=protocol.split_seed)
+    done = sum(r.state == COMPLETE for r in records(run.study, max_attempts=config.max_attempts))
+    same = sum(len(n.intents) - 1 for n in run.networks)
+    networks = f"{len(run.networks)} different ones"
+    networks += f"; {same} combinations make the same network as another" if same else ""
+    networks += f"; {len(run.invalid)} cannot exist, the first because: {run.invalid[0].reason}" if run.invalid else ""
+    sizes = f"{len(split.train)} to train, {len(split.validation)} to validate, {len(split.test)} to test"
+    training = f"{config.device}, at most {protocol.epochs} epochs, batch {protocol.batch_size}, Adam {protocol.learning_rate:g}"
+    batches = " and ".join(map(str, config.latency_batches))
+    return [
+        ("Study", f"{config.name}: {space.num_combinations()} combinations of {', '.join(space.factors)}"),
+        ("Networks", networks),
+        ("Trials", f"{len(run.networks) * config.seeds}, {config.seeds} for each network; {done} complete already"),
+        ("Data", f"{data.name}, {len(data)} images at {data.image_size} px: {sizes}"),
+        *(("", f"note: {note}") for note in data.notes),
+        ("Training", f"{training}, {protocol.precision}; {run.options.workers} at a time"),
+        ("Latency", f"batch {batches} on {config.device}, all networks in turns, before training"),
+        ("Folder", str(run.options.out)),
+        ("Dashboard", dashboard_command(run.options.where, run.folder.artifacts)),
+    ]
+
+
+def measure_latency(run: StudyRun, stop: StopRequest) -> bool:
+    """Time all networks side by side where any lacks its latency; False when stopped before the end."""
+    for batch_size in run.config.latency_batches:
+        if missing_latency(run.study, run.networks, run.config.device, batch_size):
+            session = LatencySession(config=run.config, networks=run.networks, reference=run.space.reference(), folder=run.folder)
+            session.measure(run.study, batch_size, budget_s=run.options.latency_budget_s, console=run.console, should_stop=stop)
+        if stop():
+            return False
+    return True
+
+
+def plan_trials(run: StudyRun) -> PlanReport:
+    """Enqueue every (network, seed) that is neither done nor on its way."""
+    jobs = []
+    for seed in range(run.config.seeds):
+        for network in run.networks:
+            attrs = {"label": network.label, "spec": network.spec.to_dict(), "intents": [dict(i) for i in network.intents]}
+            attrs["factors"] = dict(network.intents[0])
+            jobs.append(Job(network_key=network.key, seed=seed, params=network.intents[0], attrs=attrs))
+    return plan(
+        run.study, jobs, choices=_choices(run.space), max_attempts=run.config.max_attempts, retry_failed=run.options.retry_failed
+    )
+
+
+def _choices(space: Space) -> dict[str, list[str]]:
+    """Every level that a factor may ever have: all pieces of its family, and the levels that the space names."""
+    from ablation.spec import ALIASES, PIECE_FIELDS
+    from blocks import FAMILIES
+
+    found = {}
+    for factor, levels in space.factors.items():
+        family = PIECE_FIELDS.get(ALIASES.get(factor, (factor,))[0])
+        found[factor] = list(dict.fromkeys([*(FAMILIES[family].names() if family else ()), *levels]))
+    return found
+
+
+def _save_originals(run: StudyRun) -> None:
+    split = split_indices(len(run.dataset), seed=run.config.training_protocol().split_seed)
+    np.save(run.folder.originals, np.asarray(run.dataset.images[split.test[:NUM_SHOWN]]))
+
+
+def train_all(run: StudyRun, report: PlanReport, stop: StopRequest) -> None:
+    """Train what waits, here or in worker processes, with a bar for the study and one for each running trial."""
+    for file in ProgressFile.all(run.folder.progress):
+        file.clear()
+    with Board(run.config.name, report.planned, report.complete, run.console) as board:
+        (_train_here if run.options.workers == 1 else _train_in_workers)(run, board, stop)
+
+
+def _train_here(run: StudyRun, board: Board, stop: StopRequest) -> None:
+    split = split_indices(len(run.dataset), seed=run.config.training_protocol().split_seed)
+    context = TrialContext(
+        config=run.config,
+        folder=run.folder,
+        dataset=run.dataset,
+        split=split,
+        on_step=lambda label, step, steps, detail: board.trial(0, label, step, steps, detail),
+    )
+    tell = _Teller(run, board)
+
+    def on_event(event: Event) -> None:
+        if event.kind not in ("started", "waiting"):
+            board.trial(0, "", 0, 1)
+            tell()
+
+    work(run.study, context, should_stop=stop, on_event=on_event)
+
+
+def _train_in_workers(run: StudyRun, board: Board, stop: StopRequest) -> None:
+    options, shown = run.options, set[int]()
+    command = [sys.executable, "-m", "studies.worker", str(options.out), options.study, "--storage", options.where]
+    command += ["--data-root", options.data_root] if options.data_root else []
+    command += ["--cache-dir", options.cache_dir] if options.cache_dir else []
+    command += [part for plugin in options.plugins for part in ("--plugin", plugin)]
+    tell = _Teller(run, board)
+
+    def on_tick(state: StudyState) -> None:
+        tell()
+        present = {file.worker: said for file in ProgressFile.all(run.folder.progress) if (said := file.read())}
+        for worker in shown - set(present):
+            board.trial(worker, "", 0, 1)
+        for worker, said in present.items():
+            board.trial(worker, said["label"], said["step"], said["steps"], said["detail"])
+        shown.clear()
+        shown.update(present)
+
+    run_workers(
+        command,
+        options.workers,
+        study=run.study,
+        should_stop=stop,
+        on_tick=on_tick,
+        reconcile_s=1.0,
+        max_attempts=run.config.max_attempts,
+        log_dir=run.folder.path / "logs",
+    )
+    tell()
+
+
+class _Teller:
+    """Prints a line for each trial that ended since it was last called."""
+
+    def __init__(self, run: StudyRun, board: Board) -> None:
+        self.run, self.board = run, board
+        self.told = {t.number for t in run.study.get_trials(deepcopy=False) if t.state.is_finished()}
+
+    def __call__(self) -> None:
+        for trial in self.run.study.get_trials(deepcopy=False):
+            if trial.number in self.told or not trial.state.is_finished():
+                continue
+            self.told.add(trial.number)
+            label = f"{trial.user_attrs.get('label', 'trial')}, seed {trial.user_attrs.get('seed', '?')}"
+            if trial.values:
+                loss, latency, params = trial.values
+                took = duration(trial.duration.total_seconds()) if trial.duration else "?"
+                self.board.finished(label, f"loss {loss:.4f}, {latency:.2f} ms, {params / 1e6:.3f} M parameters, {took}")
+            else:
+                kind = trial.user_attrs.get("reason_kind", "failed")
+                self.board.failed(
+                    label, f"{'failed' if kind == 'error' else kind}: {trial.user_attrs.get('reason', 'no reason stored')}"
+                )
+
+
+def _stopped(run: StudyRun) -> int:
+    run.console.print("Stopped. What is done is kept; the same command goes on from here:", markup=False)
+    run.console.print(f"  {run.options.command}", markup=False, highlight=False, soft_wrap=True)
+    return 130

@@ -1,0 +1,40 @@
+"""Stopping gently: the first Ctrl-C (or SIGTERM) asks to finish the step and stop, the second stops at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+from types import FrameType, TracebackType
+from typing import Any
+
+PARENT = "STUDY_PARENT_PID"  # environment of a worker process: who started it
+
+
+class StopRequest:
+    """Called, it says whether to stop. Entered in the main thread, it takes SIGINT and SIGTERM.
+
+    The second signal raises KeyboardInterrupt. A worker whose parent process is gone is asked to stop as well, so that no worker
+    outlives a killed study unseen.
+    """
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self._parent = int(os.environ.get(PARENT, 0))
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopRequest:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def __call__(self) -> bool:
+        return self.asked > 0 or (self._parent > 0 and os.getppid() != self._parent)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.asked += 1
+        if self.asked > 1:
+            raise KeyboardInterrupt

@@ -1,0 +1,64 @@
+"""`status` and `report`: what a study's storage says. No torch is imported, so both answer at once and anywhere."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import optuna
+from rich.console import Console
+
+from blocks.errors import must_be
+from studies.config import StudyConfig, StudyFolder
+from studies.plan import trial_state
+from studies.records import records
+from studies.storage import open_storage, study_names
+
+
+def run_status(options: argparse.Namespace) -> int:
+    """One line of counts for each study, then each trial that is not complete, with its reason."""
+    for study, _, config in _opened(options):
+        state = trial_state(study, max_attempts=config.max_attempts)
+        counts = ", ".join(f"{getattr(state, name)} {name}" for name in ("complete", "failed", "waiting", "running", "stale"))
+        print(f"{study.study_name}: {state.planned} planned: {counts}")
+        for record in records(study, max_attempts=config.max_attempts):
+            if record.reason:
+                print(f"  {record.state}: {record.label}, seed {record.seed}: {record.reason}")
+    return 0
+
+
+def run_report(options: argparse.Namespace) -> int:
+    """Write the report of each study again."""
+    from studies.reporting import report_study  # here: the dashboard takes a second to import
+
+    for study, folder, config in _opened(options):
+        report_study(study, folder, config, Console(), f"python -m studies.run report {folder.path}")
+    return 0
+
+
+def _opened(options: argparse.Namespace) -> list[tuple[optuna.Study, StudyFolder, StudyConfig]]:
+    """The studies that the flags name: one folder, one study of a storage, or all folders under results/."""
+    if options.out is not None:
+        folders = [options.out]
+        if not options.storage and not StudyFolder(options.out).journal.is_file():
+            raise must_be(
+                "FOLDER", "the folder of a study", str(options.out), "It holds no journal.log; `status` lists those under results/."
+            )
+    else:
+        folders = (
+            sorted(path.parent for path in Path("results").glob("*/journal.log")) if not options.storage else [Path("results")]
+        )
+    if not folders:
+        raise must_be("FOLDER", "the folder of a study", "no study under results/", "Start one: python -m studies.run grid.")
+    found = []
+    for folder in folders:
+        storage = open_storage(options.storage or StudyFolder(folder).journal, must_exist=True)
+        names = [options.study] if options.study else study_names(storage)
+        for name in names:
+            if name not in study_names(storage):
+                raise must_be("--study", "one of " + ", ".join(study_names(storage)), name)
+            study = optuna.load_study(study_name=name, storage=storage)
+            if "config" in study.user_attrs:
+                where = folder if options.out or not options.storage else folder / name
+                found.append((study, StudyFolder(where), StudyConfig.from_dict(study.user_attrs["config"])))
+    return found

@@ -1,0 +1,120 @@
+"""One local worker process of a study: `python -m studies.worker FOLDER STUDY ...`, started by the study's command."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import torch
+
+from ablation.data import Dataset, load_dataset, split_indices
+from blocks.errors import InputError
+from studies.config import StudyConfig, StudyFolder
+from studies.fleet import BAD_INPUT, num_cores
+from studies.lease import lease_lost
+from studies.objective import TrialContext, run_trial
+from studies.progress import ProgressFile
+from studies.stopping import StopRequest
+from studies.storage import open_storage, open_study
+from studies.workers import Event, OnEvent, WorkerReport, run_worker
+
+WRITE_S = 0.3
+# least seconds between two writes of the progress file
+
+
+def open_dataset(config: StudyConfig, root: str | None, cache_dir: str | None, *, progress: bool = False) -> Dataset:
+    """The study's data set; InputError where it is another one than the study began with."""
+    data = config.data
+    dataset = load_dataset(
+        data["name"],
+        root=root,
+        image_size=data["image_size"],
+        limit=data["limit"],
+        seed=data["seed"],
+        cache_dir=cache_dir,
+        progress=progress,
+    )
+    if config.fingerprint and dataset.fingerprint != config.fingerprint:
+        raise InputError(
+            f"The data must be those that the study began with, fingerprint {config.fingerprint}. "
+            f"Got {dataset.fingerprint} instead. Restore the data, or name another folder with --out."
+        )
+    return dataset
+
+
+def work(
+    study: optuna.Study, context: TrialContext, *, should_stop: Callable[[], bool], on_event: OnEvent, linger: bool = True
+) -> WorkerReport:
+    """Run the study's waiting trials in this process, one after another."""
+    current: list[optuna.Trial] = []
+
+    def stop() -> bool:
+        return should_stop() or any(lease_lost(trial) for trial in current)
+
+    def objective(trial: optuna.Trial) -> tuple[float, float, float]:
+        current[:] = [trial]
+        try:
+            return run_trial(trial, TrialContext(**{**vars(context), "should_stop": stop}))
+        finally:
+            current.clear()
+
+    attempts = context.config.max_attempts
+    return run_worker(study, objective, should_stop=should_stop, on_event=on_event, max_attempts=attempts, linger=linger)
+
+
+def file_reporter(folder: Path) -> tuple[ProgressFile, Callable[[str, int, int, str], None]]:
+    """A progress file of this process, and the callback that keeps it."""
+    file, last = ProgressFile(folder, os.getpid()), 0.0
+
+    def on_step(label: str, step: int, steps: int, detail: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= WRITE_S:
+            last = time.monotonic()
+            file.write(label, step, steps, detail)
+
+    return file, on_step
+
+
+def quiet(event: Event) -> None:
+    """The parent reads outcomes from the storage."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code 0 when nothing is left to do or on a gentle stop, 2 for bad input."""
+    parser = argparse.ArgumentParser(prog="python -m studies.worker")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("study")
+    parser.add_argument("--storage", required=True)
+    parser.add_argument("--data-root")
+    parser.add_argument("--cache-dir")
+    parser.add_argument("--plugin", action="append", default=[])
+    options = parser.parse_args(argv)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", num_cores())))
+    try:
+        for plugin in options.plugin:
+            importlib.import_module(plugin)
+        with StopRequest() as stop:
+            study = open_study(open_storage(options.storage), options.study)
+            config, folder = StudyConfig.from_dict(study.user_attrs["config"]), StudyFolder(options.folder)
+            dataset = open_dataset(config, options.data_root, options.cache_dir)
+            split = split_indices(len(dataset), seed=config.training_protocol().split_seed)
+            file, on_step = file_reporter(folder.progress)
+            context = TrialContext(config=config, folder=folder, dataset=dataset, split=split, on_step=on_step)
+            try:
+                work(study, context, should_stop=stop, on_event=quiet)
+            finally:
+                file.clear()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
