@@ -71,12 +71,14 @@ def interleave(
 ) -> Run:
     """Warm up, then run rounds until all ratios of the `primary` kind have their half-width, or rounds or budget end."""
     run, start = Run(), clock()
-    rounds = _Rounds([*lanes, lanes[reference]], run, np.random.default_rng(plan.seed), describe)
+    tick = (lambda: progress(run.rounds, plan.rounds[1])) if progress is not None else lambda: None
+    rounds = _Rounds([*lanes, lanes[reference]], run, np.random.default_rng(plan.seed), describe, tick)
 
     def over() -> bool:
         return plan.budget_s is not None and clock() - start > plan.budget_s
 
     for column in range(len(lanes)):
+        tick()
         rounds.attempt(column, lanes[column].calibrate)
     with _no_collection():
         _warm_up(rounds, run, primary, over)
@@ -84,8 +86,7 @@ def interleave(
         while rounds.active and run.rounds < plan.rounds[1] and not (over() and run.rounds >= 2):
             rows.append(rounds.row())
             run.rounds += 1
-            if progress is not None:
-                progress(run.rounds, plan.rounds[1])
+            tick()
             if run.rounds >= plan.rounds[0] and (run.rounds - plan.rounds[0]) % CHECK_EVERY == 0:
                 run.converged = _converged(_table(rows, primary, len(lanes) + 1), rounds.active, reference, plan)
                 if run.converged:
@@ -102,8 +103,15 @@ def interleave(
 class _Rounds:
     # runs one block of every lane that has not failed, in a new order each time
 
-    def __init__(self, lanes: Sequence[Timed], run: Run, rng: np.random.Generator, describe: Callable[[Exception], str]) -> None:
-        self.lanes, self.run, self.rng, self.describe = lanes, run, rng, describe
+    def __init__(
+        self,
+        lanes: Sequence[Timed],
+        run: Run,
+        rng: np.random.Generator,
+        describe: Callable[[Exception], str],
+        tick: Callable[[], None],
+    ) -> None:
+        self.lanes, self.run, self.rng, self.describe, self.tick = lanes, run, rng, describe, tick
 
     @property
     def active(self) -> list[int]:
@@ -113,7 +121,10 @@ class _Rounds:
 
     def row(self) -> dict[int, Mapping[str, float]]:
         order = self.rng.permutation(self.active)
-        found = {int(column): self.attempt(int(column), self.lanes[column].block) for column in order}
+        found = {}
+        for column in order:
+            self.tick()  # between blocks, so that a caller can stop a long round
+            found[int(column)] = self.attempt(int(column), self.lanes[column].block)
         return {column: value for column, value in found.items() if value is not None}
 
     def attempt(self, column: int, action: Callable[[], Mapping[str, float] | None]) -> Mapping[str, float] | None:

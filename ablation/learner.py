@@ -21,7 +21,7 @@ class Learner:
 
     def __init__(self, model: nn.Module, protocol: Protocol, device: torch.device) -> None:
         self.model, self.protocol, self.device = model.to(device), protocol, device
-        if protocol.channels_last:
+        if protocol.uses_channels_last(device.type):
             self.model.to(memory_format=torch.channels_last)
         self.network: Callable[..., Any] = torch.compile(model) if protocol.compile else model
         self.parameters = list(model.parameters())

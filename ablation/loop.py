@@ -81,8 +81,8 @@ class Run:
     ) -> None:
         self.identity = identity(model, dataset, split, protocol, seed)
         self.protocol, self.seed, self.folder = protocol, seed, folder
-        self.images = Images(dataset, split.train, device, channels_last=protocol.channels_last)
-        self.validation = Images(dataset, split.validation, device, channels_last=protocol.channels_last)
+        self.images = Images(dataset, split.train, device, channels_last=protocol.uses_channels_last(device.type))
+        self.validation = Images(dataset, split.validation, device, channels_last=protocol.uses_channels_last(device.type))
         self.learner = Learner(model, protocol, device)
         self.steps = -(-len(self.images) // protocol.batch_size)
         self.history = torch.zeros(self.steps, len(COLUMNS), device=device)

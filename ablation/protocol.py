@@ -9,6 +9,7 @@ from blocks.errors import choices, must_be
 
 SSIM_WINDOWS = ("uniform", "gaussian")
 PRECISIONS = ("float32", "bfloat16", "float16")
+MEMORY_FORMATS = ("auto", "contiguous", "channels_last")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +31,8 @@ class Protocol:
     split_seed: int = 42
     precision: str = "float32"
     # of the forward pass under autocast; weights and losses stay float32
-    channels_last: bool = False
+    memory_format: str = "auto"
+    # "auto": channels_last on a CPU, where it trains faster (see `bench`), contiguous elsewhere; the same losses to rounding
     compile: bool = False
 
     def __post_init__(self) -> None:
@@ -47,6 +49,12 @@ class Protocol:
             raise must_be("ssim_window", choices(SSIM_WINDOWS), self.ssim_window)
         if self.precision not in PRECISIONS:
             raise must_be("precision", choices(PRECISIONS), self.precision)
+        if self.memory_format not in MEMORY_FORMATS:
+            raise must_be("memory_format", choices(MEMORY_FORMATS), self.memory_format)
+
+    def uses_channels_last(self, device: str) -> bool:
+        """Whether training on this type of device ("cpu", "cuda") keeps images and weights in channels-last order."""
+        return device == "cpu" if self.memory_format == "auto" else self.memory_format == "channels_last"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as a trial stores them."""

@@ -27,6 +27,8 @@ class StudyConfig:
     device: str = "cpu"
     seeds: int = 1
     latency_batches: tuple[int, ...] = (1, 32)
+    latency_threads: int = 1
+    # on a CPU; one is steadier than many where other programs run too
     max_attempts: int = 3
 
     def to_dict(self) -> dict[str, Any]:

@@ -49,9 +49,11 @@ def run_grid(options: argparse.Namespace) -> int:
 def prepare(options: argparse.Namespace) -> tuple[StudyConfig, RunOptions, Dataset]:
     """What the flags and the space's defaults make, validated before anything is written but the image cache."""
     device = pick_device(options.device)
-    for flag in ("workers", *(["seeds"] if options.seeds is not None else [])):
-        if getattr(options, flag) < 1:
-            raise must_be(f"--{flag}", "a whole number of at least 1", getattr(options, flag))
+    for flag in ("workers", "seeds", "latency_threads"):
+        if getattr(options, flag) is not None and getattr(options, flag) < 1:
+            raise must_be(f"--{flag.replace('_', '-')}", "a whole number of at least 1", getattr(options, flag))
+    if options.latency_budget is not None and not options.latency_budget > 0:
+        raise must_be("--latency-budget", "a positive number of seconds", options.latency_budget)
     if min(options.latency_batches) < 1:
         raise must_be("--latency-batches", "whole numbers of at least 1", options.latency_batches)
     path = space_file(options.space, options.image_size)
@@ -68,6 +70,7 @@ def prepare(options: argparse.Namespace) -> tuple[StudyConfig, RunOptions, Datas
         device=device,
         seeds=options.seeds or defaults.get("seeds", 1),
         latency_batches=tuple(dict.fromkeys(options.latency_batches)),
+        latency_threads=options.latency_threads,
     )
     if options.workers == 1:
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", num_cores())))

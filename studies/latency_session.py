@@ -99,7 +99,8 @@ class LatencySession:
                         reference=self.reference,
                         image_size=self.config.data["image_size"],
                         precision=self.config.protocol["precision"],
-                        channels_last=self.config.protocol["channels_last"],
+                        channels_last=self.config.protocol["memory_format"] == "channels_last",
+                        num_threads=self.config.latency_threads if self.config.device == "cpu" else None,
                         budget_s=seconds,
                         progress=on_progress,
                     )

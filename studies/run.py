@@ -77,6 +77,7 @@ def _grid_arguments(p: argparse.ArgumentParser) -> None:
     latency.add_argument(
         "--latency-batches", type=int, nargs="+", default=[1, 32], metavar="N", help="batch sizes; the first is the objective"
     )
+    latency.add_argument("--latency-threads", type=int, default=1, metavar="N", help="on a CPU; one is steadier than many")
     latency.add_argument("--latency-budget", type=float, default=None, metavar="S", help="most seconds for each batch size")
 
 
@@ -90,7 +91,8 @@ def _training_arguments(p: argparse.ArgumentParser) -> None:
         "--ssim-window", default=None, choices=("uniform", "gaussian"), help="of the loss; uniform is the paper's"
     )
     training.add_argument("--precision", default=None, choices=("float32", "bfloat16", "float16"))
-    training.add_argument("--channels-last", action="store_true")
+    formats = ("auto", "contiguous", "channels_last")
+    training.add_argument("--memory-format", default=None, choices=formats, help="auto: channels_last on a CPU, where it is faster")
     training.add_argument("--compile", action="store_true", help="torch.compile the training step's network")
 
 

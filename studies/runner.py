@@ -133,6 +133,7 @@ def _announcement(run: StudyRun) -> list[tuple[str, str]]:
     sizes = f"{len(split.train)} to train, {len(split.validation)} to validate, {len(split.test)} to test"
     training = f"{config.device}, at most {protocol.epochs} epochs, batch {protocol.batch_size}, Adam {protocol.learning_rate:g}"
     batches = " and ".join(map(str, config.latency_batches))
+    threads = f" with {config.latency_threads} thread(s)" if config.device == "cpu" else ""
     return [
         ("Study", f"{config.name}: {space.num_combinations()} combinations of {', '.join(space.factors)}"),
         ("Networks", networks),
@@ -140,7 +141,7 @@ def _announcement(run: StudyRun) -> list[tuple[str, str]]:
         ("Data", f"{data.name}, {len(data)} images at {data.image_size} px: {sizes}"),
         *(("", f"note: {note}") for note in data.notes),
         ("Training", f"{training}, {protocol.precision}; {run.options.workers} at a time"),
-        ("Latency", f"batch {batches} on {config.device}, all networks in turns, before training"),
+        ("Latency", f"batch {batches} on {config.device}{threads}, all networks in turns, before training"),
         ("Folder", str(run.options.out)),
         ("Dashboard", dashboard_command(run.options.where, run.folder.artifacts)),
     ]

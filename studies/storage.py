@@ -109,7 +109,7 @@ def _open_database(url: str, must_exist: bool) -> BaseStorage:
         remedy = "Use a new database; Optuna 4 and 5 must not share one."
         raise must_be(f"storage {public_url(url)}", "a database of this Optuna", _first_line(error), remedy) from error
     if parts.get_backend_name() == "sqlite":
-        pass
+        _begin_immediate(storage.engine)
     return storage
 
 

@@ -91,7 +91,7 @@ def measure(device: str, image_size: int, budget_s: float, console: Console) -> 
     for batch_size in CALLS:
         console.print(f"both, interleaved, at batch {batch_size} on {device} (at most {budget_s:.0f} s) ...", highlight=False)
         comparisons[batch_size] = compare_latency(
-            models, batch_size=batch_size, device=device, reference="original", image_size=image_size, budget_s=budget_s
+            models, batch_size=batch_size, device=device, reference="original", image_size=image_size, budget_s=budget_s, num_threads=1
         )
     where = {
         **provenance(device, time.time()),

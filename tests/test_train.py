@@ -180,7 +180,7 @@ def test_early_stopping_by_patience() -> None:
 
 @pytest.mark.parametrize(
     ("options", "tolerance"),
-    [({"channels_last": True}, 1e-5), ({"precision": "bfloat16"}, 2e-2), ({"precision": "float16"}, 5e-3)],
+    [({"memory_format": "contiguous"}, 1e-5), ({"precision": "bfloat16"}, 2e-2), ({"precision": "float16"}, 5e-3)],
 )
 def test_options_change_speed_and_not_the_training(options: dict[str, Any], tolerance: float) -> None:
     data = dataset(num=20, side=48)
@@ -256,7 +256,7 @@ def test_stopped_and_continued_run_is_the_same_bit_for_bit(tmp_path: Path, steps
 
 
 def test_continued_run_with_options_is_the_same(tmp_path: Path) -> None:
-    protocol = Protocol(epochs=2, batch_size=4, channels_last=True, precision="float16")
+    protocol = Protocol(epochs=2, batch_size=4, memory_format="channels_last", precision="float16")
     expected = fit(expected_model := tiny(), protocol)
     fit(tiny(), protocol, checkpoint_dir=tmp_path, should_stop=stop_before(8))
     result = fit(model := tiny(), protocol, checkpoint_dir=tmp_path)
