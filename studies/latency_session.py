@@ -19,7 +19,7 @@ from studies.reporting import LATENCY, NOISE, SESSIONS
 
 GROUP_BYTES = 1_000_000_000
 # weights of the networks that are loaded and timed together
-SECONDS_PER_NETWORK = 4.0
+SECONDS_PER_NETWORK = 3.0
 # time for each network and batch size, unless a budget is given
 
 
