@@ -2,7 +2,7 @@
 
 Images are N x C x H x W floats in [0, 1]. Every function returns tensors and never waits for the device. A window is applied as two
 products with a banded matrix, one along each axis: on a CPU this is 6 times faster than the 11 x 11 average pooling that it equals,
-backward pass included. Source: facts.md, "Protocol"; Wang et al. 2004 for SSIM.
+backward pass included. Source: docs/paper.md, "Protocol"; Wang et al. 2004 for SSIM.
 """
 
 from __future__ import annotations

@@ -158,7 +158,9 @@ def resolve(changes: Mapping[str, Any]) -> dict[str, Any]:
             raise must_be("A key of a spec", "one of its fields", key, remedy)
         for name in ALIASES.get(key, (key,)):
             if name in resolved and resolved[name] != value:
-                raise must_be(f"{name}, which {key!r} sets too,", "given once", (resolved[name], value), "Leave one of the two out.")
+                raise must_be(
+                    f"{name}, which {key!r} sets too,", "given once", (resolved[name], value), "Leave one of the two out."
+                )
             resolved[name] = tuple(value) if isinstance(value, list) else value
     return resolved
 

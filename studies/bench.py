@@ -18,12 +18,12 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from ablation.latency import compare_latency
 from PIL import Image
 from rich.console import Console
 
 from ablation.compose import build
 from ablation.data import Dataset, Split, load_dataset
+from ablation.latency import compare_latency
 from ablation.naive import naive_train_epoch
 from ablation.protocol import Protocol
 from ablation.published import published_cost
@@ -132,7 +132,9 @@ def bench_latency(bench: Bench) -> list[Result]:
     size = 48 if bench.quick else 144
     models = {"original": build(preset("original").replace(image_size=size), seed=0)}
     bench.say(f"latency: `original` against itself at {size} px on {bench.device} ...")
-    comparison = compare_latency(models, batch_size=1, device=bench.device, image_size=size, rounds=(100, 100), budget_s=120, num_threads=1)
+    comparison = compare_latency(
+        models, batch_size=1, device=bench.device, image_size=size, rounds=(100, 100), budget_s=120, num_threads=1
+    )
     floor = floor_of(comparison)
     worst = max(abs(floor["low"] - 1), abs(floor["high"] - 1))
     detail = f"ratio {floor['ratio']:.4f}, 95 % interval {floor['low']:.4f} to {floor['high']:.4f}, {comparison.rounds} rounds"

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import optuna
-from ablation.latency import LatencyComparison, compare_latency
 from rich.console import Console
 from torch import nn
 
 from ablation.compose import build
+from ablation.latency import LatencyComparison, compare_latency
 from ablation.space import Network
 from studies.config import StudyConfig, StudyFolder
 from studies.progress import LatencyBar

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from ablation.record import COMPLETE, Record
 from ablation.report import StudyInfo, print_table, write_gallery, write_report
-from studies.config import StudyConfig, StudyFolder
+from studies.config import StudyConfig, StudyFolder, prepare_folder
 from studies.dashboard import publish_pareto, write_note
 from studies.records import records
 
@@ -47,24 +47,30 @@ def current_records(study: optuna.Study, config: StudyConfig) -> list[Record]:
     return [Record(**{**vars(r), "latency": latency.get(r.network_key, r.latency)}) for r in found]
 
 
-def report_study(study: optuna.Study, folder: StudyFolder, config: StudyConfig, console: Console, command: str = "") -> list[Path]:
-    """Write the report and print its table and where it is."""
+def report_study(
+    study: optuna.Study, folder: StudyFolder, config: StudyConfig, console: Console, command: str = "", to: Path | None = None
+) -> list[Path]:
+    """Write the report and print its table and where it is.
+
+    In the study's folder it shows the reconstructions; in another folder, `to`, which may be passed on, only those of rendered
+    faces: most licences of real faces, CelebA's among them, forbid that.
+    """
     found = current_records(study, config)
     info = study_info(study, config, found, command)
-    folder.report.mkdir(parents=True, exist_ok=True)
-    draw_gallery(found, folder)
-    paths = write_report(found, folder.report, study=info)
+    target, allowed = to or folder.report, to is None or config.data["name"] == "faces"
+    prepare_folder(target)
+    if allowed:
+        draw_gallery(found, folder, target)
+    paths = write_report(found, target, study=info, images_allowed=allowed)
     publish_pareto(study)
     complete = sum(record.state == COMPLETE for record in found)
     write_note(study, f"{info.title}\n\n{complete} of {len(found)} trials complete. The first objective is the validation loss.")
     console.print(print_table(found, info, width=max(80, min(console.width, 160))), markup=False, highlight=False, soft_wrap=True)
-    console.print(
-        f"{complete} of {len(found)} trials are complete. Report: {folder.report / 'report.html'}", markup=False, soft_wrap=True
-    )
+    console.print(f"{complete} of {len(found)} trials are complete. Report: {target / 'report.html'}", markup=False, soft_wrap=True)
     return paths
 
 
-def draw_gallery(found: list[Record], folder: StudyFolder) -> Path | None:
+def draw_gallery(found: list[Record], folder: StudyFolder, target: Path) -> Path | None:
     """Originals and, for one seed of each complete network, its reconstructions side by side; None where there are none."""
     if not folder.originals.exists():
         return None
@@ -73,4 +79,4 @@ def draw_gallery(found: list[Record], folder: StudyFolder) -> Path | None:
         path = folder.reconstructions(record.network_key, record.seed)
         if record.state == COMPLETE and record.network_key not in rows and path.exists():
             rows[record.network_key] = (record.label, np.load(path))
-    return write_gallery(np.load(folder.originals), list(rows.values()), folder.report / "gallery.png") if rows else None
+    return write_gallery(np.load(folder.originals), list(rows.values()), target / "gallery.png") if rows else None

@@ -118,6 +118,11 @@ def _stored_arguments(p: argparse.ArgumentParser) -> None:
     p.set_defaults(run=_stored)
 
 
+def _report_arguments(p: argparse.ArgumentParser) -> None:
+    _stored_arguments(p)
+    p.add_argument("--to", type=Path, default=None, metavar="DIR", help="write it there, without pictures that show real faces")
+
+
 def _bench_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("parts", nargs="*", metavar="PART", help="static, latency, training, overhead, kill; all by default")
     p.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
@@ -131,7 +136,7 @@ _ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "table1": _table1_arguments,
     "list": _list_arguments,
     "status": _stored_arguments,
-    "report": _stored_arguments,
+    "report": _report_arguments,
     "bench": _bench_arguments,
 }
 

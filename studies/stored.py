@@ -31,8 +31,11 @@ def run_report(options: argparse.Namespace) -> int:
     """Write the report of each study again."""
     from studies.reporting import report_study  # here: the dashboard takes a second to import
 
-    for study, folder, config in _opened(options):
-        report_study(study, folder, config, Console(), f"python -m studies.run report {folder.path}")
+    opened = _opened(options)
+    if options.to is not None and len(opened) > 1:
+        raise must_be("--to", "given with one study", f"{len(opened)} studies", "Name the FOLDER of one.")
+    for study, folder, config in opened:
+        report_study(study, folder, config, Console(), f"python -m studies.run report {folder.path}", to=options.to)
     return 0
 
 

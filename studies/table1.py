@@ -17,11 +17,11 @@ from typing import Any
 
 import pandas as pd
 import torch
-from ablation.latency import LatencyComparison, compare_latency
 from rich.console import Console
 from torch import nn
 
 from ablation.compose import build
+from ablation.latency import LatencyComparison, compare_latency
 from ablation.published import published_cost
 from ablation.spec import preset
 from ablation.static import static_cost
@@ -91,7 +91,13 @@ def measure(device: str, image_size: int, budget_s: float, console: Console) -> 
     for batch_size in CALLS:
         console.print(f"both, interleaved, at batch {batch_size} on {device} (at most {budget_s:.0f} s) ...", highlight=False)
         comparisons[batch_size] = compare_latency(
-            models, batch_size=batch_size, device=device, reference="original", image_size=image_size, budget_s=budget_s, num_threads=1
+            models,
+            batch_size=batch_size,
+            device=device,
+            reference="original",
+            image_size=image_size,
+            budget_s=budget_s,
+            num_threads=1,
         )
     where = {
         **provenance(device, time.time()),

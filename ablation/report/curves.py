@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ablation.record import Record
@@ -24,30 +23,16 @@ KEYS = {"validation": "val_loss", "training": "train_loss"}
 
 def curve(row: Row, which: str) -> list[float]:
     """Mean over seeds by epoch, for the epochs that every seed reached; empty where nothing was stored."""
-    per_seed = [_losses(trial, KEYS[which]) for trial in row.complete]
+    per_seed = [losses_of(trial, which) for trial in row.complete]
     per_seed = [losses for losses in per_seed if losses]
     return [sum(values) / len(values) for values in zip(*per_seed, strict=False)]
 
 
-def _losses(trial: Record, key: str) -> list[float]:
+def losses_of(trial: Record, which: str) -> list[float]:
+    """One trial's finite "validation" or "training" losses by epoch."""
     epochs: Sequence[Mapping[str, float]] = trial.training.get("epochs") or ()
-    values = [epoch.get(key) for epoch in epochs]
+    values = [epoch.get(KEYS[which]) for epoch in epochs]
     return [float(v) for v in values if v is not None and math.isfinite(v)]
-
-
-def draw_curves(record: Record, path: Path) -> Path:
-    """The loss curves of one trial as a PNG, for whoever shows trials one by one."""
-    with style.styled():
-        figure = style.new_figure(5.2, 3.4)
-        axes = figure.subplots()
-        for (which, key), dashes in zip(KEYS.items(), ("-", (0, (4, 2))), strict=True):
-            _line(axes, _losses(record, key), color=style.COLOURS[0], linestyle=dashes, label=which)
-        axes.set_xlabel("epoch")
-        axes.set_ylabel("loss")
-        axes.legend(frameon=False)
-        style.title(axes, f"{record.label}, seed {record.seed}")
-        figure.savefig(path, metadata={"Software": None})
-    return path
 
 
 def loss_curves(rows: Sequence[Row], study: StudyInfo) -> Figure:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -95,6 +96,8 @@ def caption(figure: Figure, drawn: Sequence[Row], rows: Sequence[Row], study: St
     texts += [study.device] if study.device else []
     texts += [f"Not drawn: {left_out} without {missing}"] if left_out else []
     lines = [". ".join([", ".join(texts[:2]), *texts[2:]]), *notes]
+    characters = int(16 * figure.get_figwidth())  # of this size that fit into the width
+    lines = [part for line in lines for part in textwrap.wrap(line, characters)]
     figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=8, color="#555555")
 
 
