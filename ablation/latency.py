@@ -51,8 +51,8 @@ def compare_latency(
 
     `rounds`: at least, at most. `target_half_width`: of every ratio's interval, relative; reaching it ends the rounds. `budget_s`:
     seconds after which they end in any case. `num_threads` on the CPU: torch's current number unless given; put back afterwards.
-    `precision`: of weights and input (no autocast). `progress(rounds, at_most)` between blocks, also while warming up. A model that fails is recorded
-    with its reason. InputError for wrong arguments, for models with hooks, and for a GPU that isn't there.
+    `precision`: of weights and input (no autocast). `progress(rounds, at_most)` between blocks, also while warming up. A model that
+    fails is recorded with its reason. InputError for wrong arguments, for models with hooks, and for a GPU that isn't there.
     """
     reference = _check(models, reference, batch_size, rounds, target_half_width, budget_s, num_threads, precision)
     place = check_device(device)
