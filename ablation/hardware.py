@@ -36,10 +36,10 @@ def describe_hardware(device: str = "cpu") -> dict[str, Any]:
 
 
 def hardware_name(device: str = "cpu") -> str:
-    """A short name for folders, e.g. 'cpu-2core-amd-epyc' or 'nvidia-h200'."""
+    """A short name for folders, e.g. 'cpu-2core-amd-epyc' or 'h200'."""
     found = describe_hardware(device)
     if found["device"] == "cuda":
-        return slug(found["gpu"])
+        return slug(found["gpu"]).removeprefix("nvidia-")
     return slug(f"cpu-{found['cpu_cores']}core-{found['cpu']}")
 
 

@@ -20,6 +20,7 @@ COMMANDS = {
     "list": "pieces by family, presets and spaces, one line each",
     "status": "how far studies are: planned, complete, failed, waiting, running, stale",
     "report": "tables, plots and sentences of a study again, from what is stored (no torch, no training)",
+    "reference": "every result that the repository keeps, for this machine: table1, bench, and the grid on CelebA",
     "bench": "the suite's own speed and safety, as ratios and counts measured side by side in one run",
 }
 
@@ -123,6 +124,13 @@ def _report_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--to", type=Path, default=None, metavar="DIR", help="write it there, without pictures that show real faces")
 
 
+def _reference_arguments(p: argparse.ArgumentParser) -> None:
+    p.add_argument("parts", nargs="*", metavar="PART", help="table1, bench, grid; all by default")
+    p.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    p.add_argument("--data-root", default=None, metavar="DIR", help="where CelebA is")
+    p.set_defaults(run=_reference)
+
+
 def _bench_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("parts", nargs="*", metavar="PART", help="static, latency, training, overhead, kill; all by default")
     p.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
@@ -137,6 +145,7 @@ _ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "list": _list_arguments,
     "status": _stored_arguments,
     "report": _report_arguments,
+    "reference": _reference_arguments,
     "bench": _bench_arguments,
 }
 
@@ -163,6 +172,12 @@ def _stored(options: argparse.Namespace) -> int:
     from studies.stored import run_report, run_status
 
     return run_status(options) if options.command == "status" else run_report(options)
+
+
+def _reference(options: argparse.Namespace) -> int:
+    from studies.reference import run_reference
+
+    return run_reference(options)
 
 
 def _bench(options: argparse.Namespace) -> int:

@@ -170,7 +170,9 @@ def write(table: Table1, folder: Path) -> list[Path]:
         paths.append(folder / f"latency-{table.device}-{batch}.npz")
         comparison.save(paths[-1])
     paths.append(folder / "provenance.json")
-    paths[-1].write_text(json.dumps(table.provenance, indent=2))
+    ratios = {batch: comparison.models["modified"] for batch, comparison in table.comparisons.items()}
+    found = {batch: {"ratio": m.ratio, "low": m.ratio_low, "high": m.ratio_high} for batch, m in ratios.items()}
+    paths[-1].write_text(json.dumps({**table.provenance, "ratios": found, "noise_floors": floor}, indent=2) + "\n")
     return paths
 
 

@@ -83,3 +83,8 @@ def test_commit_of_a_tracked_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert hardware.git_commit() == git("rev-parse", "HEAD")
     file.write_text("2")
     assert hardware.git_commit() == git("rev-parse", "HEAD") + "-dirty"
+
+
+def test_gpu_folder_is_the_bare_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "describe_hardware", lambda device: {"device": "cuda", "gpu": "NVIDIA H200"})
+    assert hardware.hardware_name("cuda") == "h200"
