@@ -16,11 +16,12 @@ from ablation.data import Dataset
 from ablation.protocol import Protocol
 from ablation.space import Space, load_defaults, load_space
 from blocks.errors import must_be
-from studies.config import StudyConfig
+from studies.config import StudyConfig, prepare_folder
 from studies.fleet import num_cores
 from studies.objective import describe_data, provenance
 from studies.reporting import FACTS
 from studies.runner import RunOptions, StudyRun, check_device, open_run, run_study
+from studies.storage import open_storage
 from studies.worker import open_dataset
 
 SPACES = Path(__file__).parent / "spaces"
@@ -74,7 +75,6 @@ def prepare(options: argparse.Namespace) -> tuple[StudyConfig, RunOptions, Datas
     )
     if options.workers == 1:
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", num_cores())))
-    dataset = open_dataset(config, options.data_root, options.cache_dir, progress=True)
     run_options = RunOptions(
         out=out,
         storage=options.storage,
@@ -87,6 +87,10 @@ def prepare(options: argparse.Namespace) -> tuple[StudyConfig, RunOptions, Datas
         retry_failed=options.retry_failed,
         command=options.line,
     )
+    # places that cannot be written or reached are told before images are decoded
+    prepare_folder(out)
+    open_storage(run_options.where)
+    dataset = open_dataset(config, options.data_root, options.cache_dir, progress=True)
     return replace(config, fingerprint=dataset.fingerprint), run_options, dataset
 
 
@@ -97,7 +101,8 @@ def pick_device(wanted: str) -> str:
 
 def _protocol(options: argparse.Namespace, defaults: dict[str, Any]) -> Protocol:
     names = [f.name for f in fields(Protocol)]
-    flags = {n: getattr(options, n) for n in names if getattr(options, n, None) not in (None, False)}
+    given = {name: getattr(options, name, None) for name in names}
+    flags = {name: value for name, value in given.items() if value is not None and value is not False}
     return Protocol(**{**{k: v for k, v in defaults.items() if k in names}, **flags})
 
 

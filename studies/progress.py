@@ -64,11 +64,14 @@ class Board:
         """A line for a trial that ended, and the study's bar one further."""
         self.done = min(self.done + 1, self.total)
         self._bars.update(self._study, completed=self.done)
-        self.console.print(f"[{self.done}/{self.total}] {label}: {outcome}{self._left()}", markup=False, highlight=False)
+        self._say(f"[{self.done}/{self.total}] {label}: {outcome}{self._left()}")
 
     def failed(self, label: str, reason: str) -> None:
         """A line for an attempt that failed; the study's bar stays."""
-        self.console.print(f"[{self.done}/{self.total}] {label}: {reason}", markup=False, highlight=False)
+        self._say(f"[{self.done}/{self.total}] {label}: {reason}")
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def _left(self) -> str:
         fresh, left = self.done - self.first, self.total - self.done

@@ -20,6 +20,7 @@ COMMANDS = {
     "list": "pieces by family, presets and spaces, one line each",
     "status": "how far studies are: planned, complete, failed, waiting, running, stale",
     "report": "tables, plots and sentences of a study again, from what is stored (no torch, no training)",
+    "explain": "which piece makes two networks differ, by how much, how sure, by which mechanism, and what helps",
     "reference": "every result that the repository keeps, for this machine: table1, bench, and the grid on CelebA",
     "bench": "the suite's own speed and safety, as ratios and counts measured side by side in one run",
 }
@@ -124,6 +125,21 @@ def _report_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--to", type=Path, default=None, metavar="DIR", help="write it there, without pictures that show real faces")
 
 
+def _explain_arguments(p: argparse.ArgumentParser) -> None:
+    p.add_argument("first", help="a preset, a preset with changes (original,head=pooled), or a TOML or JSON file of a spec")
+    p.add_argument("second", help="the same; what is explained is the second against the first")
+    p.add_argument("--quick", action="store_true", help="a coarser answer in about a minute on two CPU cores")
+    p.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    p.add_argument("--batch-size", type=int, default=1)
+    p.add_argument("--threads", type=int, default=1, help="on a CPU; one is steadier than many")
+    p.add_argument("--image-size", type=int, default=None, help="pixels, for both")
+    p.add_argument("--budget", type=float, default=None, metavar="S", help="seconds for what is timed; 300, or 40 with --quick")
+    p.add_argument("--trained", type=Path, default=None, metavar="FOLDER", help="a study whose trials give the loss to the pieces")
+    p.add_argument("--plugin", action="append", default=[], metavar="MODULE", help="import this module first: pieces of your own")
+    p.add_argument("--out", type=Path, default=None, help="folder; by default results/explain-FIRST-SECOND-DEVICE")
+    p.set_defaults(run=_explain)
+
+
 def _reference_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("parts", nargs="*", metavar="PART", help="table1, bench, grid; all by default")
     p.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
@@ -145,6 +161,7 @@ _ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "list": _list_arguments,
     "status": _stored_arguments,
     "report": _report_arguments,
+    "explain": _explain_arguments,
     "reference": _reference_arguments,
     "bench": _bench_arguments,
 }
@@ -172,6 +189,12 @@ def _stored(options: argparse.Namespace) -> int:
     from studies.stored import run_report, run_status
 
     return run_status(options) if options.command == "status" else run_report(options)
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from studies.explain import run_explain
+
+    return run_explain(options)
 
 
 def _reference(options: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ from rich.console import Console
 from ablation.data import Dataset, split_indices
 from ablation.record import COMPLETE
 from ablation.space import Invalid, Network, Space
-from blocks.errors import must_be
+from blocks.errors import InputError, must_be
 from studies.config import StudyConfig, StudyFolder, reconcile_config
 from studies.dashboard import dashboard_command
 from studies.fleet import run_workers
@@ -233,7 +233,9 @@ def _train_in_workers(run: StudyRun, board: Board, stop: StopRequest) -> None:
         shown.clear()
         shown.update(present)
 
-    run_workers(
+    for log in (run.folder.path / "logs").glob("worker-*.log"):
+        log.unlink()
+    fleet = run_workers(
         command,
         options.workers,
         study=run.study,
@@ -244,6 +246,16 @@ def _train_in_workers(run: StudyRun, board: Board, stop: StopRequest) -> None:
         log_dir=run.folder.path / "logs",
     )
     tell()
+    left = trial_state(run.study, max_attempts=run.config.max_attempts)
+    if not fleet.stopped and left.waiting + left.stale:
+        raise InputError(_last_words(run.folder.path / "logs", left.waiting + left.stale))
+
+
+def _last_words(logs: Path, num_left: int) -> str:
+    """Why workers gave up with work left, from what the last of them printed."""
+    texts = [path.read_text(errors="replace").strip() for path in sorted(logs.glob("worker-*.log"))]
+    said = next((text.splitlines()[-1].removeprefix("error: ") for text in reversed(texts) if text), "they left no message")
+    return f"The workers ended with {num_left} trials left, the last of them saying: {said} Their output is in {logs}."
 
 
 class _Teller:
