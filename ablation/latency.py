@@ -59,7 +59,7 @@ def compare_latency(
     shape = input_shape or _common_shape(models, image_size)
     plan = Plan(rounds=rounds, target_half_width=target_half_width, budget_s=budget_s, seed=seed)
     names = list(models)
-    with _settled(place, num_threads), torch.inference_mode():
+    with settled(place, num_threads), torch.inference_mode():
         x = torch.rand((batch_size, *shape), generator=torch.Generator().manual_seed(seed)).to(place, DTYPES[precision])
         x = x.contiguous(memory_format=torch.channels_last) if channels_last else x
         failures: dict[str, str] = {}
@@ -172,8 +172,8 @@ def _told(error: Exception, place: torch.device) -> str:
 
 
 @contextmanager
-def _settled(place: torch.device, num_threads: int | None) -> Iterator[None]:
-    # threads and treatment of denormals while timing, put back afterwards
+def settled(place: torch.device, num_threads: int | None) -> Iterator[None]:
+    """Threads, treatment of denormals and current device while timing; put back afterwards."""
     threads = torch.get_num_threads()
     flushing = bool((torch.tensor([1e-40]) * 1.0 == 0).all())
     torch.set_num_threads(num_threads or threads)

@@ -141,7 +141,7 @@ _TABLE: dict[str, Formula] = {
 # no operation: memory that nothing writes yet, views that their signature doesn't show, changes of shape in place
 _FREE_NAMES = (
     "empty empty_like empty_strided empty_permuted new_empty new_empty_strided _unsafe_view lift_fresh unsqueeze_ squeeze_ t_ "
-    "transpose_ detach_ resize_ sym_size sym_stride sym_numel sym_storage_offset is_contiguous is_same_size"
+    "transpose_ as_strided_ detach_ resize_ sym_size sym_stride sym_numel sym_storage_offset is_contiguous is_same_size"
 )
 _FREE = {f"aten.{name}" for name in _FREE_NAMES.split()}
 

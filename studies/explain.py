@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from ablation.attribution_design import latency_design, time_design
+from ablation.attribution_design import LatencyDesign, latency_design, time_design
 from ablation.attribution_latency import attribute_latency, noise_floor
 from ablation.attribution_static import attribute_static
 from ablation.attribution_trained import attribute_trained
@@ -30,7 +30,7 @@ from ablation.decompose import decompose
 from ablation.explanation import Attribution, Calibration, Explanation
 from ablation.factorial import Factorial
 from ablation.guidelines import guidelines
-from ablation.latency import compare_latency
+from ablation.latency import LatencyComparison, compare_latency
 from ablation.memory_estimate import activation_bytes
 from ablation.modes import run_modes
 from ablation.record import COMPLETE
@@ -281,8 +281,15 @@ def _latency(pair: Pair, factorial: Factorial, steps: _Steps) -> Mapping[str, An
         "attributions": [ms, log],
         "controls": timed,
         "noise": {pair.place: floor_of(beside)},
-        "limits": [design.text, f"Latency's noise floor over all rounds: {100 * noise_floor(comparisons):.2f} % either way."],
+        "factors": {name: pair for name, pair in design.factorial.levels.items() if name not in factorial.levels},
+        "limits": [*_told(design, comparisons), f"Latency's noise floor over all rounds: {100 * noise_floor(comparisons):.2f} % either way."],
     }
+
+
+def _told(design: LatencyDesign, comparisons: Sequence[LatencyComparison]) -> list[str]:
+    """What was planned, and what the budget left of it."""
+    short = design.shortfall(comparisons)
+    return [design.text, *([short] if short else [])]
 
 
 def _settings(pair: Pair) -> dict[str, Any]:

@@ -104,19 +104,20 @@ def to_html(blocks: Sequence[Block], folder: Path) -> str:
     heading = next((b.text for b in blocks if isinstance(b, Heading)), "Report")
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
     head += f"<title>{html.escape(heading)}</title>"
-    body = "\n".join(_html(block, folder) for block in blocks)
+    body = "\n".join(block_html(block, folder) for block in blocks)
     return f'<!doctype html>\n<html lang="en"><head>{head}<style>{STYLE}</style></head>\n<body>\n{body}\n</body></html>\n'
 
 
-def _html(block: Block, folder: Path) -> str:
+def block_html(block: Block, folder: Path) -> str:
+    """One block as HTML; pictures are read from `folder` and put into the page."""
     if isinstance(block, Heading):
-        return f"<h{block.level}>{_inline(block.text)}</h{block.level}>"
+        return f"<h{block.level}>{inline(block.text)}</h{block.level}>"
     if isinstance(block, Paragraph):
-        return f"<p>{_inline(block.text)}</p>"
+        return f"<p>{inline(block.text)}</p>"
     if isinstance(block, Bullets):
-        return "<ul>" + "".join(f"<li>{_inline(item)}</li>" for item in block.items) + "</ul>"
+        return "<ul>" + "".join(f"<li>{inline(item)}</li>" for item in block.items) + "</ul>"
     if isinstance(block, Picture):
-        return f'<div class="wide"><img alt="{html.escape(block.alt, quote=True)}" src="{_data_uri(folder / block.path)}"></div>'
+        return f'<div class="wide"><img alt="{html.escape(block.alt, quote=True)}" src="{data_uri(folder / block.path)}"></div>'
     head = _html_line("th", block.headings, block.is_number)
     body = "".join(_html_line("td", line, block.is_number) for line in block.lines)
     return f'<div class="wide"><table><thead>{head}</thead><tbody>{body}</tbody></table></div>'
@@ -127,10 +128,12 @@ def _html_line(tag: str, cells: Sequence[str], is_number: Sequence[bool]) -> str
     return "<tr>" + "".join(f"<{tag}{k}>{html.escape(c)}</{tag}>" for c, k in zip(cells, kinds, strict=True)) + "</tr>"
 
 
-def _inline(text: str) -> str:
+def inline(text: str) -> str:
+    """Text with **bold** and `code` as HTML."""
     escaped = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", html.escape(text))
     return re.sub(r"`(.+?)`", r"<code>\1</code>", escaped)
 
 
-def _data_uri(path: Path) -> str:
+def data_uri(path: Path) -> str:
+    """A picture as a data URI, so that a page needs no other file."""
     return f"data:{MIME[path.suffix]};base64,{base64.b64encode(path.read_bytes()).decode()}"

@@ -1,0 +1,77 @@
+"""Walking a network's sequences, so that a rule may replace neighbouring layers by others that compute the same function.
+
+A rule takes the flat list of layers that run one after the other and returns another such list. Rules are applied wherever the
+order of running is known: in `nn.Sequential`, and inside the pieces of this project that hold sequences. Whatever else a plugin
+registers stays as it is. Everything here works on copies: the model that was given is never changed.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from torch import nn
+
+from ablation.compose import VAE
+from blocks.connectivity import DenseBlock, DenseLayer, Residual
+from blocks.errors import must_be
+from blocks.heads import GaussianHead
+from blocks.resampling import Strided, Unshuffle
+
+Layers = list[nn.Module]
+Rule = Callable[[Layers], Layers]
+M = TypeVar("M", bound=nn.Module)
+
+TRANSPARENT: list[type[nn.Module]] = [VAE, DenseBlock, DenseLayer, Residual, GaussianHead, Strided, Unshuffle]
+# modules whose children may be replaced by modules of the same function
+
+
+def checked_copy(model: M) -> M:
+    """A copy in evaluation mode, to be rewritten; InputError where hooks would be lost."""
+    if any(module._forward_hooks or module._forward_pre_hooks for module in model.modules()):
+        raise must_be("model", "free of forward hooks, which rewriting would lose", "hooks", "Remove them.")
+    copied = copy.deepcopy(model).eval()
+    for parameter in copied.parameters():
+        parameter.requires_grad_(False)
+    return copied
+
+
+def rewrite(model: M, rules: Sequence[Rule]) -> M:
+    """A copy of `model` in evaluation mode, rewritten by each rule in turn, everywhere."""
+    copied = checked_copy(model)
+    for rule in rules:
+        copied = _walk(copied, rule)  # type: ignore[assignment]
+    return copied
+
+
+def flat(module: nn.Module) -> Layers:
+    """The layers of nested sequences in the order in which they run; identities left out."""
+    if not is_sequence(module):
+        return [] if isinstance(module, nn.Identity) else [module]
+    return [layer for child in module.children() for layer in flat(child)]
+
+
+def is_sequence(module: nn.Module) -> bool:
+    """Whether the module runs its children one after the other and does nothing else."""
+    return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
+
+
+def sequence(layers: Layers) -> nn.Module:
+    """One module that runs the layers."""
+    return layers[0] if len(layers) == 1 else nn.Sequential(*layers)
+
+
+def _walk(module: nn.Module, rule: Rule) -> nn.Module:
+    if is_sequence(module):
+        return nn.Sequential(*rule([_walk(layer, rule) for layer in flat(module)]))
+    if not isinstance(module, tuple(TRANSPARENT)):
+        return module
+    for name, child in module.named_children():
+        if isinstance(child, nn.ModuleList):
+            setattr(module, name, nn.ModuleList(_walk(entry, rule) for entry in child))
+        elif is_sequence(child) or isinstance(child, tuple(TRANSPARENT)):
+            setattr(module, name, _walk(child, rule))
+        elif not isinstance(child, nn.Identity):
+            setattr(module, name, sequence(rule([child])))
+    return module

@@ -1,0 +1,130 @@
+"""Modes and remedies: every mode is accounted for, ratios are paired, failures are marked, the code can be pasted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from ablation.compose import VAE, build
+from ablation.explanation import ModeResult
+from ablation.interleave import Run
+from ablation.latency_result import summarise
+from ablation.modes import EAGER, MODES, _result, run_modes
+from ablation.optimise import example
+from ablation.optimised import check_steps
+from ablation.remedies import rank_remedies, spec_remedies
+from ablation.spec import preset
+from blocks.errors import InputError
+
+FIRST = build(preset("small").replace(image_size=32), seed=0)
+SECOND = build(preset("small_modified").replace(image_size=32), seed=0)
+
+
+def test_every_mode_has_steps_that_exist() -> None:
+    for mode in MODES.values():
+        check_steps(mode.steps, torch.device("cuda"))
+    assert next(iter(MODES)) == EAGER
+    assert MODES[EAGER].steps == ()
+
+
+def test_a_quick_run_accounts_for_every_mode() -> None:
+    found = run_modes(FIRST, SECOND, budget_s=4, quick=True, rounds=(3, 6))
+    assert [result.mode for result in found] == list(MODES)
+    for result in found:
+        mode = MODES[result.mode]
+        if mode.needs_cuda:
+            assert result.reason == "needs a CUDA device"
+        elif mode.compiles:
+            assert "quick" in result.reason
+        else:
+            assert result.reason == ""
+            assert result.max_error is not None
+            assert result.max_error < (5e-2 if "bf16" in mode.steps else 1e-5)
+        assert (result.ratio is None) == bool(result.reason)
+    eager = found[0]
+    assert (eager.first_gain, eager.second_gain, eager.max_error) == (1.0, 1.0, 0.0)
+
+
+def test_a_failing_mode_is_marked_and_the_rest_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unusable(*_: object, **__: object) -> None:
+        raise RuntimeError("no working C++ compiler")
+
+    monkeypatch.setattr(torch, "compile", unusable)
+    found = {r.mode: r for r in run_modes(FIRST, SECOND, names=["compiled", "folded"], budget_s=4, rounds=(2, 3))}
+    assert list(found) == [EAGER, "folded", "compiled"]
+    assert found["compiled"].reason == "RuntimeError: no working C++ compiler"
+    assert found["compiled"].ratio is None
+    assert found["folded"].ratio is not None
+
+
+def test_a_spent_budget_leaves_compiling_out_and_says_so() -> None:
+    found = {r.mode: r for r in run_modes(FIRST, SECOND, names=["folded", "compiled"], budget_s=0.01, rounds=(2, 2))}
+    assert "left out: 60% of the 0.01 s" in found["compiled"].reason
+
+
+def test_ratios_and_gains_are_paired_by_round() -> None:
+    # eager: first 1, second 6; folded: first 1, second 2, on a machine whose speed changes from round to round
+    speed = np.array([1.0, 10.0, 2.0, 30.0, 5.0])[:, None]
+    names = [f"{mode}: {which}" for mode in (EAGER, "folded") for which in ("first", "second")]
+    run = Run(samples={"call": speed * np.array([[1.0, 6.0, 1.0, 2.0, 1.0]])}, rounds=5)
+    times = summarise(names, names[0], run, target_half_width=0.01, seed=0, failures={}, missing={}, provenance={})
+    result = _result("folded", (FIRST, SECOND), "", times, 0)
+    assert (result.ratio, result.ratio_low, result.ratio_high) == (2, 2, 2)
+    assert (result.first_gain, result.second_gain, result.second_gain_low, result.second_gain_high) == (1, 3, 3, 3)
+    assert (result.first_ms, result.second_ms) == (5, 10)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [({"names": ["fast"]}, "A mode must be one of eager"), ({"budget_s": 0}, "budget_s"), ({"device": "cuda:99"}, "GPU")],
+)
+def test_wrong_arguments(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        run_modes(FIRST, SECOND, **arguments)  # type: ignore[arg-type]
+
+
+def test_networks_for_other_images() -> None:
+    with pytest.raises(InputError, match="the same for both"):
+        run_modes(FIRST, build(preset("small")))
+    with pytest.raises(InputError, match="VAE"):
+        run_modes(FIRST, torch.nn.Identity())  # type: ignore[arg-type]
+
+
+def mode(name: str, gain: float | None, low: float | None = None) -> ModeResult:
+    return ModeResult(
+        mode=name, text=MODES[name].text, second_gain=gain, second_gain_low=low, second_gain_high=gain, max_error=1e-6
+    )
+
+
+def test_remedies_are_ranked_by_gain_and_those_without_are_left_out() -> None:
+    modes = [
+        mode(EAGER, 1.0, 1.0),
+        mode("folded", 1.1, 1.05),
+        mode("bf16", 1.02, 0.9),
+        mode("reordered", 1.6, 1.5),
+        mode("compiled", None),
+    ]
+    specs = [("plain decoder", preset("small"), 1.3)]
+    assert [r.name for r in rank_remedies(modes, specs=specs)] == ["reordered", "plain decoder", "folded"]
+
+
+@pytest.mark.parametrize("name", [name for name, m in MODES.items() if name != EAGER and not m.compiles and not m.needs_cuda])
+def test_the_code_of_a_mode_can_be_pasted(name: str) -> None:
+    [remedy] = rank_remedies([mode(name, 2.0, 1.9)])
+    space: dict[str, object] = {"model": SECOND, "x": example(SECOND, 1)}
+    exec(remedy.code, space)
+    reconstruction, made = space["reconstruction"], space["fast"]
+    assert isinstance(reconstruction, torch.Tensor)
+    assert reconstruction.shape == (1, 3, 32, 32)
+    assert set(made.steps) == set(MODES[name].steps)  # type: ignore[attr-defined]
+
+
+def test_the_code_of_a_spec_builds_it() -> None:
+    spec = preset("small_modified").replace(decoder_connectivity="plain")
+    [remedy] = spec_remedies([("plain decoder", spec, 1.5, 1.4, 1.6)])
+    space: dict[str, object] = {}
+    exec(remedy.code, space)
+    assert isinstance(space["model"], VAE)
+    assert space["model"].spec == spec
+    assert (remedy.gain, remedy.gain_low, remedy.gain_high, remedy.max_error) == (1.5, 1.4, 1.6, None)

@@ -1,0 +1,212 @@
+"""The batch sweep: the knee on known times, memory that runs out, budgets, and the estimate of memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ablation import interleave, memory_estimate, sweep
+from ablation.latency_result import ModelLatency
+from ablation.memory_estimate import activation_bytes, available_bytes
+from ablation.sweep import BATCHES, batch_sweep, knee
+from blocks.errors import InputError
+
+# ---- the knee
+
+
+def test_knee_of_an_exact_bend() -> None:
+    # max(8, n): the launch cost equals 8 images
+    assert knee({n: max(8.0, n) for n in BATCHES}) == 8
+
+
+def test_knee_between_two_batches_is_the_next_one() -> None:
+    assert knee({n: max(11.0, n) for n in BATCHES}) == 16
+
+
+def test_knee_is_the_first_batch_where_time_is_proportional_from_the_start() -> None:
+    assert knee({n: 3.0 * n for n in BATCHES}) == 1
+
+
+def test_no_knee_where_time_never_grows() -> None:
+    assert knee(dict.fromkeys(BATCHES, 2.0)) is None
+    assert knee({n: 2.0 + 0.01 * (n % 3) for n in BATCHES}) is None
+
+
+def test_no_knee_from_one_high_last_point_or_too_few() -> None:
+    assert knee({1: 2.0, 2: 2.0, 4: 2.0, 8: 2.2}) is None
+    assert knee({1: 1.0, 2: 2.0}) is None
+    assert knee({}) is None
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_knee_with_five_per_cent_noise(seed: int) -> None:
+    noise = torch.randn(len(BATCHES), generator=torch.Generator().manual_seed(seed)) * 0.05
+    times = {n: max(8.0, 0.5 * n) * float(noise[i].exp()) for i, n in enumerate(BATCHES)}
+    assert knee(times) == 16
+
+
+# ---- the sweep
+
+
+@pytest.fixture(autouse=True)
+def _few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "ROUNDS", (2, 3))
+    monkeypatch.setattr(interleave, "WARMUP_ROUNDS", (4, 4))
+
+
+class Limited(nn.Module):
+    """Runs out of memory above a batch size, or fails at it in another way."""
+
+    def __init__(self, most: int, error: Exception | None = None) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+        self.most, self.error = most, error or torch.OutOfMemoryError("CUDA out of memory.")
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) > self.most:
+            raise self.error
+        out: Tensor = self.conv(x)
+        return out
+
+
+def test_memory_that_runs_out_marks_the_point_and_the_rest_goes_on() -> None:
+    points, knees = batch_sweep(
+        Limited(100), Limited(2), batches=(4, 1, 2, 8), budget_s=60, image_size=8, threads=1, names=("roomy", "greedy")
+    )
+    assert [p.batch_size for p in points] == [1, 2, 4, 8]
+    assert [p.reason for p in points] == ["", "", "greedy: out of memory at batch 4", "greedy: out of memory at batch 4"]
+    assert all(p.first_ms is not None for p in points)
+    assert [p.second_ms is None for p in points] == [False, False, True, True]
+    assert [p.ratio is None for p in points] == [False, False, True, True]
+    assert all(p.ratio_low <= p.ratio <= p.ratio_high for p in points[:2])
+    assert set(knees) == {"roomy", "greedy"}
+    assert knees["greedy"] is None
+
+
+def test_first_out_of_memory_leaves_the_second() -> None:
+    points, _ = batch_sweep(Limited(1), Limited(9), batches=(1, 2), budget_s=60, image_size=8, threads=1)
+    assert (points[1].first_ms, points[1].ratio) == (None, None)
+    assert points[1].second_ms is not None
+    assert points[1].reason == "first: out of memory at batch 2"
+
+
+def test_both_out_of_memory_leaves_marked_points() -> None:
+    points, knees = batch_sweep(Limited(1), Limited(1), batches=(1, 2, 4), budget_s=60, image_size=8, threads=1)
+    assert points[2].reason == "first: out of memory at batch 2; second: out of memory at batch 2"
+    assert points[2].first_ms is None
+    assert knees == {"first": None, "second": None}
+
+
+def test_other_failures_mark_their_point_only() -> None:
+    points, _ = batch_sweep(Limited(100), Limited(1, ValueError("odd batch")), batches=(1, 2), budget_s=60, image_size=8, threads=1)
+    assert points[1].reason == "second: ValueError: odd batch"
+
+
+def test_cpu_memory_is_checked_before_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    # one 1x1 convolution on 3 x 8 x 8: 768 bytes an image, and half as much again
+    monkeypatch.setattr(sweep, "available_bytes", lambda: 2000)
+    points, _ = batch_sweep(Limited(9), Limited(9), batches=(1, 2), budget_s=60, image_size=8, threads=1)
+    assert points[0].reason == ""
+    assert points[1].reason.startswith("first: out of memory at batch 2 (about 2.3e-06 of 2e-06 GB)")
+
+
+class FakeRuns:
+    """Stands for compare_latency: `ms` an image for each model, `seconds` of a fake clock for every comparison."""
+
+    def __init__(self, ms: float, seconds: float) -> None:
+        self.ms, self.seconds, self.now, self.asked = ms, seconds, 0.0, []
+
+    def __call__(self, models, *, batch_size: int, budget_s: float, **settings) -> SimpleNamespace:
+        self.now += self.seconds
+        self.asked.append((batch_size, budget_s))
+        found = {
+            name: ModelLatency(median_ms=self.ms * batch_size * (1 + i), ratio=1.0 + i, ratio_low=0.9 + i, ratio_high=1.1 + i)
+            for i, name in enumerate(models)
+        }
+        enqueue = {name: ModelLatency(median_ms=0.5) for name in models}
+        return SimpleNamespace(models=found, by_kind={"call": found, "enqueue": enqueue})
+
+
+def test_point_that_would_overrun_the_budget_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = FakeRuns(ms=100.0, seconds=3.0)
+    monkeypatch.setattr(sweep, "compare_latency", runs)
+    points, knees = batch_sweep(Limited(9), Limited(9), batches=(1, 2, 4, 8), budget_s=25.0, image_size=8, clock=lambda: runs.now)
+    # a round of batch n takes n x (100 + 200 + 100) ms, loading n x 1500 ms; 4 + 6 rounds: 5.5 n seconds
+    # 1 at 0 s; 2 needs 11 of 22 s; 4 needs 22 of 19 s; 8 needs 44 of 19 s
+    assert [batch for batch, _ in runs.asked] == [1, 2]
+    assert points[2].reason == "not measured: it would take about 22 s, and 19 s of the budget were left"
+    assert points[3].reason == "not measured: it would take about 44 s, and 19 s of the budget were left"
+    assert points[2].first_ms is None
+    assert knees == {"first": None, "second": None}
+
+
+def test_ratio_is_second_over_first_and_enqueue_times_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "compare_latency", FakeRuns(ms=1.0, seconds=0.0))
+    points, knees = batch_sweep(Limited(9), Limited(9), batches=(1, 2, 4), budget_s=25.0, image_size=8)
+    last = points[2]
+    assert (last.first_ms, last.second_ms, last.ratio, last.ratio_low, last.ratio_high) == (4.0, 8.0, 2.0, 1.9, 2.1)
+    assert (last.first_enqueue_ms, last.second_enqueue_ms) == (0.5, 0.5)
+    assert knees == {"first": 1, "second": 1}
+
+
+@pytest.mark.parametrize("batches", [(), (0,), (1, 2.0), (True,)])
+def test_batches_must_be_whole_numbers(batches: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match="batches"):
+        batch_sweep(Limited(1), Limited(1), batches=batches, image_size=8)
+
+
+def test_names_must_differ() -> None:
+    with pytest.raises(InputError, match="names"):
+        batch_sweep(Limited(1), Limited(1), image_size=8, names=("a", "a"))
+
+
+# ---- memory
+
+
+class Held(nn.Module):
+    """Three results of one size, of which so many are alive at once."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        one = x.relu()
+        view = one.flatten(1)
+        two = view.exp()
+        return one.flatten(1) + two
+
+
+def test_activation_bytes() -> None:
+    size = 4 * 3 * 8 * 8
+    # in a chain the newest result and the one that it is made of are alive
+    chain = nn.Sequential(*(nn.ReLU() for _ in range(5)))
+    assert activation_bytes(chain, (3, 8, 8)) == 2 * size
+    assert activation_bytes(chain, (3, 8, 8), batch_size=3) == 6 * size
+    # one, two and the sum; a view takes none
+    assert activation_bytes(Held(), (3, 8, 8)) == 3 * size
+
+
+def test_weights_are_not_activations() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 7))
+    assert activation_bytes(model, (3, 8, 8)) == 4 * 7
+    assert next(model.parameters()).device.type == "cpu"
+
+
+def test_available_memory_is_read_from_the_system(tmp_path: Path) -> None:
+    path = tmp_path / "meminfo"
+    path.write_text("MemTotal: 9 kB\nMemAvailable:    7 kB\n")
+    assert memory_estimate._machine(path) == 7 * 1024
+    assert memory_estimate._machine(tmp_path / "none") is None
+    (tmp_path / "memory.max").write_text("5000\n")
+    (tmp_path / "memory.current").write_text("2000\n")
+    assert memory_estimate._container(tmp_path) == 3000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory_estimate._container(tmp_path) is None
+
+
+def test_less_of_machine_and_container_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory_estimate, "_machine", lambda: 10)
+    for container, expected in ((4, 4), (None, 10)):
+        monkeypatch.setattr(memory_estimate, "_container", lambda found=container: found)
+        assert available_bytes() == expected
