@@ -1,6 +1,6 @@
 """Compose VAE variants from interchangeable pieces, cost them, time them, and say what each piece costs and buys.
 
-`from ablation import ModelSpec, preset, build, static_cost, compare_latency`
+`from ablation import ModelSpec, preset, build, static_cost, compare_latency, optimise`
 """
 
 from __future__ import annotations
@@ -10,19 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ablation.compose import build as build
-    from ablation.latency import compare_latency as compare_latency
+    from ablation.costs.static import static_cost as static_cost
+    from ablation.faster.optimise import optimise as optimise
     from ablation.spec import ModelSpec as ModelSpec
     from ablation.spec import preset as preset
-    from ablation.static import static_cost as static_cost
+    from ablation.timing.latency import compare_latency as compare_latency
 
 _WHERE = {
     "ModelSpec": "ablation.spec",
     "preset": "ablation.spec",
     "build": "ablation.compose",
-    "static_cost": "ablation.static",
-    "compare_latency": "ablation.latency",
+    "static_cost": "ablation.costs.static",
+    "compare_latency": "ablation.timing.latency",
+    "optimise": "ablation.faster.optimise",
 }
-__all__ = ["ModelSpec", "build", "compare_latency", "preset", "static_cost"]
+__all__ = ["ModelSpec", "build", "compare_latency", "optimise", "preset", "static_cost"]
 
 
 def __getattr__(name: str) -> Any:

@@ -22,14 +22,14 @@ from PIL import Image
 from rich.console import Console
 
 from ablation.compose import build
+from ablation.costs.published import published_cost
+from ablation.costs.static import static_cost
 from ablation.data import Dataset, Split, load_dataset
-from ablation.latency import compare_latency
-from ablation.naive import naive_train_epoch
 from ablation.protocol import Protocol
-from ablation.published import published_cost
 from ablation.spec import ModelSpec, preset
-from ablation.static import static_cost
-from ablation.train import train
+from ablation.timing.latency import compare_latency
+from ablation.training.naive import naive_train_epoch
+from ablation.training.train import train
 from blocks.errors import choices, must_be
 from studies.config import prepare_folder
 from studies.grid import pick_device

@@ -18,28 +18,28 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from ablation.attribution_design import LatencyDesign, latency_design, time_design
-from ablation.attribution_latency import attribute_latency, noise_floor
-from ablation.attribution_static import attribute_static
-from ablation.attribution_trained import attribute_trained
-from ablation.attribution_values import attribute
-from ablation.calibrate import calibrate
 from ablation.compose import VAE, build
-from ablation.controls import find_controls
-from ablation.decompose import decompose
-from ablation.explanation import Attribution, Calibration, Explanation
-from ablation.factorial import Factorial
-from ablation.guidelines import guidelines
-from ablation.latency import LatencyComparison, compare_latency
-from ablation.memory_estimate import activation_bytes
-from ablation.modes import run_modes
+from ablation.costs.memory_estimate import activation_bytes
+from ablation.costs.static import static_cost
+from ablation.explain.attribution_design import LatencyDesign, latency_design, time_design
+from ablation.explain.attribution_latency import attribute_latency, noise_floor
+from ablation.explain.attribution_static import attribute_static
+from ablation.explain.attribution_trained import attribute_trained
+from ablation.explain.attribution_values import attribute
+from ablation.explain.calibrate import calibrate
+from ablation.explain.controls import find_controls
+from ablation.explain.decompose import decompose
+from ablation.explain.explanation import Attribution, Calibration, Explanation
+from ablation.explain.factorial import Factorial
+from ablation.explain.guidelines import guidelines
+from ablation.explain.modes import run_modes
+from ablation.explain.remedies import SpecGain, rank_remedies
+from ablation.explain.sweep import batch_sweep
 from ablation.record import COMPLETE
-from ablation.remedies import SpecGain, rank_remedies
 from ablation.report.explain_page import write_explanation
 from ablation.report.explain_tables import print_explanation
 from ablation.spec import PRESETS, ModelSpec, preset
-from ablation.static import static_cost
-from ablation.sweep import batch_sweep
+from ablation.timing.latency import LatencyComparison, compare_latency
 from blocks.errors import InputError, must_be
 from studies.config import StudyConfig, StudyFolder, prepare_folder
 from studies.grid import pick_device
@@ -282,7 +282,10 @@ def _latency(pair: Pair, factorial: Factorial, steps: _Steps) -> Mapping[str, An
         "controls": timed,
         "noise": {pair.place: floor_of(beside)},
         "factors": {name: pair for name, pair in design.factorial.levels.items() if name not in factorial.levels},
-        "limits": [*_told(design, comparisons), f"Latency's noise floor over all rounds: {100 * noise_floor(comparisons):.2f} % either way."],
+        "limits": [
+            *_told(design, comparisons),
+            f"Latency: one network against itself over all rounds, {100 * noise_floor(comparisons):.2f} % either way.",
+        ],
     }
 
 

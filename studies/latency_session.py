@@ -11,8 +11,8 @@ from rich.console import Console
 from torch import nn
 
 from ablation.compose import build
-from ablation.latency import LatencyComparison, compare_latency
 from ablation.space import Network
+from ablation.timing.latency import LatencyComparison, compare_latency
 from studies.config import StudyConfig, StudyFolder
 from studies.progress import LatencyBar
 from studies.reporting import LATENCY, NOISE, SESSIONS
@@ -126,7 +126,7 @@ class LatencySession:
 
     def _groups(self) -> list[list[Network]]:
         """All networks in as few groups as memory allows; the reference is in each."""
-        from ablation.static import static_cost
+        from ablation.costs.static import static_cost
 
         reference = next(network for network in self.networks if network.key == self.reference)
         groups, size = [[reference]], 0

@@ -12,14 +12,14 @@ import optuna
 from numpy.typing import NDArray
 
 from ablation.compose import VAE, build
+from ablation.costs.published import published_cost
+from ablation.costs.static import static_cost
 from ablation.data import Dataset, Split
-from ablation.hardware import describe_hardware, describe_software, git_commit
-from ablation.published import published_cost
-from ablation.quality import evaluate, reconstruct
 from ablation.record import COMPLETE, Record
 from ablation.spec import ModelSpec
-from ablation.static import static_cost
-from ablation.train import TrainingFailure, TrainResult, train
+from ablation.timing.hardware import describe_hardware, describe_software, git_commit
+from ablation.training.quality import evaluate, reconstruct
+from ablation.training.train import TrainingFailure, TrainResult, train
 from studies.config import StudyConfig, StudyFolder
 from studies.latency_session import stored_latency
 from studies.publish import publish

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from ablation.hardware import hardware_name
+from ablation.timing.hardware import hardware_name
 from blocks.errors import choices, must_be
 from studies.grid import pick_device
 

@@ -21,10 +21,10 @@ from rich.console import Console
 from torch import nn
 
 from ablation.compose import build
-from ablation.latency import LatencyComparison, compare_latency
-from ablation.published import published_cost
+from ablation.costs.published import published_cost
+from ablation.costs.static import static_cost
 from ablation.spec import preset
-from ablation.static import static_cost
+from ablation.timing.latency import LatencyComparison, compare_latency
 from blocks.errors import must_be
 from studies.config import prepare_folder
 from studies.grid import pick_device

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ablation.explanation import (
+from ablation.explain.explanation import (
     Attribution,
     Calibration,
     Control,

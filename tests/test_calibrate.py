@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ablation import calibrate as module
-from ablation.calibrate import CPU_BYTES, bandwidth_for, bandwidths, calibrate, mac_rates, rate_for, small_operation
-from ablation.explanation import Calibration
+from ablation.explain import calibrate as module
+from ablation.explain.calibrate import CPU_BYTES, bandwidth_for, bandwidths, calibrate, mac_rates, rate_for, small_operation
+from ablation.explain.explanation import Calibration
 from blocks.errors import InputError
 
 CPU = torch.device("cpu")

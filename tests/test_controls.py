@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ablation.controls import find_controls, plain_controls, scaled
+from ablation.costs.static import static_cost
+from ablation.explain.controls import find_controls, plain_controls, scaled
 from ablation.spec import ModelSpec, preset
-from ablation.static import static_cost
 
 PIECES = ("encoder_connectivity", "decoder_connectivity", "encoder_conv", "decoder_conv", "down", "up", "head", "transposed")
 

@@ -13,14 +13,26 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ablation import decompose as module
-from ablation import decompose_cuda, decompose_replay
 from ablation.compose import build
-from ablation.decompose import Placed, assemble, decompose, host_time, place_on_gpu
-from ablation.decompose_bounds import share
-from ablation.decompose_cuda import Event, Kernels, TimeLine, as_events, label, place_kernels, profile_calls, read_label, time_line
-from ablation.decompose_replay import class_times, record
-from ablation.decompose_trace import (
+from ablation.costs.opcount import CLASSES, register_op, unregister_op
+from ablation.costs.static import Cost, static_cost
+from ablation.explain import decompose as module
+from ablation.explain import decompose_cuda, decompose_replay
+from ablation.explain.decompose import Placed, assemble, decompose, host_time, place_on_gpu
+from ablation.explain.decompose_bounds import share
+from ablation.explain.decompose_cuda import (
+    Event,
+    Kernels,
+    TimeLine,
+    as_events,
+    label,
+    place_kernels,
+    profile_calls,
+    read_label,
+    time_line,
+)
+from ablation.explain.decompose_replay import class_times, record
+from ablation.explain.decompose_trace import (
     Op,
     Rounds,
     block_costs,
@@ -32,10 +44,8 @@ from ablation.decompose_trace import (
     run_instrumented,
     stop_watch,
 )
-from ablation.explanation import Calibration, Decomposition
-from ablation.opcount import CLASSES, register_op, unregister_op
+from ablation.explain.explanation import Calibration, Decomposition
 from ablation.spec import preset
-from ablation.static import Cost, static_cost
 from blocks.errors import InputError
 
 CALIBRATION = Calibration(place="cpu", bandwidth_gb_s=10.0, macs_per_s=1e9, call_us=2.0, threads=1, details={"module_us": 0.5})

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ablation.explanation import Explanation
+from ablation.explain.explanation import Explanation
 from ablation.spec import preset
 from studies.explain import read_spec
 from studies.run import main
@@ -67,9 +67,7 @@ def test_specs_come_from_presets_changes_and_files(place: Path) -> None:
         (["small"], ["second"]),
     ],
 )
-def test_wrong_input_is_one_line(
-    place: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: list[str]
-) -> None:
+def test_wrong_input_is_one_line(place: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: list[str]) -> None:
     assert main(["explain", *arguments, "--device", "cpu"]) == 2
     said = capsys.readouterr().err.strip()
     assert said.startswith("error: ")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from ablation.explanation import Effect, Explanation, ModeResult, SweepPoint
+from ablation.explain.explanation import Effect, Explanation, ModeResult, SweepPoint
 from ablation.report import explain_machine as machine
 from ablation.report import explain_mechanism as mechanism
 from ablation.report import explain_modes as modes
@@ -221,7 +221,7 @@ def test_one_colour_per_factor_and_per_class_and_none_of_a_network(full: Explana
 
 
 def test_every_class_that_costs_are_counted_in_has_a_look() -> None:
-    from ablation.opcount import CLASSES
+    from ablation.costs.opcount import CLASSES
 
     assert set(CLASSES) == set(look.CLASS_LOOKS)
 

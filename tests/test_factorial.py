@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ablation.attribution_static import PART_FIELDS, UNITS, attribute_parts, attribute_static, network_costs
-from ablation.factorial import GROUPS, Factorial, factors_between
+from ablation.costs.static import Cost, static_cost
+from ablation.explain.attribution_static import PART_FIELDS, UNITS, attribute_parts, attribute_static, network_costs
+from ablation.explain.factorial import GROUPS, Factorial, factors_between
 from ablation.spec import FIELDS, ModelSpec, preset
-from ablation.static import Cost, static_cost
 from blocks import CONVS, DOWNS
 from blocks.errors import InputError
 

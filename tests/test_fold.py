@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from ablation.compose import build
-from ablation.dense_buffer import BufferedDenseBlock, without_concatenation
-from ablation.fold import FastELU, act_in_place, fast_elu, flip_transposed, fold_batch_norm, scale_and_shift
-from ablation.optimised import rewritten
-from ablation.reorder import UpsampledDense, pool_first, upsample_late, upsampling_convolution
-from ablation.rewrite import flat, rewrite
+from ablation.costs.static import static_cost
+from ablation.faster.dense_buffer import BufferedDenseBlock, without_concatenation
+from ablation.faster.fold import FastELU, act_in_place, fast_elu, flip_transposed, fold_batch_norm, scale_and_shift
+from ablation.faster.optimised import rewritten
+from ablation.faster.reorder import UpsampledDense, pool_first, upsample_late, upsampling_convolution
+from ablation.faster.rewrite import flat, rewrite
 from ablation.spec import preset
-from ablation.static import static_cost
 from blocks.connectivity import DenseBlock, Stage
 from blocks.conv import convolution, pointwise_first, standard
 from blocks.errors import InputError

@@ -5,11 +5,21 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ablation import guidelines as module
-from ablation.guidelines import ANY_INPUT, Bottleneck, Experiment, Fragments, experiments, guidelines, judge, points, verdict
-from ablation.interleave import Plan, Run, interleave
-from ablation.latency_result import LatencyComparison, summarise
-from ablation.static import static_cost
+from ablation.costs.static import static_cost
+from ablation.explain import guidelines as module
+from ablation.explain.guidelines import (
+    ANY_INPUT,
+    Bottleneck,
+    Experiment,
+    Fragments,
+    experiments,
+    guidelines,
+    judge,
+    points,
+    verdict,
+)
+from ablation.timing.interleave import Plan, Run, interleave
+from ablation.timing.latency_result import LatencyComparison, summarise
 
 FLOOR = (0.99, 1.01)
 

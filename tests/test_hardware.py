@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ablation import hardware
+from ablation.timing import hardware
 
 
 def test_description_is_plain_and_anonymous() -> None:

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from ablation.compose import build
-from ablation.interleave import WARMUP_ROUNDS, Plan, interleave
-from ablation.latency import check_device, compare_latency, describe_precision
-from ablation.latency_result import LatencyComparison, summarise
 from ablation.spec import preset
-from ablation.timers import ATTEMPTS, calls_per_block, time_calls
-from ablation.timing_stats import Trend, find_drift, median_intervals, paired_ratios, trend
+from ablation.timing.interleave import WARMUP_ROUNDS, Plan, interleave
+from ablation.timing.latency import check_device, compare_latency, describe_precision
+from ablation.timing.latency_result import LatencyComparison, summarise
+from ablation.timing.timers import ATTEMPTS, calls_per_block, time_calls
+from ablation.timing.timing_stats import Trend, find_drift, median_intervals, paired_ratios, trend
 from blocks.errors import InputError
 
 # ---- statistics

@@ -14,7 +14,8 @@ from skimage.metrics import structural_similarity
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure as torchmetrics_ssim
 
-from ablation.losses import (
+from ablation.protocol import Protocol
+from ablation.training.losses import (
     C1,
     C2,
     MS_SSIM_WEIGHTS,
@@ -26,7 +27,6 @@ from ablation.losses import (
     ssim_per_image,
     window_matrix,
 )
-from ablation.protocol import Protocol
 from blocks.errors import InputError
 
 

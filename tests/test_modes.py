@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from ablation.compose import VAE, build
-from ablation.explanation import ModeResult
-from ablation.interleave import Run
-from ablation.latency_result import summarise
-from ablation.modes import EAGER, MODES, _result, run_modes
-from ablation.optimise import example
-from ablation.optimised import check_steps
-from ablation.remedies import rank_remedies, spec_remedies
+from ablation.explain.explanation import ModeResult
+from ablation.explain.modes import EAGER, MODES, _result, run_modes
+from ablation.explain.remedies import rank_remedies, spec_remedies
+from ablation.faster.optimise import example
+from ablation.faster.optimised import check_steps
 from ablation.spec import preset
+from ablation.timing.interleave import Run
+from ablation.timing.latency_result import summarise
 from blocks.errors import InputError
 
 FIRST = build(preset("small").replace(image_size=32), seed=0)

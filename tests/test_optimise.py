@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from ablation import optimise as module
 from ablation.compose import VAE, build
-from ablation.latency import compare_latency
-from ablation.optimise import errors, example, likely_stacks, optimise, prepared
-from ablation.optimised import REWRITES, RULES
+from ablation.faster import optimise as module
+from ablation.faster.optimise import errors, example, likely_stacks, optimise, prepared
+from ablation.faster.optimised import REWRITES, RULES
 from ablation.spec import PIECE_FIELDS, ModelSpec, preset
+from ablation.timing.latency import compare_latency
 from blocks import FAMILIES
 from blocks.errors import InputError
 from tests.test_fold import randomised

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from ablation.compose import build
-from ablation.published import published_cost
+from ablation.costs.published import published_cost
+from ablation.costs.static import static_cost
 from ablation.spec import PIECE_FIELDS, preset
-from ablation.static import static_cost
 from blocks import FAMILIES
 from blocks.errors import InputError
 

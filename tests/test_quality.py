@@ -9,11 +9,11 @@ from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structu
 from torch import Tensor, nn
 from torchmetrics.functional.image import peak_signal_noise_ratio as torchmetrics_psnr
 
-from ablation.batches import Images
 from ablation.data.base import Dataset
-from ablation.losses import ssim
 from ablation.protocol import Protocol
-from ablation.quality import as_lists, evaluate, evaluate_images, reconstruct, sampled_quality, summarise
+from ablation.training.batches import Images
+from ablation.training.losses import ssim
+from ablation.training.quality import as_lists, evaluate, evaluate_images, reconstruct, sampled_quality, summarise
 from blocks.errors import InputError
 
 

@@ -14,17 +14,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ablation.attribution_design import BLOCK_ROUNDS, MIN_BLOCKS, LatencyDesign, latency_design, time_design
-from ablation.attribution_latency import attribute_latency
-from ablation.attribution_stats import Estimate, judged
-from ablation.attribution_trained import attribute_trained
-from ablation.attribution_values import attribute
-from ablation.factorial import Factorial
-from ablation.interleave import Run
-from ablation.latency_result import AGAIN, LatencyComparison, summarise
+from ablation.explain.attribution_design import BLOCK_ROUNDS, MIN_BLOCKS, LatencyDesign, latency_design, time_design
+from ablation.explain.attribution_latency import attribute_latency
+from ablation.explain.attribution_stats import Estimate, judged
+from ablation.explain.attribution_trained import attribute_trained
+from ablation.explain.attribution_values import attribute
+from ablation.explain.factorial import Factorial
+from ablation.explain.shapley import Lattice, along, cells_of, shapley_values
 from ablation.record import Record
-from ablation.shapley import Lattice, along, cells_of, shapley_values
 from ablation.spec import preset
+from ablation.timing.interleave import Run
+from ablation.timing.latency_result import AGAIN, LatencyComparison, summarise
 from blocks.errors import InputError
 
 ABC = ("a", "b", "c")
@@ -163,7 +163,7 @@ EXACT = by_orderings("abcd", {s: Fraction(truth(s)).limit_denominator(10**6) for
 
 @pytest.mark.parametrize(("centre", "repetitions"), [("median", 30), ("median", 8), ("mean", 3), ("mean", 8)])
 def test_intervals_cover_the_truth(monkeypatch: pytest.MonkeyPatch, centre: str, repetitions: int) -> None:
-    monkeypatch.setattr("ablation.attribution_stats.RESAMPLES", 500)
+    monkeypatch.setattr("ablation.explain.attribution_stats.RESAMPLES", 500)
     rng, covered, significant_zero = np.random.default_rng(repetitions), dict.fromkeys(EFFECTS, 0), 0
     for run in range(300):
         shift = rng.normal(0, 3, repetitions)  # what slows a whole round, or how hard a seed is: common to all cells
@@ -313,7 +313,7 @@ def sampled_design() -> LatencyDesign:
 
 
 def test_sampled_orderings_are_unbiased_and_their_intervals_honest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ablation.attribution_stats.RESAMPLES", 50)
+    monkeypatch.setattr("ablation.explain.attribution_stats.RESAMPLES", 50)
     runs = 60
     factorial, true, covered, total = PAIR, exact_logs(PAIR), 0, dict.fromkeys(SPEED, 0.0)
     base, rng = sampled_design(), np.random.default_rng(7)

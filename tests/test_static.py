@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ablation.compose import build
-from ablation.opcount import CLASSES, register_op, registered_ops, unregister_op
+from ablation.costs.opcount import CLASSES, register_op, registered_ops, unregister_op
+from ablation.costs.static import Cost, static_cost
 from ablation.spec import preset
-from ablation.static import Cost, static_cost
 from blocks.errors import InputError
 
 IN = (4, 6, 6)  # C x H x W of the hand-derived cases: 144 elements, 576 bytes

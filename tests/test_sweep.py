@@ -9,10 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ablation import interleave, memory_estimate, sweep
-from ablation.latency_result import ModelLatency
-from ablation.memory_estimate import activation_bytes, available_bytes
-from ablation.sweep import BATCHES, batch_sweep, knee
+from ablation.costs import memory_estimate
+from ablation.costs.memory_estimate import activation_bytes, available_bytes
+from ablation.explain import sweep
+from ablation.explain.sweep import BATCHES, batch_sweep, knee
+from ablation.timing import interleave
+from ablation.timing.latency_result import ModelLatency
 from blocks.errors import InputError
 
 # ---- the knee

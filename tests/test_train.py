@@ -22,13 +22,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ablation import build, preset
-from ablation import loop as loop_module
-from ablation.batches import Images, epoch_order, seed_noise
-from ablation.checkpoint import BEST, CHECKPOINT, load_weights
 from ablation.data.base import Dataset, Split
-from ablation.naive import naive_train_epoch
 from ablation.protocol import Protocol
-from ablation.train import TrainingFailure, TrainResult, train
+from ablation.training import loop as loop_module
+from ablation.training.batches import Images, epoch_order, seed_noise
+from ablation.training.checkpoint import BEST, CHECKPOINT, load_weights
+from ablation.training.naive import naive_train_epoch
+from ablation.training.train import TrainingFailure, TrainResult, train
 from blocks.errors import InputError
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ablation.explanation import Decomposition, Explanation, Share
+from ablation.explain.explanation import Decomposition, Explanation, Share
 from ablation.report import explain_style as look
 from ablation.report import style
 from ablation.report.explain_mechanism import segments

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ablation.explanation import Decomposition, Explanation
+from ablation.explain.explanation import Decomposition, Explanation
 from ablation.report.explain_style import GAPS, HOST, RESIDUAL, main_place, number, percent
 
 LEAST_SHARE = 0.1

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ablation.explanation import Explanation
+from ablation.explain.explanation import Explanation
 from ablation.report import explain_style as look
 from ablation.report import style
 from ablation.report.explain_plots import Plot, bar, below, beside, factor_ticks, heading, named_lines, panels, whisker

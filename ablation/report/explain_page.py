@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ablation.explanation import Attribution, Explanation, ModeResult
+from ablation.explain.explanation import Attribution, Explanation, ModeResult
 from ablation.report import explain_machine as machine
 from ablation.report import explain_mechanism as mechanism
 from ablation.report import explain_modes as modes

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ablation.explanation import Attribution, Effect, Explanation
+from ablation.explain.explanation import Attribution, Effect, Explanation
 from ablation.report import explain_style as look
 from ablation.report import style
 

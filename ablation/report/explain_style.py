@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ablation.explanation import Attribution, Effect, Explanation
+from ablation.explain.explanation import Attribution, Effect, Explanation
 from ablation.record import METRICS, Metric
 from ablation.report import style
 

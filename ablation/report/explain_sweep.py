@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ablation.explanation import Explanation, Guideline, SweepPoint
+from ablation.explain.explanation import Explanation, Guideline, SweepPoint
 from ablation.report import explain_style as look
 from ablation.report import style
 from ablation.report.explain_plots import DARK, SIDE_BY_SIDE, Plot, below, heading, panels

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ablation.explanation import Attribution, Explanation
+from ablation.explain.explanation import Attribution, Explanation
 from ablation.report import explain_mechanism as mechanism
 from ablation.report import explain_style as look
 from ablation.report import explain_words as words

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ablation.explanation import Attribution, Effect, Explanation, ModeResult, Remedy
+from ablation.explain.explanation import Attribution, Effect, Explanation, ModeResult, Remedy
 from ablation.report.explain_mechanism import LEAST_SHARE, decomposed, mechanism
 from ablation.report.explain_style import (
     LOG,

@@ -1,0 +1,1 @@
+"""What a network costs, counted without running it; and fvcore's published counts beside that."""

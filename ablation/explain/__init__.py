@@ -1,0 +1,1 @@
+"""Why two networks differ: attribution to pieces, mechanisms, controls, remedies."""

@@ -1,0 +1,238 @@
+"""ShuffleNet V2's four guidelines as small measured experiments on this machine (Ma et al. 2018, section 2, tables 1 to 4).
+
+Each experiment stacks blocks of 1x1 convolutions (G4: bottleneck units) on a feature map of 56 x 56, as the paper does, and varies
+one thing with the multiply-accumulates held fixed. The paper's widths hold them fixed to a few per cent; those here hold them
+exactly, with whole numbers (96 x 96 = 64 x 144 = 48 x 192 = 32 x 288), so there are fewer steps between the extremes. The first
+setting is the one that the guideline recommends; all settings of an experiment are timed side by side (`compare_latency`).
+
+The verdict's rule, fixed before anything was measured. A setting is slower, or faster, where the whole 95 % interval of its time
+relative to the first lies beyond the noise floor (the first setting against itself).
+- "holds here": the setting that departs most from the guideline, the last, is slower, and none is faster.
+- "does not hold here": some setting is faster, or all intervals end below 1.05.
+- "undecided": anything else; more rounds may settle it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from ablation.explain.explanation import Guideline, GuidelinePoint
+from ablation.timing.latency import check_device, compare_latency
+from ablation.timing.latency_result import LatencyComparison
+
+SIDE = 56
+# height and width of the feature map, as in the paper
+SMALL = 1.05
+# a departure that costs less than this, for certain, is none
+HOLDS, FAILS, UNDECIDED = "holds here", "does not hold here", "undecided"
+ANY_INPUT = (1, 1, 1)
+# C x H x W of an input that is not read
+PAIRS = {"1:1": (96, 96), "1:2.25": (64, 144), "1:4": (48, 192), "1:9": (32, 288)}
+# G1: widths of equal product
+UNITS = {
+    "neither": (False, False),
+    "shortcut only": (False, True),
+    "ReLU only": (True, False),
+    "ReLU and shortcut": (True, True),
+}
+# G4: with ReLU, with shortcut
+
+Stack = Callable[..., nn.Module]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A guideline, and the networks that test it by setting, the recommended one first."""
+
+    name: str
+    claim: str
+    held_fixed: str
+    networks: Mapping[str, nn.Module]
+
+
+class Fed(nn.Module):
+    """A body that runs on a feature map of its own, so that bodies of different widths take one and the same input, unread."""
+
+    start: Tensor
+
+    def __init__(self, channels: int, batch_size: int, body: nn.Module) -> None:
+        super().__init__()
+        self.register_buffer("start", torch.rand(batch_size, channels, SIDE, SIDE, generator=torch.Generator().manual_seed(0)))
+        self.body = body
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Anything -> batch_size x channels x 56 x 56."""
+        out: Tensor = self.body(self.start)
+        return out
+
+
+class Fragments(nn.Module):
+    """1x1 convolutions side by side on one input, their results added (the paper's appendix, figure 1 d and e)."""
+
+    def __init__(self, channels: int, num_fragments: int) -> None:
+        super().__init__()
+        self.fragments = nn.ModuleList(_pointwise(channels, channels) for _ in range(num_fragments))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N x channels x H x W -> the same."""
+        first, *rest = (fragment(x) for fragment in self.fragments)
+        out: Tensor = first
+        for more in rest:
+            out = out + more
+        return out
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 and 1x1 convolution, with or without ReLU after each and a shortcut around all (the paper's section on G4)."""
+
+    def __init__(self, channels: int, *, relu: bool, shortcut: bool) -> None:
+        super().__init__()
+        narrow = channels // 4
+        convs = (_pointwise(channels, narrow), nn.Conv2d(narrow, narrow, 3, padding=1, bias=False), _pointwise(narrow, channels))
+        self.layers = nn.Sequential(*(layer for conv in convs for layer in ([conv, nn.ReLU()] if relu else [conv])))
+        self.shortcut = shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N x channels x H x W -> the same."""
+        out: Tensor = self.layers(x)
+        return out + x if self.shortcut else out
+
+
+def _pointwise(before: int, after: int, groups: int = 1) -> nn.Module:
+    return nn.Conv2d(before, after, 1, groups=groups, bias=False)
+
+
+def _there_and_back(before: int, after: int) -> nn.Module:
+    return nn.Sequential(_pointwise(before, after), _pointwise(after, before))
+
+
+def _stack(channels: int, blocks: int, block: Callable[[], nn.Module], *, batch_size: int) -> Fed:
+    return Fed(channels, batch_size, nn.Sequential(*(block() for _ in range(blocks))))
+
+
+def experiments(device: str = "cpu", blocks: int = 4) -> tuple[Experiment, ...]:
+    """The four experiments. As in the paper, a GPU gets wider layers and batches of 8, a CPU batches of 1."""
+    on_gpu = torch.device(device).type == "cuda"
+    wide, batch = (2, 8) if on_gpu else (1, 1)
+    stack = partial(_stack, batch_size=batch)
+    return (
+        _equal_widths(stack, wide, blocks, batch),
+        _groups(stack, 64 * wide, 2 * blocks, batch),
+        _fragmentation(stack, 64 * wide, 2 * blocks, batch),
+        _element_wise(stack, 128 * wide, 2 * blocks, batch),
+    )
+
+
+def _equal_widths(stack: Stack, wide: int, blocks: int, batch: int) -> Experiment:
+    pairs = {ratio: (a * wide, b * wide) for ratio, (a, b) in PAIRS.items()}
+    return Experiment(
+        "G1",
+        "Equal channel widths minimise memory access cost.",
+        f"Multiply-accumulates of {2 * blocks} 1x1 convolutions, batch {batch}",
+        {f"{ratio} ({a} and {b})": stack(a, blocks, partial(_there_and_back, a, b)) for ratio, (a, b) in pairs.items()},
+    )
+
+
+def _groups(stack: Stack, base: int, layers: int, batch: int) -> Experiment:
+    widths = {1: base, 4: 2 * base, 16: 4 * base}
+    # groups -> channels: channels^2 / groups is the same
+    return Experiment(
+        "G2",
+        "Many groups in group convolutions raise memory access cost.",
+        f"Multiply-accumulates of {layers} 1x1 convolutions, batch {batch}; widths grow with the root of the groups",
+        {
+            f"{groups} group{'s' if groups > 1 else ''} ({width} channels)": stack(
+                width, layers, partial(_pointwise, width, width, groups)
+            )
+            for groups, width in widths.items()
+        },
+    )
+
+
+def _fragmentation(stack: Stack, base: int, blocks: int, batch: int) -> Experiment:
+    half = base // 2
+    return Experiment(
+        "G3",
+        "Fragmentation reduces the degree of parallelism.",
+        f"Multiply-accumulates of {blocks} blocks of 1x1 convolutions, batch {batch}; 4 fragments have half the width",
+        {
+            f"1 fragment ({base} channels)": stack(base, blocks, partial(_pointwise, base, base)),
+            f"4 in series ({half} channels)": stack(half, 4 * blocks, partial(_pointwise, half, half)),
+            f"4 side by side ({half} channels)": stack(half, blocks, partial(Fragments, half, 4)),
+        },
+    )
+
+
+def _element_wise(stack: Stack, channels: int, units: int, batch: int) -> Experiment:
+    return Experiment(
+        "G4",
+        "Element-wise operations are not negligible.",
+        f"Multiply-accumulates of {units} bottleneck units of {channels} channels, batch {batch}",
+        {
+            name: stack(channels, units, partial(Bottleneck, channels, relu=relu, shortcut=shortcut))
+            for name, (relu, shortcut) in UNITS.items()
+        },
+    )
+
+
+def guidelines(device: str = "cpu", *, threads: int | None = None, quick: bool = False) -> tuple[Guideline, ...]:
+    """All four, measured: under a minute (12 s with `quick`, which takes fewer rounds of the same networks)."""
+    check_device(device)
+    return tuple(_measure(experiment, device, threads, quick) for experiment in experiments(device))
+
+
+def _measure(experiment: Experiment, device: str, threads: int | None, quick: bool) -> Guideline:
+    found = compare_latency(
+        experiment.networks,
+        device=device,
+        input_shape=ANY_INPUT,
+        num_threads=threads,
+        rounds=(8, 20) if quick else (20, 80),
+        budget_s=2.0 if quick else 12.0,
+    )
+    return Guideline(
+        name=experiment.name,
+        claim=experiment.claim,
+        held_fixed=experiment.held_fixed + _unmeasured(found),
+        points=points(found),
+        verdict=verdict(found),
+    )
+
+
+def points(found: LatencyComparison) -> tuple[GuidelinePoint, ...]:
+    """One point for every setting that could be timed next to the first."""
+    return tuple(
+        GuidelinePoint(setting=name, ms=model.median_ms, relative=model.ratio, low=model.ratio_low, high=model.ratio_high)
+        for name, model in found.models.items()
+        if model.median_ms is not None and model.ratio is not None
+    )
+
+
+def _unmeasured(found: LatencyComparison) -> str:
+    failed = [f"{name} ({model.reason})" for name, model in found.models.items() if model.ratio is None]
+    return f". Not measured: {', '.join(failed)}" if failed else ""
+
+
+def verdict(found: LatencyComparison) -> str:
+    """The rule of this module's first lines."""
+    others = [m for name, m in found.models.items() if name != found.reference]
+    intervals = [(m.ratio_low, m.ratio_high) for m in others if m.ratio_low is not None and m.ratio_high is not None]
+    floor = found.noise_floor
+    if len(intervals) < len(others) or floor is None:
+        return UNDECIDED
+    return judge(intervals, (floor.low, floor.high))
+
+
+def judge(intervals: Sequence[tuple[float, float]], floor: tuple[float, float]) -> str:
+    """Verdict from the intervals of all settings but the first, by departure, and that of the first against itself."""
+    least, most = min(1.0, floor[0]), max(1.0, floor[1])
+    if any(high < least for _, high in intervals):
+        return FAILS
+    if intervals[-1][0] > most:
+        return HOLDS
+    return FAILS if all(high < SMALL for _, high in intervals) else UNDECIDED

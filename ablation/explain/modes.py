@@ -1,0 +1,209 @@
+"""Counterfactual modes: both networks under each way of running them, timed together, and whether the slowdown survives.
+
+Every mode is a stack of steps (`ablation.faster.optimised`). Its outputs are compared with the eager ones under the same noise
+("inference only": with z = mean on both sides) before it is timed. All modes of both networks are then timed by one interleaved comparison, so
+that the ratio of the two networks in a mode, and the gain of a mode over eager, are paired by round. Compiling, autotuning and
+capturing are done before and reported apart. A mode that fails, isn't usable here or didn't fit in the budget carries the reason.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import nn
+
+from ablation.compose import VAE
+from ablation.explain.explanation import ModeResult
+from ablation.faster.optimise import example, prepared, told
+from ablation.faster.optimised import REWRITES, Optimised
+from ablation.faster.rewrite import checked_copy
+from ablation.timing.latency import check_device, compare_latency
+from ablation.timing.latency_result import LatencyComparison
+from ablation.timing.timing_stats import Interval, median_intervals
+from blocks.errors import choices, must_be
+
+EAGER = "eager"
+FUSED = (*REWRITES, "fast ELU", "compile", "channels_last")
+PREPARING = 0.6
+# share of the budget after which no further mode is compiled
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mode:
+    """One way of running a network."""
+
+    steps: tuple[str, ...]
+    text: str
+
+    @property
+    def compiles(self) -> bool:
+        """Whether preparing it takes long."""
+        return bool({"compile", "max-autotune"} & set(self.steps))
+
+    @property
+    def needs_cuda(self) -> bool:
+        """Whether it runs on a CUDA device only."""
+        return "CUDA graph" in self.steps
+
+
+def _mode(text: str, *steps: str) -> Mode:
+    return Mode(steps=steps, text=text)
+
+
+# those that take long to prepare last, the most promising of them first
+MODES: Mapping[str, Mode] = {
+    EAGER: _mode("as built, one operation after the other, in inference mode"),
+    "inference only": _mode("z = mean: no sampling, the log-variance isn't computed", "mean only"),
+    "channels_last": _mode("memory in the order N, H, W, C", "channels_last"),
+    "bf16": _mode("weights and arithmetic in bfloat16", "bf16"),
+    "folded": _mode("batch norm folded into the convolution before it, where there is one", "fold"),
+    "reordered": _mode("pooling before, upsampling after 1x1 convolutions; no transposed kernels of stride 1", *REWRITES[1:]),
+    "no concatenation": _mode("dense blocks write into one buffer", "no concatenation"),
+    "folded + reordered": _mode("both, and activations in place", *REWRITES, "in place"),
+    "folded + reordered + no concatenation": _mode(
+        "all three, and activations in place", *REWRITES, "in place", "no concatenation"
+    ),
+    "folded + reordered + channels_last": _mode("all three, and activations in place", *REWRITES, "in place", "channels_last"),
+    "folded + reordered + channels_last + bf16": _mode(
+        "all four, and activations in place", *REWRITES, "in place", "channels_last", "bf16"
+    ),
+    "CUDA graph": _mode("one launch replays the whole pass", "CUDA graph"),
+    "folded + reordered + CUDA graph": _mode("fewer operations, and one launch", *REWRITES, "in place", "CUDA graph"),
+    "compiled + folded + reordered + channels_last": _mode("torch.compile of the rewritten network, ELU by exp", *FUSED),
+    "compiled + folded + reordered + channels_last + CUDA graph": _mode(
+        "the rewritten network compiled, ELU by exp, and one launch", *FUSED, "CUDA graph"
+    ),
+    "compiled": _mode("torch.compile of the network as it is, weights as constants", "compile"),
+    "compiled + channels_last": _mode("torch.compile and memory in the order N, H, W, C", "compile", "channels_last"),
+    "compiled + CUDA graph": _mode("torch.compile, then one launch", "compile", "CUDA graph"),
+    "compiled + folded + reordered + channels_last + bf16": _mode("the same in bfloat16", *FUSED, "bf16"),
+    "compiled + folded + reordered + channels_last + bf16 + CUDA graph": _mode(
+        "the same in bfloat16 and one launch", *FUSED, "bf16", "CUDA graph"
+    ),
+    "autotuned + CUDA graph": _mode(
+        "the rewritten network compiled with kernels chosen by trying them, and one launch",
+        *(*REWRITES, "fast ELU", "channels_last", "max-autotune", "CUDA graph"),
+    ),
+}
+
+
+def run_modes(
+    first: VAE,
+    second: VAE,
+    *,
+    device: str = "cpu",
+    batch_size: int = 1,
+    budget_s: float = 300.0,
+    names: Sequence[str] | None = None,
+    quick: bool = False,
+    rounds: tuple[int, int] = (10, 60),
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+) -> tuple[ModeResult, ...]:
+    """Both networks in the modes `names` (all of `MODES` unless given; eager is always among them), in the order of `MODES`.
+
+    `budget_s`: seconds for all of it; modes that compile are left out, and say so, once the budget runs short, or with `quick`.
+    `progress(mode)` before each is prepared. InputError for an unknown mode, another image size, or a GPU that isn't there.
+    """
+    wanted = _check(first, second, names, budget_s)
+    place = check_device(device)
+    start = time.perf_counter()
+    pair = {"first": checked_copy(first).to(place), "second": checked_copy(second).to(place)}
+    ready: dict[str, tuple[nn.Module, nn.Module]] = {EAGER: (pair["first"], pair["second"])}
+    reasons: dict[str, str] = {}
+    x = example(pair["first"], batch_size, seed)
+    for name in wanted:
+        mode = MODES[name]
+        reasons[name] = _unusable(mode, place.type, quick, time.perf_counter() - start, budget_s)
+        if reasons[name] or name == EAGER:
+            continue
+        if progress is not None:
+            progress(name)
+        try:
+            ready[name] = (prepared(pair["first"], mode.steps, x), prepared(pair["second"], mode.steps, x))
+        except Exception as error:  # a mode that doesn't work here is a recorded failure; the others go on
+            reasons[name] = told(error)
+    left = max(budget_s - (time.perf_counter() - start), (1 - PREPARING) / 2 * budget_s)
+    times = compare_latency(
+        {_column(name, i): model for name, both in ready.items() for i, model in enumerate(both)},
+        batch_size=batch_size,
+        device=str(place),
+        reference=_column(EAGER, 0),
+        rounds=(min(rounds), max(rounds)),
+        budget_s=left,
+        seed=seed,
+    )
+    return tuple(_result(name, ready.get(name), reasons.get(name, ""), times, seed) for name in wanted)
+
+
+def _check(first: nn.Module, second: nn.Module, names: Sequence[str] | None, budget_s: float) -> list[str]:
+    for which, model in (("first", first), ("second", second)):
+        if not isinstance(model, VAE):
+            raise must_be(which, "a VAE that `ablation.build` made", type(model).__name__)
+    shapes = [(model.spec.in_channels, model.spec.image_size) for model in (first, second)]  # type: ignore[union-attr]
+    if shapes[0] != shapes[1]:
+        raise must_be("Channels and size of the images", "the same for both networks", shapes)
+    if not budget_s > 0:
+        raise must_be("budget_s", "a positive number of seconds", budget_s)
+    for name in names or ():
+        if name not in MODES:
+            raise must_be("A mode", choices(MODES), name)
+    return [name for name in MODES if names is None or name in names or name == EAGER]
+
+
+def _unusable(mode: Mode, kind: str, quick: bool, elapsed: float, budget_s: float) -> str:
+    if mode.needs_cuda and kind != "cuda":
+        return "needs a CUDA device"
+    if mode.compiles and quick:
+        return "left out: compiling takes a minute or so, and this was a quick run"
+    if mode.compiles and elapsed > PREPARING * budget_s:
+        return f"left out: {PREPARING:.0%} of the {budget_s:g} s were spent before it could be compiled"
+    return ""
+
+
+def _column(mode: str, which: int) -> str:
+    return f"{mode}: {('first', 'second')[which]}"
+
+
+def _result(name: str, both: tuple[nn.Module, nn.Module] | None, reason: str, times: LatencyComparison, seed: int) -> ModeResult:
+    text = MODES[name].text
+    if both is None:
+        return ModeResult(mode=name, text=text, reason=reason)
+    made = [model for model in both if isinstance(model, Optimised)]
+    error = max((model.max_error for model in made), default=0.0)
+    prepare_s = sum(model.prepare_s for model in made)
+    why = [times[_column(name, i)].reason for i in range(2)]
+    ratio, first_gain, second_gain = (
+        _paired(times, (name, 1), (name, 0), seed),
+        _paired(times, (EAGER, 0), (name, 0), seed),
+        _paired(times, (EAGER, 1), (name, 1), seed),
+    )
+    return ModeResult(
+        mode=name,
+        text=text,
+        first_ms=times[_column(name, 0)].median_ms,
+        second_ms=times[_column(name, 1)].median_ms,
+        ratio=ratio and ratio.value,
+        ratio_low=ratio and ratio.low,
+        ratio_high=ratio and ratio.high,
+        first_gain=first_gain and first_gain.value,
+        second_gain=second_gain and second_gain.value,
+        second_gain_low=second_gain and second_gain.low,
+        second_gain_high=second_gain and second_gain.high,
+        max_error=error,
+        prepare_s=prepare_s,
+        reason=reason or "; ".join(dict.fromkeys(w for w in why if w)),
+    )
+
+
+def _paired(times: LatencyComparison, over: tuple[str, int], under: tuple[str, int], seed: int) -> Interval | None:
+    # median over rounds of the ratio within a round; None where either failed
+    samples = times.samples.get("call")
+    if samples is None or not len(samples):
+        return None
+    columns = [samples[:, times.columns.index(_column(*which))] for which in (over, under)]
+    ratios = columns[0] / columns[1]
+    return None if np.isnan(ratios).any() else median_intervals(ratios[:, None], seed)[0]

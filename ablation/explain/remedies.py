@@ -1,0 +1,65 @@
+"""What to do about a slow network: modes and specs as remedies, ranked by their measured gain, with code that can be pasted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ablation.explain.explanation import ModeResult, Remedy
+from ablation.explain.modes import EAGER, MODES
+from ablation.spec import ModelSpec
+
+SpecGain = tuple[str, ModelSpec, float] | tuple[str, ModelSpec, float, float, float]
+# name, spec, gain in latency (the network as it is over this one), and where known the gain's interval
+
+
+def rank_remedies(
+    modes: Iterable[ModeResult], *, device: str = "cpu", batch_size: int = 1, specs: Sequence[SpecGain] = ()
+) -> tuple[Remedy, ...]:
+    """Remedies for the second network, the largest gain first: modes whose whole interval is above 1, and specs to train.
+
+    A mode that gains nothing here is no remedy; `modes` says so. The code of a mode takes `model` (a `VAE` with its weights) and
+    `x` (images on the device); the code of a spec builds another network, which must be trained.
+    """
+    found = [_remedy(mode, device, batch_size) for mode in modes if mode.mode != EAGER and _gains(mode)]
+    return tuple(sorted((*found, *spec_remedies(specs)), key=lambda remedy: -remedy.gain))
+
+
+def spec_remedies(specs: Sequence[SpecGain]) -> tuple[Remedy, ...]:
+    """Remedies that are other networks, in the order given: what to train in place of the second network."""
+    remedies = []
+    for name, spec, gain, *interval in specs:
+        low, high = interval or (None, None)
+        code = f"from ablation import ModelSpec, build\n\nmodel = build(ModelSpec.from_dict({_changes(spec)!r}))\n"
+        text = "another network, to be trained"
+        remedies.append(Remedy(name=name, text=text, code=code, gain=gain, gain_low=low, gain_high=high))
+    return tuple(remedies)
+
+
+def _gains(mode: ModeResult) -> bool:
+    return mode.second_gain is not None and mode.second_gain_low is not None and mode.second_gain_low > 1
+
+
+def _remedy(mode: ModeResult, device: str, batch_size: int) -> Remedy:
+    assert mode.second_gain is not None
+    steps = MODES[mode.mode].steps
+    third = "_" if "mean only" in steps else "log_var"
+    code = (
+        "from ablation import optimise\n\n"
+        f"fast = optimise(model, device={device!r}, batch_size={batch_size}, steps={list(steps)!r})\n"
+        f"reconstruction, mean, {third} = fast(x)\n"
+    )
+    return Remedy(
+        name=mode.mode,
+        text=mode.text,
+        code=code,
+        gain=mode.second_gain,
+        gain_low=mode.second_gain_low,
+        gain_high=mode.second_gain_high,
+        max_error=mode.max_error,
+    )
+
+
+def _changes(spec: ModelSpec) -> dict[str, object]:
+    # only what differs from the defaults, so that the line can be read
+    default = ModelSpec().to_dict()
+    return {name: value for name, value in spec.to_dict().items() if value != default[name]}

@@ -1,0 +1,186 @@
+"""`optimise(model)`: the same weights and the same outputs, faster, by a stack of remedies that is chosen by measuring it here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from ablation.compose import VAE
+from ablation.faster.optimised import REWRITES, Optimised, check_steps
+from ablation.faster.rewrite import checked_copy
+from ablation.timing.latency import check_device, compare_latency
+from blocks.errors import choices, must_be
+
+TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-2}
+# largest difference of a reconstruction in [0, 1]. On the CPU float32 stays near 1e-6; convolutions on a GPU use TF32 by default
+ROUNDS = (7, 20)
+EAGER = "eager"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One stack that was tried."""
+
+    steps: tuple[str, ...]
+    latency_ms: float | None = None
+    gain: float | None = None
+    # eager over this, paired by round
+    max_error: float | None = None
+    prepare_s: float | None = None
+    reason: str = ""
+    # why it wasn't eligible
+
+
+def optimise(
+    model: nn.Module,
+    *,
+    device: str | None = None,
+    batch_size: int = 1,
+    steps: Sequence[str] | None = None,
+    precision: str = "float32",
+    compile: bool = True,
+    tolerance: float | None = None,
+    budget_s: float = 10.0,
+    seed: int = 0,
+) -> Optimised:
+    """`model` as an `Optimised` network of the same weights; the model itself stays as it is.
+
+    Without `steps` (names from `ablation.faster.optimised.STEPS`), the likely stacks are prepared and timed side by side for
+    `budget_s` seconds on `device` (the model's own unless given) at `batch_size`, and the fastest is kept whose reconstruction differs by at
+    most `tolerance` from the eager one; the result's `measured` lists all of them, with the reason where one couldn't be used.
+    `precision` "bfloat16" lets stacks compute in it; `compile` False leaves out those that compile, which takes a minute or so.
+    InputError for a module that is no `VAE`, for wrong arguments, and, with `steps`, where the stack exceeds the tolerance given.
+    """
+    allowed = _check(model, batch_size, precision, tolerance, budget_s)
+    assert isinstance(model, VAE)
+    place = check_device(device or str(next(model.parameters()).device))
+    eager = checked_copy(model).to(device=place)
+    x = example(eager, batch_size, seed)
+    if steps is not None:
+        check_steps(steps, place)
+        made = prepared(eager, steps, x)
+        if tolerance is not None and made.max_error > tolerance:
+            raise must_be("The largest error", f"at most {tolerance:g} (tolerance)", made.max_error, "Leave out a step.")
+        return made
+    stacks = likely_stacks(place, precision=precision, compile=compile)
+    found, failures = _prepare_all(eager, stacks, x, allowed)
+    return _fastest(eager, found, failures, place, batch_size, budget_s, seed)
+
+
+def example(model: VAE, batch_size: int, seed: int = 0) -> Tensor:
+    """Random images N x C x S x S on the model's device."""
+    shape = (batch_size, model.spec.in_channels, model.spec.image_size, model.spec.image_size)
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed)).to(next(model.parameters()).device)
+
+
+def prepared(eager: VAE, steps: Sequence[str], x: Tensor) -> Optimised:
+    """The stack of steps on a network in evaluation mode, prepared for inputs like `x`, with its errors. Raises whatever fails."""
+    made = Optimised(eager, steps, x.device)
+    made.prepare(x)
+    made.errors = errors(eager, made, x)
+    made.max_error = made.errors["reconstruction"]
+    return made
+
+
+def errors(eager: VAE, made: Optimised, x: Tensor, seed: int = 0) -> dict[str, float]:
+    """Largest absolute difference of each output from the eager network's, both with the same noise (or both with z = mean)."""
+    with torch.inference_mode(), torch.random.fork_rng(devices=[x.device] if x.device.type == "cuda" else []):
+        if "mean only" in made.steps:
+            mean, _ = eager.encode(x)
+            expected: tuple[Tensor, ...] = (eager.decode(mean), mean)
+        else:
+            torch.manual_seed(seed)
+            expected = eager(x)
+        torch.manual_seed(seed)
+        got = made(x)
+    names = ("reconstruction", "mean", "log_var")
+    return {name: difference(a, b) for name, a, b in zip(names, got, expected, strict=False) if a is not None}
+
+
+def difference(a: Tensor, b: Tensor) -> float:
+    """Largest absolute difference; infinite where either has a value that is not finite."""
+    gap = (a.double() - b.double()).abs().max().item()
+    return gap if gap == gap else float("inf")
+
+
+def likely_stacks(place: torch.device, *, precision: str = "float32", compile: bool = True) -> list[tuple[str, ...]]:
+    """Stacks worth timing on a device; the first is nothing at all, so that a remedy is never kept that doesn't help."""
+    eager = (*REWRITES, "in place")
+    stacks: list[tuple[str, ...]] = [eager, (*eager, "channels_last"), (*eager, "no concatenation")]
+    if compile:
+        fused = (*REWRITES, "fast ELU", "compile")
+        # on the CPU, channels_last was faster on every network tried and compiles several times sooner
+        stacks += [(*fused, "channels_last"), *([fused] if place.type == "cuda" else [])]
+    if precision == "bfloat16":
+        stacks += [(*stack, "bf16") for stack in stacks]
+    if place.type == "cuda":
+        stacks = [(*stack, "CUDA graph") for stack in stacks]
+    return [(), *stacks]
+
+
+def _check(model: nn.Module, batch_size: int, precision: str, tolerance: float | None, budget_s: float) -> float:
+    if not isinstance(model, VAE):
+        raise must_be("model", "a VAE that `ablation.build` made", type(model).__name__)
+    if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
+        raise must_be("batch_size", "a whole number of at least 1", batch_size)
+    if precision not in TOLERANCE:
+        raise must_be("precision", choices(TOLERANCE), precision)
+    for name, value in (("tolerance", tolerance), ("budget_s", budget_s)):
+        if value is not None and not value > 0:
+            raise must_be(name, "a positive number", value)
+    return tolerance or TOLERANCE[precision]
+
+
+def _prepare_all(
+    eager: VAE, stacks: Sequence[tuple[str, ...]], x: Tensor, allowed: float
+) -> tuple[dict[tuple[str, ...], Optimised], dict[tuple[str, ...], Candidate]]:
+    found, failures = {}, {}
+    for steps in stacks:
+        try:
+            made = prepared(eager, steps, x)
+        except Exception as error:  # a remedy that doesn't work here is a recorded failure; the others go on
+            failures[steps] = Candidate(steps=steps, reason=told(error))
+            continue
+        if made.max_error > allowed:
+            why = f"largest error {made.max_error:.1e} over the tolerance {allowed:g}"
+            failures[steps] = Candidate(steps=steps, max_error=made.max_error, prepare_s=made.prepare_s, reason=why)
+        else:
+            found[steps] = made
+    return found, failures
+
+
+def _fastest(
+    eager: VAE,
+    found: Mapping[tuple[str, ...], Optimised],
+    failures: Mapping[tuple[str, ...], Candidate],
+    place: torch.device,
+    batch_size: int,
+    budget_s: float,
+    seed: int,
+) -> Optimised:
+    names = {" + ".join(steps) or "as it is": steps for steps in found}
+    models: dict[str, nn.Module] = {EAGER: eager, **{name: found[steps] for name, steps in names.items()}}
+    times = compare_latency(
+        models, batch_size=batch_size, device=str(place), reference=EAGER, rounds=ROUNDS, budget_s=budget_s, seed=seed
+    )
+    tried = []
+    for name, steps in names.items():
+        time, made = times[name], found[steps]
+        gain = None if time.ratio is None else 1 / time.ratio
+        known = Candidate(steps=steps, max_error=made.max_error, prepare_s=made.prepare_s, reason=time.reason)
+        tried.append(replace(known, latency_ms=time.median_ms, gain=gain))
+    timed = [candidate for candidate in tried if candidate.gain is not None]
+    best = found[max(timed, key=lambda candidate: candidate.gain or 0.0).steps] if timed else found[()]
+    best.measured = (*tried, *failures.values())
+    return best
+
+
+def told(error: Exception) -> str:
+    """The reason of a failure in one line."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return "out of memory"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}"

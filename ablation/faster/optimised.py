@@ -1,0 +1,235 @@
+"""A network under a stack of remedies, ready to run: the interface of a `VAE`, for inference on one device.
+
+Steps, applied in this order whatever order they are named in. "exact" means to rounding, about 1e-6 in float32.
+
+    fold            batch norm behind a convolution folded into it; exact
+    flip            transposed convolutions of stride 1 as convolutions; exact
+    pool first      average pooling in front of 1x1 convolutions; exact
+    upsample late   nearest upsampling behind all that acts on positions alone, or merged with what follows; exact
+    no concatenation  dense blocks write into one buffer; exact, at batch 1 the same bits
+    in place        activations overwrite their input; the same bits
+    fast ELU        exp(x) - 1 for expm1(x), which compiled kernels compute much faster; 1e-7 off near 0
+    mean only       z = mean: no sampling, log-variance not computed. Another computation: compare it with z = mean
+    bf16            weights and arithmetic in bfloat16, results in float32
+    channels_last   the other memory format; exact
+    compile         torch.compile for the input's shape, weights as constants; exact
+    max-autotune    the same, choosing kernels by trying them
+    CUDA graph      one launch for the whole pass, for the input shape that it was prepared with; the same bits
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+import types
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ablation.compose import VAE
+from ablation.faster.dense_buffer import without_concatenation
+from ablation.faster.fold import act_in_place, fast_elu, flip_transposed, fold_batch_norm
+from ablation.faster.reorder import move_last_upsampling, pool_first, upsample_late
+from ablation.faster.rewrite import Rule, checked_copy, rewrite
+from ablation.timing.timers import capture
+from blocks.errors import choices, must_be
+from blocks.heads import GaussianHead
+
+RULES: Mapping[str, Rule] = {
+    "fold": fold_batch_norm,
+    "flip": flip_transposed,
+    "pool first": pool_first,
+    "upsample late": upsample_late,
+    "no concatenation": without_concatenation,
+    "in place": act_in_place,
+    "fast ELU": fast_elu,
+}
+STEPS = (*RULES, "mean only", "bf16", "channels_last", "compile", "max-autotune", "CUDA graph")
+REWRITES = ("fold", "flip", "pool first", "upsample late")
+# exact, and fewer multiply-accumulates or fewer operations on every machine
+_unique = itertools.count(1)
+
+Function = Callable[..., Any]
+
+
+def rewritten(model: VAE, steps: Sequence[str]) -> VAE:
+    """A copy of `model` in evaluation mode with the rewriting steps among `steps` applied."""
+    copied = checked_copy(model)
+    if "upsample late" in steps:
+        move_last_upsampling(copied)
+    return rewrite(copied, [rule for name, rule in RULES.items() if name in steps])
+
+
+class Optimised(nn.Module):
+    """`forward(x) -> (reconstruction, mean, log_var)`, `encode`, `decode`, the five parts and `spec`, as in `VAE`; inference only.
+
+    Images float32 N x C x S x S on the device it was made for. Draws the noise of `forward` from torch's generator exactly as `VAE`
+    does, so that both agree under one seed. With "mean only", log_var is None. With "upsample late", the last upsampling belongs to
+    the part `output`. It can't be changed: a deep copy is itself, and moving it raises InputError. Not for several threads at once
+    with "CUDA graph".
+    """
+
+    parts = VAE.parts
+
+    def __init__(self, model: VAE, steps: Sequence[str], place: torch.device) -> None:
+        super().__init__()
+        check_steps(steps, place)
+        self.encoder_body: nn.Module
+        self.head: nn.Module
+        self.stem: nn.Module
+        self.decoder_body: nn.Module
+        self.output: nn.Module
+        self.steps = tuple(name for name in STEPS if name in steps)
+        self.spec, self.place = model.spec, place
+        self.dtype = torch.bfloat16 if "bf16" in steps else torch.float32
+        format_ = torch.channels_last if "channels_last" in steps else torch.contiguous_format
+        self.memory_format = format_
+        network = rewritten(model, self.steps).to(device=place, dtype=self.dtype)
+        for name in self.parts:
+            setattr(self, name, getattr(network, name).to(memory_format=format_))
+        super().train(False)
+        self.max_error = float("nan")
+        # largest difference of an output from the eager network's, once measured; by output in `errors`
+        self.errors: dict[str, float] = {}
+        self.prepare_s = 0.0
+        self.measured: tuple[Any, ...] = ()
+        # what `optimise` tried
+        self._encode: Function = self._encoding
+        self._mean: Function = self._encoding_mean
+        self._decode: Function = self._decoding
+        self._graphs: dict[str, _Replayed] = {}
+        if "compile" in steps or "max-autotune" in steps:
+            tuned = "max-autotune" in steps
+            self._encode, self._mean, self._decode = (compiled(f, tuned=tuned) for f in (self._encode, self._mean, self._decode))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Images -> (reconstruction, mean, log_var), in float32."""
+        with torch.inference_mode():
+            x, noise = self._entering(x), self._noise(len(x))
+            replayed = self._graphs.get("forward")
+            # a graph can't be replayed while somebody captures another one around it
+            if replayed is not None and replayed.fits(x) and not torch.cuda.is_current_stream_capturing():
+                outputs: tuple[Tensor, Tensor, Tensor | None] = replayed(x, noise)
+                return outputs
+            return self._whole(x, noise)
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Images -> mean and log-variance, each N x latent_dim, in float32."""
+        with torch.inference_mode():
+            mean, log_var = self._encode(self._entering(x))
+            return mean.float(), log_var.float()
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Latent vectors N x latent_dim -> images, in float32."""
+        with torch.inference_mode():
+            image: Tensor = self._decode(z.to(self.dtype))
+            return image.float()
+
+    def prepare(self, x: Tensor) -> None:
+        """Compile and capture for inputs like `x`; the time is kept in `prepare_s`. Raises whatever fails."""
+        start = time.perf_counter()
+        with torch.random.fork_rng(devices=[self.place] if self.place.type == "cuda" else []), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's own, about its compiler
+            self(x)
+            if "CUDA graph" in self.steps:
+                with torch.inference_mode():
+                    self._graphs["forward"] = _Replayed(self._whole, self._entering(x), self._noise(len(x)))
+            if self.place.type == "cuda":
+                torch.cuda.synchronize()
+        self.prepare_s = time.perf_counter() - start
+
+    def train(self, mode: bool = True) -> Optimised:
+        """Evaluation mode only; InputError otherwise."""
+        if mode:
+            raise must_be("The mode of an optimised network", "evaluation", "training", "Train the model it was made from.")
+        return self
+
+    def _whole(self, x: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+        if noise is None:
+            mean = self._mean(x)
+            return self._decode(mean).float(), mean.float(), None
+        mean, log_var = (part.float() for part in self._encode(x))
+        z = mean + torch.exp(0.5 * log_var) * noise  # in float32 whatever the network computes in
+        return self._decode(z.to(self.dtype)).float(), mean, log_var
+
+    def _noise(self, num: int) -> Tensor | None:
+        return None if "mean only" in self.steps else torch.randn((num, self.spec.latent_dim), device=self.place)
+
+    def _entering(self, x: Tensor) -> Tensor:
+        return x.to(dtype=self.dtype, memory_format=self.memory_format)
+
+    def _encoding(self, x: Tensor) -> Any:
+        return self.head(self.encoder_body(x))
+
+    def _encoding_mean(self, x: Tensor) -> Any:
+        if isinstance(self.head, GaussianHead):
+            return self.head.mean(self.head.reduce(self.encoder_body(x)))
+        return self._encoding(x)[0]
+
+    def _decoding(self, z: Tensor) -> Any:
+        return self.output(self.decoder_body(self.stem(z)))
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Optimised:
+        # what was compiled and captured holds on to its weights where they are: `to` may only ask for what is there
+        probe = fn(torch.empty(0, device=self.place))
+        if probe.device.type != self.place.type:
+            rule = f"{self.place}, for which the network was optimised"
+            raise must_be("device", rule, str(probe.device), "Call `optimise` for it.")
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Optimised:
+        return self
+
+
+def check_steps(steps: Sequence[str], place: torch.device) -> None:
+    """InputError for a step that doesn't exist, contradicts another one or can't run on the device."""
+    if isinstance(steps, str):
+        raise must_be("steps", "a sequence of names", steps, f"For one step write [{steps!r}].")
+    for name in steps:
+        if name not in STEPS:
+            raise must_be("A step", choices(STEPS), name)
+    if "compile" in steps and "max-autotune" in steps:
+        raise must_be("steps", "without 'compile' where they have 'max-autotune', which compiles too", list(steps))
+    if "CUDA graph" in steps and place.type != "cuda":
+        raise must_be("The step 'CUDA graph'", "used on a CUDA device", str(place), "Leave it out.")
+
+
+def compiled(function: Function, *, tuned: bool = False) -> Function:
+    """`torch.compile` of a function for fixed shapes, its weights as constants; compiled at the first call."""
+    # a code object of its own: torch.compile keeps what it compiled by code object, and after 8 networks through one it would
+    # quietly run the next ones uncompiled
+    name = f"optimised_{next(_unique)}"
+
+    def call(argument: Tensor) -> Any:
+        return function(argument)
+
+    alone = types.FunctionType(call.__code__.replace(co_name=name), call.__globals__, name, None, call.__closure__)
+    options: dict[str, Any] = {"freezing": True, **({"max_autotune": True} if tuned else {})}
+    made: Function = torch.compile(alone, dynamic=False, fullgraph=True, options=options)
+    return made
+
+
+class _Replayed:
+    # a CUDA graph with inputs of its own; results are copied out, since the next replay overwrites them
+
+    def __init__(self, function: Function, x: Tensor, noise: Tensor | None) -> None:
+        self.x, self.noise = x.clone(), None if noise is None else noise.clone()
+        self.out: Any = None
+
+        def call() -> None:
+            self.out = function(self.x, self.noise)
+
+        self.graph = capture(call)
+
+    def fits(self, x: Tensor) -> bool:
+        return x.shape == self.x.shape
+
+    def __call__(self, x: Tensor, noise: Tensor | None) -> Any:
+        self.x.copy_(x)
+        if noise is not None and self.noise is not None:
+            self.noise.copy_(noise)
+        self.graph.replay()
+        return tuple(None if part is None else part.clone() for part in self.out)

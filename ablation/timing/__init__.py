@@ -1,0 +1,1 @@
+"""Latency: interleaved, paired, with its noise floor; and what it was measured on."""

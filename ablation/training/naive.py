@@ -1,0 +1,77 @@
+"""The plain training loop that `bench` compares with: as commonly written, and with the same losses as `train` to rounding.
+
+It decodes and resizes each image with PIL on every epoch, computes SSIM image by image with 11 x 11 average pooling, and reads the
+loss with `.item()` on every step. Order and noise are those of `train` for the same seed, so that losses can be compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from ablation.protocol import Protocol
+from ablation.training.batches import epoch_order, seed_noise
+
+
+def naive_train_epoch(
+    model: nn.Module,
+    paths: Sequence[str | Path],
+    indices: NDArray[np.int64],
+    protocol: Protocol,
+    seed: int,
+    device: str | torch.device,
+    *,
+    image_size: int,
+    max_steps: int | None = None,
+) -> list[float]:
+    """The first epoch of training on the images `paths[i] for i in indices`; the loss of each step, up to `max_steps` of them."""
+    model.to(device).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=protocol.learning_rate)
+    seed_noise(seed, epoch=1)
+    order = indices[epoch_order(len(indices), seed, epoch=1).numpy()]
+    losses: list[float] = []
+    for start in range(0, len(order), protocol.batch_size):
+        if len(losses) == max_steps:
+            break
+        batch = [_load(paths[index], image_size) for index in order[start : start + protocol.batch_size]]
+        x = torch.stack(batch).to(device)
+        optimizer.zero_grad()
+        reconstruction, mean, log_var = model(x)
+        loss = _loss(reconstruction, x, mean, log_var, protocol)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def _load(path: str | Path, image_size: int) -> Tensor:
+    with Image.open(path) as file:
+        image = file.convert("RGB").resize((image_size, image_size), Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255  # S x S x 3 -> 3 x S x S
+
+
+def _loss(reconstruction: Tensor, x: Tensor, mean: Tensor, log_var: Tensor, protocol: Protocol) -> Tensor:
+    similarities = [_ssim(image[None], target[None]) for image, target in zip(reconstruction, x, strict=True)]
+    l1 = F.l1_loss(reconstruction, x)
+    kl = (-0.5 * (1 + log_var - mean**2 - log_var.exp()).sum(dim=1)).mean()
+    similarity = torch.stack(similarities).mean()
+    return protocol.ssim_weight * (1 - similarity) + protocol.l1_weight * l1 + protocol.kl_weight * kl
+
+
+def _ssim(x: Tensor, y: Tensor) -> Tensor:
+    c1, c2 = 0.01**2, 0.03**2
+    mu_x, mu_y = _mean(x), _mean(y)
+    sigma_x, sigma_y = _mean(x * x) - mu_x**2, _mean(y * y) - mu_y**2
+    sigma_xy = _mean(x * y) - mu_x * mu_y
+    return ((2 * mu_x * mu_y + c1) * (2 * sigma_xy + c2) / ((mu_x**2 + mu_y**2 + c1) * (sigma_x + sigma_y + c2))).mean()
+
+
+def _mean(x: Tensor) -> Tensor:
+    return F.avg_pool2d(x, 11, stride=1, padding=5, count_include_pad=False)
