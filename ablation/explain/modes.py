@@ -1,9 +1,10 @@
 """Counterfactual modes: both networks under each way of running them, timed together, and whether the slowdown survives.
 
 Every mode is a stack of steps (`ablation.faster.optimised`). Its outputs are compared with the eager ones under the same noise
-("inference only": with z = mean on both sides) before it is timed. All modes of both networks are then timed by one interleaved comparison, so
-that the ratio of the two networks in a mode, and the gain of a mode over eager, are paired by round. Compiling, autotuning and
-capturing are done before and reported apart. A mode that fails, isn't usable here or didn't fit in the budget carries the reason.
+("inference only": with z = mean on both sides) before it is timed. All modes of both networks are then timed by one interleaved
+comparison, so that the ratio of the two networks in a mode, and the gain of a mode over eager, are paired by round. Compiling,
+autotuning and capturing are done before and reported apart. A mode that fails, isn't usable here or didn't fit in the budget
+carries the reason.
 """
 
 from __future__ import annotations

@@ -49,8 +49,9 @@ def optimise(
     """`model` as an `Optimised` network of the same weights; the model itself stays as it is.
 
     Without `steps` (names from `ablation.faster.optimised.STEPS`), the likely stacks are prepared and timed side by side for
-    `budget_s` seconds on `device` (the model's own unless given) at `batch_size`, and the fastest is kept whose reconstruction differs by at
-    most `tolerance` from the eager one; the result's `measured` lists all of them, with the reason where one couldn't be used.
+    `budget_s` seconds on `device` (the model's own unless given) at `batch_size`, and the fastest is kept whose reconstruction
+    differs by at most `tolerance` from the eager one; the result's `measured` lists all of them, with the reason where one couldn't
+    be used.
     `precision` "bfloat16" lets stacks compute in it; `compile` False leaves out those that compile, which takes a minute or so.
     InputError for a module that is no `VAE`, for wrong arguments, and, with `steps`, where the stack exceeds the tolerance given.
     """
