@@ -219,7 +219,7 @@ def print_table(records: Iterable[Record], study: StudyInfo | None = None, *, wi
     if not rows:
         return "No trials yet."
     keys = latency_keys(records)
-    heads, cells = ["#", "variant", "loss", "params M", "MACs G"], []
+    heads, cells = ["#", "variant", "loss", "params M", "MACs M"], []
     heads += [f"{key} ms" for key in keys] + ["SSIM", "train s", "seeds"]
     metrics = [METRICS["loss"], METRICS["params"], METRICS["macs"], *map(latency_of, keys), METRICS["ssim"], SECONDS]
     for row in rows:
