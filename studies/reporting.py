@@ -65,7 +65,12 @@ def report_study(
     publish_pareto(study)
     complete = sum(record.state == COMPLETE for record in found)
     write_note(study, f"{info.title}\n\n{complete} of {len(found)} trials complete. The first objective is the validation loss.")
-    console.print(print_table(found, info, width=min(console.width, 160) if console.is_terminal else 120), markup=False, highlight=False, soft_wrap=True)
+    console.print(
+        print_table(found, info, width=min(console.width, 160) if console.is_terminal else 120),
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
     console.print(f"{complete} of {len(found)} trials are complete. Report: {target / 'report.html'}", markup=False, soft_wrap=True)
     return paths
 

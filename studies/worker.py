@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import optuna
 import torch
 
 from ablation.data import Dataset, load_dataset, split_indices
-from blocks.errors import InputError
+from blocks.errors import InputError, must_be
 from studies.config import StudyConfig, StudyFolder
 from studies.fleet import BAD_INPUT, num_cores
 from studies.lease import lease_lost
@@ -22,8 +23,9 @@ from studies.objective import TrialContext, run_trial
 from studies.progress import ProgressFile
 from studies.stopping import StopRequest
 from studies.storage import open_storage, open_study
-from studies.workers import Event, OnEvent, WorkerReport, run_worker
+from studies.workers import Event, OnEvent, TrialInterrupted, WorkerReport, run_worker
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 WRITE_S = 0.3
 # least seconds between two writes of the progress file
 
@@ -51,8 +53,12 @@ def open_dataset(config: StudyConfig, root: str | None, cache_dir: str | None, *
 def work(
     study: optuna.Study, context: TrialContext, *, should_stop: Callable[[], bool], on_event: OnEvent, linger: bool = True
 ) -> WorkerReport:
-    """Run the study's waiting trials in this process, one after another."""
+    """Run the study's waiting trials in this process, one after another.
+
+    A full disk, or a folder that can't be written any more, is no trial's fault: it costs no attempt, and ends as an InputError.
+    """
     current: list[optuna.Trial] = []
+    trouble: list[OSError] = []
 
     def stop() -> bool:
         return should_stop() or any(lease_lost(trial) for trial in current)
@@ -61,11 +67,29 @@ def work(
         current[:] = [trial]
         try:
             return run_trial(trial, TrialContext(**{**vars(context), "should_stop": stop}))
+        except Exception as error:
+            trouble[:] = [cause for cause in _chain(error) if isinstance(cause, OSError) and cause.errno in NO_ROOM]
+            if trouble:
+                raise TrialInterrupted(f"the study's folder could not be written: {trouble[0].strerror}") from error
+            raise
         finally:
             current.clear()
 
     attempts = context.config.max_attempts
-    return run_worker(study, objective, should_stop=should_stop, on_event=on_event, max_attempts=attempts, linger=linger)
+    report = run_worker(study, objective, should_stop=should_stop, on_event=on_event, max_attempts=attempts, linger=linger)
+    if trouble:
+        rule = "a folder that can be written, with room left"
+        raise must_be(
+            "The study's folder", rule, trouble[0].strerror, "Make room; the same command then goes on. What is stored is intact."
+        )
+    return report
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what caused it."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def file_reporter(folder: Path) -> tuple[ProgressFile, Callable[[str, int, int, str], None]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -315,3 +316,28 @@ def test_torn_journal_is_mended_and_garbage_is_refused(place: Path, capsys: pyte
     assert "journal.log" in said
     assert "\n" not in said
     assert journal.read_bytes() == torn
+
+
+def test_full_disk_ends_the_study_in_one_line_and_costs_no_attempt(
+    place: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Room runs out when the second trial stores its pictures; with room again, the same command completes everything."""
+    from studies import objective
+
+    saved = []
+
+    def save(path: Path, images: np.ndarray) -> None:
+        saved.append(path)
+        if len(saved) == 3:  # the originals, the first trial's, the second's
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        real(path, images)
+
+    real = objective.np.save
+    with monkeypatch.context() as full:
+        full.setattr(objective.np, "save", save)
+        assert main(grid()) == 2
+    said = capfd.readouterr().err
+    assert "No space left on device" in said.splitlines()[-1]
+    assert "Traceback" not in said
+    assert main(grid()) == 0
+    assert list(complete().values()) == [1, 1, 1]
