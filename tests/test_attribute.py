@@ -20,7 +20,7 @@ LATENCY = latency_metric("cpu", 1)
 def test_additive_effects_are_found_for_every_swap_and_metric() -> None:
     records = fake_records()
     for factor, levels in FACTORS.items():
-        for name, table, scale in (("loss", LOSS, 1.0), ("params", PARAMS, 1e-6), ("macs", MACS, 1e-9)):
+        for name, table, scale in (("loss", LOSS, 1.0), ("params", PARAMS, 1e-6), ("macs", MACS, 1e-6)):
             for effect in paired_effects(records, factor, METRICS[name]):
                 assert effect.metric is METRICS[name]
                 assert effect.mean == pytest.approx((table[effect.level_to] - table[effect.level_from]) * scale)

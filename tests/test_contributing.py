@@ -47,7 +47,7 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_new_piece_keeps_the_contract(folder: Path) -> None:
-    done = run(folder, *command("python -m pytest tests/test_blocks.py"), "-p", "no:cacheprovider", "-vv")
+    done = run(folder, *command("python -m pytest tests/test_blocks.py"), "-p", "no:cacheprovider", "-vv", "-n", "0")
     assert done.returncode == 0, done.stdout + done.stderr
     last = done.stdout.strip().splitlines()[-1]
     assert re.search(r"\d+ passed", last)
@@ -68,7 +68,7 @@ def test_the_new_piece_keeps_the_contract(folder: Path) -> None:
 def test_a_broken_piece_fails_the_contract(folder: Path, tmp_path: Path) -> None:
     # without its stride the piece keeps height and width, which the family forbids
     (tmp_path / "my_blocks.py").write_text(shown_file("my_blocks.py").replace("stride=2, ", ""), encoding="utf-8")
-    done = run(tmp_path, *command("python -m pytest tests/test_blocks.py"), "-p", "no:cacheprovider", "-x")
+    done = run(tmp_path, *command("python -m pytest tests/test_blocks.py"), "-p", "no:cacheprovider", "-x", "-n", "0")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "test_shapes_and_type_are_the_familys_and_the_input_stays[cpu-down-blur-1-8x8]" in done.stdout
 
@@ -95,7 +95,7 @@ print(my_blocks.Blur(2)(x)[0, 1, 2, 2].item(), my_blocks.Blur(2)(torch.ones(1, 2
 
 
 def test_an_unknown_plugin_is_told_in_one_line(folder: Path) -> None:
-    done = run(folder, sys.executable, "-m", "pytest", "tests/test_blocks.py", "--plugin", "no_such_module")
+    done = run(folder, sys.executable, "-m", "pytest", "tests/test_blocks.py", "--plugin", "no_such_module", "-n", "0")
     assert done.returncode == 4
     expected = (
         "ERROR: --plugin must be a module that Python can import. Got 'no_such_module' instead. No module named 'no_such_module'."
