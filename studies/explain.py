@@ -54,7 +54,7 @@ MAX_PEAK_NETWORKS = 300
 # networks whose peak memory is estimated; more take the coarse factorial
 SHARES = {"latency": 0.45, "modes": 0.25, "sweep": 0.15}
 # of the budget; calibration, decomposition and guidelines take what they need, about a minute
-QUICK_BUDGET_S, BUDGET_S = 40.0, 300.0
+QUICK_BUDGET_S, BUDGET_S = 40.0, 480.0
 QUICK_BATCHES, BATCHES = (1, 4, 16), (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 

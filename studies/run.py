@@ -133,7 +133,7 @@ def _explain_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--batch-size", type=int, default=1)
     p.add_argument("--threads", type=int, default=1, help="on a CPU; one is steadier than many")
     p.add_argument("--image-size", type=int, default=None, help="pixels, for both")
-    p.add_argument("--budget", type=float, default=None, metavar="S", help="seconds for what is timed; 300, or 40 with --quick")
+    p.add_argument("--budget", type=float, default=None, metavar="S", help="seconds for what is timed; 480, or 40 with --quick")
     p.add_argument("--trained", type=Path, default=None, metavar="FOLDER", help="a study whose trials give the loss to the pieces")
     p.add_argument("--plugin", action="append", default=[], metavar="MODULE", help="import this module first: pieces of your own")
     p.add_argument("--out", type=Path, default=None, help="folder; by default results/explain-FIRST-SECOND-DEVICE")
