@@ -1,0 +1,226 @@
+"""The steps of `explain`: each measures one thing about a pair of networks and gives fields of an Explanation."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ablation.compose import VAE, build
+from ablation.costs.memory_estimate import activation_bytes
+from ablation.costs.static import static_cost
+from ablation.explain.attribution_design import LatencyDesign, latency_design, time_design
+from ablation.explain.attribution_latency import attribute_latency, noise_floor
+from ablation.explain.attribution_static import attribute_static
+from ablation.explain.attribution_trained import attribute_trained
+from ablation.explain.attribution_values import attribute
+from ablation.explain.calibrate import calibrate
+from ablation.explain.controls import find_controls
+from ablation.explain.decompose import decompose
+from ablation.explain.explanation import Attribution, Calibration
+from ablation.explain.factorial import Factorial
+from ablation.explain.guidelines import guidelines
+from ablation.explain.modes import run_modes
+from ablation.explain.remedies import SpecGain, rank_remedies
+from ablation.explain.sweep import batch_sweep
+from ablation.record import COMPLETE
+from ablation.spec import ModelSpec
+from ablation.timing.latency import LatencyComparison, compare_latency
+from blocks.errors import InputError
+from studies.config import StudyConfig, StudyFolder
+from studies.latency_session import floor_of
+from studies.records import records
+from studies.storage import open_storage, study_names
+
+TRAINED = ("loss", "ssim", "psnr")
+MAX_PEAK_NETWORKS = 300
+# networks whose peak memory is estimated; more take the coarse factorial
+SHARES = {"latency": 0.45, "modes": 0.25, "sweep": 0.15}
+# of the budget; calibration, decomposition and guidelines take what they need, about a minute
+QUICK_BATCHES, BATCHES = (1, 4, 16), (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+Found = Mapping[str, Mapping[str, Any]]
+# step -> the fields that it gave
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """What is explained, and how."""
+
+    names: tuple[str, str]
+    specs: tuple[ModelSpec, ModelSpec]
+    device: str
+    batch_size: int
+    threads: int
+    budget_s: float
+    quick: bool
+    trained: Path | None = None
+
+    @property
+    def place(self) -> str:
+        """Device and batch size, as records write them."""
+        return f"{self.device}/{self.batch_size}"
+
+    def models(self) -> tuple[VAE, VAE]:
+        """Both networks with the weights of seed 0."""
+        return build(self.specs[0], seed=0), build(self.specs[1], seed=0)
+
+    def key(self) -> str:
+        """What a stored step must have been made for."""
+        facts = {**{k: v for k, v in vars(self).items() if k != "specs"}, "trained": str(self.trained)}
+        facts |= {"specs": [spec.to_dict() for spec in self.specs], "torch": torch.__version__}
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _static(pair: Pair, factorial: Factorial, found: Found, say: Say) -> Mapping[str, Any]:
+    """Exact attributions of everything that can be counted."""
+    costs = {name: static_cost(spec).to_dict() for name, spec in zip(pair.names, pair.specs, strict=True)}
+    counted = factorial if len(factorial.networks) <= MAX_PEAK_NETWORKS and not pair.quick else factorial.coarse()
+    shape = (pair.specs[0].in_channels, pair.specs[0].image_size, pair.specs[0].image_size)
+    with torch.device("meta"):
+        peaks = {key: activation_bytes(build(spec), shape, pair.batch_size) for key, spec in counted.networks.items()}
+    peak = attribute(counted.names, counted.values(peaks), metric="peak_bytes", place=pair.place, unit="bytes")
+    limits = [] if counted is factorial else ["Peak memory: encoder body and decoder body are one factor each."]
+    return {"costs": costs, "attributions": [*attribute_static(factorial), peak], "limits": limits}
+
+
+def _latency(pair: Pair, factorial: Factorial, found: Found, say: Say) -> Mapping[str, Any]:
+    """Attribution of the latency, per interleaved round, and the controls beside both networks."""
+    settings = _settings(pair)
+    models = dict(zip(pair.names, pair.models(), strict=True))
+    controls = find_controls(*pair.specs)
+    models |= {control.name: build(ModelSpec.from_dict(control.spec), seed=0) for control in controls}
+    budget = SHARES["latency"] * pair.budget_s
+    beside = compare_latency(models, reference=pair.names[0], budget_s=0.2 * budget, **settings)
+    timed = [replace(c, **_timed(beside.models[c.name])) for c in controls]
+    call_ms = sum(beside.models[name].median_ms or 0.0 for name in pair.names) / 2
+    design = latency_design(factorial, 0.8 * budget, call_ms=call_ms, device=pair.device)
+
+    def tick(done: int, total: int) -> None:
+        if total > 3 and done % 5 == 0:
+            say(f"latency: group {done + 1} of {total}")
+
+    comparisons = time_design(design, progress=tick, **settings)
+    ms, log = attribute_latency(design, comparisons, pair.place)
+    return {
+        "attributions": [ms, log],
+        "controls": timed,
+        "noise": {pair.place: floor_of(beside)},
+        "factors": {name: pair for name, pair in design.factorial.levels.items() if name not in factorial.levels},
+        "limits": [
+            *_told(design, comparisons),
+            f"Latency: one network against itself over all rounds, {100 * noise_floor(comparisons):.2f} % either way.",
+        ],
+    }
+
+
+def _told(design: LatencyDesign, comparisons: Sequence[LatencyComparison]) -> list[str]:
+    """What was planned, and what the budget left of it."""
+    short = design.shortfall(comparisons)
+    return [design.text, *([short] if short else [])]
+
+
+def _settings(pair: Pair) -> dict[str, Any]:
+    threads = {"num_threads": pair.threads} if pair.device == "cpu" else {}
+    return {"batch_size": pair.batch_size, "device": pair.device, **threads}
+
+
+def _timed(latency: Any) -> dict[str, Any]:
+    return {name: getattr(latency, name) for name in ("median_ms", "ratio", "ratio_low", "ratio_high")}
+
+
+def _modes(pair: Pair, factorial: Factorial, found: Found, say: Say) -> Mapping[str, Any]:
+    """Ways of running both networks, and what helps the second."""
+    first, second = pair.models()
+    budget = SHARES["modes"] * pair.budget_s
+    modes = run_modes(first, second, device=pair.device, batch_size=pair.batch_size, budget_s=budget, quick=pair.quick)
+    specs = _undone(factorial, found.get("latency", {}))
+    return {"modes": modes, "remedies": rank_remedies(modes, device=pair.device, batch_size=pair.batch_size, specs=specs)}
+
+
+def _undone(factorial: Factorial, latency: Mapping[str, Any]) -> list[SpecGain]:
+    """The second network with one swap undone, where that was timed and makes it faster beyond the noise."""
+    logs = [a for a in latency.get("attributions", ()) if a["metric"] == "log_latency"]
+    gains: list[SpecGain] = []
+    for factor, effect in logs[0]["from_end"].items() if logs else ():
+        cell = frozenset(factorial.names) - {factor}
+        if effect["verdict"] == "significant" and effect["value"] > 0 and cell in factorial.cells:
+            gain = f"undo {factor}", factorial.cells[cell], math.exp(effect["value"])
+            known = effect["low"] is not None and effect["high"] is not None
+            gains.append((*gain, math.exp(effect["low"]), math.exp(effect["high"])) if known else gain)
+    return gains
+
+
+def _sweep(pair: Pair, factorial: Factorial, found: Found, say: Say) -> Mapping[str, Any]:
+    """Latency from batch 1 up, and where it begins to grow with the batch."""
+    first, second = pair.models()
+    batches = QUICK_BATCHES if pair.quick else BATCHES
+    budget = SHARES["sweep"] * pair.budget_s
+    threads = pair.threads if pair.device == "cpu" else None
+    points, knee = batch_sweep(
+        first, second, device=pair.device, batches=batches, budget_s=budget, threads=threads, names=pair.names
+    )
+    return {"sweep": points, "knee": knee}
+
+
+def _machine(pair: Pair, factorial: Factorial, found: Found, say: Say) -> Mapping[str, Any]:
+    """What this machine can do, and where each network's time goes."""
+    threads = pair.threads if pair.device == "cpu" else None
+    calibration: Calibration = calibrate(pair.device, threads=threads, quick=pair.quick)
+    parts = [
+        decompose(
+            model,
+            name,
+            device=pair.device,
+            batch_size=pair.batch_size,
+            threads=threads,
+            calibration=calibration,
+            quick=pair.quick,
+        )
+        for name, model in zip(pair.names, pair.models(), strict=True)
+    ]
+    return {"calibration": calibration, "decompositions": parts}
+
+
+def _guidelines(pair: Pair, factorial: Factorial, found: Found, say: Say) -> Mapping[str, Any]:
+    """ShuffleNet V2's guidelines on this machine."""
+    return {"guidelines": guidelines(pair.device, threads=pair.threads if pair.device == "cpu" else None, quick=pair.quick)}
+
+
+def _trained(pair: Pair, factorial: Factorial, found: Found, say: Say) -> Mapping[str, Any]:
+    """Loss and quality, where variants between the two were trained."""
+    if pair.trained is None:
+        return {"limits": ["Loss and quality were not attributed: no trained study was named with --trained."]}
+    storage = open_storage(StudyFolder(pair.trained).journal, must_exist=True)
+    attributions: list[Attribution] = []
+    limits: list[str] = []
+    for name in study_names(storage):
+        from optuna import load_study
+
+        study = load_study(study_name=name, storage=storage)
+        config = StudyConfig.from_dict(study.user_attrs["config"])
+        complete = [r for r in records(study, max_attempts=config.max_attempts) if r.state == COMPLETE]
+        for metric in TRAINED:
+            try:
+                attributions.append(attribute_trained(factorial, complete, metric))
+            except InputError as error:
+                limits.append(f"{metric} was not attributed: {error}")
+    return {"attributions": attributions, "limits": limits}
+
+
+STEPS: dict[str, Callable[[Pair, Factorial, Found, Say], Mapping[str, Any]]] = {
+    "static": _static,
+    "latency": _latency,
+    "machine": _machine,
+    "modes": _modes,
+    "sweep": _sweep,
+    "guidelines": _guidelines,
+    "trained": _trained,
+}
