@@ -91,8 +91,17 @@ def _cost_all(count: int) -> tuple[float, float]:
     begin = time.perf_counter()
     assert all(static_cost(spec).macs > 0 for spec in specs)
     seconds = time.perf_counter() - begin
-    unit = 1 if platform.system() == "Darwin" else 1024  # bytes there, kilobytes on Linux
-    return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+    return seconds, peak_memory_gb()
+
+
+def peak_memory_gb() -> float:
+    """The most memory that this process has held. Not getrusage where Linux can say: that starts from what the parent held."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024 / 1e9  # in kilobytes
+    unit = 1 if platform.system() == "Darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
 def bench_static(bench: Bench) -> list[Result]:
