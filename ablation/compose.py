@@ -56,7 +56,7 @@ def build(spec: ModelSpec, seed: int | None = None) -> VAE:
     if seed is None:
         return VAE(spec)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # the CPU's alone, where weights are made
         return VAE(spec)
 
 

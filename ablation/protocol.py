@@ -40,6 +40,10 @@ class Protocol:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise must_be(name, "a whole number of at least 1", value)
+        for name in ("learning_rate", "ssim_weight", "l1_weight", "kl_weight"):
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or isinstance(value, bool):
+                raise must_be(name, "a number", value)
         if not 0 < self.learning_rate < 1:
             raise must_be("learning_rate", "between 0 and 1", self.learning_rate)
         for name in ("ssim_weight", "l1_weight", "kl_weight"):

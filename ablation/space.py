@@ -45,6 +45,13 @@ class Space:
     factors: dict[str, Levels]
 
     def __post_init__(self) -> None:
+        owner: dict[str, str] = {}
+        for factor, levels in self.factors.items():
+            for field in {field for level in levels.values() for field in resolve(level)}:
+                if owner.setdefault(field, factor) != factor:
+                    raise must_be(
+                        f"Factor {factor!r}", f"of fields that {owner[field]!r} does not set", field, "Merge the two factors."
+                    )
         networks, invalid = self.enumerate()
         seen = {(f, level) for network in networks for intent in network.intents for f, level in intent.items()}
         for factor, levels in self.factors.items():
@@ -111,6 +118,9 @@ class Space:
 def load_space(path: Path, **base_changes: Any) -> Space:
     """A space from a TOML file with tables `base` (preset and fields) and `factors`; `base_changes` override the base."""
     values = _read(path)
+    for table in ("base", "factors", "defaults"):
+        if not isinstance(values.get(table, {}), dict):
+            raise must_be(f"{path.name}: {table}", f"a table, [{table}]", values[table])
     unknown = set(values) - {"name", "base", "factors", "defaults"}
     if unknown:
         raise must_be(f"A table of {path.name}", "base, factors or defaults", sorted(unknown)[0])
@@ -153,6 +163,9 @@ def _levels(factors: Mapping[str, Any]) -> dict[str, Levels]:
                 resolve(changes)
         elif isinstance(levels, list) and levels:
             resolve({factor: None})
+            for level in levels:
+                if not isinstance(level, (str, int, float, list)) or level in ("", []):
+                    raise must_be(f"A level of factor {factor!r}", "text, a number, true, false or a list of numbers", level)
             result[factor] = {level_text(level): {factor: level} for level in levels}
         else:
             raise must_be(f"Factor {factor!r}", "a list of levels, or a table from level to the fields it sets", levels)

@@ -9,6 +9,10 @@ class InputError(ValueError):
     """Bad input, told in one line: what, rule, got, remedy. The command line prints it and exits with code 2."""
 
 
+class WriteError(InputError):
+    """A folder that can't be written, or has no room left: nobody's trial is at fault."""
+
+
 def must_be(parameter: str, rule: str, got: object, remedy: str = "") -> InputError:
     """An InputError in the one template of this project, to be raised by the caller."""
     line = f"{parameter} must be {rule}. Got {got!r} instead."

@@ -22,13 +22,15 @@ from ablation.report.explain_page import write_explanation
 from ablation.report.explain_tables import print_explanation
 from ablation.spec import PRESETS, ModelSpec, preset
 from blocks.errors import InputError, must_be
-from studies.config import prepare_folder
+from studies.config import StudyFolder, prepare_folder
 from studies.explain_steps import STEPS, Pair
 from studies.grid import pick_device
 from studies.objective import provenance
 from studies.progress import duration
 
 QUICK_BUDGET_S, BUDGET_S = 40.0, 480.0
+FRESH = ("trained",)
+# steps that read what others may have added to since
 
 
 def read_spec(text: str) -> ModelSpec:
@@ -37,7 +39,11 @@ def read_spec(text: str) -> ModelSpec:
         path = Path(text)
         if not path.is_file():
             raise must_be("A spec", f"a preset ({', '.join(PRESETS)}) or a file", text, "There is no such file.")
-        return (ModelSpec.from_toml if path.suffix == ".toml" else ModelSpec.from_json)(path.read_text(encoding="utf-8"))
+        try:
+            written = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise must_be("A spec", "a readable file of UTF-8 text", text, f"{error}.") from None
+        return (ModelSpec.from_toml if path.suffix == ".toml" else ModelSpec.from_json)(written)
     name, *changes = (part.strip() for part in text.split(","))
     fields: dict[str, Any] = {}
     for change in changes:
@@ -62,7 +68,7 @@ def run_explain(options: argparse.Namespace) -> int:
     """Measure what is missing, write the page, print the answer."""
     pair = _pair(options)
     factorial = Factorial.between(*pair.specs)
-    out = prepare_folder(options.out or Path("results") / f"explain-{_slug(pair.names[0])}-{_slug(pair.names[1])}-{pair.device}")
+    out = prepare_folder(options.out or _default_folder(pair))
     console = Console(stderr=True)
     say = lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True)  # noqa: E731
     say(f"Explain   {pair.names[1]} against {pair.names[0]}: {len(factorial.names)} factors ({', '.join(factorial.names)})")
@@ -94,6 +100,8 @@ def _pair(options: argparse.Namespace) -> Pair:
     if specs[0].image_size != specs[1].image_size:
         sizes = [spec.image_size for spec in specs]
         raise must_be("Both specs", "of one image size", sizes, "Give one with --image-size.")
+    if options.trained is not None and not StudyFolder(options.trained).journal.is_file():
+        raise must_be("--trained", "the folder of a study", str(options.trained), "It holds no journal.log.")
     names = (options.first, options.second) if options.first != options.second else ("first", "second")
     return Pair(
         names=names,
@@ -105,6 +113,14 @@ def _pair(options: argparse.Namespace) -> Pair:
         quick=options.quick,
         trained=options.trained,
     )
+
+
+def _default_folder(pair: Pair) -> Path:
+    """A quick look, another batch or another size has a folder of its own."""
+    parts = ["explain", *map(_slug, pair.names), pair.device]
+    parts += [f"b{pair.batch_size}"] if pair.batch_size != 1 else []
+    parts += [f"{pair.specs[0].image_size}px"] if pair.specs[0].image_size != 144 else []
+    return Path("results") / "-".join([*parts, *(["quick"] if pair.quick else [])])
 
 
 def _slug(text: str) -> str:
@@ -119,14 +135,14 @@ class _Steps:
     """Answers of the steps, each stored when it is there; a later call with the same settings reads it again."""
 
     def __init__(self, folder: Path, pair: Pair, say: Callable[[str], None]) -> None:
-        self.folder, self.pair, self.say = folder / "steps", pair, say
+        self.folder, self.pair, self.say, self.key = folder / "steps", pair, say, pair.key()
         self.folder.mkdir(exist_ok=True)
         self.found: dict[str, dict[str, Any]] = {}
 
     def run(self, name: str, step: Callable[[], Mapping[str, Any]]) -> None:
         """Do one step, or read what it gave. What cannot be measured here becomes a limit, told on the page."""
-        path = self.folder / f"{name}.json"
-        stored = self._read(path)
+        path = self.folder / f"{name}-{self.key}.json"
+        stored = self._read(path) if name not in FRESH else None
         if stored is not None:
             self.found[name] = stored
             self.say(f"{name}: measured before")
@@ -142,7 +158,7 @@ class _Steps:
             return
         self.found[name] = values
         temporary = path.with_suffix(".part")
-        temporary.write_text(json.dumps({"key": self.pair.key(), "values": values}))
+        temporary.write_text(json.dumps({"key": self.key, "values": values}))
         temporary.replace(path)
         self.say(f"{name}: {duration(time.monotonic() - begin)}")
 
@@ -151,7 +167,7 @@ class _Steps:
             stored = json.loads(path.read_text())
         except (OSError, json.JSONDecodeError):
             return None
-        return dict(stored["values"]) if stored.get("key") == self.pair.key() else None
+        return dict(stored["values"]) if stored.get("key") == self.key else None
 
     def explanation(self, command: str, factorial: Factorial) -> Explanation:
         """All answers in one."""

@@ -31,6 +31,7 @@ from ablation.explain.remedies import SpecGain, rank_remedies
 from ablation.explain.sweep import batch_sweep
 from ablation.record import COMPLETE
 from ablation.spec import ModelSpec
+from ablation.timing.hardware import git_commit, hardware_name
 from ablation.timing.latency import LatencyComparison, compare_latency
 from blocks.errors import InputError
 from studies.config import StudyConfig, StudyFolder
@@ -76,6 +77,7 @@ class Pair:
         """What a stored step must have been made for."""
         facts = {**{k: v for k, v in vars(self).items() if k != "specs"}, "trained": str(self.trained)}
         facts |= {"specs": [spec.to_dict() for spec in self.specs], "torch": torch.__version__}
+        facts |= {"hardware": hardware_name(self.device), "commit": git_commit()}
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -205,6 +207,8 @@ def _trained(pair: Pair, factorial: Factorial, found: Found, say: Say) -> Mappin
         from optuna import load_study
 
         study = load_study(study_name=name, storage=storage)
+        if "config" not in study.user_attrs:
+            continue
         config = StudyConfig.from_dict(study.user_attrs["config"])
         complete = [r for r in records(study, max_attempts=config.max_attempts) if r.state == COMPLETE]
         for metric in TRAINED:

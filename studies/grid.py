@@ -61,7 +61,8 @@ def prepare(options: argparse.Namespace) -> tuple[StudyConfig, RunOptions, Datas
     space = load_space(path, **({"image_size": options.image_size} if options.image_size is not None else {}))
     defaults = load_defaults(path, ALLOWED_DEFAULTS)
     protocol = _protocol(options, defaults)
-    out = options.out or Path("results") / f"grid-{options.data}-{space.base.image_size}"
+    out = options.out or Path("results") / (options.study or f"grid-{options.data}-{space.base.image_size}")
+    _check_variants(space)
     config = StudyConfig(
         name="grid",
         space=space.to_dict(),
@@ -69,7 +70,7 @@ def prepare(options: argparse.Namespace) -> tuple[StudyConfig, RunOptions, Datas
         fingerprint="",
         protocol=protocol.to_dict(),
         device=device,
-        seeds=options.seeds or defaults.get("seeds", 1),
+        seeds=_seeds(options.seeds if options.seeds is not None else defaults.get("seeds", 1)),
         latency_batches=tuple(dict.fromkeys(options.latency_batches)),
         latency_threads=options.latency_threads,
     )
@@ -92,6 +93,23 @@ def prepare(options: argparse.Namespace) -> tuple[StudyConfig, RunOptions, Datas
     open_storage(run_options.where)
     dataset = open_dataset(config, options.data_root, options.cache_dir, progress=True)
     return replace(config, fingerprint=dataset.fingerprint), run_options, dataset
+
+
+def _seeds(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise must_be("seeds", "a whole number of at least 1", value)
+    return value
+
+
+def _check_variants(space: Space) -> None:
+    """All variants see the same images: one size, three channels."""
+    for network in space.enumerate()[0]:
+        if network.spec.image_size != space.base.image_size:
+            raise must_be(
+                "image_size", f"the same in all variants, {space.base.image_size}", network.spec.image_size, "Use --image-size."
+            )
+        if network.spec.in_channels != 3:
+            raise must_be("in_channels", "3 in all variants, as images have", network.spec.in_channels)
 
 
 def pick_device(wanted: str) -> str:

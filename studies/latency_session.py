@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import nn
 
 from ablation.compose import build
 from ablation.space import Network
-from ablation.timing.latency import LatencyComparison, compare_latency
+from ablation.timing.latency import LatencyComparison, ModelLatency, compare_latency
 from studies.config import StudyConfig, StudyFolder
 from studies.progress import LatencyBar
 from studies.reporting import LATENCY, NOISE, SESSIONS
@@ -46,9 +46,12 @@ def stored_latency(study: optuna.Study, key: str) -> dict[str, Any]:
     return found
 
 
-def missing_latency(study: optuna.Study, networks: Sequence[Network], device: str, batch_size: int) -> list[Network]:
-    """Networks that no session has timed at this place."""
-    return [n for n in networks if f"{device}/{batch_size}" not in stored_latency(study, n.key)]
+def missing_latency(
+    study: optuna.Study, networks: Sequence[Network], device: str, batch_size: int, *, retry_failed: bool = False
+) -> list[Network]:
+    """Networks that no session has timed at this place, and with `retry_failed` those that could not be timed."""
+    found = {n.key: stored_latency(study, n.key).get(f"{device}/{batch_size}") for n in networks}
+    return [n for n in networks if (e := found[n.key]) is None or (retry_failed and e.get("median_ms") is None)]
 
 
 class Stopped(Exception):  # noqa: N818 -- a request, not an error
@@ -78,8 +81,9 @@ class LatencySession:
         Networks that do not fit into memory together are timed in groups, each with the reference in it.
         """
         place = f"{self.config.device}/{batch_size}"
-        groups = self._groups()
-        entries: dict[str, Any] = {}
+        models, failures = self._models()
+        groups = self._groups(models)
+        entries: dict[str, Any] = {key: ModelLatency(reason=reason).to_dict() for key, reason in failures.items()}
         floors, sessions = [], []
         with LatencyBar(f"latency {place}", console) as bar:
 
@@ -93,10 +97,10 @@ class LatencySession:
                 seconds = (budget_s or SECONDS_PER_NETWORK * len(self.networks)) * len(group) / len(self.networks)
                 try:
                     comparison = compare_latency(
-                        {network.key: self._model(network) for network in group},
+                        {key: models[key] for key in group},
                         batch_size=batch_size,
                         device=self.config.device,
-                        reference=self.reference,
+                        reference=group[0],
                         image_size=self.config.data["image_size"],
                         precision=self.config.protocol["precision"],
                         channels_last=self.config.protocol["memory_format"] == "channels_last",
@@ -121,21 +125,27 @@ class LatencySession:
             study.set_user_attr(NOISE, {**study.user_attrs.get(NOISE, {}), place: widest})
         study.set_user_attr(SESSIONS, {**study.user_attrs.get(SESSIONS, {}), place: sessions})
 
-    def _model(self, network: Network) -> nn.Module:
-        return build(network.spec, seed=0)
-
-    def _groups(self) -> list[list[Network]]:
-        """All networks in as few groups as memory allows; the reference is in each."""
-        from ablation.costs.static import static_cost
-
-        reference = next(network for network in self.networks if network.key == self.reference)
-        groups, size = [[reference]], 0
+    def _models(self) -> tuple[dict[str, nn.Module], dict[str, str]]:
+        """Every network that can be built, by key, and why the others can't: those fail alone, in their own trials."""
+        models: dict[str, nn.Module] = {}
+        failures: dict[str, str] = {}
         for network in self.networks:
-            if network.key == self.reference:
+            try:
+                models[network.key] = build(network.spec, seed=0)
+            except Exception as error:
+                failures[network.key] = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        return models, failures
+
+    def _groups(self, models: Mapping[str, nn.Module]) -> list[list[str]]:
+        """All networks in as few groups as memory allows; the reference leads each, where it can be built."""
+        lead = [self.reference] if self.reference in models else []
+        groups, size = [[*lead]], 0
+        for key, model in models.items():
+            if key in lead:
                 continue
-            needs = 4 * static_cost(network.spec).params
+            needs = sum(p.numel() * p.element_size() for p in model.parameters())
             if size and size + needs > GROUP_BYTES:
-                groups, size = [*groups, [reference]], 0
-            groups[-1].append(network)
+                groups, size = [*groups, [*lead]], 0
+            groups[-1].append(key)
             size += needs
-        return groups
+        return [group for group in groups if group]

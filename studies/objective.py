@@ -52,6 +52,7 @@ def run_trial(trial: optuna.Trial, context: TrialContext) -> tuple[float, float,
     spec = ModelSpec.from_dict(attrs["spec"])
     context.on_step(label, 0, 1, "costs")
     latency = stored_latency(trial.study, key)
+    latency_ms = objective_latency(latency, config)  # before hours of training, since a trial without it can't be told
     model = build(spec, seed=seed)
     costs = count(spec, model)
     result = _train(model, key, label, seed, context)
@@ -79,7 +80,7 @@ def run_trial(trial: optuna.Trial, context: TrialContext) -> tuple[float, float,
     originals: NDArray[np.uint8] = np.asarray(context.dataset.images[context.split.test[:NUM_SHOWN]])
     publish(trial, record, originals, images, context.folder)
     assert result.best_loss is not None
-    return result.best_loss, objective_latency(latency, config), float(costs["params"])
+    return result.best_loss, latency_ms, float(costs["params"])
 
 
 def _train(model: Any, key: str, label: str, seed: int, context: TrialContext) -> TrainResult:

@@ -38,7 +38,11 @@ def _grid(device: str, data_root: str) -> list[str]:
     return ["grid", "--data", "celeba", "--data-root", data_root, "--device", device, "--out", f"{GRID}-{device}", *size]
 
 
-PARTS: dict[str, Callable[[str, str], list[str]]] = {"table1": _table1, "bench": _bench, "grid": _grid}
+def _explain(device: str, data_root: str) -> list[str]:
+    return ["explain", "original", "modified", "--device", device]
+
+
+PARTS: dict[str, Callable[[str, str], list[str]]] = {"table1": _table1, "bench": _bench, "explain": _explain, "grid": _grid}
 
 
 def run_reference(options: argparse.Namespace) -> int:
@@ -73,7 +77,8 @@ def write_index(root: Path) -> Path:
     command = "python -m studies.run reference --device DEVICE --data-root CELEBA"
     lines = ["# Reference results", "", f"Made by `{command}`, which fills what is missing."]
     lines += ["Each folder holds its numbers with seed, data, hardware, packages and command (`provenance.json`).", ""]
-    lines += ["| hardware | modified over original, batch 1 | batch 32 | grid | targets of `bench` |", "|---|---|---|---|---|"]
+    lines += ["| hardware | modified over original, batch 1 | batch 32 | why | grid | targets of `bench` |"]
+    lines += ["|---|---|---|---|---|---|"]
     for name in names:
         lines.append(f"| {name} | " + " | ".join(_cells(root / name)) + " |")
     path = root / "README.md"
@@ -96,4 +101,7 @@ def _cells(folder: Path) -> list[str]:
     if bench.is_file():
         results: list[dict[str, Any]] = json.loads(bench.read_text())["results"]
         reached = f"[{sum(r['met'] for r in results)} of {len(results)} reached]({folder.name}/bench/bench.md)"
-    return [*ratios, grid, reached]
+    why = "not measured"
+    if (folder / "explain" / "explanation.md").is_file():
+        why = f"[explained]({folder.name}/explain/explanation.md)"
+    return [*ratios, why, grid, reached]

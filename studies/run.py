@@ -21,7 +21,7 @@ COMMANDS = {
     "status": "how far studies are: planned, complete, failed, waiting, running, stale",
     "report": "tables, plots and sentences of a study again, from what is stored (no torch, no training)",
     "explain": "which piece makes two networks differ, by how much, how sure, by which mechanism, and what helps",
-    "reference": "every result that the repository keeps, for this machine: table1, bench, and the grid on CelebA",
+    "reference": "every result that the repository keeps, for this machine: table1, bench, explain, and the grid on CelebA",
     "bench": "the suite's own speed and safety, as ratios and counts measured side by side in one run",
 }
 
@@ -141,7 +141,7 @@ def _explain_arguments(p: argparse.ArgumentParser) -> None:
 
 
 def _reference_arguments(p: argparse.ArgumentParser) -> None:
-    p.add_argument("parts", nargs="*", metavar="PART", help="table1, bench, grid; all by default")
+    p.add_argument("parts", nargs="*", metavar="PART", help="table1, bench, explain, grid; all by default")
     p.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     p.add_argument("--data-root", default=None, metavar="DIR", help="where CelebA is")
     p.set_defaults(run=_reference)
@@ -225,19 +225,36 @@ def load_plugins(names: Sequence[str]) -> None:
             ) from error
 
 
+def public_line(arguments: Sequence[str]) -> str:
+    """The command as it may be stored and passed on: no credentials, and of this machine's folders only their names."""
+    shown = []
+    for argument in arguments:
+        flag, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+        if "://" in value:
+            from studies.storage import public_url
+
+            value = public_url(value)
+        elif Path(value).is_absolute():
+            value = Path(value).name
+        shown.append(shlex.quote(f"{flag}{equals}{value}"))
+    return " ".join(["python -m studies.run", *shown])
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Exit code 0: done; 1: done, but trials failed; 2: bad input; 130: stopped by Ctrl-C."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         options = build_parser().parse_args(arguments)
-        options.line = " ".join(["python -m studies.run", *map(shlex.quote, arguments)])
+        options.line = public_line(arguments)
         load_plugins(getattr(options, "plugin", []))
         return int(options.run(options))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
-        print("Stopped. What is done is kept; the same command goes on from there.", file=sys.stderr)
+        kept = arguments[:1] in (["grid"], ["explain"], ["reference"])
+        said = "What is done is kept; the same command goes on from there." if kept else "The same command starts again."
+        print(f"Stopped. {said}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # the reader of our output, e.g. `head`, has gone; nothing more can be said to it

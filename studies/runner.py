@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 import torch
+from filelock import FileLock
 from rich.console import Console
 
 from ablation.data import Dataset, split_indices
@@ -149,10 +150,16 @@ def _announcement(run: StudyRun) -> list[tuple[str, str]]:
 
 def measure_latency(run: StudyRun, stop: StopRequest) -> bool:
     """Time all networks side by side where any lacks its latency; False when stopped before the end."""
+    retry = run.options.retry_failed
     for batch_size in run.config.latency_batches:
-        if missing_latency(run.study, run.networks, run.config.device, batch_size):
-            session = LatencySession(config=run.config, networks=run.networks, reference=run.space.reference(), folder=run.folder)
-            session.measure(run.study, batch_size, budget_s=run.options.latency_budget_s, console=run.console, should_stop=stop)
+        # another process that starts the same study waits here, and then finds the latency measured
+        with FileLock(run.folder.path / "latency.lock"):
+            if missing_latency(run.study, run.networks, run.config.device, batch_size, retry_failed=retry):
+                session = LatencySession(
+                    config=run.config, networks=run.networks, reference=run.space.reference(), folder=run.folder
+                )
+                budget = run.options.latency_budget_s
+                session.measure(run.study, batch_size, budget_s=budget, console=run.console, should_stop=stop)
         if stop():
             return False
     return True

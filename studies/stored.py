@@ -56,10 +56,15 @@ def _opened(options: argparse.Namespace) -> list[tuple[optuna.Study, StudyFolder
     found = []
     for folder in folders:
         storage = open_storage(options.storage or StudyFolder(folder).journal, must_exist=True)
-        names = [options.study] if options.study else study_names(storage)
+        stored = study_names(storage)
+        names = [options.study] if options.study else stored
+        if options.storage and options.out and not options.study:
+            if options.out.name not in stored:
+                raise must_be("--study", "one of " + ", ".join(stored), None, "Several studies must not share a folder.")
+            names = [options.out.name]
         for name in names:
-            if name not in study_names(storage):
-                raise must_be("--study", "one of " + ", ".join(study_names(storage)), name)
+            if name not in stored:
+                raise must_be("--study", "one of " + ", ".join(stored), name)
             study = optuna.load_study(study_name=name, storage=storage)
             if "config" in study.user_attrs:
                 where = folder if options.out or not options.storage else folder / name

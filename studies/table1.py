@@ -103,6 +103,7 @@ def measure(device: str, image_size: int, budget_s: float, console: Console) -> 
         **provenance(device, time.time()),
         "image_size": image_size,
         "seed": 0,
+        "threads": {"paper": torch.get_num_threads(), "interleaved": 1},
         "paper_calls": {str(k): v for k, v in CALLS.items()},
     }
     return Table1(device=device, rows=rows, comparisons=comparisons, provenance=where)
@@ -127,6 +128,10 @@ def lines(table: Table1) -> list[tuple[str, ...]]:
             f"{b['elements_written'] / 1e6:.2f} M",
         ),
     ]
+    threads = table.provenance["threads"]
+    if table.device == "cpu":
+        shown = f"{threads['paper']}; interleaved {threads['interleaved']}"
+        out.append(("CPU threads", "", "", shown, shown))
     for batch in CALLS:
         here = [f"{row[f'mean_ms_{batch}']:.2f} ± {row[f'sd_ms_{batch}']:.2f} ms" for row in (a, b)]
         paper = [f"{row[f'paper_ms_{batch}']:.2f} ± {row[f'paper_sd_{batch}']:.2f} ms" for row in (a, b)]

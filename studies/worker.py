@@ -15,7 +15,7 @@ import optuna
 import torch
 
 from ablation.data import Dataset, load_dataset, split_indices
-from blocks.errors import InputError, must_be
+from blocks.errors import InputError, WriteError, must_be
 from studies.config import StudyConfig, StudyFolder
 from studies.fleet import BAD_INPUT, num_cores
 from studies.lease import lease_lost
@@ -58,7 +58,7 @@ def work(
     A full disk, or a folder that can't be written any more, is no trial's fault: it costs no attempt, and ends as an InputError.
     """
     current: list[optuna.Trial] = []
-    trouble: list[OSError] = []
+    trouble: list[str] = []
 
     def stop() -> bool:
         return should_stop() or any(lease_lost(trial) for trial in current)
@@ -68,9 +68,9 @@ def work(
         try:
             return run_trial(trial, TrialContext(**{**vars(context), "should_stop": stop}))
         except Exception as error:
-            trouble[:] = [cause for cause in _chain(error) if isinstance(cause, OSError) and cause.errno in NO_ROOM]
+            trouble[:] = [reason for cause in _chain(error) if (reason := _no_room(cause))]
             if trouble:
-                raise TrialInterrupted(f"the study's folder could not be written: {trouble[0].strerror}") from error
+                raise TrialInterrupted(f"the study's folder could not be written: {trouble[0]}") from error
             raise
         finally:
             current.clear()
@@ -78,11 +78,16 @@ def work(
     attempts = context.config.max_attempts
     report = run_worker(study, objective, should_stop=should_stop, on_event=on_event, max_attempts=attempts, linger=linger)
     if trouble:
-        rule = "a folder that can be written, with room left"
-        raise must_be(
-            "The study's folder", rule, trouble[0].strerror, "Make room; the same command then goes on. What is stored is intact."
-        )
+        remedy = "Make room; the same command then goes on. What is stored is intact."
+        raise must_be("The study's folder", "a folder that can be written, with room left", trouble[0], remedy)
     return report
+
+
+def _no_room(error: BaseException) -> str:
+    """Why a folder could not be written, if that is the error; else empty."""
+    if isinstance(error, WriteError):
+        return str(error)
+    return error.strerror or str(error) if isinstance(error, OSError) and error.errno in NO_ROOM else ""
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from studies.config import StudyFolder
-from studies.run import COMMANDS, main
+from studies.run import COMMANDS, main, public_line
 from studies.storage import open_storage, open_study
 
 SPACE = """
@@ -36,6 +36,7 @@ REPO = Path(__file__).parents[1]
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with a tiny space and a cache of its own."""
     (tmp_path / "space.toml").write_text(SPACE)
+    (tmp_path / "sizes.toml").write_text('[base]\npreset = "small"\n[factors]\nimage_size = [48, 64]\n')
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ABLATION_CACHE", str(tmp_path / "cache"))
     return tmp_path
@@ -260,6 +261,7 @@ def wrong(name: str, arguments: list[str], *words: str) -> object:
         wrong("status of a folder without study", ["status", "."], "FOLDER"),
         wrong("report without study", ["report", "nowhere"], "nowhere"),
         wrong("unknown part of bench", ["bench", "speed"], "speed", "static"),
+        wrong("another size as a level", grid("--space", "sizes.toml"), "image_size", "--image-size"),
         wrong("table1 at an odd size", ["table1", "--image-size", "50"], "50", "48 or 64"),
         wrong("table1 without time", ["table1", "--budget", "0"], "--budget"),
     ],
@@ -341,3 +343,23 @@ def test_full_disk_ends_the_study_in_one_line_and_costs_no_attempt(
     assert "Traceback" not in said
     assert main(grid()) == 0
     assert list(complete().values()) == [1, 1, 1]
+
+
+def test_piece_that_cannot_be_built_fails_alone(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Its networks are left out of the timing with their reason; the others are timed, trained and reported."""
+    (place / "unbuildable.py").write_text(
+        "from blocks import UPS\n\n\n@UPS.register('unbuildable')\ndef unbuildable(channels):\n"
+        '    """Cannot be made."""\n    raise RuntimeError("no such kernel")\n'
+    )
+    (place / "space.toml").write_text('[base]\npreset = "small"\nimage_size = 16\n[factors]\nup = ["nearest", "unbuildable"]\n')
+    assert main(grid("--plugin", "unbuildable")) == 1
+    assert list(complete().values()) == [1]
+    assert "no such kernel" in capfd.readouterr().err
+
+
+def test_stored_command_has_no_credentials_and_no_folders_of_this_machine(tmp_path: Path) -> None:
+    storage = "--storage=postgresql+psycopg://me:secret@host/db"
+    line = public_line(["grid", storage, "--data-root", str(tmp_path / "celeba"), "--seeds", "3"])
+        ["grid", "--storage=postgresql+psycopg://me:secret@host/db", "--data-root", str(tmp_path / "celeba"), "--seeds", "3"]
+    )
+    assert line == "python -m studies.run grid --storage=postgresql+psycopg://host/db --data-root celeba --seeds 3"

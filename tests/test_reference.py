@@ -17,8 +17,8 @@ def test_index_shows_numbers_and_what_is_missing(tmp_path: Path) -> None:
     ratios = {"1": {"ratio": 3.21, "low": 3.1, "high": 3.3}, "32": {"ratio": 6.8, "low": 6.5, "high": 7.1}}
     (table1 / "provenance.json").write_text(json.dumps({"ratios": ratios}))
     lines = write_index(tmp_path).read_text().splitlines()
-    assert "| cpu-x | 3.21 (3.10 to 3.30) | 6.80 (6.50 to 7.10) | not measured | not measured |" in lines
-    assert "| h200 | not measured | not measured | not measured | not measured |" in lines
+    assert "| cpu-x | 3.21 (3.10 to 3.30) | 6.80 (6.50 to 7.10) | not measured | not measured | not measured |" in lines
+    assert "| h200 | not measured | not measured | not measured | not measured | not measured |" in lines
 
 
 def test_wrong_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

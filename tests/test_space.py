@@ -80,6 +80,11 @@ def test_base_changes_apply() -> None:
         ("[facts]\nconv = ['standard']\n", ["facts"]),
         ("[factors\n", ["TOML"]),
         ("[factors]\nimage_size = [48, 50]\n", ["50", "no valid variant"]),
+        ("base = 3\n[factors]\nconv = ['standard']\n", ["base", "a table"]),
+        ("factors = [1]\n", ["factors", "a table"]),
+        ("[factors]\nconv = ['standard', '']\n", ["conv", "level"]),
+        ("[factors]\nconv = [1979-05-27]\n", ["conv", "level"]),
+        ("[factors]\nconv = ['standard']\nencoder_conv = ['separable']\n", ["encoder_conv", "'conv'"]),
         ("[factors.size]\nsmall = { encoder_width = [8] }\n", ["encoder_width", "Did you mean"]),
     ],
 )

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ablation.data.base import Dataset, Split
 from ablation.protocol import Protocol
-from blocks.errors import InputError, must_be
+from blocks.errors import InputError, WriteError, must_be
 
 CHECKPOINT, BEST = "checkpoint.pt", "best.safetensors"
 FORMAT = 1
@@ -91,7 +91,7 @@ def _write(path: Path, write: Callable[[Path], None]) -> None:
     except (OSError, RuntimeError, safetensors.SafetensorError) as error:  # torch and safetensors report a full disk as their own
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         rule = "a folder that can be written, with space left"
-        raise InputError(f"checkpoint_dir must be {rule}. Got {str(path.parent)!r} instead: {reason}.") from None
+        raise WriteError(f"checkpoint_dir must be {rule}. Got {str(path.parent)!r} instead: {reason}.") from None
     finally:
         if path.parent.is_dir():
             temporary.unlink(missing_ok=True)
