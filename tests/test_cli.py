@@ -360,6 +360,4 @@ def test_piece_that_cannot_be_built_fails_alone(place: Path, capfd: pytest.Captu
 def test_stored_command_has_no_credentials_and_no_folders_of_this_machine(tmp_path: Path) -> None:
     storage = "--storage=postgresql+psycopg://me:secret@host/db"
     line = public_line(["grid", storage, "--data-root", str(tmp_path / "celeba"), "--seeds", "3"])
-        ["grid", "--storage=postgresql+psycopg://me:secret@host/db", "--data-root", str(tmp_path / "celeba"), "--seeds", "3"]
-    )
     assert line == "python -m studies.run grid --storage=postgresql+psycopg://host/db --data-root celeba --seeds 3"
