@@ -20,6 +20,7 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError(f"--plugin must be a module that Python can import. Got {name!r} instead. {error}.") from None
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True)
 def _one_thread() -> None:
+    # before each test: a command that another test ran in this process may have changed it
     torch.set_num_threads(1)
