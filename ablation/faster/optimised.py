@@ -20,6 +20,7 @@ Steps, applied in this order whatever order they are named in. "exact" means to 
 from __future__ import annotations
 
 import itertools
+import logging
 import time
 import types
 import warnings
@@ -202,6 +203,8 @@ def compiled(function: Function, *, tuned: bool = False) -> Function:
     # a code object of its own: torch.compile keeps what it compiled by code object, and after 8 networks through one it would
     # quietly run the next ones uncompiled
     name = f"optimised_{next(_unique)}"
+    # on a machine without a GPU it warns, at the first compilation, that there is none
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
 
     def call(argument: Tensor) -> Any:
         return function(argument)
