@@ -42,7 +42,7 @@ from studies.storage import open_storage, study_names
 TRAINED = ("loss", "ssim", "psnr")
 MAX_PEAK_NETWORKS = 300
 # networks whose peak memory is estimated; more take the coarse factorial
-SHARES = {"latency": 0.45, "modes": 0.25, "sweep": 0.15}
+SHARES = {"latency": 0.6, "modes": 0.25, "sweep": 0.1}
 # of the budget; calibration, decomposition and guidelines take what they need, about a minute
 QUICK_BATCHES, BATCHES = (1, 4, 16), (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
