@@ -181,7 +181,6 @@ class _Steps:
             impossible=factorial.named_impossible,
             device=self.pair.device,
         ).to_dict()
-        limits: list[str] = []
         for values in self.found.values():
             for field, value in values.items():
                 if isinstance(whole[field], dict):
@@ -191,7 +190,6 @@ class _Steps:
                 else:
                     whole[field] = value
         facts = provenance(self.pair.device, time.time())
-        whole["limits"] = [*whole["limits"], *limits]
         whole["provenance"] = {
             **facts,
             "command": command,
