@@ -78,9 +78,13 @@ def test_commit_of_a_tracked_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     git("init")
     assert hardware.git_commit() is None
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "table.md").write_text("1")
     git("add", ".")
     git("commit", "-m", "first")
     assert hardware.git_commit() == git("rev-parse", "HEAD")
+    (tmp_path / "results" / "table.md").write_text("2")
+    assert hardware.git_commit() == git("rev-parse", "HEAD"), "a result is not code"
     file.write_text("2")
     assert hardware.git_commit() == git("rev-parse", "HEAD") + "-dirty"
 

@@ -61,7 +61,9 @@ def git_commit() -> str | None:
     if _run(*git, "ls-files", "--error-unmatch", Path(__file__).name) is None:
         return None
     commit = _run(*git, "rev-parse", "HEAD")
-    return commit and commit + ("-dirty" if _run(*git, "status", "--porcelain", "--untracked-files=no") else "")
+    # a result written again is no change of the code that made it
+    changed = _run(*git, "status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)results")
+    return commit and commit + ("-dirty" if changed else "")
 
 
 def cpu_model() -> str:
