@@ -40,7 +40,7 @@ from studies.records import records
 from studies.storage import open_storage, study_names
 
 TRAINED = ("loss", "ssim", "psnr")
-MAX_PEAK_NETWORKS = 300
+MAX_PEAK_NETWORKS = 512
 # networks whose peak memory is estimated; more take the coarse factorial
 SHARES = {"latency": 0.6, "modes": 0.25, "sweep": 0.1}
 # of the budget; calibration, decomposition and guidelines take what they need, about a minute

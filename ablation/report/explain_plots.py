@@ -200,7 +200,9 @@ def shapley(explanation: Explanation, found: Sequence[Attribution], stem: str, t
 
 
 def _shapley(explanation: Explanation, found: Sequence[Attribution], title: str, width: float) -> Figure:
-    names = list(explanation.factors)
+    # a quantity may have been given to coarser factors than the others
+    given = {name for a in found for name in a.shapley}
+    names = [name for name in (*explanation.factors, *sorted(given - set(explanation.factors))) if name in given]
     figure, axes = panels(width, len(found), [0.9 + 0.3 * len(names)] * len(found), share_y=True)
     shown = 0
     for panel, attribution in zip(axes, found, strict=True):
@@ -215,7 +217,7 @@ def _shapley(explanation: Explanation, found: Sequence[Attribution], title: str,
 def _shapley_panel(axes: Axes, explanation: Explanation, attribution: Attribution, names: Sequence[str]) -> int:
     """Draws the factors that have an effect here; returns how many those are."""
     metric, colours = look.metric_of(attribution.metric), look.factor_colours(explanation)
-    effects = [(line, attribution.shapley[name], colours[name]) for line, name in enumerate(names) if name in attribution.shapley]
+    effects = [(line, attribution.shapley[name], colours.get(name, "#777777")) for line, name in enumerate(names) if name in attribution.shapley]
     for line, effect, colour in effects:
         bar(axes, line, 0, effect.value * metric.scale, colour, effect.verdict not in ("significant", "exact"))
         if effect.low is not None and effect.high is not None:
