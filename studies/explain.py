@@ -75,17 +75,24 @@ def run_explain(options: argparse.Namespace) -> int:
     say(f"Variants  {len(factorial.networks)} networks; {len(factorial.impossible)} combinations cannot exist")
     say(f"Measures  at {pair.place}, {pair.threads} thread(s), about {duration(_expected_s(pair))}")
     say("          Ctrl-C stops; the same command goes on from the last finished step")
+    explanation, paths = explain_pair(pair, factorial, out, options.line, say)
+    print(print_explanation(explanation))
+    say(f"The page: {next(path for path in paths if path.suffix == '.html')}")
+    return 0
+
+
+def explain_pair(
+    pair: Pair, factorial: Factorial, out: Path, command: str, say: Callable[[str], None]
+) -> tuple[Explanation, list[Path]]:
+    """Every step that is missing in the folder, then the page; the explanation and the files written."""
     steps = _Steps(out, pair, say)
     if pair.device == "cpu":
         torch.set_num_threads(pair.threads)
     for name, step in STEPS.items():
         if not (name == "guidelines" and pair.quick):
             steps.run(name, lambda step=step: step(pair, factorial, steps.found, say))  # type: ignore[misc]
-    explanation = steps.explanation(options.line, factorial)
-    paths = write_explanation(explanation, out)
-    print(print_explanation(explanation))
-    say(f"The page: {next(path for path in paths if path.suffix == '.html')}")
-    return 0
+    explanation = steps.explanation(command, factorial)
+    return explanation, write_explanation(explanation, out)
 
 
 def _pair(options: argparse.Namespace) -> Pair:
@@ -113,6 +120,14 @@ def _pair(options: argparse.Namespace) -> Pair:
         quick=options.quick,
         trained=options.trained,
     )
+
+
+def named_pair(
+    names: tuple[str, str], specs: tuple[ModelSpec, ModelSpec], device: str, *, budget_s: float, quick: bool
+) -> tuple[Pair, Factorial]:
+    """Two specs under names, to be explained at batch 1 with one thread."""
+    pair = Pair(names=names, specs=specs, device=device, batch_size=1, threads=1, budget_s=budget_s, quick=quick)
+    return pair, Factorial.between(*specs)
 
 
 def _default_folder(pair: Pair) -> Path:

@@ -30,6 +30,9 @@ from studies.storage import open_storage, open_study
 from studies.worker import work
 from studies.workers import Event
 
+INTERRUPTED = 130
+# exit code after Ctrl-C
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
@@ -102,18 +105,25 @@ def open_run(wanted: StudyConfig, options: RunOptions, dataset: Dataset, console
 def run_study(run: StudyRun) -> int:
     """Do what is missing and report. Exit code 0 when all is complete, 1 when trials failed for good, 130 after Ctrl-C."""
     announce(run)
+    code = run_trials(run)
+    if code == INTERRUPTED:
+        return _stopped(run)
+    report_study(run.study, run.folder, run.config, run.console, run.options.command)
+    return code
+
+
+def run_trials(run: StudyRun) -> int:
+    """Cost, time and train what is missing, without announcement and report; the exit code of `run_study`."""
     with StopRequest() as stop:
         if not measure_latency(run, stop):
-            return _stopped(run)
+            return INTERRUPTED
         report = plan_trials(run)
         _save_originals(run)
         if report.complete < report.planned:
             train_all(run, report, stop)
         if stop():
-            return _stopped(run)
-    report_study(run.study, run.folder, run.config, run.console, run.options.command)
-    state = trial_state(run.study, max_attempts=run.config.max_attempts)
-    return 1 if state.failed else 0
+            return INTERRUPTED
+    return 1 if trial_state(run.study, max_attempts=run.config.max_attempts).failed else 0
 
 
 def announce(run: StudyRun) -> None:
@@ -292,4 +302,4 @@ class _Teller:
 def _stopped(run: StudyRun) -> int:
     run.console.print("Stopped. What is done is kept; the same command goes on from here:", markup=False)
     run.console.print(f"  {run.options.command}", markup=False, highlight=False, soft_wrap=True)
-    return 130
+    return INTERRUPTED

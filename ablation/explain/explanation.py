@@ -243,7 +243,7 @@ class Explanation:
     def from_dict(cls, values: Mapping[str, Any]) -> Explanation:
         """The inverse of `to_dict`, also after a trip through JSON."""
         plain = dict(values)
-        plain["attributions"] = tuple(_attribution(v) for v in values["attributions"])
+        plain["attributions"] = tuple(attribution_of(v) for v in values["attributions"])
         plain["modes"] = tuple(ModeResult(**v) for v in values["modes"])
         plain["sweep"] = tuple(SweepPoint(**v) for v in values["sweep"])
         plain["decompositions"] = tuple(_decomposition(v) for v in values["decompositions"])
@@ -259,7 +259,8 @@ class Explanation:
         return cls(**plain)
 
 
-def _attribution(values: Mapping[str, Any]) -> Attribution:
+def attribution_of(values: Mapping[str, Any]) -> Attribution:
+    """An attribution from plain values, also after a trip through JSON."""
     groups = ("shapley", "from_start", "from_end", "interactions")
     effects = {group: {name: Effect(**effect) for name, effect in values[group].items()} for group in groups}
     return Attribution(**{**values, **effects, "path": tuple((factor, value) for factor, value in values["path"])})

@@ -1,0 +1,51 @@
+"""Training steps timed in turns, and how many trials to run side by side."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ablation.protocol import Protocol
+from ablation.spec import preset
+from ablation.training.speed import compare_training
+from studies import side_by_side
+
+PROTOCOL = Protocol(batch_size=4)
+SMALL = preset("small").replace(image_size=32)
+
+
+def test_ratios_are_to_the_first_and_in_its_unit() -> None:
+    wide = SMALL.replace(encoder_widths=(32, 64, 128, 256), decoder_stem=256, decoder_widths=(256, 128, 64, 32))
+    found = compare_training({"small": SMALL, "wide": wide}, PROTOCOL, rounds=(5, 5))
+    assert found["small"].ratio == found["small"].low == found["small"].high == 1
+    wide_speed = found["wide"]
+    assert wide_speed.rounds == 5
+    assert wide_speed.low <= wide_speed.ratio <= wide_speed.high
+    assert wide_speed.ratio > 1.5, "sixteen times the multiply-accumulates"
+    assert wide_speed.ratio == pytest.approx(wide_speed.step_ms / found["small"].step_ms, rel=0.5)
+
+
+def test_least_rounds_are_made_and_generators_are_left_alone() -> None:
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    found = compare_training({"small": SMALL}, PROTOCOL, rounds=(3, 100), budget_s=0.0)
+    assert found["small"].rounds == 3
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("rates", "best"),
+    [({1: 100.0}, 1), ({1: 100.0, 2: 104.0}, 1), ({1: 100.0, 2: 150.0, 4: 155.0}, 2), ({1: 100.0, 2: 90.0, 4: 120.0}, 4)],
+)
+def test_more_at_a_time_must_pay(rates: dict[int, float], best: int) -> None:
+    assert side_by_side.fastest(rates) == best
+
+
+def test_several_processes_really_train_at_once() -> None:
+    rates = side_by_side.measure(SMALL, PROTOCOL, "cpu", (1, 2), seconds=0.5)
+    assert set(rates) == {1, 2}
+    assert all(rate > 0 for rate in rates.values())
+
+
+def test_a_process_that_fails_ends_the_measurement() -> None:
+    assert side_by_side.measure(SMALL, PROTOCOL, "cuda:99", (1, 2), seconds=0.5) == {}
