@@ -10,29 +10,30 @@ from torch import Tensor, nn
 from ablation.spec import ModelSpec
 from blocks import ACTIVATIONS, CONNECTIVITIES, CONVS, DOWNS, HEADS, NORMS, UPS, Stage
 from blocks.conv import convolution
+from blocks.errors import must_be
 from blocks.heads import ConvStem, LinearStem
+from blocks.toledo import paste, toledo_decoder, toledo_encoder, toledo_head
+
+Parts = tuple[nn.Module, nn.Module, nn.Module, nn.Module, nn.Module]
 
 
 class VAE(nn.Module):
-    """A convolutional VAE with a Gaussian posterior, made of five parts in the order in which they run."""
+    """A convolutional VAE with a Gaussian posterior, made of five parts in the order in which they run.
+
+    A network with a mask decoder (`mask_width` of its spec) has a sixth child, which no method runs unless a mask is asked for: costs
+    and latency are those of reconstructing without it, and its parameters count as outside of the five parts.
+    """
 
     parts = ("encoder_body", "head", "stem", "decoder_body", "output")
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         self.spec = spec
-        norm, activation = NORMS.get(spec.norm), ACTIVATIONS.get(spec.activation)
-        first = spec.encoder_stem or spec.in_channels
-        stem = [ConvStem(spec.in_channels, spec.encoder_stem, norm, activation)] if spec.encoder_stem else []
-        self.encoder_body = nn.Sequential(*stem, *_encoder_stages(spec, first))
-        side = spec.image_size // 2 ** len(spec.encoder_widths)
-        self.head = HEADS.get(spec.head)(spec.encoder_widths[-1], side, spec.latent_dim, head_channels=spec.head_channels)
-        side = spec.image_size // 2 ** len(spec.decoder_widths)
-        self.stem = LinearStem(spec.latent_dim, spec.decoder_stem, side, activation)
-        self.decoder_body = nn.Sequential(*_decoder_stages(spec))
-        self.output = nn.Sequential(
-            convolution(spec.decoder_widths[-1], spec.in_channels, 3, transposed=spec.transposed), nn.Sigmoid()
-        )
+        make = {"stages": _staged, "toledo": _toledo}[spec.architecture]
+        self.encoder_body, self.head, self.stem, self.decoder_body, self.output = make(spec)
+        # the last to be made, so that the five parts have the same weights from a seed with and without it
+        masks = spec.mask_width and "mask_width" not in spec.inert
+        self.mask_decoder: nn.Module | None = _mask_decoder(spec) if masks else None
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Images N x C x S x S in [0, 1] -> mean and log-variance of the posterior, each N x latent_dim."""
@@ -44,11 +45,30 @@ class VAE(nn.Module):
         image: Tensor = self.output(self.decoder_body(self.stem(z)))
         return image
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Images -> (reconstruction, mean, log_var). Samples z in training and evaluation alike, as the paper's code does."""
+    def mask_logits(self, z: Tensor) -> Tensor:
+        """Latent vectors -> log-odds of the face, N x 1 x S x S; InputError where there is no mask decoder."""
+        if self.mask_decoder is None:
+            raise must_be("mask_width", "at least 1 for a mask to be predicted", self.spec.mask_width, "Take `toledo_mask`.")
+        logits: Tensor = self.mask_decoder(z)
+        return logits
+
+    def decode_mask(self, z: Tensor) -> Tensor:
+        """Latent vectors -> predicted face masks N x 1 x S x S in [0, 1]."""
+        return torch.sigmoid(self.mask_logits(z))
+
+    def reconstruct_with_mask(self, x: Tensor) -> Tensor:
+        """Images -> reconstructions from z = mean, with the input's background pasted in by the predicted mask (Toledo & Antonelo)."""
+        mean, _ = self.encode(x)
+        return paste(self.decode(mean), x, self.decode_mask(mean))
+
+    def forward(self, x: Tensor, *, with_mask: bool = False) -> tuple[Tensor, ...]:
+        """Images -> (reconstruction, mean, log_var), and the mask's log-odds from the same z where asked for.
+
+        Samples z in training and evaluation alike, as the paper's code does.
+        """
         mean, log_var = self.encode(x)
         z = mean + torch.exp(0.5 * log_var) * torch.randn_like(mean)
-        return self.decode(z), mean, log_var
+        return (self.decode(z), mean, log_var, *((self.mask_logits(z),) if with_mask else ()))
 
 
 def build(spec: ModelSpec, seed: int | None = None) -> VAE:
@@ -58,6 +78,43 @@ def build(spec: ModelSpec, seed: int | None = None) -> VAE:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # the CPU's alone, where weights are made
         return VAE(spec)
+
+
+def _staged(spec: ModelSpec) -> Parts:
+    norm, activation = NORMS.get(spec.norm), ACTIVATIONS.get(spec.activation)
+    first = spec.encoder_stem or spec.in_channels
+    stem = [ConvStem(spec.in_channels, spec.encoder_stem, norm, activation)] if spec.encoder_stem else []
+    encoder_body = nn.Sequential(*stem, *_encoder_stages(spec, first))
+    side = spec.image_size // 2 ** len(spec.encoder_widths)
+    head = HEADS.get(spec.head)(spec.encoder_widths[-1], side, spec.latent_dim, head_channels=spec.head_channels)
+    side = spec.image_size // 2 ** len(spec.decoder_widths)
+    decoder_stem = LinearStem(spec.latent_dim, spec.decoder_stem, side, activation)
+    decoder_body = nn.Sequential(*_decoder_stages(spec))
+    last = convolution(spec.decoder_widths[-1], spec.in_channels, 3, transposed=spec.transposed)
+    return encoder_body, head, decoder_stem, decoder_body, nn.Sequential(last, nn.Sigmoid())
+
+
+def _toledo(spec: ModelSpec) -> Parts:
+    norm, activation = NORMS.get(spec.norm), ACTIVATIONS.get(spec.activation)
+    encoder_body = toledo_encoder(spec.in_channels, spec.encoder_widths, norm, activation)
+    side = spec.image_size >> len(spec.encoder_widths)
+    head = toledo_head(spec.encoder_widths[-1], side, spec.latent_dim, activation)
+    stem = _as_map(spec)
+    decoder_body = toledo_decoder(spec.latent_dim, spec.decoder_widths, spec.image_size, norm, activation)
+    last = convolution(spec.decoder_widths[-1], spec.in_channels, 3)
+    return encoder_body, head, stem, decoder_body, nn.Sequential(last, nn.Sigmoid())
+
+
+def _mask_decoder(spec: ModelSpec) -> nn.Module:
+    # the whole way from z to log-odds; all widths alike
+    widths = (spec.mask_width,) * len(spec.decoder_widths)
+    norm, activation = NORMS.get(spec.norm), ACTIVATIONS.get(spec.activation)
+    body = toledo_decoder(spec.latent_dim, widths, spec.image_size, norm, activation)
+    return nn.Sequential(_as_map(spec), body, convolution(spec.mask_width, 1, 3))
+
+
+def _as_map(spec: ModelSpec) -> nn.Module:
+    return nn.Unflatten(1, (spec.latent_dim, 1, 1))  # N x latent_dim -> N x latent_dim x 1 x 1
 
 
 def _stage(spec: ModelSpec, conv: str, *, decoder: bool) -> Stage:

@@ -14,7 +14,35 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from blocks.errors import InputError, must_be
+from ablation.presets import PRESET_SUMMARIES as PRESET_SUMMARIES
+from ablation.presets import PRESETS as PRESETS
+from blocks.errors import InputError, choices, must_be
+
+# how a network is laid out -> the fields of the spec that it does not read
+ARCHITECTURES: dict[str, tuple[str, ...]] = {
+    "stages": ("mask_width",),
+    # stages of interchangeable pieces, as in the paper's two models
+    "toledo": (
+        "encoder_stem",
+        "encoder_connectivity",
+        "encoder_conv",
+        "down",
+        "head",
+        "decoder_stem",
+        "decoder_connectivity",
+        "decoder_conv",
+        "up",
+        "transposed",
+        "depth",
+        "growth_rate",
+        "dense_layers",
+        "dense_bottleneck",
+        "head_channels",
+    ),
+    # Toledo & Antonelo 2021, see blocks.toledo
+}
+# fields that came after the first results were stored: a key leaves them out where they have these values
+LATER: dict[str, Any] = {"architecture": "stages", "mask_width": 0}
 
 # a field of the spec -> the family whose piece it names
 PIECE_FIELDS = {
@@ -69,13 +97,19 @@ class ModelSpec:
     # channels of the 1x1 reduction of the `bottleneck` head
     norm: str = "batch"
     activation: str = "elu"
+    architecture: str = "stages"
+    # "toledo" reads image size, channels, latent dimension, widths (one for each halving and each doubling), norm and activation
+    mask_width: int = 0
+    # channels of every stage of a second decoder, which predicts the face mask from z; 0 leaves it out
 
     def __post_init__(self) -> None:
         for name in ("encoder_widths", "decoder_widths"):
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         _check_numbers(self)
-        _check_sides(self)
+        if self.architecture not in ARCHITECTURES:
+            raise must_be("architecture", choices(ARCHITECTURES), self.architecture)
+        (_check_sides if self.architecture == "stages" else _check_chain)(self)
         for name, family in PIECE_FIELDS.items():
             _families()[family].check(getattr(self, name), name)
 
@@ -91,10 +125,20 @@ class ModelSpec:
     @property
     def inert(self) -> tuple[str, ...]:
         """Fields that no chosen piece reads."""
-        families = _families()
-        governed = [name for family in families.values() for name in family.governs]
-        used = {name for field, family in PIECE_FIELDS.items() for name in families[family].uses(getattr(self, field))}
-        return tuple(name for name in governed if name not in used)
+        unread = ARCHITECTURES[self.architecture]
+        governed = [name for family in _families().values() for name in family.governs]
+        used = {name for field in PIECE_FIELDS if field not in unread for name in self.read_by(field)}
+        return (*unread, *(name for name in governed if name not in used and name not in unread))
+
+    def read_by(self, field: str) -> tuple[str, ...]:
+        """The fields that what `field` names reads, and that others of its kind may not: growth rate by dense connectivity."""
+        if field == "architecture":
+            others = dict.fromkeys(name for unread in ARCHITECTURES.values() for name in unread)
+            return tuple(name for name in others if name not in ARCHITECTURES[self.architecture])
+        if field not in PIECE_FIELDS:
+            return ()
+        used: tuple[str, ...] = _families()[PIECE_FIELDS[field]].uses(getattr(self, field))
+        return used
 
     @property
     def intent_key(self) -> str:
@@ -165,43 +209,6 @@ def resolve(changes: Mapping[str, Any]) -> dict[str, Any]:
     return resolved
 
 
-_SMALL = {"image_size": 48, "latent_dim": 32, "growth_rate": 8, "head_channels": 8}
-
-# the two models of the paper as its code builds them, and both at a quarter of the width for small images
-PRESETS: dict[str, dict[str, Any]] = {
-    "original": {},
-    "modified": {
-        "encoder_stem": 32,
-        "encoder_widths": (64, 128, 256, 512),
-        "decoder_stem": 512,
-        "connectivity": "dense",
-        "conv": "pointwise_first",
-        "down": "avg",
-        "head": "pooled",
-        "transposed": False,
-    },
-    "small": {**_SMALL, "encoder_widths": (8, 16, 32, 64), "decoder_stem": 64, "decoder_widths": (64, 32, 16, 8)},
-    "small_modified": {
-        **_SMALL,
-        "encoder_stem": 8,
-        "encoder_widths": (16, 32, 64, 128),
-        "decoder_stem": 128,
-        "decoder_widths": (64, 32, 16, 8),
-        "connectivity": "dense",
-        "conv": "pointwise_first",
-        "down": "avg",
-        "head": "pooled",
-        "transposed": False,
-    },
-}
-PRESET_SUMMARIES = {
-    "original": "The paper's plain baseline, 144 px, 9,352,195 parameters",
-    "modified": "The paper's DenseNet variant, 144 px, 6,283,267 parameters",
-    "small": "`original` at a quarter of the width, 48 px",
-    "small_modified": "`modified` at a quarter of the width, 48 px",
-}
-
-
 def preset(name: str) -> ModelSpec:
     """The named spec; InputError that lists the presets when there is none of that name."""
     if not isinstance(name, str) or name not in PRESETS:
@@ -221,7 +228,7 @@ def _check_numbers(spec: ModelSpec) -> None:
     for field in fields(spec):
         value = getattr(spec, field.name)
         if field.type == "int":
-            lowest = 0 if field.name == "encoder_stem" else 1
+            lowest = 0 if field.name in ("encoder_stem", "mask_width") else 1
             if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
                 raise must_be(field.name, f"a whole number of at least {lowest}", value)
         elif field.type == "bool" and not isinstance(value, bool):
@@ -245,5 +252,18 @@ def _check_sides(spec: ModelSpec) -> None:
             raise must_be("image_size", rule, spec.image_size, f"Take {near}.")
 
 
+def _check_chain(spec: ModelSpec) -> None:
+    # sides are halved and rounded down (144, 72, 36, 18, 9, 4, 2, 1); the decoder goes the same way back, from 1 x 1
+    for name, most in (("decoder_widths", 2), ("encoder_widths", None)):
+        stages = len(getattr(spec, name))
+        low = 2**stages
+        if spec.image_size < low or (most is not None and spec.image_size >= most * low):
+            bounds = f"at least {low}" if most is None else f"from {low} to {most * low - 1}"
+            verb = "double a side of 1 (or double it and add 1)" if most else "halve it, rounded down"
+            rule = f"{bounds}, since {name} has {stages} stages that {verb}"
+            raise must_be("image_size", rule, spec.image_size, f"Take another size, or another number of {name}.")
+
+
 def _digest(values: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+    said = {name: value for name, value in values.items() if name not in LATER or value != LATER[name]}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]

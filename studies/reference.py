@@ -19,7 +19,7 @@ EXPECTED = ("h200",)
 # hardware whose rows say "not measured" until its folder is there
 
 
-GRID = Path("results/reference-grid")
+GRID, PAPER = Path("results/reference-grid"), Path("results/reference-paper")
 
 
 def _table1(device: str, data_root: str) -> list[str]:
@@ -44,7 +44,19 @@ def _explain(device: str, data_root: str) -> list[str]:
     return ["explain", "original", "modified", "--device", device, *budget]
 
 
-PARTS: dict[str, Callable[[str, str], list[str]]] = {"table1": _table1, "bench": _bench, "explain": _explain, "grid": _grid}
+def _paper(device: str, data_root: str) -> list[str]:
+    """On a CPU rendered faces at 48 px; on a GPU the paper's own networks on CelebA at 144 px."""
+    data = ["--data", "celeba", "--data-root", data_root] if device == "cuda" else []
+    explained = ROOT / hardware_name(device) / "explain"
+    known = ["--explained", str(explained)] if (explained / "explanation.json").is_file() else []
+    return ["paper", "--device", device, "--out", f"{PAPER}-{device}", *known, *data]
+
+
+PARTS: dict[str, Callable[[str, str], list[str]]] = {
+    "table1": _table1, "bench": _bench, "explain": _explain, "grid": _grid, "paper": _paper,
+}  # fmt: skip
+STUDIES = {"grid": "grid-celeba", "paper": "paper"}
+# parts that are run in a folder of the user's own, and what the folder of their report is called
 
 
 def run_reference(options: argparse.Namespace) -> int:
@@ -56,17 +68,19 @@ def run_reference(options: argparse.Namespace) -> int:
         if part not in PARTS:
             raise must_be("PART", choices(PARTS), part)
     parts = options.parts or list(PARTS)
-    if "grid" in parts and options.data_root is None:
-        raise must_be("--data-root", "the folder of CelebA, which the grid is run on", None, "Or name the other parts alone.")
+    needing = [part for part in parts if part == "grid" or (part == "paper" and device == "cuda")]
+    if needing and options.data_root is None:
+        rule = f"the folder of CelebA, which {' and '.join(needing)} need"
+        raise must_be("--data-root", rule, None, "Or name the other parts alone.")
     target = ROOT / hardware_name(device)
     code = 0
     for part in parts:
         command = PARTS[part](device, options.data_root)
-        kept = target / ("grid-celeba" if part == "grid" else part)
-        code = max(code, main([*command, *([] if part == "grid" else ["--out", str(kept)])]))
+        kept = target / STUDIES.get(part, part)
+        code = max(code, main([*command, *([] if part in STUDIES else ["--out", str(kept)])]))
         if code >= 2:
             return code
-        if part == "grid":
+        if part in STUDIES:
             code = max(code, main(["report", command[command.index("--out") + 1], "--to", str(kept)]))
     write_index(ROOT)
     return code
@@ -79,8 +93,8 @@ def write_index(root: Path) -> Path:
     command = "python -m studies.run reference --device DEVICE --data-root CELEBA"
     lines = ["# Reference results", "", f"Made by `{command}`, which fills what is missing."]
     lines += ["Each folder holds its numbers with seed, data, hardware, packages and command (`provenance.json`).", ""]
-    lines += ["| hardware | modified over original, batch 1 | batch 32 | why | grid | targets of `bench` |"]
-    lines += ["|---|---|---|---|---|---|"]
+    lines += ["| hardware | modified over original, batch 1 | batch 32 | why | grid | the paper's claims | targets of `bench` |"]
+    lines += ["|---|---|---|---|---|---|---|"]
     for name in names:
         lines.append(f"| {name} | " + " | ".join(_cells(root / name)) + " |")
     path = root / "README.md"
@@ -106,4 +120,14 @@ def _cells(folder: Path) -> list[str]:
     why = "not measured"
     if (folder / "explain" / "explanation.md").is_file():
         why = f"[explained]({folder.name}/explain/explanation.md)"
-    return [*ratios, why, grid, reached]
+    return [*ratios, why, grid, _claims(folder), reached]
+
+
+def _claims(folder: Path) -> str:
+    """How many of the paper's claims hold there."""
+    ledger = folder / "paper" / "ledger.json"
+    if not ledger.is_file():
+        return "not measured"
+    kinds = [verdict["kind"] for verdict in json.loads(ledger.read_text())["verdicts"] if verdict["id"].startswith("C")]
+    counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in ("holds", "fails", "undecided"))
+    return f"[{counts}]({folder.name}/paper/paper.md)"

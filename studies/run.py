@@ -21,7 +21,8 @@ COMMANDS = {
     "status": "how far studies are: planned, complete, failed, waiting, running, stale",
     "report": "tables, plots and sentences of a study again, from what is stored (no torch, no training)",
     "explain": "which piece makes two networks differ, by how much, how sure, by which mechanism, and what helps",
-    "reference": "every result that the repository keeps, for this machine: table1, bench, explain, and the grid on CelebA",
+    "paper": "the paper from data to verdict: both models trained again, every figure and table, and each claim judged",
+    "reference": "every result that the repository keeps, for this machine: table1, bench, explain, grid and paper",
     "bench": "the suite's own speed and safety, as ratios and counts measured side by side in one run",
 }
 
@@ -140,8 +141,39 @@ def _explain_arguments(p: argparse.ArgumentParser) -> None:
     p.set_defaults(run=_explain)
 
 
+def _paper_arguments(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--quick", action="store_true", help="a small, honest version in at most 8 minutes on two CPU cores")
+    p.add_argument("--budget", default=None, metavar="TIME", help="20m, 90s or 1.5h: seeds, images and epochs are fitted to it")
+    p.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="auto: the GPU where there is one")
+    p.add_argument("--workers", type=int, default=None, help="trials at a time; by default measured on a GPU, 1 on a CPU")
+    p.add_argument("--seeds", type=int, default=None, help="replicates of each network; 3 by default, the least that settles a claim")
+    p.add_argument(
+        "--groups", nargs="+", default=None, choices=("models", "pieces", "hypotheses"),
+        help="what is trained beside the models: the networks between them, Toledo and Antonelo's losses and masks; all by default",
+    )
+    p.add_argument("--epochs", type=int, default=None, help="10 by default, as in the paper; 6 with --quick")
+    p.add_argument("--batch-size", type=int, default=None, help="32 by default, as in the paper")
+    p.add_argument(
+        "--explained", type=Path, default=None, metavar="FOLDER", help="of `explain original modified`, instead of explaining anew"
+    )
+    p.add_argument("--retry-failed", action="store_true", help="give trials that failed for good new attempts")
+    p.add_argument("--out", type=Path, default=None, help="folder of the study; by default results/paper-DATA")
+    data = p.add_argument_group("data")
+    data.add_argument("--data", default="faces", choices=("faces", "celeba"), help="rendered faces, or CelebA")
+    data.add_argument("--data-root", default=None, metavar="DIR", help="where CelebA is; a folder masks/ beside its images is used")
+    data.add_argument(
+        "--image-size", type=int, default=None, help="pixels; 144 on a GPU, 48 on a CPU. Below 96 the networks have a quarter of the width"
+    )
+    data.add_argument("--images", type=int, default=None, help="faces to render, or the first so many files; 20,000 in the paper")
+    data.add_argument("--data-seed", type=int, default=0, help="seed of the rendered faces")
+    data.add_argument(
+        "--cache-dir", default=None, metavar="DIR", help="decoded images; by default $ABLATION_CACHE or ~/.cache/ablation"
+    )
+    p.set_defaults(run=_paper)
+
+
 def _reference_arguments(p: argparse.ArgumentParser) -> None:
-    p.add_argument("parts", nargs="*", metavar="PART", help="table1, bench, explain, grid; all by default")
+    p.add_argument("parts", nargs="*", metavar="PART", help="table1, bench, explain, grid, paper; all by default")
     p.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     p.add_argument("--data-root", default=None, metavar="DIR", help="where CelebA is")
     p.set_defaults(run=_reference)
@@ -162,6 +194,7 @@ _ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "status": _stored_arguments,
     "report": _report_arguments,
     "explain": _explain_arguments,
+    "paper": _paper_arguments,
     "reference": _reference_arguments,
     "bench": _bench_arguments,
 }
@@ -195,6 +228,12 @@ def _explain(options: argparse.Namespace) -> int:
     from studies.explain import run_explain
 
     return run_explain(options)
+
+
+def _paper(options: argparse.Namespace) -> int:
+    from studies.paper import run_paper
+
+    return run_paper(options)
 
 
 def _reference(options: argparse.Namespace) -> int:
@@ -252,7 +291,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
-        kept = arguments[:1] in (["grid"], ["explain"], ["reference"])
+        kept = arguments[:1] in (["grid"], ["explain"], ["paper"], ["reference"])
         said = "What is done is kept; the same command goes on from there." if kept else "The same command starts again."
         print(f"Stopped. {said}", file=sys.stderr)
         return INTERRUPTED

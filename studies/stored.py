@@ -10,6 +10,7 @@ from rich.console import Console
 
 from blocks.errors import must_be
 from studies.config import StudyConfig, StudyFolder
+from studies.paper_folder import PaperFolder
 from studies.plan import trial_state
 from studies.records import records
 from studies.storage import open_storage, study_names
@@ -28,7 +29,9 @@ def run_status(options: argparse.Namespace) -> int:
 
 
 def run_report(options: argparse.Namespace) -> int:
-    """Write the report of each study again."""
+    """Write the report of each study again; a study of the paper has a page for all its groups."""
+    if options.out is not None and PaperFolder(options.out).plan.is_file() and not options.study:
+        return _paper_page(PaperFolder(options.out), options.to)
     from studies.reporting import report_study  # here: the dashboard takes a second to import
 
     opened = _opened(options)
@@ -36,6 +39,13 @@ def run_report(options: argparse.Namespace) -> int:
         raise must_be("--to", "given with one study", f"{len(opened)} studies", "Name the FOLDER of one.")
     for study, folder, config in opened:
         report_study(study, folder, config, Console(), f"python -m studies.run report {folder.path}", to=options.to)
+    return 0
+
+
+def _paper_page(folder: PaperFolder, to: Path | None) -> int:
+    from studies.paper_report import report_paper
+
+    report_paper(folder, Console(), page=to or folder.page, shareable=to is not None)
     return 0
 
 

@@ -28,7 +28,7 @@ class Dataset:
     # N x F true factors of variation (rendered faces only)
     factor_names: tuple[str, ...] = ()
     masks: NDArray[np.uint8] | None = None
-    # N x S x S, 1 on the face (rendered faces only)
+    # N x S x S, 1 on the face (rendered faces, or CelebA with a folder of masks beside it)
     notes: tuple[str, ...] = ()
     # what a report must say about it, e.g. files that could not be decoded
 

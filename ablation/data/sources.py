@@ -21,6 +21,7 @@ from ablation.data.base import Dataset
 from ablation.data.cache import ArrayFile, Entry, cached, default_cache_dir
 from ablation.data.celeba import AttributeTable, locate, read_attributes
 from ablation.data.folder import RESIZING, SUFFIXES, Listing, decode_all, digest, few, in_order, list_images, num_cores, try_decode
+from ablation.data.masks import MASK_RESIZING, MaskFiles, decode_masks, masks_beside
 from ablation.data.splits import MIN_IMAGES
 from blocks.errors import choices, must_be
 
@@ -91,25 +92,26 @@ def _folder(root: Path, request: _Request) -> Dataset:
     listing = list_images(root, limit=request.limit)
     if not listing.names:
         raise must_be("root (--data-root)", f"a folder with images ({', '.join(SUFFIXES)})", str(root), "It holds none.")
-    return _files("folder", listing, None, request)
+    return _files("folder", listing, None, None, request)
 
 
 def _celeba(root: Path, request: _Request) -> Dataset:
     listing, table = locate(root, limit=request.limit)
-    return _files("celeba", listing, table, request)
+    return _files("celeba", listing, table, masks_beside(listing), request)
 
 
-def _files(name: str, listing: Listing, table: Path | None, request: _Request) -> Dataset:
+def _files(name: str, listing: Listing, table: Path | None, masks: MaskFiles | None, request: _Request) -> Dataset:
     """A dataset of image files. The notes about the folder are made anew each time; those about the images lie in the cache."""
     num, size = len(listing.names), request.image_size
     if num < MIN_IMAGES:
         raise must_be("root (--data-root)", f"a folder with at least {MIN_IMAGES} images", f"{num} in {listing.root}")
 
     def build(folder: Path) -> Mapping[str, Any]:
-        return _decode_into(folder, name, listing, read_attributes(table) if table else None, request)
+        return _decode_into(folder, name, listing, read_attributes(table) if table else None, masks, request)
 
-    key = digest([FORMAT, name, listing.key(), _signature(table), size, RESIZING])
-    num_bytes = num * 3 * size * size
+    parts = [FORMAT, name, listing.key(), _signature(table), size, RESIZING]
+    key = digest(parts if masks is None else [*parts, masks.key(), MASK_RESIZING])
+    num_bytes = num * (3 if masks is None else 4) * size * size
     entry, damaged = cached(request.cache_dir, f"{name}-{size}px-{key}", build, num_bytes=num_bytes, progress=request.progress)
     notes: list[str] = []
     if listing.left_out:
@@ -127,20 +129,27 @@ def _signature(table: Path | None) -> list[object] | None:
     return [table.name, stat.st_size, stat.st_mtime_ns]
 
 
-def _decode_into(folder: Path, name: str, listing: Listing, table: AttributeTable | None, request: _Request) -> Mapping[str, Any]:
-    """Build the entry of a listing: images.npy, attributes.npy where there is a table, and what `_open` needs beside them."""
+def _decode_into(
+    folder: Path, name: str, listing: Listing, table: AttributeTable | None, masks: MaskFiles | None, request: _Request
+) -> Mapping[str, Any]:
+    """Build the entry of a listing: images.npy, attributes.npy and masks.npy where there are any, and what `_open` needs beside."""
     size = request.image_size
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")  # on transparency or odd EXIF data; the pixels are the same
         if table is not None:
             _check_rows(listing, table, size)
+        if masks is not None:
+            masks.check(lambda name: try_decode(os.path.join(listing.root, name), size) is not None)
         kept, bad = _decode_images(folder / "images.npy", listing, size, request.progress)
     if len(kept) < MIN_IMAGES:
         got = f"{len(kept)} of {len(listing.names)}; not images: {few(bad)}"
         raise must_be("root (--data-root)", f"a folder with at least {MIN_IMAGES} images that can be decoded", got)
     notes = [f"{len(bad)} of {len(listing.names)} files are not whole images and were left out: {few(bad)}"] if bad else []
     sizes = dict(zip(listing.names, listing.sizes, strict=True))
-    values = {"names": kept, "fingerprint": digest([name, [(file, sizes[file]) for file in kept], size, RESIZING])}
+    source: list[object] = [name, [(file, sizes[file]) for file in kept], size, RESIZING]
+    if masks is not None:
+        source += [_masks_into(folder / "masks.npy", masks, kept, request), MASK_RESIZING]
+    values = {"names": kept, "fingerprint": digest(source)}
     if table is not None:
         with ArrayFile(folder / "attributes.npy", np.uint8, (len(table.names),)) as file:
             file.append(table.of(kept))
@@ -175,6 +184,18 @@ def _decode_images(path: Path, listing: Listing, size: int, progress: bool) -> t
                 rows.append(np.stack(good))
             bar.update(len(batch))
     return kept, bad
+
+
+def _masks_into(path: Path, masks: MaskFiles, kept: list[str], request: _Request) -> str:
+    """Decode the masks of the images that were kept; the SHA-256 of what was written, since masks of equal size may differ."""
+    size = request.image_size
+    batches = decode_masks(masks, kept, size)
+    with ArrayFile(path, np.uint8, (size, size)) as rows, closing(batches), _bar("decoding masks", len(kept), request.progress) as bar:
+        for batch in batches:
+            rows.append(np.stack(batch))
+            bar.update(len(batch))
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _faces(request: _Request) -> Dataset:

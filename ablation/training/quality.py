@@ -93,10 +93,11 @@ def evaluate_images(
     with _evaluating(model), torch.no_grad():
         for number, x in enumerate(images.batches(batch_size)):
             y = _reconstruction(model, x)
-            batches.append(_measured(x, y))
+            batches.append(measured(x, y))
             if dataset.masks is not None:
                 rows = images.indices[number * batch_size :][: len(x)]
-                batches[-1] |= _masked_l1(x, y, torch.from_numpy(dataset.masks[rows]).to(x.device))
+                inside, outside = by_side((x - y).abs().mean(1), torch.from_numpy(dataset.masks[rows]).to(x.device))
+                batches[-1] |= {"l1_inside": inside, "l1_outside": outside}
     return {name: torch.cat([batch[name] for batch in batches]).double().cpu().numpy() for name in batches[0]}
 
 
@@ -105,6 +106,25 @@ def summarise(images: PerImage, image_size: int) -> dict[str, Any]:
     means = {name: float(np.nanmean(values)) if np.isfinite(values).any() else None for name, values in images.items()}
     _, _, setting = ms_ssim_setting(image_size)
     return {"ms_ssim": None, **means, "ms_ssim_setting": setting, "num_images": len(images["ssim"])}
+
+
+def measured(x: Tensor, y: Tensor) -> dict[str, Tensor]:
+    """ssim, psnr (dB), l1, mse and, where the images are large enough, ms_ssim of one batch in [0, 1]: N values each."""
+    mse = (x - y).square().mean((1, 2, 3))
+    values = {
+        "ssim": ssim_per_image(x, y),
+        "psnr": -10 * mse.clamp_min(LEAST_MSE).log10(),
+        "l1": (x - y).abs().mean((1, 2, 3)),
+        "mse": mse,
+    }
+    return values | ({"ms_ssim": ms_ssim_per_image(x, y)} if ms_ssim_setting(x.shape[-1])[1] else {})
+
+
+def by_side(error: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """An error N x S x S averaged where the mask (N or 1 x S x S) is not zero, and where it is: N values each, NaN for no pixel."""
+    inside = (mask != 0).to(error.dtype).expand_as(error)
+    means = [(error * side).sum((1, 2)) / side.sum((1, 2)) for side in (inside, 1 - inside)]
+    return means[0], means[1]
 
 
 def as_lists(images: PerImage) -> dict[str, list[float | None]]:
@@ -146,21 +166,3 @@ def _own_noise(device: torch.device, seed: int) -> Iterator[None]:
 
 def _reconstruction(model: Any, x: Tensor) -> Tensor:
     return model.decode(model.encode(x)[0]).float().clamp(0, 1)
-
-
-def _measured(x: Tensor, y: Tensor) -> dict[str, Tensor]:
-    mse = (x - y).square().mean((1, 2, 3))
-    measured = {
-        "ssim": ssim_per_image(x, y),
-        "psnr": -10 * mse.clamp_min(LEAST_MSE).log10(),
-        "l1": (x - y).abs().mean((1, 2, 3)),
-        "mse": mse,
-    }
-    return measured | ({"ms_ssim": ms_ssim_per_image(x, y)} if ms_ssim_setting(x.shape[-1])[1] else {})
-
-
-def _masked_l1(x: Tensor, y: Tensor, mask: Tensor) -> dict[str, Tensor]:
-    error = (x - y).abs().mean(1)  # N x C x S x S -> N x S x S
-    inside = mask.to(error.dtype)
-    sides = {"l1_inside": inside, "l1_outside": 1 - inside}
-    return {name: (error * side).sum((1, 2)) / side.sum((1, 2)) for name, side in sides.items()}

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ablation.compose import build
@@ -104,9 +105,10 @@ def _rounds(
     budget_s: float,
     seed: int,
     should_stop: Callable[[], bool],
-) -> np.ndarray[Any, np.dtype[np.float64]]:
+) -> NDArray[np.float64]:
     """Seconds, rounds x networks."""
-    order, table, begin = np.random.default_rng(seed), [], time.perf_counter()
+    table: list[NDArray[np.float64]] = []
+    order, begin = np.random.default_rng(seed), time.perf_counter()
     while len(table) < rounds[1] and (len(table) < rounds[0] or time.perf_counter() - begin < budget_s):
         if should_stop() and table:
             break
