@@ -20,8 +20,8 @@ Parts = tuple[nn.Module, nn.Module, nn.Module, nn.Module, nn.Module]
 class VAE(nn.Module):
     """A convolutional VAE with a Gaussian posterior, made of five parts in the order in which they run.
 
-    A network with a mask decoder (`mask_width` of its spec) has a sixth child, which no method runs unless a mask is asked for: costs
-    and latency are those of reconstructing without it, and its parameters count as outside of the five parts.
+    A network with a mask decoder (`mask_width` of its spec) has a sixth child, which only runs where a mask is asked for: costs and
+    latency are those of reconstructing without it, and its parameters count as outside of the five parts.
     """
 
     parts = ("encoder_body", "head", "stem", "decoder_body", "output")
@@ -57,7 +57,7 @@ class VAE(nn.Module):
         return torch.sigmoid(self.mask_logits(z))
 
     def reconstruct_with_mask(self, x: Tensor) -> Tensor:
-        """Images -> reconstructions from z = mean, with the input's background pasted in by the predicted mask (Toledo & Antonelo)."""
+        """Images -> reconstructions from z = mean, the input's background pasted in by the predicted mask (Toledo & Antonelo)."""
         mean, _ = self.encode(x)
         return paste(self.decode(mean), x, self.decode_mask(mean))
 

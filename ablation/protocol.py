@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from blocks.errors import choices, must_be
 
 SSIM_WINDOWS = ("uniform", "gaussian")
+SSIM_SIZES = (9, 11)
 PRECISIONS = ("float32", "bfloat16", "float16")
 MEMORY_FORMATS = ("auto", "contiguous", "channels_last")
+_NOT_NEGATIVE = ("ssim_weight", "l1_weight", "kl_weight", "l2_weight", "mask_weight", "clip_norm")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +26,7 @@ class Protocol:
     patience: int = 5
     # stop after this many epochs without a lower validation loss
     ssim_window: str = "uniform"
-    # "uniform": 11 x 11 average pooling, the paper's code; "gaussian": 11 / 1.5, pytorch-msssim
+    # "uniform": average pooling, the paper's code; "gaussian": sigma 1.5, pytorch-msssim
     ssim_weight: float = 1.0
     l1_weight: float = 0.5
     kl_weight: float = 1e-3
@@ -34,19 +36,30 @@ class Protocol:
     memory_format: str = "auto"
     # "auto": channels_last on a CPU, where it trains faster (see `bench`), contiguous elsewhere; the same losses to rounding
     compile: bool = False
+    # the rest came later, for Toledo & Antonelo's study (see ablation.training.hypotheses); by default the paper's code
+    l2_weight: float = 0.0
+    # of the mean squared error
+    mask_weight: float = 0.0
+    # of the face mask's loss; where it is not 0, the true mask pastes the input's background into the reconstruction first
+    ssim_size: int = 11
+    # side of the SSIM window in pixels
+    kl_mean: bool = False
+    # KL averaged over the latent dimensions rather than summed
+    clip_norm: float = 0.0
+    # largest norm of each parameter's gradient, by itself; 0: none
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "patience"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise must_be(name, "a whole number of at least 1", value)
-        for name in ("learning_rate", "ssim_weight", "l1_weight", "kl_weight"):
+        for name in ("learning_rate", *_NOT_NEGATIVE):
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or isinstance(value, bool):
                 raise must_be(name, "a number", value)
         if not 0 < self.learning_rate < 1:
             raise must_be("learning_rate", "between 0 and 1", self.learning_rate)
-        for name in ("ssim_weight", "l1_weight", "kl_weight"):
+        for name in _NOT_NEGATIVE:
             if not 0 <= getattr(self, name) < float("inf"):
                 raise must_be(name, "zero or a positive number", getattr(self, name))
         if self.ssim_window not in SSIM_WINDOWS:
@@ -55,6 +68,10 @@ class Protocol:
             raise must_be("precision", choices(PRECISIONS), self.precision)
         if self.memory_format not in MEMORY_FORMATS:
             raise must_be("memory_format", choices(MEMORY_FORMATS), self.memory_format)
+        if self.ssim_size not in SSIM_SIZES:
+            raise must_be("ssim_size", choices(map(str, SSIM_SIZES)), self.ssim_size)
+        if not isinstance(self.kl_mean, bool):
+            raise must_be("kl_mean", "true or false", self.kl_mean)
 
     def uses_channels_last(self, device: str) -> bool:
         """Whether training on this type of device ("cpu", "cuda") keeps images and weights in channels-last order."""
@@ -63,3 +80,16 @@ class Protocol:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as a trial stores them."""
         return asdict(self)
+
+    def in_words(self) -> str:
+        """One line that identifies the protocol; later fields stand in it only where they differ from their defaults."""
+        said = {name: value for name, value in asdict(self).items() if name not in LATER or value != LATER[name]}
+        return ", ".join(f"{name}={value}" for name, value in said.items())
+
+
+# what a protocol that was stored before these fields existed means by them
+LATER: dict[str, Any] = {
+    field.name: field.default
+    for field in fields(Protocol)
+    if field.name in ("l2_weight", "mask_weight", "ssim_size", "kl_mean", "clip_norm")
+}

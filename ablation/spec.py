@@ -23,24 +23,11 @@ ARCHITECTURES: dict[str, tuple[str, ...]] = {
     "stages": ("mask_width",),
     # stages of interchangeable pieces, as in the paper's two models
     "toledo": (
-        "encoder_stem",
-        "encoder_connectivity",
-        "encoder_conv",
-        "down",
-        "head",
-        "decoder_stem",
-        "decoder_connectivity",
-        "decoder_conv",
-        "up",
-        "transposed",
-        "depth",
-        "growth_rate",
-        "dense_layers",
-        "dense_bottleneck",
-        "head_channels",
+        "encoder_stem", "encoder_connectivity", "encoder_conv", "down", "head", "decoder_stem", "decoder_connectivity",
+        "decoder_conv", "up", "transposed", "depth", "growth_rate", "dense_layers", "dense_bottleneck", "head_channels",
     ),
     # Toledo & Antonelo 2021, see blocks.toledo
-}
+}  # fmt: skip
 # fields that came after the first results were stored: a key leaves them out where they have these values
 LATER: dict[str, Any] = {"architecture": "stages", "mask_width": 0}
 
@@ -108,7 +95,8 @@ class ModelSpec:
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         _check_numbers(self)
         if self.architecture not in ARCHITECTURES:
-            raise must_be("architecture", choices(ARCHITECTURES), self.architecture)
+            near = difflib.get_close_matches(str(self.architecture), ARCHITECTURES, n=1)
+            raise must_be("architecture", choices(ARCHITECTURES), self.architecture, f"Did you mean {near[0]!r}?" if near else "")
         (_check_sides if self.architecture == "stages" else _check_chain)(self)
         for name, family in PIECE_FIELDS.items():
             _families()[family].check(getattr(self, name), name)
@@ -254,14 +242,13 @@ def _check_sides(spec: ModelSpec) -> None:
 
 def _check_chain(spec: ModelSpec) -> None:
     # sides are halved and rounded down (144, 72, 36, 18, 9, 4, 2, 1); the decoder goes the same way back, from 1 x 1
-    for name, most in (("decoder_widths", 2), ("encoder_widths", None)):
+    halvings = spec.image_size.bit_length() - 1
+    for name, verb in (("decoder_widths", "double a side of 1 (or double it and add 1)"), ("encoder_widths", "halve it")):
         stages = len(getattr(spec, name))
-        low = 2**stages
-        if spec.image_size < low or (most is not None and spec.image_size >= most * low):
-            bounds = f"at least {low}" if most is None else f"from {low} to {most * low - 1}"
-            verb = "double a side of 1 (or double it and add 1)" if most else "halve it, rounded down"
+        if stages > halvings or (name == "decoder_widths" and stages < halvings):
+            bounds = f"at least {2**stages}" if name == "encoder_widths" else f"from {2**stages} to {2 ** (stages + 1) - 1}"
             rule = f"{bounds}, since {name} has {stages} stages that {verb}"
-            raise must_be("image_size", rule, spec.image_size, f"Take another size, or another number of {name}.")
+            raise must_be("image_size", rule, spec.image_size, f"Take {halvings} {name} for this size." if halvings else "")
 
 
 def _digest(values: Mapping[str, Any]) -> str:

@@ -8,7 +8,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ablation.protocol import LATER as LATER_OF_PROTOCOLS
 from ablation.protocol import Protocol
+from ablation.spec import LATER as LATER_OF_SPECS
 from blocks.errors import InputError, must_be
 
 
@@ -37,8 +39,12 @@ class StudyConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> StudyConfig:
-        """The inverse of `to_dict`."""
-        return cls(**{**values, "latency_batches": tuple(values["latency_batches"])})
+        """The inverse of `to_dict`; what a study stored before later settings existed gets them at the values that it ran with."""
+        protocol = {**LATER_OF_PROTOCOLS, **values["protocol"]}
+        base = values["space"].get("base")
+        space = values["space"] if base is None else {**values["space"], "base": {**LATER_OF_SPECS, **base}}
+        batches = tuple(values["latency_batches"])
+        return cls(**{**values, "protocol": protocol, "space": space, "latency_batches": batches})
 
     def training_protocol(self) -> Protocol:
         """The protocol as a validated object."""

@@ -145,10 +145,15 @@ def _paper_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--quick", action="store_true", help="a small, honest version in at most 8 minutes on two CPU cores")
     p.add_argument("--budget", default=None, metavar="TIME", help="20m, 90s or 1.5h: seeds, images and epochs are fitted to it")
     p.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="auto: the GPU where there is one")
-    p.add_argument("--workers", type=int, default=None, help="trials at a time; by default measured on a GPU, 1 on a CPU")
-    p.add_argument("--seeds", type=int, default=None, help="replicates of each network; 3 by default, the least that settles a claim")
+    p.add_argument("--workers", type=int, default=None, help="trials at a time; by default what trains fastest here, measured")
     p.add_argument(
-        "--groups", nargs="+", default=None, choices=("models", "pieces", "hypotheses"),
+        "--seeds", type=int, default=None, help="replicates of each network; 3 by default, the least that settles a claim"
+    )
+    p.add_argument(
+        "--groups",
+        nargs="+",
+        default=None,
+        choices=("models", "pieces", "hypotheses"),
         help="what is trained beside the models: the networks between them, Toledo and Antonelo's losses and masks; all by default",
     )
     p.add_argument("--epochs", type=int, default=None, help="10 by default, as in the paper; 6 with --quick")
@@ -162,7 +167,10 @@ def _paper_arguments(p: argparse.ArgumentParser) -> None:
     data.add_argument("--data", default="faces", choices=("faces", "celeba"), help="rendered faces, or CelebA")
     data.add_argument("--data-root", default=None, metavar="DIR", help="where CelebA is; a folder masks/ beside its images is used")
     data.add_argument(
-        "--image-size", type=int, default=None, help="pixels; 144 on a GPU, 48 on a CPU. Below 96 the networks have a quarter of the width"
+        "--image-size",
+        type=int,
+        default=None,
+        help="pixels; 144 on a GPU, 48 on a CPU. Below 96 the networks have a quarter of the width",
     )
     data.add_argument("--images", type=int, default=None, help="faces to render, or the first so many files; 20,000 in the paper")
     data.add_argument("--data-seed", type=int, default=0, help="seed of the rendered faces")

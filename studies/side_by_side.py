@@ -1,7 +1,7 @@
 """How many trials at a time train the most images a second on this machine: measured by running them, not assumed.
 
-`measure` starts that many processes, lets all of them load and warm up, then lets them train at once for a few seconds. As a program,
-`python -m studies.side_by_side`, it is one of those processes.
+`measure` starts that many processes, lets all of them load and warm up, then lets them train at once for a few seconds. As a
+program, `python -m studies.side_by_side`, it is one of those processes.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def measure(
     seconds: float = SECONDS,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> dict[int, float]:
-    """Trials at a time -> images a second, all together. A number that the machine has no memory for is left out, with all larger."""
+    """Trials at a time -> images a second, all together. A number that there is no memory for is left out, with all larger ones."""
     rates: dict[int, float] = {}
     for count in counts:
         if should_stop():

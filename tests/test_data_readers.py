@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -343,6 +345,132 @@ def test_fingerprint_is_that_of_the_content(load, tmp_path) -> None:
     (inner / "img_align_celeba" / "000001.jpg").rename(inner / "img_align_celeba" / "000000.jpg")
     others.append(load("folder", root / "img_align_celeba"))
     assert len({here, *(data.fingerprint for data in others)}) == 5
+
+
+def mask_picture(number: int, width: int = 23, height: int = 29) -> np.ndarray:
+    """A half plane whose edge depends on the number: height x width, True on the face."""
+    return np.add.outer(np.arange(height), 3 * np.arange(width)) > 4 * number
+
+
+def write_masks(folder: Path, numbers: range = range(1, NUM + 1), size: tuple[int, int] = (23, 29)) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in numbers:
+        Image.fromarray(mask_picture(number, *size).astype(np.uint8) * 255).save(folder / f"{number:06}.png")
+    return folder
+
+
+def plain_mask(path: Path, size: int = SIZE) -> np.ndarray:
+    """What anybody would write: the pixel at the centre of each cell."""
+    values = np.asarray(Image.open(path).convert("L")) > 0
+    rows, columns = (((np.arange(size) + 0.5) * side / size).astype(int) for side in values.shape)
+    return values[rows][:, columns].astype(np.uint8)
+
+
+@pytest.mark.parametrize("make", LAYOUTS, ids=lambda make: make.__name__)
+def test_masks_beside_celeba(make, load, tmp_path) -> None:
+    root = make(tmp_path / "data")
+    bare = load("celeba", root)
+    assert bare.masks is None
+    outermost = next(path for path in sorted((tmp_path / "data").rglob("*")) if path.name == "img_align_celeba")
+    folder = write_masks(outermost.parent / "masks")
+    for _ in range(2):  # the second one from the cache
+        data = load("celeba", root)
+        assert data.masks.dtype == np.uint8
+        assert data.masks.shape == (NUM, SIZE, SIZE)
+        for name, mask in zip(data.names, data.masks, strict=True):
+            np.testing.assert_array_equal(mask, plain_mask(folder / name.replace("jpg", "png")))
+        np.testing.assert_array_equal(data.images, bare.images)
+        np.testing.assert_array_equal(data.attributes, bare.attributes)
+        assert data.notes == bare.notes
+    assert len({*map(bytes, data.masks)}) == NUM
+    with pytest.raises(ValueError, match="read-only"):
+        data.masks[0] = 0
+    assert load("celeba", root, limit=10).masks.shape == (10, SIZE, SIZE)
+    shutil.rmtree(folder)
+    assert load("celeba", root).masks is None
+
+
+def test_fingerprint_knows_masks_and_is_what_it_was_without(load, tmp_path) -> None:
+    root = kaggle(tmp_path / "data")
+    bare = load("celeba", root).fingerprint
+    sizes = [(path.name, path.stat().st_size) for path in sorted((root / "img_align_celeba").iterdir())]
+    formula = ["celeba", sizes, SIZE, "PIL convert RGB, resize bilinear (antialiased), aspect ratio not kept"]
+    # trials of earlier versions refer to it
+    assert bare == hashlib.sha256(json.dumps(formula).encode()).hexdigest()[:16]
+    write_masks(root / "masks")
+    masked = load("celeba", root).fingerprint
+    shutil.copytree(root, tmp_path / "copy")
+    os.utime(tmp_path / "copy" / "masks" / "000003.png", ns=(5, 5))
+    assert load("celeba", tmp_path / "copy").fingerprint == masked
+    paths = [root / "masks" / "000001.png", tmp_path / "copy" / "masks" / "000001.png"]
+    for path, value in zip(paths, (0, 255), strict=True):
+        Image.fromarray(np.full((29, 23), value, np.uint8)).save(path, compress_level=0)
+    assert paths[0].stat().st_size == paths[1].stat().st_size  # a size is not enough to tell them
+    others = [load("celeba", root).fingerprint, load("celeba", tmp_path / "copy").fingerprint]
+    assert len({bare, masked, *others}) == 4
+
+
+def test_every_kind_of_mask(load, tmp_path) -> None:
+    root = kaggle(tmp_path / "data")
+    folder = write_masks(root / "masks")
+    large = mask_picture(1, 150, 131)
+    grey = Image.fromarray(large.astype(np.uint8))  # 1, not 255
+    red = Image.fromarray(large[..., None] * np.array([1, 0, 0], np.uint8))
+    opaque = red.copy()
+    opaque.putalpha(255)
+    palette = Image.fromarray(large.astype(np.uint8) * 7).convert("P")
+    palette.putpalette([0, 0, 0, *[9, 0, 40] * 255])
+    deep = Image.fromarray(large.astype(np.uint16) * 3)
+    whole = Image.fromarray(np.full((4, 4), 255, np.uint8))
+    kinds = [grey, red, opaque, palette, deep, Image.fromarray(large), grey.convert("LA"), whole]
+    for number, image in enumerate(kinds, start=1):
+        image.save(folder / f"{number:06}.png")
+    masks = load("celeba", root).masks
+    grey.point(lambda value: 255 * value).save(tmp_path / "plain.png")
+    for mask in masks[:7]:
+        np.testing.assert_array_equal(mask, plain_mask(tmp_path / "plain.png"))
+    assert masks[7].min() == 1
+    np.testing.assert_array_equal(masks[8], plain_mask(folder / "000009.png"))
+
+
+def test_image_without_a_mask_and_broken_mask(load, tmp_path) -> None:
+    root = kaggle(tmp_path / "data")
+    folder = write_masks(root / "masks")
+    (folder / "000004.png").unlink()
+    (folder / "000011.png").unlink()
+    with pytest.raises(InputError, match=r"Got 'no 000004\.png for 000004\.jpg' .* 2 of 14 images have none\. Mend that") as error:
+        load("celeba", root)
+    one_line(error)
+    write_masks(folder)
+    whole = (folder / "000006.png").read_bytes()
+    (folder / "000006.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=r"mask .*000006\.png must be a whole PNG image.* move the folder away") as error:
+        load("celeba", root)
+    one_line(error)
+    assert not [path for path in (tmp_path / "cache").glob("celeba-*") if path.is_dir()]
+    (folder / "000006.png").write_bytes(whole)
+    assert load("celeba", root).masks is not None
+
+
+def test_broken_image_needs_no_mask(load, tmp_path) -> None:
+    root = kaggle(tmp_path / "data")
+    folder = write_masks(root / "masks")
+    (folder / "000004.png").unlink()
+    (root / "img_align_celeba" / "000004.jpg").write_bytes(b"not an image")
+    data = load("celeba", root)
+    assert data.masks.shape == (NUM - 1, SIZE, SIZE)
+    np.testing.assert_array_equal(data.masks[3], plain_mask(folder / "000005.png"))
+
+
+def test_a_mask_that_changes_is_decoded_again(load, tmp_path) -> None:
+    root = kaggle(tmp_path / "data")
+    folder = write_masks(root / "masks")
+    before = load("celeba", root)
+    shutil.copy(folder / "000009.png", folder / "000002.png")
+    after = load("celeba", root)
+    np.testing.assert_array_equal(after.masks[1], plain_mask(folder / "000009.png"))
+    assert (after.masks[1] != before.masks[1]).any()
+    assert after.fingerprint != before.fingerprint
 
 
 def test_faces(load) -> None:

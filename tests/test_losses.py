@@ -10,6 +10,7 @@ import pytorch_msssim
 import torch
 import torch.nn.functional as F
 from pytorch_msssim.ssim import _fspecial_gauss_1d, _ssim
+from scipy.ndimage import gaussian_filter
 from skimage.metrics import structural_similarity
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure as torchmetrics_ssim
@@ -37,11 +38,11 @@ def smooth_pair(side: int, num: int = 3, noise: float = 0.1) -> tuple[Tensor, Te
     return x, (x + noise * torch.randn(x.shape, generator=generator)).clamp(0, 1)
 
 
-def pooled_ssim(x: Tensor, y: Tensor) -> Tensor:
+def pooled_ssim(x: Tensor, y: Tensor, size: int = 11) -> Tensor:
     """The paper's SSIM as its code writes it."""
 
     def mean(image: Tensor) -> Tensor:
-        return F.avg_pool2d(image, 11, stride=1, padding=5, count_include_pad=False)
+        return F.avg_pool2d(image, size, stride=1, padding=size // 2, count_include_pad=False)
 
     mx, my = mean(x), mean(y)
     vx, vy, cov = mean(x * x) - mx**2, mean(y * y) - my**2, mean(x * y) - mx * my
@@ -96,6 +97,24 @@ def test_gaussian_window_agrees_with_three_libraries(side: int) -> None:
     skimage = [structural_similarity(a.double().numpy(), b.double().numpy(), **settings) for a, b in zip(x, y, strict=True)]
     np.testing.assert_allclose(ours.numpy(), skimage, atol=1e-4, rtol=0)
     assert ssim(x, y, "gaussian").item() == pytest.approx(ours.mean().item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("side", [24, 33])
+def test_a_window_of_nine_agrees_with_pytorch_msssim_and_with_filters_of_scipy(side: int) -> None:
+    x, y = smooth_pair(side)
+    ours = ssim(x, y, "gaussian", 9).item()
+    assert ours == pytest.approx(pytorch_msssim.ssim(x, y, data_range=1, win_size=9).item(), abs=1e-5)
+
+    def mean(image: np.ndarray) -> np.ndarray:
+        return gaussian_filter(image, 1.5, radius=4, axes=(2, 3))[..., 4:-4, 4:-4]  # where the whole window fits
+
+    a, b = x.double().numpy(), y.double().numpy()
+    ma, mb = mean(a), mean(b)
+    va, vb, cov = mean(a * a) - ma**2, mean(b * b) - mb**2, mean(a * b) - ma * mb
+    expected = ((2 * ma * mb + C1) * (2 * cov + C2) / ((ma**2 + mb**2 + C1) * (va + vb + C2))).mean()
+    assert ours == pytest.approx(expected, abs=1e-5)
+    assert abs(ours - ssim(x, y, "gaussian").item()) > 1e-4
+    assert ssim(x, y, size=9).item() == pytest.approx(pooled_ssim(x, y, 9).item(), abs=2e-5)
 
 
 @pytest.mark.parametrize(("side", "window"), [(176, 11), (177, 11), (144, 9), (129, 9)])

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ablation.compose import VAE, build
 from ablation.spec import ModelSpec, preset
+from blocks.toledo import keras_params
 
 Shape = tuple[int, ...]
 
@@ -118,6 +119,15 @@ def test_numbers_of_parameters(name: str) -> None:
     parts = (model.encoder_body,), (model.head,), (model.stem,), (model.decoder_body, model.output)
     assert tuple(by_kind(*part) for part in parts) == PARTS[name]
     assert num_params(model) == TOTALS[name] == sum(map(sum, PARTS[name]))
+
+
+def test_numbers_of_toledo_and_antonelo_as_keras_counts() -> None:
+    assert [keras_params(meta(preset(name))) for name in ("toledo", "toledo_mask")] == [9_067_395, 9_337_188]
+    # and by torch's count, without the running means and variances of 1984 + 2048 channels, and of 14 x 32 more
+    assert [num_params(meta(preset(name))) for name in ("toledo", "toledo_mask")] == [
+        9_067_395 - 2 * 4032,
+        9_337_188 - 2 * (4032 + 448),
+    ]
 
 
 def test_numbers_that_the_paper_and_its_reading_quote() -> None:

@@ -65,8 +65,9 @@ def load_dataset(
     """The images of a source, decoded at image_size x image_size, from the cache where they are there already.
 
     `root` is the folder of "celeba" or "folder"; `limit` the number of faces to render, or how many files to take, first by name;
-    `seed` that of the rendered faces (others have none). `cache_dir` defaults to $ABLATION_CACHE or ~/.cache/ablation.
-    `progress` shows a bar on stderr while decoding. InputError for anything that a user can mend.
+    `seed` that of the rendered faces (others have none). CelebA takes attributes and masks from beside its images.
+    `cache_dir` defaults to $ABLATION_CACHE or ~/.cache/ablation; `progress` shows a bar on stderr while decoding. InputError for
+    anything that a user can mend.
     """
     if name not in SOURCES:
         raise must_be("data (--data)", choices(SOURCES), name)
@@ -190,7 +191,8 @@ def _masks_into(path: Path, masks: MaskFiles, kept: list[str], request: _Request
     """Decode the masks of the images that were kept; the SHA-256 of what was written, since masks of equal size may differ."""
     size = request.image_size
     batches = decode_masks(masks, kept, size)
-    with ArrayFile(path, np.uint8, (size, size)) as rows, closing(batches), _bar("decoding masks", len(kept), request.progress) as bar:
+    rows = ArrayFile(path, np.uint8, (size, size))
+    with rows, closing(batches), _bar("decoding masks", len(kept), request.progress) as bar:
         for batch in batches:
             rows.append(np.stack(batch))
             bar.update(len(batch))

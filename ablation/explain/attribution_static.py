@@ -32,18 +32,20 @@ UNITS = {
 CHECKS = 4
 # sums that are compared with direct counts, besides the two ends
 
-_STAGES = ("norm", "activation", "depth", "growth_rate", "dense_layers", "dense_bottleneck")
+_STAGES = ("architecture", "norm", "activation", "depth", "growth_rate", "dense_layers", "dense_bottleneck")
 _ENCODER = ("image_size", "in_channels", "encoder_stem", "encoder_widths", "encoder_connectivity", "encoder_conv", "down", *_STAGES)
 _DECODER = ("image_size", "decoder_stem", "decoder_widths", "decoder_connectivity", "decoder_conv", "up", "transposed", *_STAGES)
 # part of the VAE -> the fields of the spec that it is made from
 PART_FIELDS: dict[str, tuple[str, ...]] = {
     "encoder_body": _ENCODER,
-    "head": ("image_size", "encoder_widths", "latent_dim", "head", "head_channels", "norm", "activation"),
-    "stem": ("image_size", "latent_dim", "decoder_stem", "decoder_widths", "norm", "activation"),
+    "head": ("architecture", "image_size", "encoder_widths", "latent_dim", "head", "head_channels", "norm", "activation"),
+    "stem": ("architecture", "image_size", "latent_dim", "decoder_stem", "decoder_widths", "norm", "activation"),
     "decoder_body": _DECODER,
-    "output": ("image_size", "in_channels", "decoder_widths", "transposed"),
-    "other": ("latent_dim",),
+    "output": ("architecture", "image_size", "in_channels", "decoder_widths", "transposed"),
+    "other": ("architecture", "latent_dim", "mask_width"),
 }
+# where an architecture's parts are made from more than that: a decoder that begins with z itself, a mask decoder as "other"
+MORE_FIELDS: dict[str, dict[str, tuple[str, ...]]] = {"toledo": {"decoder_body": ("latent_dim",), "other": _DECODER}}
 PartKey = tuple[str, tuple[str, ...]]
 # part, and the values of its fields
 
@@ -114,8 +116,8 @@ def _attribution(costs: NetworkCosts, metric: str, batch_size: int, part: str | 
 
 def part_keys(spec: ModelSpec) -> dict[str, tuple[str, ...]]:
     """Part -> what its cost depends on: the active ones of its fields."""
-    active = spec.active
-    return {part: tuple(repr(active.get(name)) for name in names) for part, names in PART_FIELDS.items()}
+    active, more = spec.active, MORE_FIELDS.get(spec.architecture, {})
+    return {part: tuple(repr(active.get(name)) for name in (*names, *more.get(part, ()))) for part, names in PART_FIELDS.items()}
 
 
 def _by_parts(networks: Mapping[str, ModelSpec], batch_size: int) -> tuple[dict[str, Mapping[str, Cost]], int] | None:

@@ -22,7 +22,7 @@ from itertools import combinations
 from typing import Any
 
 from ablation.explain.shapley import Cell, Lattice
-from ablation.spec import FIELDS, PIECE_FIELDS, ModelSpec
+from ablation.spec import FIELDS, ModelSpec
 from blocks.errors import InputError, must_be
 
 Fields = dict[str, Any]
@@ -32,6 +32,7 @@ MAX_FACTORS = 14
 
 # the factors, in the order in which an image meets them
 GROUPS: dict[str, tuple[str, ...]] = {
+    "architecture": ("architecture",),
     "image size": ("image_size",),
     "input channels": ("in_channels",),
     "encoder widths": ("encoder_stem", "encoder_widths"),
@@ -47,6 +48,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "decoder convolution": ("decoder_conv",),
     "upsampling": ("up",),
     "transposed": ("transposed",),
+    "mask width": ("mask_width",),
     "depth": ("depth",),
     "growth rate": ("growth_rate",),
     "dense layers": ("dense_layers",),
@@ -80,9 +82,7 @@ def factors_between(first: ModelSpec, second: ModelSpec) -> Factors:
 
 def _brought(spec: ModelSpec, other: ModelSpec, own: Iterable[str]) -> Fields:
     # what the pieces named by `own` read in `spec`, differs, and does nothing in `other`
-    from blocks import FAMILIES
-
-    read = {name for field in own if field in PIECE_FIELDS for name in FAMILIES[PIECE_FIELDS[field]].uses(getattr(spec, field))}
+    read = {name for field in own for name in spec.read_by(field)}
     idle = set(other.inert)
     return {name: getattr(spec, name) for name in FIELDS if name in read & idle and getattr(spec, name) != getattr(other, name)}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -52,43 +52,70 @@ def usable_device(device: str | torch.device) -> torch.device:
 
 
 class Images:
-    """The images of one split as float batches in [0, 1] on a device.
+    """The images of one split as float batches in [0, 1] on a device, with their face masks where asked for.
 
-    On CUDA the 8-bit images are uploaded once where they fit; else, and on a CPU, each batch is gathered from the (memory-mapped)
-    array. Positions count within the split.
+    On CUDA the 8-bit images and masks are uploaded once where they fit; else, and on a CPU, each batch is gathered from the
+    (memory-mapped) arrays. Positions count within the split. InputError where the split is empty, or masks are missing.
     """
 
-    def __init__(self, dataset: Dataset, indices: NDArray[np.int64], device: torch.device, *, channels_last: bool = False) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        indices: NDArray[np.int64],
+        device: torch.device,
+        *,
+        channels_last: bool = False,
+        masks: bool = False,
+    ) -> None:
         if len(indices) == 0:
             raise InputError(f"split must have at least one image in each part. Got 0 of {len(dataset)} instead. Use more images.")
-        self.source, self.indices, self.device = dataset.images, np.asarray(indices), device
+        if masks and dataset.masks is None:
+            remedy = "Use rendered faces or a folder of masks beside the images, or set mask_weight to 0."
+            raise must_be("The data set", "one with face masks, since mask_weight is not 0", dataset.name, remedy)
+        self.indices, self.device = np.asarray(indices), device
         self.format = torch.channels_last if channels_last else torch.contiguous_format
-        self.resident = self._upload() if device.type == "cuda" and self._fits() else None
+        sources = [dataset.images, *([dataset.masks] if masks and dataset.masks is not None else [])]
+        self.resident = device.type == "cuda" and self._fits(sources)
+        self.rows = [_Rows(source, self.indices, device, resident=self.resident) for source in sources]
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def batches(self, batch_size: int, order: Tensor | None = None, start: int = 0) -> Iterator[Tensor]:
         """Batches N x 3 x S x S in the given order of positions, from batch number `start`; the last one may be smaller."""
+        return (x for x, _ in self.pairs(batch_size, order, start))
+
+    def pairs(self, batch_size: int, order: Tensor | None = None, start: int = 0) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """The same batches, each with its masks N x S x S, 1 on the face; None without masks."""
         order = torch.arange(len(self)) if order is None else order
-        if self.resident is not None:
+        if self.resident:
             order = order.to(self.device)
         for positions in order.split(batch_size)[start:]:
-            yield self._gather(positions).to(torch.float32, memory_format=self.format).div_(255)
+            x, *masks = (rows.gather(positions) for rows in self.rows)
+            x = x.to(torch.float32, memory_format=self.format).div_(255)
+            yield x, masks[0].to(torch.float32) if masks else None
 
-    def _gather(self, positions: Tensor) -> Tensor:
+    def _fits(self, sources: Sequence[NDArray[np.uint8]]) -> bool:
+        num_bytes = len(self) * sum(int(np.prod(source.shape[1:])) for source in sources)
+        return num_bytes <= DEVICE_SHARE * torch.cuda.mem_get_info(self.device)[0]
+
+
+class _Rows:
+    """Rows of one 8-bit array on a device: uploaded once, or gathered batch by batch."""
+
+    def __init__(self, source: NDArray[np.uint8], indices: NDArray[np.int64], device: torch.device, *, resident: bool) -> None:
+        self.source, self.indices, self.device = source, indices, device
+        self.resident = self._upload() if resident else None
+
+    def gather(self, positions: Tensor) -> Tensor:
         if self.resident is not None:
             return self.resident.index_select(0, positions)
         batch = torch.from_numpy(self.source[self.indices[positions.numpy()]])
         return batch.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else batch
 
-    def _fits(self) -> bool:
-        num_bytes = len(self) * int(np.prod(self.source.shape[1:]))
-        return num_bytes <= DEVICE_SHARE * torch.cuda.mem_get_info(self.device)[0]
-
     def _upload(self) -> Tensor:
-        resident = torch.empty(len(self), *self.source.shape[1:], dtype=torch.uint8, device=self.device)
-        for start in range(0, len(self), UPLOAD_ROWS):
+        resident = torch.empty(len(self.indices), *self.source.shape[1:], dtype=torch.uint8, device=self.device)
+        for start in range(0, len(self.indices), UPLOAD_ROWS):
             rows = self.source[self.indices[start : start + UPLOAD_ROWS]]
             resident[start : start + len(rows)] = torch.from_numpy(rows).to(self.device)
         return resident

@@ -7,7 +7,6 @@ import os
 import pickle
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ def identity(model: nn.Module, dataset: Dataset, split: Split, protocol: Protoco
     return {
         "format": str(FORMAT),
         "network": getattr(spec, "network_key", type(model).__name__) + "/" + _digest(repr(shapes).encode()),
-        "protocol": ", ".join(f"{name}={value}" for name, value in asdict(protocol).items()),
+        "protocol": protocol.in_words(),
         "seed": str(seed),
         "dataset": f"{dataset.fingerprint} at {dataset.image_size} px",
         "split": _digest(indices.tobytes()),

@@ -10,16 +10,27 @@ import torch
 from torch import Tensor, nn
 
 from ablation.protocol import Protocol
-from ablation.training.losses import loss_parts
+from ablation.training.losses import loss_parts, outputs, part_names
+from blocks.errors import must_be
 
-COLUMNS = ("loss", "ssim", "l1", "kl", "grad_norm")
-# what a step returns, in this order
+
+def columns(protocol: Protocol) -> tuple[str, ...]:
+    """What a step returns, in this order; the same as ever for the paper's protocol, so that its checkpoints still fit."""
+    return (*part_names(protocol), "grad_norm")
+
+
+def check_masks(model: object, protocol: Protocol) -> None:
+    """InputError where the protocol needs a mask decoder that the network lacks."""
+    if protocol.mask_weight and getattr(model, "mask_decoder", None) is None:
+        remedy = "Take a network with a mask decoder, such as `toledo_mask`, or set mask_weight to 0."
+        raise must_be("mask_weight", "0 for a network without a mask decoder", protocol.mask_weight, remedy)
 
 
 class Learner:
     """Adam on a VAE under a protocol, on one device. Nothing here waits for the device but `state`."""
 
     def __init__(self, model: nn.Module, protocol: Protocol, device: torch.device) -> None:
+        check_masks(model, protocol)
         self.model, self.protocol, self.device = model.to(device), protocol, device
         if protocol.uses_channels_last(device.type):
             self.model.to(memory_format=torch.channels_last)
@@ -28,14 +39,20 @@ class Learner:
         self.optimizer = torch.optim.Adam(self.parameters, lr=protocol.learning_rate, fused=True)
         self.scaler = torch.amp.GradScaler(device.type, enabled=protocol.precision == "float16")
 
-    def step(self, x: Tensor) -> Tensor:
-        """One update; the loss, its parts and the global gradient norm as one tensor on the device."""
+    def step(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """One update; what `columns` names as one tensor on the device. The gradient's norm is the global one, before any clipping.
+
+        `mask`: N x S x S, 1 on the face; given exactly where the protocol has a mask weight.
+        """
         with self.autocast():
-            reconstruction, mean, log_var = self.network(x)
-        parts = loss_parts(reconstruction, x, mean, log_var, self.protocol)
+            reconstruction, mean, log_var, *logits = outputs(self.network, x, mask)
+        parts = loss_parts(reconstruction, x, mean, log_var, self.protocol, mask, *logits)
         self.scaler.scale(parts.total).backward()
         self.scaler.unscale_(self.optimizer)
-        norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        if self.protocol.clip_norm:
+            clip_each(gradients, self.protocol.clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
@@ -75,3 +92,10 @@ class Learner:
         if self.device.type == "cuda" and "cuda" in noise:
             torch.cuda.set_rng_state(noise["cuda"], self.device)
         return (self.device.type == "cuda") == ("cuda" in noise)
+
+
+def clip_each(gradients: list[Tensor], largest: float) -> None:
+    """Scales down every tensor whose own norm is above `largest` to that norm, in place, as Keras' `clipnorm` does."""
+    norms = torch.stack(torch._foreach_norm(gradients))
+    factors = largest / norms.clamp_min(largest)  # 1 where a norm is small enough
+    torch._foreach_mul_(gradients, list(factors.unbind()))

@@ -22,11 +22,14 @@ from ablation.data.base import Dataset, Split
 from ablation.protocol import Protocol
 from ablation.training.batches import Images, epoch_order, seed_noise
 from ablation.training.checkpoint import identity, load_checkpoint, save_checkpoint, save_weights
-from ablation.training.learner import COLUMNS, Learner
+from ablation.training.learner import Learner, check_masks, columns
+from ablation.training.losses import part_names
 from ablation.training.quality import sampled_quality
 
 PROGRESS_S, READ_S, SAVE_S = 0.1, 1.0, 60.0
 # least seconds between reports of progress, between reads of the loss (each waits for the device), between saves inside an epoch
+
+UNTRAINED_MASKS = "the mask decoder was not trained, since mask_weight is 0"
 
 Progress = Callable[[int, int, int, int, float | None], None]
 
@@ -81,11 +84,13 @@ class Run:
     ) -> None:
         self.identity = identity(model, dataset, split, protocol, seed)
         self.protocol, self.seed, self.folder = protocol, seed, folder
-        self.images = Images(dataset, split.train, device, channels_last=protocol.uses_channels_last(device.type))
-        self.validation = Images(dataset, split.validation, device, channels_last=protocol.uses_channels_last(device.type))
+        check_masks(model, protocol)
+        kept = {"channels_last": protocol.uses_channels_last(device.type), "masks": protocol.mask_weight > 0}
+        self.images = Images(dataset, split.train, device, **kept)
+        self.validation = Images(dataset, split.validation, device, **kept)
         self.learner = Learner(model, protocol, device)
         self.steps = -(-len(self.images) // protocol.batch_size)
-        self.history = torch.zeros(self.steps, len(COLUMNS), device=device)
+        self.history = torch.zeros(self.steps, len(columns(protocol)), device=device)
         self.step, self.epochs, self.best_epoch, self.best_loss = 0, list[dict[str, Any]](), 0, inf
         self.best_weights: dict[str, Tensor] = {}
         self.seconds = self.epoch_seconds = 0.0
@@ -95,6 +100,9 @@ class Run:
         self.mark = self.saved = time.perf_counter()
         self.restore()
         self.resumed_from_epoch = len(self.epochs)
+        idle = getattr(model, "mask_decoder", None) is not None and not protocol.mask_weight
+        if idle and UNTRAINED_MASKS not in self.notes:
+            self.notes.append(UNTRAINED_MASKS)
 
     @property
     def epoch(self) -> int:
@@ -124,10 +132,10 @@ class Run:
             self.notes.append(f"epoch {self.epoch} began on another device: the rest of it has other noise")
         self.noise = None
         order = epoch_order(len(self.images), self.seed, self.epoch)
-        for x in self.images.batches(self.protocol.batch_size, order, start=self.step):
+        for x, mask in self.images.pairs(self.protocol.batch_size, order, start=self.step):
             if stop():
                 return False
-            self.history[self.step] = self.learner.step(x)
+            self.history[self.step] = self.learner.step(x, mask)
             self.step += 1
             reporter.report()
             if self.folder is not None and time.perf_counter() - self.saved > SAVE_S:
@@ -147,7 +155,7 @@ class Run:
         entry = {
             "epoch": self.epoch,
             **means,
-            **{f"val_{name}": validation[name] for name in ("loss", "ssim", "l1", "kl")},
+            **{f"val_{name}": validation[name] for name in part_names(self.protocol)},
             "active_units": validation["active_units"],
             "kl_per_dim": validation["kl_per_dim"],
             "seconds": self.epoch_seconds,
@@ -167,12 +175,12 @@ class Run:
         self.check()
         history, size = self.history.double().cpu(), self.protocol.batch_size
         images = torch.tensor([min(size, len(self.images) - step * size) for step in range(self.steps)], dtype=torch.float64)
-        means = images @ history[:, :4] / len(self.images)
-        norms = history[:, 4][history[:, 4].isfinite()]
+        means = images @ history[:, :-1] / len(self.images)
+        norms = history[:, -1][history[:, -1].isfinite()]
         if len(norms) < self.steps:
             self.notes.append(f"epoch {self.epoch}: {self.steps - len(norms)} of {self.steps} steps had no finite gradient")
         return {
-            **{f"train_{name}": value for name, value in zip(COLUMNS[:4], means.tolist(), strict=True)},
+            **{f"train_{name}": value for name, value in zip(part_names(self.protocol), means.tolist(), strict=True)},
             "grad_norm_mean": float(norms.mean()) if len(norms) else None,
             "grad_norm_max": float(norms.max()) if len(norms) else None,
         }

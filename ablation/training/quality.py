@@ -19,7 +19,17 @@ from torch import Tensor, nn
 from ablation.data.base import Dataset
 from ablation.protocol import Protocol
 from ablation.training.batches import Images, derived_seed, usable_device
-from ablation.training.losses import WINDOW_SIZE, kl_per_dim, loss_parts, ms_ssim_per_image, ms_ssim_setting, ssim_per_image
+from ablation.training.learner import check_masks
+from ablation.training.losses import (
+    WINDOW_SIZE,
+    kl_per_dim,
+    loss_parts,
+    ms_ssim_per_image,
+    ms_ssim_setting,
+    outputs,
+    part_names,
+    ssim_per_image,
+)
 from blocks.errors import must_be
 
 ACTIVE_VARIANCE = 0.01
@@ -43,7 +53,7 @@ def evaluate(
 ) -> dict[str, dict[str, Any]]:
     """{"replica": ..., "reporting": ...} over the given images; `images` is what `evaluate_images` gave, if it was already run."""
     device = usable_device(device)
-    split = Images(dataset, indices, device)
+    split = Images(dataset, indices, device, masks=protocol.mask_weight > 0)
     replica = sampled_quality(model.to(device), split, batch_size=batch_size, protocol=protocol, seed=seed)
     if images is None:
         images = evaluate_images(model, dataset, indices, device=device, batch_size=batch_size)
@@ -53,26 +63,29 @@ def evaluate(
 def sampled_quality(model: Callable[..., Any], images: Images, *, batch_size: int, protocol: Protocol, seed: int) -> dict[str, Any]:
     """Mean loss and parts with z sampled, KL per latent dimension and active units: the paper's validation, for the test split too.
 
+    Under a protocol with a mask weight, `images` must hold masks: the loss and all parts are then those of training with masks.
     The noise depends on the seed alone, so that the losses of two epochs differ by their weights; the caller's generators stay as
     they were. Waits for the device once, at the end.
     """
+    check_masks(model, protocol)
+    names = part_names(protocol)
     sums: Tensor | None = None
     with _evaluating(model), torch.no_grad(), _own_noise(images.device, seed):
-        for x in images.batches(batch_size):
-            reconstruction, mean, log_var = model(x)
+        for x, mask in images.pairs(batch_size):
+            reconstruction, mean, log_var, *logits = outputs(model, x, mask)
             mean = mean.double()
-            parts = torch.stack(loss_parts(reconstruction, x, mean, log_var, protocol))
+            parts = torch.stack([*loss_parts(reconstruction, x, mean, log_var, protocol, mask, *logits)])
             batch = len(x) * torch.cat([parts.double(), kl_per_dim(mean, log_var), mean.mean(0), mean.square().mean(0)])
             sums = batch if sums is None else sums + batch
     assert sums is not None, "Images holds at least one image"
-    parts, latent = (sums / len(images)).cpu().split([4, len(sums) - 4])
+    parts, latent = (sums / len(images)).cpu().split([len(names), len(sums) - len(names)])
     kl, first, second = latent.chunk(3)
-    names = ("loss", "ssim", "l1", "kl")
     return {
         **dict(zip(names, parts.tolist(), strict=True)),
         "kl_per_dim": kl.tolist(),
         "active_units": int((second - first.square() > ACTIVE_VARIANCE).sum()),
         "ssim_window": protocol.ssim_window,
+        "ssim_size": protocol.ssim_size,
         "num_images": len(images),
     }
 

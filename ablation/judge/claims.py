@@ -1,0 +1,39 @@
+"""The paper's 21 claims and Toledo and Antonelo's four findings, each judged by its rule from stored evidence. No torch."""
+
+from __future__ import annotations
+
+from ablation.judge import (
+    claims_causes,
+    claims_cost,
+    claims_latent,
+    claims_masks,
+    claims_moves,
+    claims_quality,
+    claims_speed,
+    claims_training,
+)
+from ablation.judge.evidence import Evidence
+from ablation.judge.verdict import UNDECIDED, Claim, Finding, Lacking, Verdict
+
+_PARTS = (claims_causes, claims_cost, claims_latent, claims_moves, claims_quality, claims_speed, claims_training)
+PAPER_CLAIMS: tuple[Claim, ...] = tuple(sorted((c for part in _PARTS for c in part.CLAIMS), key=lambda c: int(c.id[1:])))
+CLAIMS: tuple[Claim, ...] = (*PAPER_CLAIMS, *claims_masks.CLAIMS)
+
+
+def judge(evidence: Evidence) -> tuple[Verdict, ...]:
+    """A verdict on every claim, C1 to C21, then T1 to T4. What the evidence lacks makes a claim undecided, with the reason."""
+    return tuple(judge_one(claim, evidence) for claim in CLAIMS)
+
+
+def judge_one(claim: Claim, evidence: Evidence) -> Verdict:
+    """The verdict on one claim; evidence that a rule cannot read is no verdict, and never stops the page."""
+    try:
+        found = claim.find(evidence)
+    except Lacking as reason:
+        found = Finding(kind=UNDECIDED, sentence=f"Not computed. {reason}")
+    except Exception as error:  # stored by another version, or cut short: told, and the other claims are judged all the same
+        found = Finding(kind=UNDECIDED, sentence=f"Not computed. The evidence could not be read: {type(error).__name__}: {error}")
+    return Verdict(
+        id=claim.id, says=claim.says, measurement=claim.measurement, rule=claim.rule, kind=found.kind, sentence=found.sentence,
+        evidence=found.evidence, scope=found.scope or "not computed in this study", link=claim.link,
+    )  # fmt: skip

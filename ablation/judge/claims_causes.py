@@ -1,0 +1,109 @@
+"""The paper's claim about what the fall in quality is due to: C8. No torch."""
+
+from __future__ import annotations
+
+from ablation.explain.explanation import Attribution
+from ablation.judge import rules_cost as costs
+from ablation.judge.evidence import ORIGINAL, SAME_PARAMETERS, Evidence, Trial
+from ablation.judge.rules import LEAST_SEEDS, compare, concluded, pairwise, scope_of, seeds_text, settled, side_of
+from ablation.judge.verdict import (
+    UNDECIDED,
+    Claim,
+    Finding,
+    Lacking,
+    Number,
+    Part,
+    all_of,
+    attempt,
+    from_side,
+    joined,
+    percent,
+    percent_span,
+)
+
+LEAST_CAUSE, MAJORITY = 0.1, 0.5
+LOSS = "record.training.best_loss"
+
+C8_RULE = (
+    "The difference in validation loss given to the pieces (Shapley values of the trained networks between the two, intervals over "
+    f"at least {LEAST_SEEDS} seeds), and a plain network cut to the parameters of `modified`. A cause makes at least "
+    f"{percent(LEAST_CAUSE)} of the rise. Holds when dense connectivity, separable convolutions, and fewer parameters alone (the "
+    "plain network) each are a cause by their whole interval, and no piece that the paper does not name makes more than "
+    f"{percent(MAJORITY)}; fails when one of the three is below {percent(LEAST_CAUSE)} by its whole interval, or a piece that is "
+    f"not named above {percent(MAJORITY)}; else undecided."
+)
+
+
+def causes(evidence: Evidence) -> Finding:
+    """C8."""
+    attribution = next((a for a in evidence.loss_attribution if a.metric == "loss"), None)
+    parts = [attempt(lambda: _pieces(attribution)), attempt(lambda: _fewer_parameters(evidence))]
+    if not any(part.numbers for part in parts):
+        raise Lacking(" ".join(part.text for part in parts))
+    numbers = tuple(number for part in parts for number in part.numbers)
+    kind = all_of(part.kind for part in parts)
+    said = ("These three explain the fall.", "These three do not explain the fall.", "What causes the fall is not settled.")
+    sentence = " ".join((concluded(kind, said), *(part.text for part in parts)))
+    return Finding(kind=kind, sentence=sentence, evidence=numbers, scope=scope_of(evidence))
+
+
+def _pieces(attribution: Attribution | None) -> Part:
+    if attribution is None:
+        raise Lacking("The loss was not given to the pieces: the networks between the two were not trained.")
+    costs.unmixed(attribution)
+    whole = attribution.end - attribution.start
+    if whole <= 0:
+        raise Lacking("`modified` reached no higher loss, so there is no fall to be explained.")
+    found = costs.pieces(attribution.shapley, whole)
+    named = costs.named(found)
+    shares = {
+        p.name: Number(
+            name=f"share of the loss, {p.name}", value=p.value / whole, low=None if p.low is None else p.low / whole,
+            high=None if p.high is None else p.high / whole, source=f"attribution of loss: {attribution.place}",
+        )
+        for p in sorted(found.values(), key=lambda p: -p.value)
+    }  # fmt: skip
+    enough = _seeds_of(attribution.place) >= LEAST_SEEDS
+    kinds = [from_side(side_of(s.low, s.high, LEAST_CAUSE)) for s in (shares[p.name] for p in named)]
+    rest = [s for name, s in shares.items() if name not in (p.name for p in named)]
+    kinds += [from_side(side_of(s.low, s.high, MAJORITY), -1) for s in rest]
+    told = joined(f"{name} {percent_span(n.value, n.low, n.high)}" for name, n in shares.items())
+    text = f"Shares of the rise in validation loss, {attribution.place}: {told}."
+    return Part(
+        kind=all_of(kinds) if enough else UNDECIDED, text=text if enough else f"{text} A verdict needs {LEAST_SEEDS} seeds.",
+        numbers=tuple(shares.values()),
+    )  # fmt: skip
+
+
+def _seeds_of(place: str) -> int:
+    first = place.partition(" ")[0]
+    return int(first) if first.isdigit() else 0
+
+
+def _fewer_parameters(evidence: Evidence) -> Part:
+    """How much of the fall a plain network of equally few parameters shows."""
+    fall = compare(evidence, "validation loss", LOSS)
+    if min(fall.estimate.values) <= 0:
+        raise Lacking("`modified` did not reach a higher loss with every seed, so no share of its fall can be given to anything.")
+
+    # the mean fall below every share: the mean of ratios of noisy differences would be far noisier
+    def share(first: Trial, second: Trial) -> float | None:
+        a, b = first.get(LOSS), second.get(LOSS)
+        return None if a is None or b is None else (b - a) / fall.estimate.mean
+
+    found = pairwise(evidence, "share of the rise by fewer parameters alone", share, arms=(ORIGINAL, SAME_PARAMETERS))
+    e = found.estimate
+    text = (
+        f"A plain network cut to the same parameters shows {percent_span(e.mean, e.low, e.high)} of it ({seeds_text(e.num_seeds)})."
+    )
+    kind = from_side(found.side(LEAST_CAUSE))
+    return Part(kind=kind, text=text + settled(found, bound=LEAST_CAUSE), numbers=found.numbers)
+
+
+CLAIMS = (
+    Claim(
+        id="C8", says="the fall is due to fewer parameters, dense connectivity, separable convolutions", rule=C8_RULE,
+        link="pieces", find=causes,
+        measurement="attribution of the loss to the same pieces; a plain model cut to the same parameters as control",
+    ),
+)  # fmt: skip

@@ -1,0 +1,181 @@
+"""The paper's claims about the latent space: C12, C13, C15. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from scipy import stats
+
+from ablation.judge.evidence import MODIFIED, ORIGINAL, Evidence, Trial
+from ablation.judge.rules import BY_SEED, LEAST_SEEDS, Value, compare, concluded, has, listed, numbers_of, scope_of, settled
+from ablation.judge.verdict import FAILS, UNDECIDED, Claim, Finding, Number, agreed, from_side
+
+LATENT = "analysis.latent"
+SIGNIFICANCE = 0.05
+STRUCTURE = (
+    ("excess of Hopkins over its null", f"{LATENT}.hopkins", "value", "null"),
+    ("excess of the best silhouette over its null", f"{LATENT}.silhouette", "best", "null_best"),
+)
+
+C12_RULE = (
+    "Hopkins statistic and best silhouette over the numbers of clusters, both of the posterior means, each less what Gaussians "
+    f"of the same covariance reach. Holds when both excesses are larger in `modified` ({BY_SEED} above zero) and both of "
+    "`modified` lie above the null's 95 % range with every seed. Fails when both excesses are smaller in the same sense, or when "
+    f"neither measure of `modified` leaves the null's range with any of at least {LEAST_SEEDS} seeds: then there are no "
+    "clusters; else undecided. t-SNE maps do not decide: the extent of an axis is no evidence."
+)
+
+
+def clustered(evidence: Evidence) -> Finding:
+    """C12."""
+    needs = ("hopkins", "silhouette", "latent")
+    found = tuple(compare(evidence, label, _excess(*where), needs=needs) for label, *where in STRUCTURE)
+    beyond = [_beyond_null(evidence, *where) for _, *where in STRUCTURE]
+    kind = _clusters(agreed(from_side(c.side()) for c in found), beyond)
+    said = ("`modified` is more clustered.", "`modified` is not more clustered.", "Which is more clustered is not settled.")
+    counts = " and ".join(f"{sum(seen)} of {len(seen)}" for seen in beyond)
+    sentence = (
+        f"{concluded(kind, said)} {listed(*found)} Hopkins and silhouette of `modified` lie above the null's range with {counts} "
+        f"seeds.{settled(*found) if kind == UNDECIDED else ''}"
+    )
+    return Finding(kind=kind, sentence=sentence, evidence=(*numbers_of(found), *_maps(evidence)), scope=scope_of(evidence))
+
+
+def _clusters(compared: str, beyond: list[list[bool]]) -> str:
+    """The verdict on the excesses, given for each seed whether `modified` leaves the null's range."""
+    enough = min(len(seen) for seen in beyond) >= LEAST_SEEDS
+    if enough and not any(any(seen) for seen in beyond):
+        return FAILS
+    return compared if compared == FAILS or (enough and all(all(seen) for seen in beyond)) else UNDECIDED
+
+
+def _excess(path: str, value: str, null: str) -> Value:
+    def excess(trial: Trial) -> float | None:
+        found, expected = trial.get(f"{path}.{value}"), trial.get(f"{path}.{null}_mean")
+        return None if found is None or expected is None else float(found - expected)
+
+    return excess
+
+
+def _beyond_null(evidence: Evidence, path: str, value: str, null: str) -> list[bool]:
+    """For each seed of `modified`, whether it lies above the null's range."""
+    values, highs = (evidence.values(MODIFIED, f"{path}.{name}") for name in (value, f"{null}_high"))
+    return [values[seed] > highs[seed] for seed in values if seed in highs]
+
+
+def _maps(evidence: Evidence) -> list[Number]:
+    """Silhouettes of the t-SNE maps, which do not decide."""
+    found = []
+    for arm in (ORIGINAL, MODIFIED):
+        perplexities = dict.fromkeys(p for trial in evidence.of(arm).values() for p in trial.get(f"{LATENT}.tsne") or {})
+        for perplexity in perplexities:
+            path = f"{LATENT}.tsne.{perplexity}.silhouette"
+            e = evidence.estimate(arm, path)
+            if e is not None:
+                name = f"silhouette of the t-SNE map, perplexity {perplexity}, {arm}"
+                found.append(Number(name=name, value=e.mean, low=e.low, high=e.high, source=path))
+    return found
+
+
+C13_RULE = (
+    "ROC AUC of linear probes on the posterior means, averaged over the attributes that have enough positives. Holds when the "
+    f"mean is higher in `modified`: {BY_SEED} lies above zero; fails when it lies below; else undecided. How many single "
+    f"attributes differ is counted with Holm's correction over all of them (paired t tests, {SIGNIFICANCE:g}), and does not decide."
+)
+
+
+def attributes(evidence: Evidence) -> Finding:
+    """C13."""
+    found = compare(evidence, "mean AUC of linear probes", f"{LATENT}.linear_auc_mean", needs=("attributes", "probes"))
+    kind = from_side(found.side())
+    better, worse, num = single_attributes(evidence)
+    said = ("`modified` serves attributes better.", "`modified` serves attributes worse.", "For attributes nothing is settled.")
+    counts = f"Of {num} attributes {better} are better and {worse} worse by themselves (Holm)."
+    sentence = f"{concluded(kind, said)} {listed(found)} {counts}{settled(found)}"
+    knn = f"{LATENT}.knn_auc_mean"
+    extra = [compare(evidence, "mean AUC of neighbours", knn)] if has(evidence, knn) else []
+    numbers = [Number(name=f"attributes {name}, Holm", value=value) for name, value in (("better", better), ("worse", worse))]
+    scope = scope_of(evidence, f"{num} attributes")
+    return Finding(kind=kind, sentence=sentence, evidence=(*numbers_of((found, *extra)), *numbers), scope=scope)
+
+
+def single_attributes(evidence: Evidence) -> tuple[int, int, int]:
+    """(better, worse, tested): attributes whose AUC differs between the two networks after Holm's correction."""
+    names = dict.fromkeys(
+        n for arm in (ORIGINAL, MODIFIED) for t in evidence.of(arm).values() for n in t.get(f"{LATENT}.probes") or {}
+    )
+    differences = {}
+    for name in names:
+        found = evidence.difference(f"{LATENT}.probes.{name}.linear_auc")
+        if found is not None and found.num_seeds >= LEAST_SEEDS:
+            differences[name] = found.values
+    kept = holm({name: _p_value(values) for name, values in differences.items()})
+    rises = [float(np.mean(differences[name])) > 0 for name in kept]
+    return sum(rises), len(rises) - sum(rises), len(differences)
+
+
+def _p_value(values: tuple[float, ...]) -> float:
+    """Two-sided t test against zero; certain where the values do not differ at all."""
+    if float(np.ptp(values)) == 0:
+        return 1.0 if values[0] == 0 else 0.0
+    return float(stats.ttest_1samp(values, 0.0).pvalue)
+
+
+def holm(p_values: Mapping[str, float], level: float = SIGNIFICANCE) -> list[str]:
+    """Names that stay significant by Holm's step-down (1979)."""
+    kept: list[str] = []
+    for rank, name in enumerate(sorted(p_values, key=lambda name: p_values[name])):
+        if p_values[name] > level / (len(p_values) - rank):
+            break
+        kept.append(name)
+    return kept
+
+
+C15_RULE = (
+    "On rendered faces, whose factors are known: MIG and DCI disentanglement of the posterior means; SAP and the FactorVAE score "
+    f"stand beside them. Holds when both are higher in `modified` ({BY_SEED} above zero), fails when both are lower, else "
+    "undecided. Where the factors are not known: the gap between the best and the second single dimension in predicting an "
+    "attribute, by the same rule."
+)
+
+
+def disentangled(evidence: Evidence) -> Finding:
+    """C15."""
+    base = "analysis.disentanglement"
+    needs = ("factors", "disentanglement")
+    if has(evidence, f"{base}.mig"):
+        paths = {"MIG": f"{base}.mig", "DCI disentanglement": f"{base}.dci.disentanglement"}
+        extra = {"SAP": f"{base}.sap", "FactorVAE score": f"{base}.factor_vae"}
+    else:
+        path = f"{LATENT}.dimension_probes.gap_mean"
+        if not has(evidence, path):
+            compare(evidence, "MIG", f"{base}.mig", needs=needs)  # raises with the reason
+        paths, extra = {"gap of single dimensions": path}, {}
+    found = tuple(compare(evidence, label, path, needs=needs) for label, path in paths.items())
+    more = tuple(compare(evidence, label, path) for label, path in extra.items() if has(evidence, path))
+    kind = agreed(from_side(c.side()) for c in found)
+    said = (
+        "`modified` is better disentangled.",
+        "`modified` is worse disentangled.",
+        "Which is better is not settled.",
+    )
+    scope = "" if extra else "by attributes and single dimensions, for the factors are not known"
+    sentence = f"{concluded(kind, said)} {listed(*found, *more)}{settled(*found)}"
+    return Finding(kind=kind, sentence=sentence, evidence=numbers_of((*found, *more)), scope=scope_of(evidence, scope))
+
+
+CLAIMS = (
+    Claim(
+        id="C12", says="`modified` has a more clustered latent space", rule=C12_RULE, link="clusters", find=clustered,
+        measurement="Hopkins statistic and best silhouette on the posterior means, over seeds and t-SNE perplexities",
+    ),
+    Claim(
+        id="C13", says="the clustered space may serve attribute classification better", rule=C13_RULE,
+        link="probes", find=attributes, measurement="linear-probe ROC AUC for each of the attributes on the posterior means",
+    ),
+    Claim(
+        id="C15", says="`modified` is better disentangled", rule=C15_RULE, link="disentanglement", find=disentangled,
+        measurement="MIG and DCI on rendered faces, whose factors are known; attribute probes by dimension on CelebA",
+    ),
+)  # fmt: skip

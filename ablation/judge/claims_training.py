@@ -1,0 +1,238 @@
+"""The paper's claims about training: C17 to C20. No torch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from ablation.judge.evidence import MODIFIED, ORIGINAL, Estimate, Evidence, Trial, estimate
+from ablation.judge.rules import (
+    BY_SEED,
+    LEAST_SEEDS,
+    compare,
+    concluded,
+    listed,
+    numbers_of,
+    scope_of,
+    seeds_text,
+    settled,
+    side_of,
+    why_missing,
+)
+from ablation.judge.verdict import (
+    FAILS,
+    HOLDS,
+    UNDECIDED,
+    Claim,
+    Finding,
+    Lacking,
+    Number,
+    agreed,
+    all_of,
+    from_side,
+    joined,
+    percent,
+    percent_span,
+    plain,
+)
+from ablation.record import COMPLETE
+from ablation.stats import mean_and_sd
+
+PAIR = (ORIGINAL, MODIFIED)
+EARLY, LEAST_EPOCHS, PAPER_EPOCHS = 3, 8, 10
+MOST = 0.5
+SPIKE = 0.1
+# rise of the training loss from one epoch to the next, relative
+BURST = 10.0
+# largest gradient of an epoch over its mean
+NOT_FINITE = re.compile(r"\b(nan|inf|infinite|infinity|not finite)\b", re.IGNORECASE)
+
+C17_RULE = (
+    f"Share of the fall in training loss from the first to the last epoch that is made by epoch {EARLY}. Holds when for both "
+    f"networks its 95 % interval over seeds (t, at least {LEAST_SEEDS} seeds) lies above {percent(MOST)}; fails when for one it "
+    f"lies below; else undecided, and so below {LEAST_EPOCHS} of the paper's {PAPER_EPOCHS} epochs, where the last epoch is an "
+    "early one. What falls within the first epoch is not counted, which is cautious."
+)
+
+
+def early(evidence: Evidence) -> Finding:
+    """C17."""
+    shares = {arm: _shares(evidence, arm, "train_loss") for arm in PAIR}
+    trained = min(len(_curve(t, "train_loss")) for arm in PAIR for t in evidence.of(arm).values())
+    kinds = [_kind(e) for e in shares.values()]
+    kind = all_of(kinds) if trained >= LEAST_EPOCHS else UNDECIDED
+    told = joined(f"{percent_span(e.mean, e.low, e.high)} in `{arm}` ({seeds_text(e.num_seeds)})" for arm, e in shares.items())
+    said = ("Most of the loss falls early.", "Most of the loss does not fall early.", "Not settled.")
+    few = f" {trained} epochs were trained, and a verdict needs {LEAST_EPOCHS}." if trained < LEAST_EPOCHS else ""
+    sentence = f"{concluded(kind, said)} By epoch {EARLY} of {trained} the training loss has made {told} of its fall.{few}"
+    numbers = [
+        Number(name=f"share of the fall by epoch {EARLY}, {curve}, {arm}", value=e.mean, low=e.low, high=e.high, source=path)
+        for curve, path in (("training loss", "train_loss"), ("validation loss", "val_loss"))
+        for arm in PAIR
+        if (e := _shares(evidence, arm, path))
+    ]
+    return Finding(kind=kind, sentence=sentence, evidence=tuple(numbers), scope=scope_of(evidence))
+
+
+def _kind(e: Estimate) -> str:
+    return from_side(side_of(e.low, e.high, MOST)) if e.num_seeds >= LEAST_SEEDS else UNDECIDED
+
+
+def _shares(evidence: Evidence, arm: str, name: str) -> Estimate:
+    curves = [_curve(trial, name) for trial in evidence.of(arm).values()]
+    falls = [(c[0] - c[EARLY - 1]) / (c[0] - c[-1]) for c in curves if len(c) >= EARLY and c[0] > c[-1]]
+    if not falls:
+        raise Lacking(
+            why_missing(evidence, f"The {name.replace('_', ' ')} by epoch, falling over at least {EARLY} epochs,", (arm,))
+        )
+    return estimate(falls)
+
+
+def _curve(trial: Trial, name: str) -> list[float]:
+    epochs = trial.get("record.training.epochs") or ()
+    return [float(e[name]) for e in epochs if e.get(name) is not None]
+
+
+C18_RULE = (
+    f"Training and validation loss of the last epoch. Holds when both are higher in `modified` ({BY_SEED} above zero), fails "
+    "when both are lower, else undecided."
+)
+
+
+def lower_loss(evidence: Evidence) -> Finding:
+    """C18."""
+    found = tuple(
+        compare(evidence, label, lambda t, name=name: _last(t, name))  # type: ignore[misc]
+        for label, name in (("last training loss", "train_loss"), ("last validation loss", "val_loss"))
+    )
+    kind = agreed(from_side(c.side()) for c in found)
+    said = ("`original` ends lower.", "`modified` ends lower.", "Which ends lower is not settled.")
+    sentence = f"{concluded(kind, said)} {listed(*found)}{settled(*found)}"
+    return Finding(kind=kind, sentence=sentence, evidence=numbers_of(found), scope=scope_of(evidence))
+
+
+def _last(trial: Trial, name: str) -> float | None:
+    curve = _curve(trial, name)
+    return curve[-1] if curve else None
+
+
+C19_RULE = (
+    "Validation less training loss, both in evaluation mode on the same fixed weights. Holds when the gap is smaller in "
+    f"`modified`: {BY_SEED} of its difference lies below zero; fails when it lies above; else undecided."
+)
+
+
+def gap(evidence: Evidence) -> Finding:
+    """C19."""
+
+    def of(trial: Trial) -> float | None:
+        ends = [trial.get(f"analysis.eval_losses.{name}") for name in ("validation", "train")]
+        return None if None in ends else float(ends[0] - ends[1])
+
+    found = compare(evidence, "generalisation gap", of, needs=("eval_losses",))
+    kind = from_side(found.side(), -1)
+    said = ("The gap is smaller in `modified`.", "The gap is larger in `modified`.", "No difference of the gaps is settled.")
+    sentence = f"{concluded(kind, said)} {listed(found)}{settled(found)}"
+    return Finding(kind=kind, sentence=sentence, evidence=found.numbers, scope=scope_of(evidence))
+
+
+C20_RULE = (
+    f"At least {LEAST_SEEDS} seeds of both networks. Holds when none of these is seen in any trial, fails when one is: a loss or "
+    f"gradient that is not finite; a training loss that rises by more than {percent(SPIKE)} from one epoch to the next; a step "
+    f"whose gradient is more than {BURST:g} times its epoch's mean; a last validation loss that lies above its own minimum by "
+    "more than one standard deviation of the minimum over seeds (overfitting)."
+)
+
+
+def stable(evidence: Evidence) -> Finding:
+    """C20."""
+    trials = [t for t in evidence.trials if t.arm in PAIR]
+    complete = {arm: list(evidence.of(arm).values()) for arm in PAIR}
+    signs = [sign for t in trials if (sign := _not_finite(t))]
+    for arm, found in complete.items():
+        if found and any(not _curve(t, "val_loss") for t in found):
+            raise Lacking(f"The losses by epoch of {arm} are not stored.")
+        _, spread = mean_and_sd([min(_curve(t, "val_loss")) for t in found])
+        signs += [sign for t in found for sign in (*_spikes(t), *_overfitting(t, spread or 0.0))]
+    fewest = min(len(found) for found in complete.values())
+    enough = fewest + len([t for t in trials if t.record.state != COMPLETE and _not_finite(t)]) >= LEAST_SEEDS
+    if not trials or (not any(complete.values()) and not signs):
+        raise Lacking(why_missing(evidence, "Training", PAIR))
+    kind = UNDECIDED if not enough else FAILS if signs else HOLDS
+    num = sum(len(found) for found in complete.values())
+    said = ("Neither diverges nor overfits.", "Divergence or overfitting is seen.", "Too few seeds to tell.")
+    seen = f"{len(signs)} signs of either: {'; '.join(signs[:4])}" if signs else "no sign of either"
+    few = "" if enough else f" {seeds_text(fewest)} of each network, and a verdict needs {LEAST_SEEDS}."
+    numbers = (Number(name="signs of divergence or overfitting", value=len(signs)), *_extremes(complete))
+    rises = "; ".join(f"{n.name} {n.text}" for n in numbers[1:])
+    sentence = f"{concluded(kind, said)} In {num} complete trials there is {seen}{f' ({rises})' if rises else ''}.{few}"
+    return Finding(kind=kind, sentence=sentence, evidence=numbers, scope=scope_of(evidence))
+
+
+def _extremes(complete: dict[str, list[Trial]]) -> list[Number]:
+    """The worst over all trials of what the rule bounds."""
+    trials = [t for found in complete.values() for t in found]
+    rises = [b / a - 1 for t in trials for a, b in _steps(_curve(t, "train_loss"))]
+    bursts = [peak / mean for t in trials for _, mean, peak in _norms(t)]
+    ends = [curve[-1] - min(curve) for t in trials if (curve := _curve(t, "val_loss"))]
+    named = {
+        "largest rise of the training loss": rises, "largest gradient over its mean": bursts,
+        "largest last validation loss over its minimum": ends,
+    }  # fmt: skip
+    return [Number(name=name, value=max(values), source="record.training.epochs") for name, values in named.items() if values]
+
+
+def _not_finite(trial: Trial) -> str:
+    notes = [trial.record.reason if trial.record.state != COMPLETE else "", *(trial.get("record.training.notes") or ())]
+    found = next((note for note in notes if NOT_FINITE.search(note) or "no finite gradient" in note), "")
+    return f"{trial.arm}, seed {trial.seed}: {found}" if found else ""
+
+
+def _steps(curve: list[float]) -> Iterable[tuple[float, float]]:
+    return zip(curve, curve[1:], strict=False)
+
+
+def _norms(trial: Trial) -> list[tuple[int, float, float]]:
+    epochs = trial.get("record.training.epochs") or ()
+    return [
+        (e["epoch"], e["grad_norm_mean"], e["grad_norm_max"]) for e in epochs if e.get("grad_norm_mean") and e.get("grad_norm_max")
+    ]
+
+
+def _spikes(trial: Trial) -> list[str]:
+    rises = [
+        f"its training loss rises by {percent(b / a - 1)} in epoch {n}"
+        for n, (a, b) in enumerate(_steps(_curve(trial, "train_loss")), start=2)
+        if b > a * (1 + SPIKE)
+    ]
+    bursts = [
+        f"a gradient of {plain(peak / mean)} times the mean of epoch {n}" for n, mean, peak in _norms(trial) if peak > BURST * mean
+    ]
+    return [f"{trial.arm}, seed {trial.seed}: {what}" for what in (*rises, *bursts)]
+
+
+def _overfitting(trial: Trial, spread: float) -> list[str]:
+    curve = _curve(trial, "val_loss")
+    over = curve[-1] - min(curve)
+    told = f"its validation loss ends {plain(over)} above its minimum, the spread over seeds is {plain(spread)}"
+    return [f"{trial.arm}, seed {trial.seed}: {told}"] if over > spread else []
+
+
+CLAIMS = (
+    Claim(
+        id="C17", says="most of the loss falls in the first epochs", rule=C17_RULE, link="figure-6", find=early,
+        measurement="share of the total fall by epoch 3",
+    ),
+    Claim(
+        id="C18", says="`original` ends at a lower loss", rule=C18_RULE, link="figure-6", find=lower_loss,
+        measurement="final train and validation loss",
+    ),
+    Claim(
+        id="C19", says="the generalisation gap is smaller in `modified`", rule=C19_RULE, link="figure-6", find=gap,
+        measurement="validation minus training loss, both in evaluation mode on fixed weights",
+    ),
+    Claim(
+        id="C20", says="both train without divergence or overfitting", rule=C20_RULE, link="figure-6", find=stable,
+        measurement="gradient norms, loss spikes, validation minimum at the last epoch",
+    ),
+)  # fmt: skip

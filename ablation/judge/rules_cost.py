@@ -1,0 +1,185 @@
+"""Reading an explanation: which piece a factor belongs to, effects added up by piece, ratios of latency. No torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ablation.explain.explanation import Attribution, Decomposition, Effect, Explanation
+from ablation.judge.evidence import Evidence
+from ablation.judge.verdict import Lacking, Number, percent, plain, spanned
+
+CONNECTIVITY, CONVOLUTION, HEAD, WIDTHS, OTHER, MIXED = "connectivity", "convolution", "head", "widths", "the rest", "mixed"
+# piece -> words of a factor's name that belong to it
+WORDS = {CONNECTIVITY: ("connectivity",), CONVOLUTION: ("conv",), HEAD: ("head",), WIDTHS: ("width", "stem")}
+BODIES = ("encoder", "decoder")
+# factors in which a coarse attribution of latency merges connectivity, convolution and widths
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """What one piece, in encoder and decoder together, adds to a quantity."""
+
+    name: str
+    value: float
+    low: float | None
+    high: float | None
+    share: float | None
+    # of the whole difference
+
+    def told(self, scale: float = 1.0, unit: str = "") -> str:
+        """'head −7.86 M (256 %)'."""
+        low, high = (None if end is None else end * scale for end in (self.low, self.high))
+        share = "" if self.share is None else f", {percent(self.share)}"
+        return f"{self.name} {spanned(self.value * scale, low, high, signed=True)} {unit}".rstrip() + share
+
+
+def piece_of(factor: str) -> str:
+    """The piece that a factor belongs to; MIXED where it merges several of them."""
+    name = factor.lower().replace("_", " ")
+    found = [piece for piece, words in WORDS.items() if any(word in name for word in words)]
+    if len(found) > 1 or name in BODIES:
+        return MIXED
+    return found[0] if found else OTHER
+
+
+def pieces(effects: Mapping[str, Effect], whole: float) -> dict[str, Piece]:
+    """Effects added up by piece. The ends of intervals are added too, which is cautious: the sum's own interval is narrower."""
+    groups: dict[str, list[Effect]] = {}
+    for factor, effect in effects.items():
+        groups.setdefault(piece_of(factor), []).append(effect)
+    return {name: _sum(name, group, whole) for name, group in groups.items()}
+
+
+def _sum(name: str, effects: list[Effect], whole: float) -> Piece:
+    value = math.fsum(e.value for e in effects)
+    lows, highs = ([getattr(e, end) for e in effects] for end in ("low", "high"))
+    low, high = (None if None in ends else math.fsum(ends) for ends in (lows, highs))
+    return Piece(name=name, value=value, low=low, high=high, share=value / whole if whole else None)
+
+
+def named(found: Mapping[str, Piece]) -> tuple[Piece, Piece]:
+    """The two pieces that the paper credits: connectivity and convolution."""
+    if not {CONNECTIVITY, CONVOLUTION} <= set(found):
+        raise Lacking("Connectivity and convolution are not among the pieces in which the two networks differ.")
+    return found[CONNECTIVITY], found[CONVOLUTION]
+
+
+def piece_numbers(found: Mapping[str, Piece], metric: str, unit: str = "") -> tuple[Number, ...]:
+    """The pieces as a verdict's numbers."""
+    return tuple(
+        Number(name=f"{metric}, {p.name}", value=p.value, low=p.low, high=p.high, unit=unit, source=f"attribution of {metric}")
+        for p in found.values()
+    )
+
+
+def explained(evidence: Evidence) -> Explanation:
+    """The explanation of the paper's pair; Lacking without one, or with one at another size than the paper's."""
+    if evidence.explanation is None:
+        raise Lacking("The costs of the paper's pair were not explained in this study.")
+    return evidence.explanation
+
+
+def attribution_of(explanation: Explanation, metric: str) -> Attribution:
+    """The first attribution of a metric; Lacking with the reason that the explanation gives."""
+    found = next((a for a in explanation.attributions if a.metric == metric), None)
+    if found is None:
+        raise Lacking(f"{metric} was not given to the pieces{because(explanation, metric)}.")
+    return found
+
+
+def unmixed(attribution: Attribution) -> None:
+    """Lacking where a factor merges pieces that the claim tells apart."""
+    mixed = [factor for factor in attribution.shapley if piece_of(factor) == MIXED]
+    if mixed:
+        where = f" at {attribution.place}" if attribution.place else ""
+        raise Lacking(f"{attribution.metric}{where} was given to {' and '.join(mixed)} as wholes, not to the pieces in them.")
+
+
+def both_decomposed(explanation: Explanation) -> tuple[Decomposition, Decomposition]:
+    """Where the time of both networks goes, at the first place that has both."""
+    for place in dict.fromkeys(d.place for d in explanation.decompositions):
+        named = {d.name: d for d in explanation.decompositions if d.place == place}
+        if explanation.first in named and explanation.second in named:
+            return named[explanation.first], named[explanation.second]
+    raise Lacking(f"Latency was not split by kind of operation{because(explanation, 'decompos', 'latency')}.")
+
+
+def noise_floor(explanation: Explanation, place: str) -> float:
+    """The largest logarithm that timing one network against itself reached, either way; 0 where that was not done."""
+    noise = explanation.noise.get(place)
+    return max(abs(math.log(noise[end])) for end in ("ratio", "low", "high")) if noise else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ratio:
+    """Latency of the second network over the first."""
+
+    batch_size: int
+    place: str
+    value: float
+    low: float | None
+    high: float | None
+
+    @property
+    def text(self) -> str:
+        """'×3.22 (3.13 to 3.30)'."""
+        return f"×{spanned(self.value, self.low, self.high)}"
+
+    @property
+    def number(self) -> Number:
+        """As a verdict's number."""
+        name = f"latency ratio, batch {self.batch_size}"
+        return Number(name=name, value=self.value, low=self.low, high=self.high, source=f"explanation: {self.place}")
+
+
+def ratios(explanation: Explanation) -> dict[int, Ratio]:
+    """Batch size -> eager latency ratio: of the ways of running at batch 1, else of the batch sweep."""
+    found = {
+        p.batch_size: Ratio(
+            batch_size=p.batch_size, place=f"{explanation.device}/{p.batch_size}", value=p.ratio, low=p.ratio_low, high=p.ratio_high
+        )
+        for p in explanation.sweep
+        if p.ratio
+    }
+    for mode in explanation.modes:
+        if mode.mode == "eager" and mode.ratio and main_place(explanation).endswith("/1"):
+            found[1] = Ratio(
+                batch_size=1, place=main_place(explanation), value=mode.ratio, low=mode.ratio_low, high=mode.ratio_high
+            )
+    return dict(sorted(found.items()))
+
+
+def main_place(explanation: Explanation) -> str:
+    """Device and batch size of the first attribution of latency; the device at batch 1 without one."""
+    timed = (a for a in explanation.attributions if a.metric in ("log_latency", "latency_ms") and a.place)
+    return next((a.place for a in timed), f"{explanation.device}/1")
+
+
+def machine(explanation: Explanation) -> str:
+    """'144 px, cpu (AMD EPYC, 1 thread)': what latency was measured on."""
+    hardware = explanation.provenance.get("hardware", {})
+    name = hardware.get("gpu") or hardware.get("cpu") or explanation.provenance.get("cpu")
+    threads = explanation.provenance.get("threads") if explanation.device == "cpu" else None
+    told = [str(name)] if name else []
+    told += [f"{threads} thread{'s' * (threads != 1)}"] if threads else []
+    return f"{size_text(explanation)}, {explanation.device}" + (f" ({', '.join(told)})" if told else "")
+
+
+def size_of(explanation: Explanation) -> int | None:
+    """Pixels of the images that the costs are of."""
+    shape = explanation.costs.get(explanation.second, {}).get("input_shape")
+    return int(shape[-1]) if shape else None
+
+
+def size_text(explanation: Explanation) -> str:
+    """'144 px'."""
+    size = size_of(explanation)
+    return "size not stored" if size is None else f"{plain(size)} px"
+
+
+def because(explanation: Explanation, *words: str) -> str:
+    """' (the limits that speak of these words)'; empty where none does."""
+    told = [limit for limit in explanation.limits if any(word in limit.lower() for word in words)]
+    return f" ({' '.join(told).rstrip('.')})" if told else ""

@@ -1,0 +1,68 @@
+"""What all sections of the paper's page share: the study, and how a part or the reason for its absence is made. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from ablation.judge.evidence import Evidence
+from ablation.judge.verdict import Verdict
+from ablation.report import paper_style as look
+from ablation.report import paper_tables as tables
+from ablation.report import paper_words as words
+from ablation.report.explain_html import Missing
+from ablation.report.explain_plots import Plot
+from ablation.report.page import Table
+from ablation.report.paper_html import Block, Section
+from ablation.report.paper_strips import Strips
+
+Part = Block | Plot | Strips
+ANCHORS = frozenset({
+    "claims", "table-1", "figures", "figure-1", "figure-2", "figure-3", "figure-4-5", "figure-6", "quality", "frequency", "paired",
+    "pieces", "latent", "clusters", "probes", "information", "disentanglement", "traversals", "edits", "hypotheses", "cost",
+    "training-speed", "limits",
+})  # fmt: skip
+# of all sections: what a verdict's link may name
+
+
+@dataclass(frozen=True)
+class Study:
+    """All that the page is made of."""
+
+    evidence: Evidence
+    verdicts: Sequence[Verdict]
+    arrays: look.Arrays
+    images_allowed: bool = True
+
+    @cached_property
+    def places(self) -> Mapping[str, str]:
+        """Verdict -> anchor of the section with its evidence."""
+        return {v.id: v.link if v.link in ANCHORS else "claims" for v in self.verdicts}
+
+    def section(self, text: str, anchor: str, level: int = 2) -> Section:
+        """A heading, with the verdicts that rest on it."""
+        return Section(text, anchor, level, [v for v in self.verdicts if self.places[v.id] == anchor])
+
+    def plot(self, found: Plot | None, what: str, *names: str) -> Part:
+        """A plot, or why there is none."""
+        return found if found is not None else Missing(words.missing(self.evidence, what, *names))
+
+    def strip(self, make: Callable[[], Strips | None], what: str, *names: str) -> Part:
+        """Pictures, or why there are none."""
+        if not self.images_allowed:
+            return Missing(f"{what[:1].upper()}{what[1:]}: left out of this copy, for they show real faces.")
+        found = make()
+        return found if found is not None else Missing(words.missing(self.evidence, what, *names))
+
+    def table(self, found: Table | None, what: str, *names: str) -> Part:
+        """A table, or why there is none."""
+        return found if found is not None else Missing(words.missing(self.evidence, what, *names))
+
+    def measures(self, rows: Sequence[tables.Measure], what: str, *names: str) -> list[Part]:
+        """Original, modified and their difference; the rows that neither has are named below, with the reason."""
+        table, gone = tables.measures(self.evidence, rows)
+        if table is None:
+            return [Missing(words.missing(self.evidence, what, *names))]
+        rest = [Missing(words.missing(self.evidence, f"{what}: {', '.join(gone)}", *names))] if gone else []
+        return [table, *rest]

@@ -1,0 +1,291 @@
+"""`paper`: from data to verdict: both models trained by the paper's protocol, its figures and tables again, and each claim judged.
+
+A study runs in steps, each stored as soon as it is done; the same command goes on from there. The page comes from what is stored.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from ablation.data import Dataset, load_dataset, split_indices
+from ablation.data.celeba import locate
+from ablation.judge.evidence import MODIFIED, ORIGINAL
+from ablation.record import COMPLETE
+from ablation.spec import ModelSpec, preset
+from ablation.timing.hardware import describe_hardware
+from ablation.training.speed import compare_training
+from blocks.errors import InputError, must_be
+from studies import side_by_side
+from studies.config import prepare_folder
+from studies.explain import explain_pair, named_pair
+from studies.fleet import num_cores
+from studies.grid import pick_device
+from studies.objective import provenance
+from studies.paper_analysis import Analyst
+from studies.paper_evidence import read_json, stored_records, write_json
+from studies.paper_folder import GROUPS, HYPOTHESES, MODELS, PIECES, PaperFolder
+from studies.paper_groups import Group, Place, groups_of, run_group
+from studies.paper_plan import Asked, Pace, PaperPlan, first_plan, fit, parse_budget, read_plan
+from studies.paper_report import report_paper
+from studies.progress import duration
+from studies.runner import INTERRUPTED
+from studies.stopping import StopRequest
+
+SPEED_S = {False: 30.0, True: 10.0}
+# for timing training steps; quick
+
+Say = Callable[[str], None]
+
+
+def run_paper(options: argparse.Namespace) -> int:
+    """Check everything, fit the plan to the budget, then explain, train, analyse, judge and write the page."""
+    console = Console(stderr=True)
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    asked = _asked(options)
+    if options.explained is not None:
+        _read_explained(options.explained)
+    folder = PaperFolder(prepare_folder(options.out or _default_folder(asked)))
+    plan = read_plan(folder.plan, asked) or _make_plan(asked, folder, options, say)
+    dataset = _open(asked, plan.image_size, plan.images, options)
+    groups, limits = groups_of(plan, has_masks=dataset.masks is not None)
+    _write_facts(folder, plan, dataset, groups, limits, options.line)
+    _announce(plan, dataset, groups, folder, say)
+    _explain(plan, folder, options.explained, options.line, say)
+    torch.set_num_threads(num_cores())
+    _time_training(plan, folder)
+    place = Place(
+        folder=folder,
+        dataset=dataset,
+        data=_data(asked, plan),
+        console=console,
+        data_root=options.data_root,
+        cache_dir=options.cache_dir,
+        retry_failed=options.retry_failed,
+        command=options.line,
+    )
+    analyst = Analyst(plan=plan, folder=folder, dataset=dataset, cache_dir=options.cache_dir)
+    code = 0
+    for group in groups:
+        code = max(code, run_group(group, plan, place))
+        if code == INTERRUPTED:
+            say(f"Stopped. What is done is kept; the same command goes on from here:\n  {options.line}")
+            return code
+        _analyse(group, analyst, say)
+    _judge_pieces(analyst, folder, say)
+    report_paper(folder, console, page=folder.page)
+    return code
+
+
+def _asked(options: argparse.Namespace) -> Asked:
+    """The flags, validated."""
+    for flag in ("images", "epochs", "seeds", "batch_size", "image_size"):
+        value = getattr(options, flag)
+        if value is not None and value < 1:
+            raise must_be(f"--{flag.replace('_', '-')}", "a whole number of at least 1", value)
+    if options.data == "celeba" and options.data_root is None:
+        raise must_be("--data-root", "the folder of CelebA with --data celeba", None, "Or leave --data out: faces are rendered.")
+    return Asked(
+        data=options.data,
+        image_size=options.image_size,
+        images=options.images,
+        epochs=options.epochs,
+        seeds=options.seeds,
+        batch_size=options.batch_size,
+        budget_s=parse_budget(options.budget) if options.budget is not None else None,
+        device=pick_device(options.device),
+        quick=options.quick,
+        data_seed=options.data_seed,
+        groups=(MODELS, *(group for group in GROUPS if group in (options.groups or GROUPS) and group != MODELS)),
+    )
+
+
+def _default_folder(asked: Asked) -> Path:
+    size = [f"{asked.image_size}"] if asked.image_size else []
+    return Path("results") / "-".join(["paper", asked.data, *size, *(["quick"] if asked.quick else [])])
+
+
+def _data(asked: Asked, plan: PaperPlan) -> dict[str, Any]:
+    return {
+        "name": asked.data,
+        "limit": plan.images,
+        "seed": asked.data_seed if asked.data == "faces" else 0,
+        "image_size": plan.image_size,
+    }
+
+
+def _open(asked: Asked, size: int, images: int | None, options: argparse.Namespace) -> Dataset:
+    seed = asked.data_seed if asked.data == "faces" else 0
+    root, cache = options.data_root, options.cache_dir
+    return load_dataset(asked.data, root=root, image_size=size, limit=images, seed=seed, cache_dir=cache, progress=True)
+
+
+def _make_plan(asked: Asked, folder: PaperFolder, options: argparse.Namespace, say: Say) -> PaperPlan:
+    """Measure this machine where that decides something, fit the plan, and store it."""
+    listed = len(locate(Path(options.data_root).expanduser(), limit=None)[0].names) if asked.data == "celeba" else None
+    plan = first_plan(asked, listed)
+    for spec in plan.pair:
+        spec.replace(image_size=plan.image_size)  # a size that the networks can't have is told before anything is timed
+    num_images = plan.images or listed
+    assert num_images is not None, "rendered faces have a number, files were counted"
+    workers, rates = _workers(plan, options.workers, say)
+    plan = replace(plan, workers=workers, side_by_side=rates)
+    if plan.budget_s is not None:
+        say("Timing one training step of every network, to fit the budget ...")
+        plan = fit(plan, _pace(plan, rates), num_images)
+    folder.plan.write_text(plan.to_json(), encoding="utf-8")
+    return plan
+
+
+def _workers(plan: PaperPlan, wanted: int | None, say: Say) -> tuple[int, dict[str, float] | None]:
+    """Trials at a time: as the flag says, else what trains fastest here, measured; a quick study runs one."""
+    if wanted is not None:
+        if wanted < 1:
+            raise must_be("--workers", "a whole number of at least 1", wanted)
+        return wanted, None
+    counts = side_by_side.candidates(plan.device)
+    if plan.quick or counts == (1,):
+        return 1, None
+    say("Timing several trials side by side ...")
+    with StopRequest() as stop:
+        rates = side_by_side.measure(plan.pair[1], plan.protocol, plan.device, counts, should_stop=stop)
+        if stop():
+            raise KeyboardInterrupt
+    return (side_by_side.fastest(rates) if rates else 1), {str(count): rate for count, rate in rates.items()}
+
+
+def _pace(plan: PaperPlan, rates: dict[str, float] | None) -> Pace:
+    torch.set_num_threads(num_cores())
+    groups, _ = groups_of(plan, has_masks=plan.asked["data"] == "faces")
+    step_s: dict[str, dict[str, float]] = {}
+    for group in groups:
+        timed = compare_training(group.specs, group.protocol, device=plan.device, budget_s=2.0, rounds=(3, 5))
+        step_s.setdefault(group.kind, {}).update({name: speed.step_ms / 1e3 for name, speed in timed.items()})
+    gain = rates[str(plan.workers)] / rates["1"] if rates and "1" in rates else 1.0
+    slow = plan.device == "cpu" and not plan.quick
+    return Pace(step_s=step_s, gain=gain, trial_s=4.0 if slow else 2.5, analysis_s=60.0 if slow else 15.0)
+
+
+def _write_facts(
+    folder: PaperFolder, plan: PaperPlan, dataset: Dataset, groups: list[Group], limits: list[str], command: str
+) -> None:
+    """Scale, machine, data and command of the study, for its page."""
+    split = split_indices(len(dataset), seed=plan.protocol.split_seed)
+    hardware = describe_hardware(plan.device)
+    scale = {
+        "image_size": plan.image_size,
+        "data": dataset.name,
+        "num_images": len(dataset),
+        "num_train": len(split.train),
+        "num_validation": len(split.validation),
+        "num_test": len(split.test),
+        "epochs": plan.epochs,
+        "batch_size": plan.batch_size,
+        "seeds": dict(plan.seeds),
+        "device": plan.device,
+        "hardware": hardware.get("gpu") or hardware.get("cpu") or plan.device,
+        "width": "the paper's" if plan.full_width else "a quarter",
+        "quick": plan.quick,
+        "workers": plan.workers,
+        "side_by_side": plan.side_by_side,
+    }
+    facts = {
+        **provenance(plan.device, time.time()),
+        "command": command,
+        "data": dataset.describe(),
+        "protocol": plan.protocol.to_dict(),
+    }
+    kinds = {group.name: group.kind for group in groups}
+    write_json(folder.facts, {"scale": scale, "groups": kinds, "limits": [*limits, *dataset.notes], "provenance": facts})
+
+
+def _announce(plan: PaperPlan, dataset: Dataset, groups: list[Group], folder: PaperFolder, say: Say) -> None:
+    trials = {kind: sum(len(g.specs) * g.seeds for g in groups if g.kind == kind) for kind in (MODELS, PIECES, HYPOTHESES)}
+    width = "the paper's networks" if plan.full_width else "the paper's networks at a quarter of their width"
+    say(f"Paper     {width}, {plan.image_size} px, at most {plan.epochs} epochs, batch {plan.batch_size}, on {plan.device}")
+    say(f"Data      {dataset.name}, {len(dataset):,} images")
+    for note in dataset.notes:
+        say(f"          note: {note}")
+    say(
+        f"Trials    {trials[MODELS]} of the models and their controls, {trials[PIECES]} of the networks between them, "
+        f"{trials[HYPOTHESES]} of Toledo and Antonelo's losses and masks; {plan.workers} at a time"
+    )
+    if plan.expected_s is not None:
+        say(f"Expected  about {duration(plan.expected_s)} in all")
+    for text in plan.given_up:
+        say(f"          {text}")
+    say(f"Folder    {folder.path}")
+    say("          Ctrl-C stops; the same command goes on from there")
+
+
+def _read_explained(folder: Path) -> dict[str, Any]:
+    """An explanation of the paper's pair that was made before; InputError for anything else."""
+    values = read_json(folder / "explanation.json")
+    stored = values.get("specs", {})
+    keys = {name: preset(name).network_key for name in (ORIGINAL, MODIFIED)}
+    if {name: ModelSpec.from_dict(spec).network_key for name, spec in stored.items()} != keys:
+        rule = "a folder of `explain original modified`"
+        raise must_be("--explained", rule, str(folder), "Leave it out: the study then explains them itself.")
+    return values
+
+
+def _explain(plan: PaperPlan, folder: PaperFolder, explained: Path | None, command: str, say: Say) -> None:
+    """Counts, latency and its mechanisms of the paper's own two models at 144 px, whatever is trained."""
+    if explained is not None:
+        write_json(folder.explain / "explanation.json", _read_explained(explained))
+        return
+    pair, factorial = named_pair(
+        (ORIGINAL, MODIFIED),
+        (preset("original"), preset("modified")),
+        plan.device,
+        budget_s=plan.explain_s,
+        quick=plan.explain_s < 100,
+    )
+    say("Explaining the costs and the latency of the paper's two models at 144 px ...")
+    explain_pair(pair, factorial, prepare_folder(folder.explain), command, say)
+
+
+def _time_training(plan: PaperPlan, folder: PaperFolder) -> None:
+    """Training steps of the two models in turns, once."""
+    if read_json(folder.speed):
+        return
+    names = dict(zip((ORIGINAL, MODIFIED), plan.pair, strict=True))
+    timed = compare_training(names, plan.protocol, device=plan.device, budget_s=SPEED_S[plan.quick], rounds=(10, 200))
+    values = {f"{name}_ms": speed.step_ms for name, speed in timed.items()}
+    ratio = {key: value for key, value in asdict(timed[MODIFIED]).items() if key != "step_ms"}
+    threads = torch.get_num_threads() if plan.device == "cpu" else None
+    facts = {"batch_size": plan.batch_size, "image_size": plan.image_size, "device": plan.device, "threads": threads}
+    write_json(folder.speed, {**values, **ratio, **facts})
+
+
+def _analyse(group: Group, analyst: Analyst, say: Say) -> None:
+    """Every complete trial of a group; one that can't be analysed is told, and the rest goes on."""
+    records = [r for r in stored_records(analyst.folder).get(group.name, []) if r.state == COMPLETE]
+    begin = time.monotonic()
+    for record in records:
+        try:
+            analyst.trial(group, record)
+        except (RuntimeError, MemoryError, InputError) as error:
+            line = (str(error).splitlines() or [type(error).__name__])[0]
+            say(f"{record.label}, seed {record.seed}: not analysed: {line}")
+            path = analyst.folder.analysis(group.name, record.network_key, record.seed)
+            write_json(path, {"not_computed": {"analysis": line}})
+    say(f"{group.name}: {len(records)} trials analysed, {duration(time.monotonic() - begin)}")
+
+
+def _judge_pieces(analyst: Analyst, folder: PaperFolder, say: Say) -> None:
+    """References on the same images, and the loss given to the pieces."""
+    say("References: mean face and PCA ...")
+    analyst.references()
+    found = stored_records(folder)
+    analyst.attribution([*found.get(MODELS, []), *found.get(PIECES, [])])

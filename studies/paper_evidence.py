@@ -1,0 +1,107 @@
+"""Evidence out of a study's folder: records from Optuna, analyses and arrays beside it. No torch, no training, no GPU."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+
+from ablation.explain.explanation import Explanation, attribution_of
+from ablation.judge.evidence import Evidence, Trial
+from ablation.record import COMPLETE, Record
+from studies.config import StudyConfig
+from studies.paper_folder import HYPOTHESES, MODELS, PaperFolder
+from studies.reporting import current_records
+from studies.storage import open_storage, study_names
+
+Arrays = dict[str, dict[int, dict[str, NDArray[Any]]]]
+# arm -> seed -> name -> array
+
+
+def collect(folder: PaperFolder) -> Evidence:
+    """All that the folder holds by now; what is not there yet is absent."""
+    facts, plan = read_json(folder.facts), read_json(folder.plan)
+    found = stored_records(folder)
+    hypotheses = {name for name, kind in facts.get("groups", {}).items() if kind == HYPOTHESES}
+    arms = [(group, record) for group, records in found.items() if group not in hypotheses for record in records]
+    return Evidence(
+        scale=facts.get("scale", {}),
+        arms={record.label: _described(record) for _, record in arms},
+        trials=tuple(_trial(folder, group, record.label, record) for group, record in arms),
+        hypotheses=tuple(_trial(folder, g, g, record) for g in found if g in hypotheses for record in found[g]),
+        explanation=_explanation(folder),
+        loss_attribution=tuple(attribution_of(values) for values in read_json(folder.attribution).get("attributions", ())),
+        references={name: values for name, values in read_json(folder.references).items() if not name.startswith("_")},
+        speed=read_json(folder.speed),
+        given_up=tuple(plan.get("given_up", ())),
+        limits=(*facts.get("limits", ()), *read_json(folder.attribution).get("limits", ())),
+        provenance=facts.get("provenance", {}),
+    )
+
+
+def arrays_of(folder: PaperFolder, evidence: Evidence) -> Arrays:
+    """Points, strips and reconstructions of every analysed trial of the models."""
+    found: Arrays = {}
+    for trial in evidence.trials:
+        path = folder.analysis(MODELS, trial.record.network_key, trial.seed).with_suffix(".npz")
+        if trial.analysis and path.is_file():
+            try:
+                with np.load(path) as stored:
+                    found.setdefault(trial.arm, {})[trial.seed] = dict(stored)
+            except (OSError, ValueError, zipfile.BadZipFile):
+                continue  # a torn file is missing; the next run of the study makes it again
+    return found
+
+
+def stored_records(folder: PaperFolder) -> dict[str, list[Record]]:
+    """Group -> one record for each of its jobs, in the order in which the groups were begun."""
+    if not folder.journal.is_file():
+        return {}
+    storage = open_storage(folder.journal, must_exist=True)
+    found: dict[str, list[Record]] = {}
+    for name in study_names(storage):
+        study = optuna.load_study(study_name=name, storage=storage)
+        if "config" in study.user_attrs:
+            found[name] = current_records(study, StudyConfig.from_dict(study.user_attrs["config"]))
+    return found
+
+
+def stamp(record: Record) -> dict[str, Any]:
+    """What ties an analysis to the weights that it was made of."""
+    return {"best_loss": record.training.get("best_loss"), "best_epoch": record.training.get("best_epoch")}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a file; empty where there is none, or a torn one."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, json.JSONDecodeError):
+        return {}
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Written whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".part")
+    temporary.write_text(json.dumps(values), encoding="utf-8")
+    temporary.replace(path)
+
+
+def _trial(folder: PaperFolder, group: str, arm: str, record: Record) -> Trial:
+    analysis = read_json(folder.analysis(group, record.network_key, record.seed)) if record.state == COMPLETE else {}
+    return Trial(arm=arm, record=record, analysis=analysis if analysis.get("stamp") == stamp(record) else {})
+
+
+def _described(record: Record) -> dict[str, Any]:
+    return {"spec": dict(record.spec), "params": record.costs.get("params"), "macs": record.costs.get("macs")}
+
+
+def _explanation(folder: PaperFolder) -> Explanation | None:
+    values = read_json(folder.explain / "explanation.json")
+    return Explanation.from_dict(values) if values else None

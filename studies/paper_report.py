@@ -1,0 +1,25 @@
+"""The page of a study of the paper, from its folder alone: judged again each time, without torch, training or a GPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from ablation.judge.claims import judge
+from ablation.report.paper_page import write_paper
+from studies.config import prepare_folder
+from studies.paper_evidence import arrays_of, collect
+from studies.paper_folder import PaperFolder
+
+
+def report_paper(folder: PaperFolder, console: Console, *, page: Path, shareable: bool = False) -> list[Path]:
+    """Judge and write the page; where it is `shareable`, without pictures that show real faces, whose licence forbids that."""
+    evidence = collect(folder)
+    verdicts = judge(evidence)
+    allowed = not shareable or evidence.scale.get("data") == "faces"
+    paths = write_paper(evidence, verdicts, arrays_of(folder, evidence), prepare_folder(page), images_allowed=allowed)
+    for verdict in verdicts:
+        console.print(f"{verdict.id:<4} {verdict.kind:<10} {verdict.sentence}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"The page: {next(path for path in paths if path.suffix == '.html')}", markup=False, soft_wrap=True)
+    return paths

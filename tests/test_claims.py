@@ -1,0 +1,669 @@
+"""Claims: each rule with evidence where it holds, fails and is undecided; thresholds, missing data, seeds, scope, the ledger."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from ablation.explain.explanation import Attribution, Effect, Explanation, ModeResult
+from ablation.judge import claims_masks, rules, rules_cost
+from ablation.judge.claims import CLAIMS, PAPER_CLAIMS, judge, judge_one
+from ablation.judge.claims_latent import holm
+from ablation.judge.evidence import MAIN_ARMS, MODIFIED, ORIGINAL, Evidence, Trial, estimate
+from ablation.judge.ledger import COLUMNS, counts, counts_text, from_json, ledger_rows, to_csv, to_json, to_markdown, write_ledger
+from ablation.judge.rules import Compared
+from ablation.judge.verdict import FAILS, HOLDS, UNDECIDED, Verdict, agreed, all_of, from_side, plain, spanned
+from ablation.record import Record
+from ablation.stats import Interval
+from tests.fake_evidence import QUALITY, TRAIN, VALIDATION, fake_evidence, fake_loss_attribution, fake_references
+from tests.fake_explanation import fake_attribution, fake_explanation
+
+LATENT, MOVES, LOSS = "analysis.latent", "analysis.traversal", "record.training.best_loss"
+TRAINED = {"C7", "C8", "C9", "C10", "C11", "C12", "C13", "C14", "C15", "C16", "C17", "C18", "C19", "C20", "T1", "T2", "T3", "T4"}
+NO_EXPLANATION = {"explanation": None}
+
+
+def of(claim_id: str, evidence: Evidence) -> Verdict:
+    """The verdict on one claim; evidence that could not be read is a mistake of the test."""
+    found = judge_one(next(c for c in CLAIMS if c.id == claim_id), evidence)
+    assert "could not be read" not in found.sentence, found.sentence
+    return found
+
+
+def pair(path: str, original: float, modified: float) -> dict[str, Any]:
+    return {"truths": {path: {ORIGINAL: original, MODIFIED: modified}}}
+
+
+def pairs(**ends: tuple[float, float]) -> dict[str, Any]:
+    return {"truths": {path: {ORIGINAL: a, MODIFIED: b} for path, (a, b) in ends.items()}}
+
+
+def quality(**ends: tuple[float, float]) -> dict[str, Any]:
+    return pairs(**{f"{QUALITY}.{name}": values for name, values in ends.items()})
+
+
+def timed(ratio: float, *, gain: float | None = 1.16, half: float = 0.015) -> dict[str, Any]:
+    """An explanation with this eager ratio, and this gain without concatenation."""
+
+    def mode(name: str, value: float, gained: float) -> ModeResult:
+        return ModeResult(
+            mode=name, text=name, first_ms=17.7, second_ms=17.7 * value,
+            ratio=value, ratio_low=value - half, ratio_high=value + half,
+            second_gain=gained, second_gain_low=gained - half, second_gain_high=gained + half,
+        )  # fmt: skip
+
+    modes = [mode("eager", ratio, 1.0)] + ([] if gain is None else [mode("no concatenation", ratio / gain, gain)])
+    return {"explanation": fake_explanation(modes=tuple(modes))}
+
+
+def attributed(metric: str, half: float | None = None, **values: float) -> dict[str, Any]:
+    """An explanation in which one metric is given to these pieces, in this order: connectivity, convolution, head."""
+    effects = {
+        name: Effect(value=v, low=None if half is None else v - half, high=None if half is None else v + half)
+        for name, v in values.items()
+    }
+    place = "cpu/1" if metric == "log_latency" else ""
+    base = fake_attribution(metric, place)
+    changed = replace(base, shapley=effects, from_start=effects, from_end=effects)
+    others = tuple(a for a in fake_explanation().attributions if a.metric != metric)
+    return {"explanation": fake_explanation(attributions=(changed, *others))}
+
+
+def curves(train: Callable[[int], float], validation: Callable[[int], float] | None = None, epochs: int = 10) -> dict[str, Any]:
+    first, second = ([f(n) for n in range(epochs)] for f in (train, validation or train))
+    return {"train": (first, [v + 0.1 for v in first]), "validation": (second, [v + 0.1 for v in second])}
+
+
+def hypotheses(metric: str, **by_arm: float) -> dict[str, Any]:
+    """Another mean of one metric for some of the ten hypotheses; in their names '__' stands for ', ' and '_' for ' + '."""
+    names = {name: name.replace("__", ", ").replace("_", " + ") for name in by_arm}
+    return {"hypothesis_truths": {names[name]: {f"{QUALITY}.{metric}": value} for name, value in by_arm.items()}}
+
+
+FALLING = curves(lambda n: 0.5 + 0.3 * 0.5**n)
+STRAIGHT = curves(lambda n: 0.9 - 0.05 * n)
+ONE_COST = fake_explanation().costs
+NO_MODE = timed(5.8, gain=None)
+SAME = quality(ssim=(0.7, 0.699), ms_ssim=(0.9, 0.899), psnr=(21.0, 20.99), l1=(0.06, 0.0601))
+FACTORS = "analysis.disentanglement"
+CASES: dict[str, tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]]] = {
+    # id: evidence where it holds, where it fails, where it is undecided
+    "C1": ({}, {"explanation": fake_explanation(costs={**ONE_COST, "modified": {"params": 6_283_268}})}, NO_EXPLANATION),
+    "C2": (timed(3.0), timed(0.5), timed(1.0)),
+    "C3": (
+        attributed("params", connectivity=-2e6, conv=-1e6, head=-5e5, width=5e5), {},
+        {"explanation": fake_explanation(attributions=())},
+    ),
+    "C4": (
+        {}, attributed("macs", connectivity=1e8, conv=1e6),
+        {"explanation": replace(fake_explanation(), attributions=(
+            replace(fake_attribution("macs"), from_start={"connectivity": Effect(value=1.0), "conv": Effect(value=1.0)}),
+        ))},
+    ),
+    "C5": (timed(5.8, gain=1.5), {}, NO_MODE),
+    "C6": (
+        {}, attributed("log_latency", 0.01, connectivity=0.9, conv=-0.1),
+        attributed("log_latency", 0.2, connectivity=0.9, conv=-0.1),
+    ),
+    "C7": (SAME, {}, {"references": {}}),
+    "C8": ({"truths": {LOSS: (0.55, 0.67, 0.6, 0.60)}}, {}, {"loss_attribution": (), "truths": {LOSS: (0.55, 0.67, 0.6, 0.60)}}),
+    "C9": (
+        {}, quality(delta_e=(8.0, 7.0), colour_error_mean=(0.03, 0.02)),
+        quality(delta_e=(8.0, 7.0), colour_error_mean=(0.02, 0.03)),
+    ),
+    "C10": ({}, quality(l1_outside=(0.066, 0.070), l1_inside=(0.05, 0.06)), {"without": (f"{QUALITY}.l1_outside",)}),
+    "C11": ({}, quality(high_frequency=(0.2, 0.3)), quality(high_frequency=(0.2, 0.2))),
+    "C12": ({}, pairs(**{f"{LATENT}.hopkins.value": (0.6, 0.57), f"{LATENT}.silhouette.best": (0.06, 0.05)}),
+            pairs(**{f"{LATENT}.hopkins.value": (0.6, 0.68), f"{LATENT}.silhouette.best": (0.08, 0.07)})),
+    "C13": ({}, pair(f"{LATENT}.linear_auc_mean", 0.85, 0.80), pair(f"{LATENT}.linear_auc_mean", 0.85, 0.85)),
+    "C14": (
+        {}, pairs(**{f"{MOVES}.path_length_mean": (0.3, 0.2), f"{MOVES}.smoothness": (0.6, 0.8)}),
+        pairs(**{f"{MOVES}.path_length_mean": (0.2, 0.3), f"{MOVES}.smoothness": (0.6, 0.8)}),
+    ),
+    "C15": (
+        {}, pairs(**{f"{FACTORS}.mig": (0.1, 0.06), f"{FACTORS}.dci.disentanglement": (0.2, 0.1)}),
+        pairs(**{f"{FACTORS}.mig": (0.1, 0.06), f"{FACTORS}.dci.disentanglement": (0.1, 0.2)}),
+    ),
+    "C16": ({}, pair(f"{MOVES}.share_changed_mean", 0.3, 0.2), {"without": (MOVES,)}),
+    "C17": (FALLING, STRAIGHT, curves(lambda n: 0.5 + 0.3 * 0.5**n, epochs=6)),
+    "C18": ({}, {"train": TRAIN[::-1], "validation": VALIDATION[::-1]}, {"train": TRAIN[::-1]}),
+    "C19": (
+        {}, pairs(**{"analysis.eval_losses.train": (0.55, 0.60), "analysis.eval_losses.validation": (0.56, 0.67)}),
+        {"without": ("analysis.eval_losses",)},
+    ),
+    "C20": ({}, curves(lambda n: 0.5 + 0.3 * 0.5**n, lambda n: 0.6 + 0.02 * n), {"without": ("record.training.epochs",)}),
+    "C21": (
+        {"speed": {"ratio": 0.9, "low": 0.88, "high": 0.92}}, {}, {"speed": {"ratio": 1.0, "low": 0.98, "high": 1.02}},
+    ),
+    "T1": ({}, hypotheses("l1_inside", L2__mask=0.08), hypotheses("l1_inside", L2__mask=0.059)),
+    "T2": ({}, hypotheses("mse_inside", L1_SSIM__mask=0.001), {"hypotheses": ()}),
+    "T3": ({}, hypotheses("colour_error_mean", SSIM=0.01), hypotheses("colour_error_mean", SSIM=0.021)),
+    "T4": ({}, hypotheses("ms_ssim", L1=0.97), hypotheses("ms_ssim", L1=0.92)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("claim_id", [c.id for c in CLAIMS])
+@pytest.mark.parametrize("kind", [HOLDS, FAILS, UNDECIDED])
+def test_rule(claim_id: str, kind: str) -> None:
+    changes = CASES[claim_id][(HOLDS, FAILS, UNDECIDED).index(kind)]
+    found = of(claim_id, fake_evidence(**changes))
+    assert found.kind == kind, found.sentence
+    if kind != UNDECIDED:
+        assert found.evidence and all(math.isfinite(n.value) for n in found.evidence)
+
+
+def test_all_21_claims_in_order_then_four_findings() -> None:
+    assert [c.id for c in PAPER_CLAIMS] == [f"C{n}" for n in range(1, 22)]
+    assert [v.id for v in judge(fake_evidence())] == [*(f"C{n}" for n in range(1, 22)), "T1", "T2", "T3", "T4"]
+    assert set(CASES) == {c.id for c in CLAIMS}
+
+
+def test_the_claims_are_those_of_the_paper_s_page() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "paper.md").read_text(encoding="utf-8")
+    said = dict(re.findall(r"^\| (C\d+) \| (.*?) \|", page, flags=re.MULTILINE))
+    assert {c.id: c.says.replace("→", "->") for c in PAPER_CLAIMS} == said
+
+
+@pytest.mark.parametrize("seeds", [0, 1, 2])
+def test_below_three_seeds_nothing_trained_is_decided(seeds: int) -> None:
+    verdicts = {v.id: v for v in judge(fake_evidence(seeds))}
+    assert {name for name in TRAINED if verdicts[name].kind != UNDECIDED} == set()
+    assert verdicts["C1"].kind == HOLDS and verdicts["C21"].kind == FAILS
+    if seeds:
+        assert f"{seeds} seed" in verdicts["C9"].sentence and "needs 3" in verdicts["C9"].sentence
+
+
+def test_noise_between_seeds_decides_nothing_about_quality() -> None:
+    verdicts = {v.id: v for v in judge(fake_evidence(spread=0.6))}
+    for name in ("C9", "C11", "C13", "C18", "C19"):
+        assert verdicts[name].kind == UNDECIDED and "Not settled" in verdicts[name].sentence
+
+
+# numbers behind the rules, against independent computations
+
+
+def test_interval_is_student_s_t() -> None:
+    values = (0.31, 0.36, 0.29, 0.33)
+    low, high = stats.t.interval(0.95, 3, loc=np.mean(values), scale=stats.sem(values))
+    found = estimate(values)
+    assert found.low == pytest.approx(low, rel=1e-5) and found.high == pytest.approx(high, rel=1e-5)
+
+
+def test_sides_by_hand() -> None:
+    wide = Compared(label="x", estimate=estimate((1.0, 2.0, 3.0)))  # 2 ± 4.303 / √3: includes 0
+    narrow = Compared(label="x", estimate=estimate((1.9, 2.0, 2.1)))  # 2 ± 0.248
+    assert (wide.side(), narrow.side(), narrow.side(1.7), narrow.side(1.8), narrow.side(2.3)) == (0, 1, 1, 0, -1)
+    assert "includes no difference" in wide.doubt() and narrow.doubt() == ""
+    two = Compared(label="x", estimate=estimate((2.0, 2.0001)))
+    assert two.side() == 0 and "2 seeds" in two.doubt()
+
+
+def test_images_must_agree() -> None:
+    seeds = estimate((1.9, 2.0, 2.1))
+    assert Compared(label="x", estimate=seeds, images=Interval(2.0, 1.0, 3.0)).side() == 1
+    against = Compared(label="x", estimate=seeds, images=Interval(2.0, -0.1, 4.0))
+    assert against.side() == 0 and "images" in against.doubt()
+
+
+def test_pairing_is_by_seed() -> None:
+    # arms whose seeds differ far more than they do: unpaired nothing could be told
+    evidence = fake_evidence(seeds=4, spread=0.0)
+    evidence = planted(evidence, f"{QUALITY}.high_frequency", {ORIGINAL: (1, 2, 3, 4), MODIFIED: (0.9, 1.91, 2.9, 3.89)})
+    found = of("C11", replace(evidence, trials=tuple(without_images(t) for t in evidence.trials)))
+    assert found.kind == HOLDS
+    number = next(n for n in found.evidence if "over 4 seeds" in n.name)
+    assert number.value == pytest.approx(-0.1, abs=1e-9)
+
+
+def test_per_image_bootstrap_vetoes() -> None:
+    evidence = fake_evidence()
+    same = {t.seed: t.analysis["per_image"] for t in evidence.trials if t.arm == ORIGINAL}
+    trials = tuple(replace(t, analysis={**t.analysis, "per_image": same[t.seed]}) for t in evidence.trials)
+    found = of("C11", replace(evidence, trials=trials))
+    assert found.kind == UNDECIDED and "bootstrap over images does not agree" in found.sentence
+
+
+def planted(evidence: Evidence, path: str, values: Mapping[str, Any]) -> Evidence:
+    """Exact values by arm, in the order of the seeds."""
+    trials = []
+    for trial in evidence.trials:
+        tree = {"analysis": json.loads(json.dumps(trial.analysis)), "record": trial.record.to_dict()}
+        if trial.arm in values:
+            *way, last = path.split(".")
+            level: Any = tree
+            for key in way:
+                level = level[key]
+            level[last] = values[trial.arm][trial.seed]
+        trials.append(Trial(arm=trial.arm, record=Record.from_dict(tree["record"]), analysis=tree["analysis"]))
+    return replace(evidence, trials=tuple(trials))
+
+
+def without_images(trial: Trial) -> Trial:
+    return replace(trial, analysis={k: v for k, v in trial.analysis.items() if k != "per_image"})
+
+
+def test_fall_as_a_share_of_the_way_to_the_mean_face_by_hand() -> None:
+    evidence = fake_evidence(spread=0.0, truths={f"{QUALITY}.ssim": (0.8, 0.75, 0.8, 0.8)})
+    found = of("C7", evidence)  # the mean face has 0.30: (0.8 - 0.75) / (0.8 - 0.3)
+    number = next(n for n in found.evidence if n.name.startswith("fall of SSIM, over 3"))
+    assert number.value == pytest.approx(0.1)
+
+
+def test_lower_is_better_falls_the_right_way() -> None:
+    # L1 0.06 to 0.071, mean face 0.17: (0.06 - 0.071) / (0.06 - 0.17) = 0.1
+    number = next(
+        n
+        for n in of("C7", fake_evidence(spread=0.0, **quality(l1=(0.06, 0.071)))).evidence
+        if n.name.startswith("fall of L1, over 3")
+    )
+    assert number.value == pytest.approx(0.1)
+
+
+def test_difference_in_differences_by_hand() -> None:
+    evidence = fake_evidence(spread=0.0, **quality(l1_outside=(0.10, 0.15), l1_inside=(0.05, 0.06)))
+    number = next(n for n in of("C10", evidence).evidence if n.name.startswith("relative rise outside") and "3 seeds" in n.name)
+    assert number.value == pytest.approx(0.5 - 0.2)  # +50 % outside, +20 % inside
+
+
+def test_a_background_that_is_merely_harder_is_not_worse() -> None:
+    # twice the absolute rise outside, the same in proportion
+    found = of("C10", fake_evidence(**quality(l1_outside=(0.10, 0.12), l1_inside=(0.05, 0.06))))
+    assert found.kind == UNDECIDED
+
+
+def test_share_of_the_fall_by_hand() -> None:
+    curve = [1.0, 0.8, 0.6, 0.55, 0.54, 0.53, 0.52, 0.51, 0.505, 0.5]
+    found = of("C17", fake_evidence(spread=0.0, train=(curve, curve)))
+    assert found.evidence[0].value == pytest.approx(0.8)  # (1 - 0.6) / (1 - 0.5)
+
+
+def test_no_clusters_at_all_fails_whatever_the_difference() -> None:
+    below = pairs(**{f"{LATENT}.hopkins.value": (0.50, 0.55), f"{LATENT}.silhouette.best": (0.02, 0.05)})
+    assert of("C12", fake_evidence(**below)).kind == FAILS
+
+
+def test_t_sne_does_not_decide() -> None:
+    evidence = fake_evidence(**pairs(**{f"{LATENT}.hopkins.value": (0.6, 0.57), f"{LATENT}.silhouette.best": (0.06, 0.05)}))
+    maps = {ORIGINAL: [{"30": {"silhouette": 0.1}}] * 3, MODIFIED: [{"30": {"silhouette": 0.9}}] * 3}
+    found = of("C12", planted(evidence, f"{LATENT}.tsne", maps))
+    assert found.kind == FAILS
+    assert any("perplexity 30, modified" in n.name and n.value == pytest.approx(0.9) for n in found.evidence)
+
+
+def test_holm_by_hand() -> None:
+    assert holm({"a": 0.01, "b": 0.04, "c": 0.03}) == ["a"]  # 0.01 <= 0.05 / 3, 0.03 > 0.05 / 2
+    assert holm({"a": 0.01, "b": 0.02, "c": 0.03}) == ["a", "b", "c"]
+    assert holm({"a": 0.02}) == ["a"] and holm({"a": 0.02, "b": 0.9, "c": 0.9}) == []
+
+
+def test_single_attributes_are_counted_both_ways() -> None:
+    evidence = fake_evidence(seeds=8)
+    names = list(evidence.trials[0].analysis["latent"]["probes"])
+    shifts = {names[0]: 0.1, names[1]: -0.1}
+    for trial in evidence.trials:
+        side = 1 if trial.arm == MODIFIED else 0
+        for name in names:
+            auc = 0.7 + side * (shifts.get(name, 0.0) + 1e-3 * (-1) ** trial.seed)  # noise that averages to nothing
+            trial.analysis["latent"]["probes"][name]["linear_auc"] = auc
+    assert f"Of {len(names)} attributes 1 are better and 1 worse" in of("C13", evidence).sentence
+
+
+def test_bonferroni_interval_by_hand() -> None:
+    values = (0.1, 0.2, 0.4)
+    low, high = stats.t.interval(1 - 0.05 / 5, 2, loc=np.mean(values), scale=stats.sem(values))
+    assert claims_masks.corrected(values, 5) == pytest.approx((low, high), rel=1e-4)
+
+
+# thresholds: read from the rule's own text, and planted on either side of them
+
+
+def rule_of(claim_id: str) -> str:
+    return next(c.rule for c in CLAIMS if c.id == claim_id)
+
+
+def stated(claim_id: str, pattern: str) -> float:
+    found = re.search(pattern, rule_of(claim_id).replace("\u00a0", " "))
+    assert found is not None, f"{claim_id} does not state {pattern}"
+    return float(found[1])
+
+
+def test_slight_is_what_the_rule_states() -> None:
+    bound = stated("C7", r"under (\d+) % of that way") / 100
+    for share, kind in ((bound - 0.01, HOLDS), (bound + 0.01, FAILS)):
+        floor = fake_references()["mean face"]["quality"]["reporting"]
+        tops = {"ssim": 0.7, "ms_ssim": 0.9, "psnr": 21.0, "l1": 0.06}
+        ends = {name: (top, top - share * (top - floor[name])) for name, top in tops.items()}
+        assert of("C7", fake_evidence(spread=0.001, **quality(**ends))).kind == kind
+
+
+def test_one_metric_beyond_the_bound_fails_and_one_within_does_not_hold() -> None:
+    assert of("C7", fake_evidence(truths={**SAME["truths"], **quality(ssim=(0.7, 0.5))["truths"]})).kind == FAILS
+
+
+def test_a_cause_makes_at_least_what_the_rule_states() -> None:
+    bound = stated("C8", r"at least (\d+) % of the rise") / 100
+    for share, kind in ((bound - 0.02, FAILS), (bound + 0.02, HOLDS)):
+        pieces = {"connectivity": share, "convolution": 0.45, "head": 0.55 - share}
+        changes = {"truths": {LOSS: (0.55, 0.67, 0.6, 0.60)}, "loss_attribution": fake_loss_attribution(3, pieces)}
+        assert of("C8", fake_evidence(**changes)).kind == kind
+
+
+def test_a_piece_that_is_not_named_must_not_make_most() -> None:
+    most = stated("C8", r"makes more than (\d+) %") / 100
+    for share, kind in ((most - 0.05, HOLDS), (most + 0.05, FAILS)):
+        pieces = {"connectivity": 0.2, "convolution": 0.8 - share, "head": share}
+        changes = {"truths": {LOSS: (0.55, 0.67, 0.6, 0.60)}, "loss_attribution": fake_loss_attribution(3, pieces)}
+        assert of("C8", fake_evidence(**changes)).kind == kind
+
+
+def test_fewer_parameters_alone_as_the_rule_states() -> None:
+    bound = stated("C8", r"at least (\d+) % of the rise") / 100
+    for share, kind in ((bound - 0.05, FAILS), (bound + 0.05, HOLDS)):
+        changes = {"truths": {LOSS: (0.55, 0.67, 0.6, 0.55 + 0.12 * share)}, "spread": 0.001}
+        assert of("C8", fake_evidence(**changes)).kind == kind
+
+
+def test_concatenation_must_remove_what_the_rule_states() -> None:
+    bound = stated("C5", r"at least (\d+) % of the slowdown") / 100
+    for share, kind in ((bound + 0.02, HOLDS), (bound - 0.02, FAILS)):
+        assert of("C5", fake_evidence(**timed(5.8, gain=5.8**share, half=0.002))).kind == kind
+
+
+def test_moving_bytes_must_make_what_the_rule_states() -> None:
+    bound = stated("C5", r"at least (\d+) % of the added") / 100
+    for share, kind in ((bound + 0.02, HOLDS), (bound - 0.12, FAILS), (bound - 0.02, UNDECIDED)):
+        changes = timed(5.8, gain=2.0)
+        changes["explanation"] = traffic(changes["explanation"], share)
+        found = of("C5", fake_evidence(**changes))
+        assert found.kind == kind, found.sentence
+        number = next(n for n in found.evidence if n.name == "share of added time, moving bytes")
+        assert number.value == pytest.approx(share)
+
+
+def traffic(explanation: Explanation, share: float, unplaced: float = 0.05) -> Explanation:
+    """Two decompositions in which moving bytes makes this share of 100 added ms, and some could not be placed."""
+    first, second = explanation.decompositions
+    one, other = second.by_class[0], next(s for s in second.by_class if s.name == "concatenation")
+    moving = replace(other, ms=100 * share, bytes_bound_ms=1000.0)
+    working = replace(one, ms=100 * (1 - share - unplaced), bytes_bound_ms=0.0)
+    return replace(
+        explanation,
+        decompositions=(
+            replace(first, total_ms=0.0, by_class=(), residual_ms=0.0),
+            replace(second, total_ms=100.0, by_class=(moving, working), residual_ms=100 * unplaced),
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("pattern", "epochs"),
+    [
+        (r"rises by more than (\d+) %", lambda x: {"train_loss": [0.5, 0.5 * (1 + x / 100)]}),
+        (r"more than (\d+) times its epoch's mean", lambda x: {"grad_norm_mean": [1.0, 1.0], "grad_norm_max": [1.0, x]}),
+    ],
+)
+def test_signs_of_divergence_as_the_rule_states(pattern: str, epochs: Callable[[float], dict[str, list[float]]]) -> None:
+    bound = stated("C20", pattern)
+    for value, kind in ((0.95 * bound, HOLDS), (1.05 * bound, FAILS)):
+        columns = {"train_loss": [0.5, 0.4], "val_loss": [0.6, 0.5], "epoch": [1, 2], **epochs(value)}
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        evidence = planted(fake_evidence(), "record.training.epochs", {ORIGINAL: [rows] * 3, MODIFIED: [rows] * 3})
+        assert of("C20", evidence).kind == kind
+
+
+def test_overfitting_is_more_than_the_spread_of_seeds() -> None:
+    def rows(minimum: float, rise: float) -> list[dict[str, float]]:
+        return [{"epoch": n, "train_loss": 0.5, "val_loss": v} for n, v in enumerate((0.7, minimum, minimum + rise), start=1)]
+
+    minima = (0.50, 0.52, 0.54)  # standard deviation 0.02
+    for rise, kind in ((0.019, HOLDS), (0.021, FAILS)):
+        stored = [rows(m, rise) for m in minima]
+        assert of("C20", planted(fake_evidence(), "record.training.epochs", {ORIGINAL: stored, MODIFIED: stored})).kind == kind
+
+
+def test_a_loss_that_became_nan_is_divergence() -> None:
+    found = of("C20", fake_evidence(failed=[(MODIFIED, 1)]))
+    assert found.kind == FAILS and "NaN" in found.sentence
+
+
+def test_most_and_the_least_epochs_as_the_rule_states() -> None:
+    most, least = stated("C17", r"lies above (\d+) %") / 100, int(stated("C17", r"below (\d+) of the paper's"))
+    for share, kind in ((most + 0.01, HOLDS), (most - 0.01, FAILS)):
+        curve = [1.0, 0.9, 1 - share, *(0.0 + (1 - share) * (10 - n) / 7 * 0.99 for n in range(4, 10)), 0.0]
+        assert of("C17", fake_evidence(spread=0.0, train=(curve, curve), validation=VALIDATION)).kind == kind
+    for epochs, kind in ((least, HOLDS), (least - 1, UNDECIDED)):
+        assert of("C17", fake_evidence(**curves(lambda n: 0.5**n, epochs=epochs))).kind == kind
+
+
+def test_rules_state_the_least_number_of_seeds() -> None:
+    for claim in CLAIMS:
+        if claim.id in TRAINED:
+            assert f"at least {rules.LEAST_SEEDS} seeds" in claim.rule.lower(), claim.id
+
+
+def test_the_noise_of_one_network_against_itself_counts() -> None:
+    noisy = {"cpu/1": {"ratio": 1.0, "low": 0.9, "high": 1.15}}
+    explanation = replace(timed(1.1, half=0.01)["explanation"], noise=noisy)
+    assert of("C2", fake_evidence(explanation=explanation)).kind == UNDECIDED
+    assert of("C2", fake_evidence(**timed(1.1, half=0.01))).kind == HOLDS
+    faster = attributed("log_latency", 0.01, connectivity=0.9, conv=-0.1)["explanation"]
+    assert of("C6", fake_evidence(explanation=replace(faster, noise=noisy))).kind == HOLDS  # not faster beyond the noise
+
+
+def test_the_paper_s_factor_is_told_and_does_not_decide() -> None:
+    inside, outside = (of("C2", fake_evidence(**timed(ratio, half=0.1))) for ratio in (5.75, 3.2))
+    assert inside.kind == outside.kind == HOLDS
+    assert "5.8 lies within" in inside.sentence and "5.8 lies outside" in outside.sentence
+    assert "batch 8" in outside.sentence and "batch 128" in outside.sentence
+
+
+def test_the_total_is_told_beside_the_convolution_s_own_effect() -> None:
+    found = of("C4", fake_evidence())
+    assert found.kind == HOLDS and "×1.66" in found.sentence
+
+
+def test_coarse_attributions_are_not_taken_for_pieces() -> None:
+    for metric, claim in (("log_latency", "C6"), ("params", "C3"), ("macs", "C4")):
+        found = of(claim, fake_evidence(**attributed(metric, encoder=-1.0, decoder=-1.0, head=-0.1)))
+        assert found.kind == UNDECIDED and "as wholes" in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("factor", "piece"),
+    [
+        ("encoder connectivity", "connectivity"), ("decoder_conv", "convolution"), ("encoder convolution and decoder convolution",
+         "convolution"), ("stem width", "widths"), ("encoder_stem", "widths"), ("head", "head"), ("downsampling", "the rest"),
+        ("encoder", "mixed"), ("encoder connectivity and encoder convolution", "mixed"),
+        ("encoder connectivity and downsampling and decoder connectivity and transposed", "connectivity"),
+    ],
+)  # fmt: skip
+def test_pieces_by_name(factor: str, piece: str) -> None:
+    assert rules_cost.piece_of(factor) == piece
+
+
+def test_interval_of_a_sum_is_at_least_as_wide_as_either() -> None:
+    effects = {"encoder conv": Effect(value=1.0, low=0.5, high=1.5), "decoder conv": Effect(value=2.0, low=1.8, high=2.2)}
+    piece = rules_cost.pieces(effects, 6.0)["convolution"]
+    assert (piece.value, piece.low, piece.high, piece.share) == (3.0, 2.3, 3.7, 0.5)
+
+
+@pytest.mark.parametrize("name", ["SSIM + L2, mask", "L2 + SSIM (mask)", "l2+ssim, mask", "MSE + SSIM, mask"])
+def test_hypotheses_by_any_spelling(name: str) -> None:
+    assert claims_masks.plain_name(name) == "L2 + SSIM, mask"
+    assert claims_masks.plain_name("L1, no mask") == "L1" and claims_masks.plain_name("SSIM") == "SSIM"
+
+
+def test_lpips_decides_where_it_is_there() -> None:
+    names = [*claims_masks.LOSSES, *(f"{loss}, mask" for loss in claims_masks.LOSSES)]
+    worse = {name: {f"{QUALITY}.lpips": 0.5 if name.startswith("SSIM") else 0.2} for name in names}
+    found = of("T4", fake_evidence(hypothesis_truths=worse))
+    assert found.kind == FAILS and "LPIPS" in found.sentence and "favours" not in found.scope
+    assert "favours" in of("T4", fake_evidence()).scope
+
+
+# what is missing, and where it was judged
+
+PATHS = (
+    "analysis", QUALITY, f"{QUALITY}.ssim", "analysis.per_image", "analysis.eval_losses", LATENT, f"{LATENT}.hopkins",
+    f"{LATENT}.silhouette", f"{LATENT}.hopkins.null_high", f"{LATENT}.probes", f"{LATENT}.linear_auc_mean", FACTORS,
+    f"{FACTORS}.dci", MOVES, f"{MOVES}.smoothness", "record.training", "record.training.epochs", LOSS, "record.quality",
+)  # fmt: skip
+EMPTY = fake_explanation(modes=(), sweep=(), decompositions=(), attributions=(), noise={}, costs={})
+FIELDS: tuple[dict[str, Any], ...] = (
+    {"explanation": None}, {"explanation": EMPTY}, {"references": {}}, {"loss_attribution": ()}, {"speed": {}}, {"hypotheses": ()},
+    {"trials": ()}, {"arms": {}}, {"references": {"_made_of": {"data": "x"}, "mean face": {}}}, {"provenance": {}},
+    {"scale": {"data": None, "num_images": None}},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_missing_measurements_never_raise(path: str) -> None:
+    for verdict in judge(fake_evidence(without=(path,))):
+        assert "could not be read" not in verdict.sentence, verdict.sentence
+        assert verdict.sentence and verdict.scope and verdict.kind in (HOLDS, FAILS, UNDECIDED)
+
+
+@pytest.mark.parametrize("fields", FIELDS)
+def test_missing_parts_never_raise(fields: dict[str, Any]) -> None:
+    for verdict in judge(fake_evidence(**fields)):
+        assert "could not be read" not in verdict.sentence, verdict.sentence
+
+
+def test_reason_for_what_is_missing() -> None:
+    evidence = fake_evidence(without=("analysis.disentanglement", f"{LATENT}.dimension_probes"))
+    trials = [replace(t, analysis={**t.analysis, "not_computed": {"factors": "real faces have none"}}) for t in evidence.trials]
+    found = of("C15", replace(evidence, trials=tuple(trials)))
+    assert found.kind == UNDECIDED and "real faces have none" in found.sentence
+    failed = [(arm, seed) for arm in MAIN_ARMS for seed in range(3)]
+    assert "loss became NaN" in of("C9", fake_evidence(failed=failed)).sentence
+
+
+def test_attributes_by_dimension_where_factors_are_not_known() -> None:
+    found = of("C15", fake_evidence(without=("analysis.disentanglement",), scale={"data": "celeba"}))
+    assert found.kind == HOLDS and "single dimensions" in found.scope
+
+
+def test_unreadable_evidence_is_undecided_and_told() -> None:
+    broken = replace(fake_evidence(), speed={"ratio": "fast", "low": None, "high": None}, hypotheses=None)  # type: ignore[arg-type]
+    verdicts = {v.id: v for v in judge(broken)}
+    assert verdicts["C21"].kind == UNDECIDED and "could not be read: ValueError" in verdicts["C21"].sentence
+    assert verdicts["C1"].kind == HOLDS
+
+
+def test_a_ratio_without_an_interval_is_undecided() -> None:
+    explanation = timed(3.0)["explanation"]
+    modes = tuple(replace(m, ratio_low=None, ratio_high=None) for m in explanation.modes)
+    assert of("C2", fake_evidence(explanation=replace(explanation, modes=modes))).kind == UNDECIDED
+
+
+def test_counts_at_another_size_are_not_the_paper_s() -> None:
+    costs = {name: {**values, "input_shape": [3, 48, 48]} for name, values in fake_explanation().costs.items()}
+    found = of("C1", fake_evidence(explanation=fake_explanation(costs=costs)))
+    assert found.kind == UNDECIDED and "48 px" in found.sentence
+
+
+def test_scope_says_what_was_not_the_paper_s_scale() -> None:
+    for verdict in judge(fake_evidence()):
+        if verdict.id in TRAINED:
+            for words in ("rendered faces (400 images)", "48 px", "a quarter of the paper's width", "only", "The paper: CelebA"):
+                assert words in verdict.scope, (verdict.id, verdict.scope)
+    paper = {"data": "celeba", "image_size": 144, "num_images": 20_000, "epochs": 10, "width": "the paper's", "hardware": "H200"}
+    scope = of("C9", fake_evidence(scale=paper)).scope
+    assert "CelebA (20,000 images), 144 px" in scope and "H200" in scope and "The paper:" not in scope
+    assert "a quick run" in of("C9", fake_evidence(scale={"quick": True})).scope
+    assert "ellipse" not in of("C10", fake_evidence()).scope and "exact mask" in of("C10", fake_evidence()).scope
+    assert "144 px" in of("C2", fake_evidence()).scope and "144 px" in of("C1", fake_evidence()).scope
+
+
+def test_sentences_are_made_of_the_numbers() -> None:
+    found = of("C11", fake_evidence(spread=0.0, **quality(high_frequency=(0.31, 0.17))))
+    assert "0.310 against 0.170" in found.sentence and "−0.140" in found.sentence and "3 seeds" in found.sentence
+
+
+# words and numbers
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "text"),
+    [
+        (3.2249, 3.1276, 3.298, "3.225 (3.128 to 3.298)"), (0.0998, 0.0943, 0.1053, "0.0998 (0.0943 to 0.1053)"),
+        (-0.0998, -0.2, 0.01, "−0.10 (−0.20 to 0.01)"), (64.8392, 64.8392, 64.8392, "64.84 (64.84 to 64.84)"),
+        (5.0, None, None, "5.00"), (9_352_195, None, None, "9,352,195"),
+    ],
+)  # fmt: skip
+def test_numbers_as_they_are_shown(value: float, low: float | None, high: float | None, text: str) -> None:
+    assert spanned(value, low, high) == text
+
+
+def test_plain_numbers() -> None:
+    assert [plain(v) for v in (0.0, 12.345, 1234, -0.5, 1101.97)] == ["0", "12.3", "1,234", "−0.500", "1,102"]
+
+
+def test_combining() -> None:
+    assert [all_of(k) for k in ([HOLDS, HOLDS], [HOLDS, FAILS], [HOLDS, UNDECIDED], [])] == [HOLDS, FAILS, UNDECIDED, UNDECIDED]
+    assert [agreed(k) for k in ([HOLDS, HOLDS], [FAILS, FAILS], [HOLDS, FAILS])] == [HOLDS, FAILS, UNDECIDED]
+    assert [from_side(s, -1) for s in (-1, 1, 0)] == [HOLDS, FAILS, UNDECIDED]
+
+
+# the ledger
+
+
+def test_ledger_of_every_kind(tmp_path: Path) -> None:
+    evidence = fake_evidence()
+    verdicts = judge(evidence)
+    paths = write_ledger(verdicts, tmp_path / "paper", evidence)
+    assert [p.name for p in paths] == ["claims.csv", "claims.md", "ledger.json"]
+    stored = json.loads(paths[2].read_text(encoding="utf-8"))
+    assert from_json(paths[2].read_text(encoding="utf-8")) == verdicts
+    assert stored["scale"]["data"] == "faces" and stored["provenance"]["commit"] == "0123abc"
+    assert stored["verdicts"]["C1"]["evidence"]["parameters, original"]["value"] == 9_352_195
+    assert sum(stored["counts"]["C"].values()) == 21 and sum(stored["counts"]["T"].values()) == 4
+    rows = list(csv.DictReader(io.StringIO(paths[0].read_text(encoding="utf-8"))))
+    assert tuple(rows[0]) == COLUMNS and {r["id"] for r in rows} == {v.id for v in verdicts}
+    assert len(paths[1].read_text(encoding="utf-8").splitlines()) == 2 + 25
+
+
+def test_numbers_of_a_verdict_have_names_of_their_own() -> None:
+    for verdict in judge(fake_evidence()):
+        names = [n.name for n in verdict.evidence]
+        assert len(names) == len(set(names)), verdict.id
+
+
+def test_rows_without_numbers_are_kept() -> None:
+    verdicts = judge(fake_evidence(0, explanation=None, speed={}, loss_attribution=(), hypotheses=()))
+    assert len(ledger_rows(verdicts)) == 25
+    assert to_csv(verdicts).count("undecided") >= 25 and "| C1 | **undecided** |" in to_markdown(verdicts)
+    assert counts(verdicts)["C"] == {"holds": 0, "fails": 0, "undecided": 21}
+    assert counts_text(verdicts) == "Of 21 claims 21 are undecided."
+
+
+def test_same_evidence_same_ledger() -> None:
+    first, second = (to_json(judge(fake_evidence()), fake_evidence()) for _ in range(2))
+    assert first == second
+
+
+def test_without_torch() -> None:
+    code = "import sys, ablation.judge.claims, ablation.judge.ledger, ablation.judge.findings; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], check=False).returncode == 0
+
+
+def test_fake_worlds_have_the_means_that_they_were_given() -> None:
+    evidence = fake_evidence(seeds=20, truths={f"{LATENT}.hopkins.value": {MODIFIED: 0.9}})
+    found = evidence.estimate(MODIFIED, f"{LATENT}.hopkins.value")
+    assert found is not None and found.mean == pytest.approx(0.9, rel=0.01)
+    assert isinstance(evidence.loss_attribution[0], Attribution)
+    trial = evidence.trials[0]
+    assert float(np.mean(trial.analysis["per_image"]["ssim"])) == pytest.approx(trial.get(f"{QUALITY}.ssim"))

@@ -1,0 +1,191 @@
+"""`paper` from end to end: trained, stopped, gone on with, judged, and written again without torch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ablation.data import faces
+from studies.paper_evidence import arrays_of, collect, read_json
+from studies.paper_folder import PaperFolder
+from studies.run import main
+
+EXPLAINED = Path(__file__).parent.parent / "results" / "reference" / "cpu-2core-amd-epyc" / "explain"
+TINY = ["--images", "80", "--epochs", "1", "--seeds", "1", "--image-size", "32", "--device", "cpu", "--explained", str(EXPLAINED)]
+WITHOUT_TORCH = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "torchvision"):
+            raise ImportError(name)
+sys.meta_path.insert(0, Blocked())
+from studies.run import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One whole study on rendered faces, tiny."""
+    root = tmp_path_factory.mktemp("paper")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.setenv("ABLATION_CACHE", str(root / "cache"))
+        assert main(["paper", *TINY, "--out", "study"]) == 0
+        yield root / "study"
+
+
+def test_every_claim_gets_a_verdict_from_stored_trials(study: Path) -> None:
+    ledger = read_json(study / "paper" / "ledger.json")
+    verdicts = {v["id"]: v for v in ledger["verdicts"]}
+    assert [f"C{n}" for n in range(1, 22)] == [name for name in verdicts if name.startswith("C")]
+    assert verdicts["C1"]["kind"] == "holds"
+    assert verdicts["C7"]["kind"] == "undecided", "one seed settles nothing that was trained"
+    assert all(v["rule"] and v["sentence"] for v in verdicts.values())
+
+
+def test_groups_are_complete_and_never_mixed(study: Path) -> None:
+    evidence = collect(PaperFolder(study))
+    assert {t.arm for t in evidence.trials} >= {"original", "modified", "original, pooled head", "plain, same parameters"}
+    assert len(evidence.trials) == 4 + 13
+    assert len(evidence.hypotheses) == 10
+    assert all(t.record.state == "complete" for t in (*evidence.trials, *evidence.hypotheses))
+    protocols = {t.arm: t.record.protocol for t in evidence.hypotheses}
+    assert protocols["L2"]["l2_weight"] == 100
+    assert protocols["L2"]["ssim_weight"] == 0
+    assert {t.record.protocol["l2_weight"] for t in evidence.trials} == {0}
+    assert protocols["SSIM, mask"]["mask_weight"] > 0
+    assert set(evidence.references) == {"mean face", "PCA, 56 components"}
+    assert evidence.loss_attribution[0].num_variants == 16
+    assert evidence.loss_attribution[0].residual == pytest.approx(0, abs=1e-9)
+
+
+def test_both_models_are_analysed_in_full(study: Path) -> None:
+    folder = PaperFolder(study)
+    evidence = collect(folder)
+    arrays = arrays_of(folder, evidence)
+    for arm in ("original", "modified"):
+        trial = evidence.of(arm)[0]
+        for path in ("latent.hopkins.value", "latent.active_units", "disentanglement.mig", "disentanglement.factor_vae",
+                     "traversal.path_length_mean", "quality.reporting.delta_e", "eval_losses.train"):  # fmt: skip
+            assert isinstance(trial.get(f"analysis.{path}"), (int, float)), path
+        assert arrays[arm][0]["mean"].shape == (24, 32), "12 test images and 12 of validation"
+        assert len(trial.analysis["per_image"]["ssim"]) == 12
+    mean, stored = arrays["original"][0], evidence.of("original")[0]
+    assert mean["samples"].dtype == np.uint8
+    assert stored.analysis["quality"]["reporting"]["ssim"] == pytest.approx(stored.record.quality["reporting"]["ssim"], abs=1e-5)
+
+
+def test_the_same_command_does_nothing_again(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(study.parent)
+    monkeypatch.setenv("ABLATION_CACHE", str(study.parent / "cache"))
+    journal = (study / "journal.log").read_text().count('"op_code": 4')  # creations of trials
+    stamps = {path: path.stat().st_mtime_ns for path in (study / "analysis").rglob("*.json")}
+    assert main(["paper", *TINY, "--out", "study"]) == 0
+    assert (study / "journal.log").read_text().count('"op_code": 4') == journal
+    assert {path: path.stat().st_mtime_ns for path in (study / "analysis").rglob("*.json")} == stamps
+
+
+def test_the_page_is_written_again_without_torch(study: Path, tmp_path: Path) -> None:
+    there = tmp_path / "page"
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, "report", str(study), "--to", str(there)], capture_output=True, text=True, timeout=250
+    )
+    assert done.returncode == 0, done.stderr
+    for name in ("paper.md", "ledger.json", "claims.csv"):
+        assert (there / name).read_bytes() == (study / "paper" / name).read_bytes(), name
+
+
+def test_another_protocol_is_refused(study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(study.parent)
+    before = (study / "journal.log").read_bytes()
+    changed = [*TINY, "--epochs", "2"]
+    assert main(["paper", *changed, "--out", "study"]) == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert line.startswith("error: --epochs must be 1, with which the study in study was begun. Got 2 instead.")
+    assert (study / "journal.log").read_bytes() == before
+
+
+def _celeba(root: Path, number: int, *, table: bool) -> Path:
+    """Rendered faces in CelebA's layout: the files of a licensed data set don't belong into a test."""
+    (root / "img_align_celeba").mkdir(parents=True)
+    batch = faces.render_faces(number, 48, seed=5)
+    names = [f"{n + 1:06d}.jpg" for n in range(number)]
+    for name, image in zip(names, batch.images, strict=True):
+        Image.fromarray(image.transpose(1, 2, 0)).save(root / "img_align_celeba" / name)
+    if table:
+        rows = ["image_id," + ",".join(faces.ATTRIBUTE_NAMES)]
+        rows += [",".join([n, *("1" if v else "-1" for v in row)]) for n, row in zip(names, batch.attributes, strict=True)]
+        (root / "list_attr_celeba.csv").write_text("\n".join(rows) + "\n")
+    return root
+
+
+def test_real_faces_without_attributes_and_masks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ABLATION_CACHE", str(tmp_path / "cache"))
+    _celeba(tmp_path / "data", 60, table=False)
+    command = ["paper", *TINY, "--images", "60", "--data", "celeba", "--data-root", "data", "--groups", "hypotheses", "--out", "s"]
+    assert main(command) == 0
+    evidence = collect(PaperFolder(tmp_path / "s"))
+    assert len(evidence.hypotheses) == 5, "those without masks"
+    assert any("5 of 10 hypotheses need face masks" in text for text in evidence.limits)
+    assert "no attribute" in evidence.not_computed("attributes")
+    assert "rendered faces" in evidence.not_computed("factors")
+    assert {t.arm for t in evidence.trials} == {"original", "modified", "original, pooled head", "plain, same parameters"}
+    # what may be passed on shows none of the faces
+    assert main(["report", "s", "--to", "shared"]) == 0
+    assert not [path for path in (tmp_path / "shared").rglob("*") if path.suffix in (".png", ".jpg")]
+    assert "data:image/png" not in (tmp_path / "shared" / "paper.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--data", "celeba"], "--data-root must be the folder of CelebA with --data celeba"),
+        (["--budget", "soon"], "--budget must be a positive time such as 90s, 20m or 1.5h. Got 'soon' instead."),
+        (["--budget", "2s"], "--budget must be at least about"),
+        (["--seeds", "0"], "--seeds must be a whole number of at least 1. Got 0 instead."),
+        (["--image-size", "50"], "image_size must be a multiple of 16"),
+        (["--images", "5"], "must be a whole number of at least 10. Got 5 instead."),
+        (["--explained", "nowhere"], "--explained must be a folder of `explain original modified`. Got 'nowhere' instead."),
+        (["--groups", "models", "nonsense"], "invalid choice: 'nonsense'"),
+        (["--workers", "0"], "--workers must be a whole number of at least 1"),
+    ],
+)
+def test_wrong_input_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ABLATION_CACHE", str(tmp_path / "cache"))
+    assert main(["paper", "--device", "cpu", "--out", "s", *arguments]) == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(said) == 1
+    assert words in said[0]
+    assert not (tmp_path / "s" / "plan.json").exists()
+
+
+def test_too_few_images_for_the_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ABLATION_CACHE", str(tmp_path / "cache"))
+    _celeba(tmp_path / "data", 6, table=False)
+    assert main(["paper", "--data", "celeba", "--data-root", "data", "--device", "cpu", "--out", "s"]) == 2
+    assert "at least 10 images" in capsys.readouterr().err
+
+
+def test_a_torn_analysis_is_made_again(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(study.parent)
+    monkeypatch.setenv("ABLATION_CACHE", str(study.parent / "cache"))
+    path = next((study / "analysis" / "models").glob("*.json"))
+    whole = json.loads(path.read_text())
+    path.write_text(path.read_text()[:100])
+    assert main(["paper", *TINY, "--out", "study"]) == 0
+    assert json.loads(path.read_text())["quality"] == whole["quality"]
