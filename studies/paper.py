@@ -206,7 +206,8 @@ def _write_facts(
         "protocol": plan.protocol.to_dict(),
     }
     kinds = {group.name: group.kind for group in groups}
-    write_json(folder.facts, {"scale": scale, "groups": kinds, "limits": [*limits, *dataset.notes], "provenance": facts})
+    values = {"scale": scale, "groups": kinds, "limits": [*limits, *dataset.notes], "provenance": facts}
+    write_json(folder.facts, {**values, "attribute_names": list(dataset.attribute_names)})
 
 
 def _announce(plan: PaperPlan, dataset: Dataset, groups: list[Group], folder: PaperFolder, say: Say) -> None:

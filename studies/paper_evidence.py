@@ -48,12 +48,13 @@ def collect(folder: PaperFolder) -> Evidence:
 def arrays_of(folder: PaperFolder, evidence: Evidence) -> Arrays:
     """Points, strips and reconstructions of every analysed trial of the models."""
     found: Arrays = {}
+    names = np.array(read_json(folder.facts).get("attribute_names", []))
     for trial in evidence.trials:
         path = folder.analysis(MODELS, trial.record.network_key, trial.seed).with_suffix(".npz")
         if trial.analysis and path.is_file():
             try:
                 with np.load(path) as stored:
-                    found.setdefault(trial.arm, {})[trial.seed] = dict(stored)
+                    found.setdefault(trial.arm, {})[trial.seed] = {**stored, "attribute_names": names}
             except (OSError, ValueError, zipfile.BadZipFile):
                 continue  # a torn file is missing; the next run of the study makes it again
     return found

@@ -128,6 +128,7 @@ def _claims(folder: Path) -> str:
     ledger = folder / "paper" / "ledger.json"
     if not ledger.is_file():
         return "not measured"
-    kinds = [verdict["kind"] for verdict in json.loads(ledger.read_text())["verdicts"] if verdict["id"].startswith("C")]
+    verdicts: dict[str, Any] = json.loads(ledger.read_text())["verdicts"]
+    kinds = [verdict["kind"] for name, verdict in verdicts.items() if name.startswith("C")]
     counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in ("holds", "fails", "undecided"))
     return f"[{counts}]({folder.name}/paper/paper.md)"

@@ -6,9 +6,9 @@ A marker is an HTML comment right below the paragraph, list or table whose numbe
     <!-- finding results/x/provenance.json: ratios.1 = 3.22 (3.13 to 3.30); 1 - {params.b} / {params.a} = 33 % -->
 
 One file, then statements between semicolons: what is stored (`findings_values`), "=", and the number exactly as the paragraph
-shows it: digits as printed, with %, M (10⁶) or G (10⁹) where they stand; "(a to b)" is compared with the stored interval. "C2 =
-holds" of a ledger is the verdict on C2. "±3%" at the end, or "<" or ">" in place of "=", say what a sentence says in words; then the
-number need not be shown. `copied` instead of statements: each line above is a line of the file.
+shows it: digits as printed, with %, M (10⁶) or G (10⁹) where they stand; "(a to b)" is compared with the stored interval.
+In a ledger "C2 = holds" is the verdict on C2. "±3%" at the end, or "<" or ">" in place of "=", say what a sentence says in words;
+then the number need not be shown. `copied` instead of statements: each line above is a line of the file.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def _block_problems(block: str, root: Path) -> list[str]:
         try:
             check(statement, root)
             if statement.must_be_shown:
-                _check_shown(statement, visible(block))
+                _check_shown(statement, prose(block))
         except Unsupported as reason:
             found.append(f"{statement.file}: {statement.what} {statement.sign} {statement.shown}: {reason}")
     return found + _copied_problems(block, root)
@@ -113,9 +113,13 @@ def _copied_problems(block: str, root: Path) -> list[str]:
 
 
 def _check_shown(statement: Statement, text: str) -> None:
-    missing = [core for core in cores(statement.shown) if core not in cores(text)]
-    if missing:
-        raise Unsupported(f"the paragraph does not show {', '.join(missing)}")
+    found = SHOWN.match(statement.shown)
+    assert found is not None, "must_be_shown"
+    ends = [found[name].lstrip("+−-") for name in ("value", "low", "high") if found[name]]
+    missing = [core for core in ends if core not in cores(text)]
+    with_unit = re.search(rf"(?<![\w.,]){re.escape(ends[0])}[\s\u00a0]?{re.escape(found['unit1'] or '')}", text)
+    if missing or with_unit is None:
+        raise Unsupported(f"the paragraph does not show {', '.join(missing) or statement.shown}")
 
 
 def cores(text: str) -> list[str]:
@@ -126,6 +130,11 @@ def cores(text: str) -> list[str]:
 def visible(block: str) -> str:
     """A block without its comments, as a reader sees it."""
     return COMMENT.sub("", block)
+
+
+def prose(block: str) -> str:
+    """A block without comments, code, headings and the targets of links: what may state a result."""
+    return re.sub(r"`[^`]*`|\]\([^)]*\)|^#+ .*$", " ", visible(block), flags=re.MULTILINE)
 
 
 def check(statement: Statement, root: Path) -> None:
@@ -194,8 +203,7 @@ def _unvouched(block: str) -> list[str]:
 
 def measured_numbers(block: str) -> list[str]:
     """The measured numbers that a reader sees in a block: with a decimal, a thousand, an exponent, a ×, or a unit."""
-    text = re.sub(r"`[^`]*`|\]\([^)]*\)|^#+ .*$", " ", visible(block), flags=re.MULTILINE)
-    text = LEVEL.sub(" ", text)
+    text = LEVEL.sub(" ", prose(block))
     return [
         m["number"]
         for m in MEASURED.finditer(text)

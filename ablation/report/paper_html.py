@@ -28,10 +28,10 @@ a { color: #005a94; } h2, h3, tr[id] { scroll-margin-top: .6rem; }
 table.claims { width: 100%; font-size: .88rem; } .claims td { text-align: left; white-space: normal; padding: .5rem .5rem; }
 .claims th { text-align: left; } .claims td:first-child, .claims th:first-child { min-width: 2.2rem; }
 .claims td.id { font-weight: 600; } .claims .says { color: #444; margin: 0 0 .25rem; }
-.claims .found { margin: 0; } .claims .scope { color: #555; font-size: .82rem; margin: .2rem 0 0; }
-.claims details { font-size: .82rem; color: #444; margin-top: .25rem; } .claims summary { cursor: pointer; color: #005a94; }
+.claims .found { margin: 0; } .claims .scope { color: #555; font-size: .93em; margin: .2rem 0 0; }
+.claims details { font-size: .93em; color: #444; margin-top: .25rem; } .claims summary { cursor: pointer; color: #005a94; }
 .claims details ul { margin: .2rem 0; } .claims details li { margin: .1rem 0; }
-.claims td.rule { color: #444; font-size: .82rem; width: 33%; } .claims .label { display: none; }
+.claims td.rule { color: #444; font-size: .93em; width: 33%; } .claims .label { display: none; }
 .claims tr:target { background: #fff6d6; } td.text { max-width: 17rem; }
 figure.strip { max-width: 48rem; margin: 1rem auto; } .rows { display: flex; flex-wrap: wrap; gap: .55rem 1rem; }
 .row { max-width: 100%; } .row p { font-size: .82rem; color: #333; margin: 0 0 .15rem; } .row img { max-width: 100%; }
@@ -45,7 +45,8 @@ figcaption { font-size: .82rem; color: #555; margin-top: .3rem; }
   .wide td { white-space: normal; } .wide td:not(:first-child) { min-width: 3.4rem; } .row { width: 100% !important; }
   .claims td.rule { width: auto; } .claims .label { display: inline; } table.claims { font-size: .92rem; }
 }
-@media print { table.claims { font-size: 8pt; } .claims tr { break-inside: avoid; } nav { display: none; } a { color: inherit; } }
+@media print { table.claims { font-size: 8pt; } .claims tr { break-inside: avoid; } nav { display: none; } a { color: inherit; }
+  .badge { color: #fff; font-size: 7.5pt; } .judged, figcaption, .row p { font-size: 8pt; } .claims summary { display: none; } }
 """
 
 
