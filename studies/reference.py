@@ -70,7 +70,7 @@ def run_reference(options: argparse.Namespace) -> int:
     parts = options.parts or list(PARTS)
     needing = [part for part in parts if part == "grid" or (part == "paper" and device == "cuda")]
     if needing and options.data_root is None:
-        rule = f"the folder of CelebA, which {' and '.join(needing)} need"
+        rule = f"the folder of CelebA, for {' and '.join(needing)}"
         raise must_be("--data-root", rule, None, "Or name the other parts alone.")
     target = ROOT / hardware_name(device)
     code = 0
