@@ -1,8 +1,8 @@
 """Everything that the verdicts, the page and its figures are computed from, as plain values out of stored trials. No torch here.
 
-A trial is a `Record` (what every study stores) and an *analysis*: what was measured on its finished weights. Values are addressed by
-dotted paths, "analysis.latent.hopkins.value" or "record.quality.reporting.ssim". A measurement that could not be made is absent from
-its place and named in `not_computed`, with its reason.
+A trial is a `Record` (what every study stores) and an *analysis*: what was measured on its finished weights. Values are addressed
+by dotted paths, "analysis.latent.hopkins.value" or "record.quality.reporting.ssim". A measurement that could not be made is absent
+from its place and named in `not_computed`, with its reason.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Evidence:
     """All that one study of the paper found."""
 
     scale: Mapping[str, Any]
-    # image_size, data ("faces", "celeba"), num_images, num_train, epochs, device, hardware, width ("the paper's", "a quarter"), quick
+    # image_size, data ("faces", "celeba"), num_images, num_train, epochs, device, hardware, width ("the paper's", ...), quick
     arms: Mapping[str, Mapping[str, Any]]
     # arm -> spec, params, macs, at the size that was trained
     trials: tuple[Trial, ...]

@@ -217,7 +217,11 @@ def _shapley(explanation: Explanation, found: Sequence[Attribution], title: str,
 def _shapley_panel(axes: Axes, explanation: Explanation, attribution: Attribution, names: Sequence[str]) -> int:
     """Draws the factors that have an effect here; returns how many those are."""
     metric, colours = look.metric_of(attribution.metric), look.factor_colours(explanation)
-    effects = [(line, attribution.shapley[name], colours.get(name, "#777777")) for line, name in enumerate(names) if name in attribution.shapley]
+    effects = [
+        (line, attribution.shapley[name], colours.get(name, "#777777"))
+        for line, name in enumerate(names)
+        if name in attribution.shapley
+    ]
     for line, effect, colour in effects:
         bar(axes, line, 0, effect.value * metric.scale, colour, effect.verdict not in ("significant", "exact"))
         if effect.low is not None and effect.high is not None:
