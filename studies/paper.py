@@ -6,6 +6,7 @@ A study runs in steps, each stored as soon as it is done; the same command goes 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -14,6 +15,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from tqdm import tqdm
 
 from ablation.data import Dataset, load_dataset, split_indices
 from ablation.data.celeba import locate
@@ -81,7 +83,7 @@ def run_paper(options: argparse.Namespace) -> int:
         if code == INTERRUPTED:
             say(f"Stopped. What is done is kept; the same command goes on from here:\n  {options.line}")
             return code
-        _analyse(group, analyst, say)
+        _analyse(group, analyst)
     _judge_pieces(analyst, folder, say)
     report_paper(folder, console, page=folder.page)
     return code
@@ -269,19 +271,18 @@ def _time_training(plan: PaperPlan, folder: PaperFolder) -> None:
     write_json(folder.speed, {**values, **ratio, **facts})
 
 
-def _analyse(group: Group, analyst: Analyst, say: Say) -> None:
+def _analyse(group: Group, analyst: Analyst) -> None:
     """Every complete trial of a group; one that can't be analysed is told, and the rest goes on."""
     records = [r for r in stored_records(analyst.folder).get(group.name, []) if r.state == COMPLETE]
-    begin = time.monotonic()
-    for record in records:
+    bar = tqdm(records, desc=f"analysing {group.name}", unit="trial", disable=not records)
+    for record in bar:
         try:
             analyst.trial(group, record)
         except (RuntimeError, MemoryError, InputError) as error:
             line = (str(error).splitlines() or [type(error).__name__])[0]
-            say(f"{record.label}, seed {record.seed}: not analysed: {line}")
+            bar.write(f"{record.label}, seed {record.seed}: not analysed: {line}", file=sys.stderr)
             path = analyst.folder.analysis(group.name, record.network_key, record.seed)
             write_json(path, {"not_computed": {"analysis": line}})
-    say(f"{group.name}: {len(records)} trials analysed, {duration(time.monotonic() - begin)}")
 
 
 def _judge_pieces(analyst: Analyst, folder: PaperFolder, say: Say) -> None:

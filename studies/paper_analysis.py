@@ -175,7 +175,8 @@ class Analyst:
         means, divergence = [], torch.zeros(model.spec.latent_dim, dtype=torch.float64)
         with torch.no_grad():
             for start in range(0, len(images), self.plan.batch_size):
-                batch = torch.from_numpy(images[start : start + self.plan.batch_size]).to(device).float().div_(255)
+                rows = np.array(images[start : start + self.plan.batch_size])  # a copy: a memory-mapped array is read-only
+                batch = torch.from_numpy(rows).to(device).float().div_(255)
                 mean, log_var = (value.double().cpu() for value in model.encode(batch))
                 divergence += 0.5 * (mean.square() + log_var.exp() - 1 - log_var).sum(0)
                 means.append(mean.float().numpy())
