@@ -19,20 +19,23 @@ from tqdm import tqdm
 
 from ablation.data import Dataset, load_dataset, split_indices
 from ablation.data.celeba import locate
+from ablation.data.masks import masks_beside
+from ablation.data.splits import MIN_IMAGES
 from ablation.judge.evidence import MODIFIED, ORIGINAL
 from ablation.record import COMPLETE
 from ablation.spec import ModelSpec, preset
 from ablation.timing.hardware import describe_hardware
 from ablation.training.speed import compare_training
-from blocks.errors import InputError, must_be
+from blocks.errors import must_be
 from studies import side_by_side
-from studies.config import prepare_folder
+from studies.config import StudyFolder, prepare_folder
+from studies.dashboard import dashboard_command
 from studies.explain import explain_pair, named_pair
 from studies.fleet import num_cores
 from studies.grid import pick_device
 from studies.objective import provenance
 from studies.paper_analysis import Analyst
-from studies.paper_evidence import read_json, stored_records, write_json
+from studies.paper_evidence import read_json, stamp, stored_records, write_json
 from studies.paper_folder import GROUPS, HYPOTHESES, MODELS, PIECES, PaperFolder
 from studies.paper_groups import Group, Place, groups_of, run_group
 from studies.paper_plan import Asked, Pace, PaperPlan, first_plan, fit, parse_budget, read_plan
@@ -56,10 +59,11 @@ def run_paper(options: argparse.Namespace) -> int:
 
     asked = _asked(options)
     if options.explained is not None:
-        _read_explained(options.explained)
+        _read_explained(options.explained, asked.device)
     folder = PaperFolder(prepare_folder(options.out or _default_folder(asked)))
     plan = read_plan(folder.plan, asked) or _make_plan(asked, folder, options, say)
     dataset = _open(asked, plan.image_size, plan.images, options)
+    write_json(folder.plan, asdict(plan))  # only now: a command that found no data must not decide the next one's plan
     groups, limits = groups_of(plan, has_masks=dataset.masks is not None)
     _write_facts(folder, plan, dataset, groups, limits, options.line)
     _announce(plan, dataset, groups, folder, say)
@@ -83,7 +87,7 @@ def run_paper(options: argparse.Namespace) -> int:
         if code == INTERRUPTED:
             say(f"Stopped. What is done is kept; the same command goes on from here:\n  {options.line}")
             return code
-        _analyse(group, analyst)
+        code = max(code, _analyse(group, analyst))
     _judge_pieces(analyst, folder, say)
     report_paper(folder, console, page=folder.page)
     return code
@@ -95,6 +99,10 @@ def _asked(options: argparse.Namespace) -> Asked:
         value = getattr(options, flag)
         if value is not None and value < 1:
             raise must_be(f"--{flag.replace('_', '-')}", "a whole number of at least 1", value)
+    if options.images is not None and options.images < MIN_IMAGES:
+        raise must_be("--images", f"a whole number of at least {MIN_IMAGES}, for the split", options.images)
+    if options.data == "faces" and options.data_root is not None:
+        raise must_be("--data-root", "left out with --data faces, which are drawn", options.data_root, "Add --data celeba.")
     if options.data == "celeba" and options.data_root is None:
         raise must_be("--data-root", "the folder of CelebA with --data celeba", None, "Or leave --data out: faces are rendered.")
     return Asked(
@@ -133,8 +141,15 @@ def _open(asked: Asked, size: int, images: int | None, options: argparse.Namespa
 
 
 def _make_plan(asked: Asked, folder: PaperFolder, options: argparse.Namespace, say: Say) -> PaperPlan:
-    """Measure this machine where that decides something, fit the plan, and store it."""
-    listed = len(locate(Path(options.data_root).expanduser(), limit=None)[0].names) if asked.data == "celeba" else None
+    """Measure this machine where that decides something, and fit the plan."""
+    begin, listing = time.monotonic(), None
+    if asked.data == "celeba":
+        listing = locate(Path(options.data_root).expanduser(), limit=None)[0]
+    listed = None if listing is None else len(listing.names)
+    if listed is not None and listed < MIN_IMAGES:
+        raise must_be(
+            "--data-root", f"a folder with at least {MIN_IMAGES} images, for the split", f"{listed} in {options.data_root}"
+        )
     plan = first_plan(asked, listed)
     for spec in plan.pair:
         spec.replace(image_size=plan.image_size)  # a size that the networks can't have is told before anything is timed
@@ -144,8 +159,8 @@ def _make_plan(asked: Asked, folder: PaperFolder, options: argparse.Namespace, s
     plan = replace(plan, workers=workers, side_by_side=rates)
     if plan.budget_s is not None:
         say("Timing one training step of every network, to fit the budget ...")
-        plan = fit(plan, _pace(plan, rates), num_images)
-    folder.plan.write_text(plan.to_json(), encoding="utf-8")
+        has_masks = listing is None or masks_beside(listing) is not None
+        plan = fit(plan, _pace(plan, rates, has_masks), num_images, time.monotonic() - begin)
     return plan
 
 
@@ -166,14 +181,16 @@ def _workers(plan: PaperPlan, wanted: int | None, say: Say) -> tuple[int, dict[s
     return (side_by_side.fastest(rates) if rates else 1), {str(count): rate for count, rate in rates.items()}
 
 
-def _pace(plan: PaperPlan, rates: dict[str, float] | None) -> Pace:
+def _pace(plan: PaperPlan, rates: dict[str, float] | None, has_masks: bool) -> Pace:
     torch.set_num_threads(num_cores())
-    groups, _ = groups_of(plan, has_masks=plan.asked["data"] == "faces")
+    groups, _ = groups_of(plan, has_masks=has_masks)
     step_s: dict[str, dict[str, float]] = {}
     for group in groups:
         timed = compare_training(group.specs, group.protocol, device=plan.device, budget_s=2.0, rounds=(3, 5))
         step_s.setdefault(group.kind, {}).update({name: speed.step_ms / 1e3 for name, speed in timed.items()})
-    gain = rates[str(plan.workers)] / rates["1"] if rates and "1" in rates else 1.0
+    # on a busy machine one trial may be measured far too slow, but n at a time never do more than n times as much
+    measured = rates is not None and {"1", str(plan.workers)} <= set(rates)
+    gain = min(rates[str(plan.workers)] / rates["1"], plan.workers) if measured and rates else 1.0
     slow = plan.device == "cpu" and not plan.quick
     return Pace(step_s=step_s, gain=gain, trial_s=4.0 if slow else 2.5, analysis_s=60.0 if slow else 15.0)
 
@@ -209,6 +226,10 @@ def _write_facts(
     }
     kinds = {group.name: group.kind for group in groups}
     values = {"scale": scale, "groups": kinds, "limits": [*limits, *dataset.notes], "provenance": facts}
+    first = read_json(folder.facts)
+    if first:  # trials of an earlier sitting stay that sitting's; where it was gone on with is told beside it
+        again = [*first.get("sittings", ()), {name: facts[name] for name in ("started", "commit", "hardware")}]
+        values |= {"provenance": first["provenance"], "sittings": again}
     write_json(folder.facts, {**values, "attribute_names": list(dataset.attribute_names)})
 
 
@@ -228,16 +249,18 @@ def _announce(plan: PaperPlan, dataset: Dataset, groups: list[Group], folder: Pa
     for text in plan.given_up:
         say(f"          {text}")
     say(f"Folder    {folder.path}")
+    say(f"Dashboard {dashboard_command(folder.journal, StudyFolder(folder.group(MODELS)).artifacts)}")
     say("          Ctrl-C stops; the same command goes on from there")
 
 
-def _read_explained(folder: Path) -> dict[str, Any]:
+def _read_explained(folder: Path, device: str) -> dict[str, Any]:
     """An explanation of the paper's pair that was made before; InputError for anything else."""
     values = read_json(folder / "explanation.json")
     stored = values.get("specs", {})
     keys = {name: preset(name).network_key for name in (ORIGINAL, MODIFIED)}
-    if {name: ModelSpec.from_dict(spec).network_key for name, spec in stored.items()} != keys:
-        rule = "a folder of `explain original modified`"
+    known = {name: ModelSpec.from_dict(spec).network_key for name, spec in stored.items()} == keys
+    if not known or values.get("device") != device:
+        rule = f"a folder of `explain original modified --device {device}`"
         raise must_be("--explained", rule, str(folder), "Leave it out: the study then explains them itself.")
     return values
 
@@ -245,7 +268,8 @@ def _read_explained(folder: Path) -> dict[str, Any]:
 def _explain(plan: PaperPlan, folder: PaperFolder, explained: Path | None, command: str, say: Say) -> None:
     """Counts, latency and its mechanisms of the paper's own two models at 144 px, whatever is trained."""
     if explained is not None:
-        write_json(folder.explain / "explanation.json", _read_explained(explained))
+        write_json(folder.explain / "explanation.json", {**_read_explained(explained, plan.device), "lent": True})
+    if read_json(folder.explain / "explanation.json").get("lent"):
         return
     pair, factorial = named_pair(
         (ORIGINAL, MODIFIED),
@@ -268,21 +292,27 @@ def _time_training(plan: PaperPlan, folder: PaperFolder) -> None:
     ratio = {key: value for key, value in asdict(timed[MODIFIED]).items() if key != "step_ms"}
     threads = torch.get_num_threads() if plan.device == "cpu" else None
     facts = {"batch_size": plan.batch_size, "image_size": plan.image_size, "device": plan.device, "threads": threads}
-    write_json(folder.speed, {**values, **ratio, **facts})
+    write_json(folder.speed, {**values, **ratio, **facts, "provenance": provenance(plan.device, time.time())})
 
 
-def _analyse(group: Group, analyst: Analyst) -> None:
-    """Every complete trial of a group; one that can't be analysed is told, and the rest goes on."""
+def _analyse(group: Group, analyst: Analyst) -> int:
+    """Every complete trial of a group: 0, or 1 where one can't be analysed, which is told while the rest goes on."""
     records = [r for r in stored_records(analyst.folder).get(group.name, []) if r.state == COMPLETE]
+    code = 0
     bar = tqdm(records, desc=f"analysing {group.name}", unit="trial", disable=not records)
     for record in bar:
         try:
             analyst.trial(group, record)
-        except (RuntimeError, MemoryError, InputError) as error:
-            line = (str(error).splitlines() or [type(error).__name__])[0]
+        except Exception as error:  # a failure is a recorded state, whichever library raised it
+            line = (str(error).splitlines() or [type(error).__name__])[0].replace(f"{analyst.folder.path}/", "")
+            code = 1
             bar.write(f"{record.label}, seed {record.seed}: not analysed: {line}", file=sys.stderr)
             path = analyst.folder.analysis(group.name, record.network_key, record.seed)
-            write_json(path, {"not_computed": {"analysis": line}})
+            # without a version, so that the next run tries again
+            write_json(path, {"not_computed": {"analysis": line}, "stamp": stamp(record)})
+    if analyst.plan.device == "cuda":
+        torch.cuda.empty_cache()  # the workers of the next group need it
+    return code
 
 
 def _judge_pieces(analyst: Analyst, folder: PaperFolder, say: Say) -> None:

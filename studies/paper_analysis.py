@@ -5,7 +5,8 @@ Each answer is a file beside the trial, stamped with the training that it belong
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import zipfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +30,7 @@ from ablation.protocol import Protocol
 from ablation.record import COMPLETE, Record
 from ablation.references import mean_face, pca, score
 from ablation.spec import ModelSpec
+from ablation.timing.hardware import git_commit
 from ablation.training.appearance import full_quality
 from ablation.training.batches import Images, usable_device
 from ablation.training.checkpoint import load_weights
@@ -40,7 +42,8 @@ from studies.paper_folder import PaperFolder
 from studies.paper_groups import Group
 from studies.paper_plan import PaperPlan
 
-VERSION = 1
+VERSION = 2
+# of what is measured: raise it when a measure changes
 NUM_SHOWN = 8
 HELD_OUT = 1000
 # images whose posterior is analysed: the test split, filled up from the validation split, of which no attribute was ever used
@@ -54,7 +57,6 @@ COMPONENTS = 128
 # of PCA, as many as the models have latent dimensions at full width
 TRAINED = ("loss", "ssim", "psnr")
 
-Say = Callable[[str], None]
 Array = NDArray[Any]
 
 
@@ -92,7 +94,9 @@ class Analyst:
     def trial(self, group: Group, record: Record) -> None:
         """Measure one trial and store what was found, unless it is stored already."""
         path = self.folder.analysis(group.name, record.network_key, record.seed)
-        if read_json(path).get("stamp") == stamp(record) and read_json(path).get("version") == VERSION:
+        stored = read_json(path)
+        whole = zipfile.is_zipfile(path.with_suffix(".npz"))
+        if whole and stored.get("stamp") == stamp(record) and stored.get("version") == VERSION:
             return
         model = build(ModelSpec.from_dict(record.spec))
         load_weights(model, StudyFolder(self.folder.group(group.name)).checkpoints(record.network_key, record.seed))
@@ -103,7 +107,7 @@ class Analyst:
             values = {**values, **found, "not_computed": {**values["not_computed"], **found["not_computed"]}}
             arrays |= more
         _save_arrays(path.with_suffix(".npz"), arrays)
-        write_json(path, {**values, "version": VERSION, "stamp": stamp(record)})
+        write_json(path, {**values, "version": VERSION, "stamp": stamp(record), "commit": git_commit()})
 
     def quality(self, model: VAE, protocol: Protocol) -> tuple[dict[str, Any], dict[str, Array]]:
         """Appearance of the reconstructions of the test split, losses in evaluation mode, and the first pictures."""
@@ -189,8 +193,18 @@ class Analyst:
             return
         found: dict[str, Any] = {"_made_of": wanted}
         train, protocol = self.split.train, self.plan.protocol
-        for reference in (mean_face(self.dataset, train), pca(self.dataset, train, num_components=COMPONENTS)):
-            found[reference.name] = score(reference, self.dataset, self.split.test, protocol=protocol, device=self.plan.device)
+        makers = {
+            "mean face": lambda: mean_face(self.dataset, train),
+            "PCA": lambda: pca(self.dataset, train, num_components=COMPONENTS),
+        }
+        for name, make in makers.items():
+            try:
+                reference = make()
+                found[reference.name] = score(reference, self.dataset, self.split.test, protocol=protocol, device=self.plan.device)
+            except (RuntimeError, MemoryError, ValueError) as error:
+                found.pop("_made_of", None)  # so that the next run tries again
+                line = (str(error).splitlines() or [type(error).__name__])[0]
+                found.setdefault("_limits", []).append(f"{name} was not measured: {line}")
         write_json(self.folder.references, found)
 
     def attribution(self, records: list[Record]) -> None:

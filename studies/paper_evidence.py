@@ -40,7 +40,11 @@ def collect(folder: PaperFolder) -> Evidence:
         references={name: values for name, values in read_json(folder.references).items() if not name.startswith("_")},
         speed=read_json(folder.speed),
         given_up=tuple(plan.get("given_up", ())),
-        limits=(*facts.get("limits", ()), *read_json(folder.attribution).get("limits", ())),
+        limits=(
+            *facts.get("limits", ()),
+            *read_json(folder.attribution).get("limits", ()),
+            *read_json(folder.references).get("_limits", ()),
+        ),
         provenance=facts.get("provenance", {}),
     )
 
@@ -105,4 +109,5 @@ def _described(record: Record) -> dict[str, Any]:
 
 def _explanation(folder: PaperFolder) -> Explanation | None:
     values = read_json(folder.explain / "explanation.json")
+    values.pop("lent", None)
     return Explanation.from_dict(values) if values else None

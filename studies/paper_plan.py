@@ -16,7 +16,7 @@ from typing import Any
 from ablation.judge.evidence import MODIFIED, ORIGINAL, POOLED, SAME_PARAMETERS
 from ablation.protocol import Protocol
 from ablation.spec import ModelSpec, preset
-from blocks.errors import InputError, must_be
+from blocks.errors import must_be
 from studies.paper_folder import GROUPS, HYPOTHESES, MODELS, PIECES
 
 PAPER_SIZE, SMALL_SIZE = 144, 48
@@ -188,7 +188,7 @@ class Pace:
     step_s: Mapping[str, Mapping[str, float]]
     # group -> network or hypothesis -> seconds of one training step
     gain: float = 1.0
-    # of running several trials at a time
+    # of running several trials at a time: as many times faster
     trial_s: float = 3.0
     # of a trial besides its training: quality, counts, storage
     analysis_s: float = 12.0
@@ -199,26 +199,34 @@ class Pace:
         steps = plan.epochs * -(-int(0.7 * (plan.images or num_images)) // plan.batch_size) * 1.1
         # validation after each epoch is a forward pass over a fifth as many images
         training = sum(
-            plan.seeds[group] * (steps * seconds + self.trial_s)
+            plan.seeds[group] * (steps * seconds + self.trial_s) / self._gain(group, plan.seeds[group])
             for group, networks in self.step_s.items()
             for seconds in networks.values()
         )
-        return training / self.gain + 2 * plan.seeds[MODELS] * self.analysis_s + plan.explain_s + 60
+        return training + 2 * plan.seeds[MODELS] * self.analysis_s + plan.explain_s + 60
+
+    def _gain(self, group: str, seeds: int) -> float:
+        # each hypothesis is run by itself: no more of its trials are side by side than it has seeds
+        return max(1.0, min(self.gain, seeds) if group == HYPOTHESES else self.gain)
 
 
-def fit(plan: PaperPlan, pace: Pace, num_images: int) -> PaperPlan:
-    """The first plan of the ladder that the budget allows, with what it gives up; InputError where not even the last one fits."""
+def fit(plan: PaperPlan, pace: Pace, num_images: int, spent_s: float = 0.0) -> PaperPlan:
+    """The first plan of the ladder that the budget allows, with what it gives up; InputError where not even the last one fits.
+
+    `spent_s`: seconds of the budget that are over already.
+    """
     wanted = pace.seconds(plan, num_images)
     if plan.budget_s is None:
         return replace(plan, expected_s=wanted)
     for candidate in ladder(plan, num_images):
         expected = pace.seconds(candidate, num_images)
-        if expected <= plan.budget_s:
+        if expected + spent_s <= plan.budget_s:
             return replace(candidate, expected_s=expected, given_up=(*plan.given_up, *_given_up(plan, candidate, num_images)))
-    least = f"about {expected / 60:.0f} min on this machine, the least that this study takes"
-    raise InputError(
-        f"--budget must be at least {least}. Got {plan.budget_s / 60:.1f} min instead. Use --quick, or a smaller --image-size."
+    least = f"at least about {(expected + spent_s) / 60:.0f} min on this machine, the least that this study takes"
+    remedies = (
+        "Give it more time" + ("" if plan.quick else ", use --quick") + ", or train less with --images, --epochs or --groups."
     )
+    raise must_be("--budget", least, f"{plan.budget_s / 60:.1f} min", remedies)
 
 
 def ladder(plan: PaperPlan, num_images: int) -> Iterator[PaperPlan]:
@@ -272,7 +280,11 @@ def read_plan(path: Path, asked: Asked) -> PaperPlan | None:
     """The stored plan; None where there is none. InputError where it was made for another command."""
     if not path.is_file():
         return None
-    plan = PaperPlan.from_json(path.read_text(encoding="utf-8"))
+    try:
+        plan = PaperPlan.from_json(path.read_text(encoding="utf-8"))
+    except (ValueError, TypeError, KeyError):
+        remedy = "It is damaged. Remove it and repeat the command: trials that are stored stay."
+        raise must_be("plan.json", "the plan of a study", str(path), remedy) from None
     for name, value in _plain(asked).items():
         if plan.asked.get(name) != value:
             flag, remedy = f"--{name.removesuffix('_s').replace('_', '-')}", "Name another folder with --out."

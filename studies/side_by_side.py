@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 
@@ -19,6 +20,8 @@ from studies.fleet import num_cores, worker_environment
 SECONDS = 5.0
 GAIN = 1.05
 # more trials at a time must bring at least this much
+PATIENCE_S = 180.0
+# for all processes of one measurement to load and warm up; one that hangs is ended then
 CUDA_COUNTS = (1, 2, 4, 8)
 
 
@@ -67,6 +70,8 @@ def _rate(spec: ModelSpec, protocol: Protocol, device: str, count: int, seconds:
         )
         for _ in range(count)
     ]  # fmt: skip
+    overdue = threading.Timer(PATIENCE_S + seconds, _end, [processes])
+    overdue.start()
     try:
         if not all(_read(p) == "ready" for p in processes):
             return None
@@ -79,9 +84,15 @@ def _rate(spec: ModelSpec, protocol: Protocol, device: str, count: int, seconds:
     except BrokenPipeError:
         return None
     finally:
+        overdue.cancel()
+        _end(processes)
         for process in processes:
-            process.kill()
             process.communicate()
+
+
+def _end(processes: Sequence[subprocess.Popen[str]]) -> None:
+    for process in processes:
+        process.kill()
 
 
 def _read(process: subprocess.Popen[str]) -> str:

@@ -34,12 +34,20 @@ def run_report(options: argparse.Namespace) -> int:
         return _paper_page(PaperFolder(options.out), options.to)
     from studies.reporting import report_study  # here: the dashboard takes a second to import
 
-    opened = _opened(options)
+    papers = _papers() if options.out is None and not options.storage else []
+    for paper in papers:
+        _paper_page(paper, None)
+    opened = [found for found in _opened(options) if options.out or not any(p.path in found[1].path.parents for p in papers)]
     if options.to is not None and len(opened) > 1:
         raise must_be("--to", "given with one study", f"{len(opened)} studies", "Name the FOLDER of one.")
     for study, folder, config in opened:
         report_study(study, folder, config, Console(), f"python -m studies.run report {folder.path}", to=options.to)
     return 0
+
+
+def _papers() -> list[PaperFolder]:
+    """Studies of the paper under results/."""
+    return [PaperFolder(path.parent) for path in sorted(Path("results").glob("*/plan.json"))]
 
 
 def _paper_page(folder: PaperFolder, to: Path | None) -> int:
@@ -78,5 +86,6 @@ def _opened(options: argparse.Namespace) -> list[tuple[optuna.Study, StudyFolder
             study = optuna.load_study(study_name=name, storage=storage)
             if "config" in study.user_attrs:
                 where = folder if options.out or not options.storage else folder / name
+                where = PaperFolder(folder).group(name) if PaperFolder(folder).plan.is_file() else where
                 found.append((study, StudyFolder(where), StudyConfig.from_dict(study.user_attrs["config"])))
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from studies.run import main
 EXPLAINED = Path(__file__).parent.parent / "results" / "reference" / "cpu-2core-amd-epyc" / "explain"
 SIZE = ["--images", "80", "--epochs", "1", "--seeds", "1", "--image-size", "32"]
 TINY = [*SIZE, "--device", "cpu", "--workers", "1", "--explained", str(EXPLAINED)]
+PICTURE = re.compile("data:image/(?!svg)")
 WITHOUT_TORCH = """
 import sys
 class Blocked:
@@ -155,7 +157,10 @@ def test_real_faces_without_attributes_and_masks(
     # what may be passed on shows none of the faces
     assert main(["report", "s", "--to", "shared"]) == 0
     assert not [path for path in (tmp_path / "shared").rglob("*") if path.suffix in (".png", ".jpg")]
-    assert "data:image/png" not in (tmp_path / "shared" / "paper.html").read_text()
+    shown, shared = ((tmp_path / place / "paper.html").read_text() for place in ("s/paper", "shared"))
+    assert PICTURE.search(shown), "the user's own page shows them"
+    assert not PICTURE.search(shared)
+    assert not [path for path in (tmp_path / "shared").rglob("*.*") if str(tmp_path).encode() in path.read_bytes()]
 
 
 @pytest.mark.parametrize(
@@ -166,7 +171,8 @@ def test_real_faces_without_attributes_and_masks(
         (["--budget", "2s"], "--budget must be at least about"),
         (["--seeds", "0"], "--seeds must be a whole number of at least 1. Got 0 instead."),
         (["--image-size", "50"], "image_size must be a multiple of 16"),
-        (["--images", "5"], "must be a whole number of at least 10. Got 5 instead."),
+        (["--images", "5"], "--images must be a whole number of at least 10, for the split. Got 5 instead."),
+        (["--data-root", "somewhere"], "--data-root must be left out with --data faces"),
         (["--explained", "nowhere"], "--explained must be a folder of `explain original modified`. Got 'nowhere' instead."),
         (["--groups", "models", "nonsense"], "invalid choice: 'nonsense'"),
         (["--workers", "0"], "--workers must be a whole number of at least 1"),
@@ -192,11 +198,43 @@ def test_too_few_images_for_the_split(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "at least 10 images" in capsys.readouterr().err
 
 
-def test_a_torn_analysis_is_made_again(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torn_files_are_made_again(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(study.parent)
     monkeypatch.setenv("ABLATION_CACHE", str(study.parent / "cache"))
-    path = next((study / "analysis" / "models").glob("*.json"))
-    whole = json.loads(path.read_text())
-    path.write_text(path.read_text()[:100])
+    first, second = sorted((study / "analysis" / "pieces").glob("*.json"))[:2]
+    whole = json.loads(first.read_text())
+    first.write_text(first.read_text()[:100])
+    arrays = second.with_suffix(".npz")
+    size = arrays.stat().st_size
+    arrays.write_bytes(arrays.read_bytes()[:100])
     assert main(["paper", *TINY, "--out", "study"]) == 0
-    assert json.loads(path.read_text())["quality"] == whole["quality"]
+    assert json.loads(first.read_text())["quality"] == whole["quality"]
+    assert arrays.stat().st_size == size
+
+
+def test_one_trial_that_cannot_be_analysed(
+    study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its reason is on the page, without this machine's folders, and the rest of the study is there."""
+    monkeypatch.chdir(study.parent)
+    monkeypatch.setenv("ABLATION_CACHE", str(study.parent / "cache"))
+    path = next((study / "analysis" / "pieces").glob("*.json"))
+    weights = study / "trials" / "pieces" / "checkpoints" / path.stem / "best.safetensors"
+    moved = weights.rename(weights.with_suffix(".away"))
+    path.unlink()
+    assert main(["paper", *TINY, "--out", str(study)]) == 1
+    assert "not analysed" in capsys.readouterr().err
+    page = (study / "paper" / "paper.md").read_text()
+    assert "must hold the weights of this network" in page
+    assert str(study) not in page
+    moved.rename(weights)
+    assert main(["paper", *TINY, "--out", "study"]) == 0, "tried again"
+    assert "must hold the weights" not in (study / "paper" / "paper.md").read_text()
+
+
+def test_a_command_that_found_no_data_leaves_no_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ABLATION_CACHE", str(tmp_path / "cache"))
+    assert main(["paper", *TINY, "--data", "celeba", "--data-root", "nowhere", "--out", "s"]) == 2
+    assert main(["paper", *TINY, "--images", "5", "--out", "s"]) == 2
+    assert not (tmp_path / "s" / "plan.json").exists()

@@ -120,6 +120,20 @@ def test_a_budget_too_small_for_anything() -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_damaged_plan_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text(first_plan(Asked(), None).to_json()[:200])
+    with pytest.raises(InputError, match=r"plan\.json must be the plan of a study"):
+        read_plan(path, Asked())
+
+
+def test_one_trial_of_a_hypothesis_has_nothing_to_run_beside() -> None:
+    alone, together = Pace(step_s={HYPOTHESES: {"L1": 0.1}}), Pace(step_s={HYPOTHESES: {"L1": 0.1}}, gain=4.0)
+    one, three = (first_plan(Asked(seeds=number), None) for number in (1, 3))
+    assert together.seconds(one, 2000) == alone.seconds(one, 2000)
+    assert together.seconds(three, 2000) < alone.seconds(three, 2000)
+
+
 def test_the_same_command_reads_its_plan_again_and_another_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
     assert read_plan(path, Asked()) is None

@@ -134,7 +134,7 @@ def _html(block: Block, folder: Path) -> str:
         return f'<h{block.level} id="{block.anchor}">{page.inline(block.text)}</h{block.level}>{judged}'
     if isinstance(block, Claims):
         rows = "\n".join(_html_claim(v, block.evidence.get(v.id, "")) for v in block.verdicts)
-        heads = ("", "verdict", "what the paper says, and what was found", "rule, written before the runs")
+        heads = ("", "verdict", "what the paper says, and what was found", "the rule that decides")
         head = f"<tr>{''.join(f'<th>{text}</th>' for text in heads)}</tr>"
         glance = " ".join(badge(v, f"{v.id} ", v.id) for v in block.verdicts)
         table = f'<table class="claims"><thead>{head}</thead><tbody>\n{rows}\n</tbody></table>'

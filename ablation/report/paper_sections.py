@@ -27,6 +27,11 @@ WITHHELD = (
     "sample, reconstruction and strip; the same command, run on the data, draws them for you."
 )
 
+MASKED_PIXELS = (
+    "All numbers are of the image as the network decodes it. With the mask, training pastes the input's background into it first, "
+    "so that pixels outside of the face are never trained: compare networks with and without the mask inside the face only."
+)
+
 
 def table_1(study: Study) -> list[Part]:
     """Section 3, first half."""
@@ -174,11 +179,7 @@ def hypotheses_section(study: Study) -> list[Part]:
     blocks: list[Part] = [study.section("Toledo and Antonelo's ten losses and masks", "hypotheses")]
     blocks += [study.plot(pieces.hypotheses(e), "error inside the face under the ten losses", "hypotheses", "masks")]
     table = tables.hypotheses(e)
-    blocks += (
-        []
-        if table is None
-        else [table, Paragraph(f"{tables.PLUS_MINUS} The mask pastes the input's background into the reconstruction.")]
-    )
+    blocks += [] if table is None else [table, Paragraph(f"{tables.PLUS_MINUS} {MASKED_PIXELS}")]
     return blocks
 
 

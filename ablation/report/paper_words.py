@@ -195,7 +195,7 @@ def _state(trial: Trial) -> str:
 def not_computed(evidence: Evidence) -> list[str]:
     """One sentence for each measurement that an analysis names as not computed, with its reason and how many trials it is of."""
     found: Counter[tuple[str, str]] = Counter()
-    analysed = [t for t in (*evidence.trials, *evidence.hypotheses) if t.analysis]
+    analysed = [t for t in (*evidence.trials, *evidence.hypotheses) if t.analysis]  # those that failed have a reason, too
     for trial in analysed:
         found.update((str(name), str(reason)) for name, reason in (trial.analysis.get("not_computed") or {}).items())
     told = [f"{name.replace('_', ' ')}: {reason} ({n} of {len(analysed)} analyses)" for (name, reason), n in sorted(found.items())]

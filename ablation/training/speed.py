@@ -65,6 +65,9 @@ def compare_training(
             for _ in range(WARMUP):
                 step()
         table = _rounds(steps, place, rounds, budget_s, seed, should_stop)
+    del steps
+    if place.type == "cuda":
+        torch.cuda.empty_cache()  # other processes need it next
     medians, ratios = median_intervals(table), median_intervals(paired_ratios(table, 0))
     return {
         name: StepSpeed(step_ms=1e3 * ms.value, ratio=ratio.value, low=ratio.low, high=ratio.high, rounds=len(table))
@@ -93,7 +96,7 @@ def _batch(spec: ModelSpec, protocol: Protocol, device: torch.device) -> tuple[T
 def _step(learner: Learner, batch: tuple[Tensor, Tensor]) -> Callable[[], object]:
     x, mask = batch
     learner.model.train()
-    if getattr(learner.protocol, "mask_weight", 0) > 0:
+    if learner.protocol.mask_weight > 0:
         return lambda: learner.step(x, mask)
     return lambda: learner.step(x)
 
