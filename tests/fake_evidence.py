@@ -65,6 +65,9 @@ TRUTHS: dict[str, Sequence[float]] = {
     "analysis.disentanglement.sap": (0.015, 0.025, 0.016, 0.015),
     "analysis.disentanglement.factor_vae": (0.50, 0.58, 0.52, 0.50),
     "analysis.traversal.path_length_mean": (0.20, 0.30, 0.24, 0.20),
+    "analysis.traversal.l1_path_length_mean": (0.051, 0.077, 0.060, 0.051),
+    "analysis.traversal.l1_change_mean": (0.050, 0.070, 0.056, 0.050),
+    "analysis.traversal.locality_mean": (0.45, 0.35, 0.42, 0.45),
     "analysis.traversal.smoothness": (0.80, 0.65, 0.75, 0.80),
     "analysis.traversal.share_changed_mean": (0.20, 0.35, 0.25, 0.20),
     "analysis.traversal.paper.path_length": (0.18, 0.28, 0.22, 0.18),
@@ -91,11 +94,12 @@ COSTS = {
     "original, pooled head": (109_571, 5_330_944), "plain, same parameters": (103_900, 3_870_000),
 }  # fmt: skip
 SCALE = {
-    "image_size": 48, "data": "faces", "num_images": 400, "num_train": 280, "epochs": NUM_EPOCHS, "device": "cpu",
+    "image_size": 48, "data": "faces", "num_images": 400, "num_train": 280, "batch_size": 32, "epochs": NUM_EPOCHS, "device": "cpu",
     "hardware": "AMD EPYC, 1 thread", "width": "a quarter", "quick": False,
 }  # fmt: skip
 SPEED = {
-    "batch_size": 32, "device": "cpu", "original_ms": 410.0, "modified_ms": 760.0, "ratio": 1.85, "low": 1.80, "high": 1.91
+    "batch_size": 32, "device": "cpu", "original_ms": 410.0, "modified_ms": 760.0, "ratio": 1.85, "low": 1.80, "high": 1.91,
+    "rounds": 48, "threads": 2,
 }  # fmt: skip
 # loss, share of it that the pieces make, of the trained factorial
 PIECES = {
@@ -220,9 +224,9 @@ def _skeleton(arm: str, seed: int) -> dict[str, Any]:
         "eval_losses": {"num_train": 280},
         "latent": {
             "num_images": NUM_IMAGES, "num_dims": LATENT_DIM,
-            "hopkins": {"null_mean": 0.58, "null_low": 0.56, "null_high": 0.60},
+            "hopkins": {"null_mean": 0.58, "null_low": 0.56, "null_high": 0.60, "null_kind": "flat"},
             "silhouette": {"by_k": {str(k): 0.06 + 0.01 * wobble(arm, seed, k) for k in range(2, 9)}, "best_k": 2,
-                           "null_best_mean": 0.05, "null_best_low": 0.045, "null_best_high": 0.056},
+                           "null_best_mean": 0.05, "null_best_low": 0.045, "null_best_high": 0.056, "null_kind": "gaussian"},
             "clusters": {"fraction_above_null": 0.4},
         },
         "disentanglement": {"dci": {}, "factors": ["smile", "yaw", "age"], "num_images": 300},

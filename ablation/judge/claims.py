@@ -9,13 +9,14 @@ from ablation.judge import (
     claims_masks,
     claims_moves,
     claims_quality,
+    claims_slowdown,
     claims_speed,
     claims_training,
 )
 from ablation.judge.evidence import Evidence
 from ablation.judge.verdict import UNDECIDED, Claim, Finding, Lacking, Verdict
 
-_PARTS = (claims_causes, claims_cost, claims_latent, claims_moves, claims_quality, claims_speed, claims_training)
+_PARTS = (claims_causes, claims_cost, claims_latent, claims_moves, claims_quality, claims_slowdown, claims_speed, claims_training)
 PAPER_CLAIMS: tuple[Claim, ...] = tuple(sorted((c for part in _PARTS for c in part.CLAIMS), key=lambda c: int(c.id[1:])))
 CLAIMS: tuple[Claim, ...] = (*PAPER_CLAIMS, *claims_masks.CLAIMS)
 

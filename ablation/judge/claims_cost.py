@@ -85,14 +85,16 @@ def arithmetic(evidence: Evidence) -> Finding:
     signs = {-1 if v < 0 else 1 if v > 0 else 0 for v in values.values()}
     kind = from_side(signs.pop(), -1) if len(signs) == 1 else UNDECIDED
     told = joined(f"{spanned(v * 1e-6, None, None, signed=True)} M ({name})" for name, v in values.items())
-    connectivity = costs.named(found["Shapley value"])[0].value
+    connectivity = {name: costs.named(found[name])[0].value for name in ("Shapley value", "alone in `original`")}
+    adds, alone = (plain(value * 1e-6) for value in connectivity.values())
     sentence = (
         f"The convolution kind by itself changes the multiply-accumulates by {told}. All pieces together: `modified` computes "
         f"×{plain(a.end / a.start)} as many as `original` ({plain(a.end * 1e-6)} M against {plain(a.start * 1e-6)} M); dense "
-        f"connectivity alone adds {plain(connectivity * 1e-6)} M."
+        f"connectivity adds {adds} M (Shapley value; {alone} M alone in `original`)."
     )
     source = "attribution of macs"
     numbers = [Number(name=f"macs of the convolution, {n}", value=v, source=source) for n, v in values.items()]
+    numbers += [Number(name=f"macs of connectivity, {n}", value=v, source=source) for n, v in connectivity.items()]
     numbers.append(Number(name="macs, modified over original", value=a.end / a.start, source=source))
     return Finding(kind=kind, sentence=sentence, evidence=tuple(numbers), scope=_scope(explanation))
 

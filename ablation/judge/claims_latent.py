@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
 from scipy import stats
 
 from ablation.judge.evidence import MODIFIED, ORIGINAL, Evidence, Trial
-from ablation.judge.rules import BY_SEED, LEAST_SEEDS, Value, compare, concluded, has, listed, numbers_of, scope_of, settled
-from ablation.judge.verdict import FAILS, UNDECIDED, Claim, Finding, Number, agreed, from_side
+from ablation.judge.rules import (
+    BY_SEED,
+    LEAST_SEEDS,
+    Value,
+    compare,
+    concluded,
+    has,
+    listed,
+    numbers_of,
+    scope_of,
+    seeds_text,
+    settled,
+)
+from ablation.judge.verdict import FAILS, UNDECIDED, Claim, Finding, Number, agreed, from_side, joined
 
 LATENT = "analysis.latent"
 SIGNIFICANCE = 0.05
+LEAST_SINGLE = 5
+# seeds for a single attribute: with fewer, Holm's correction over some thirty of them is out of reach
+NULLS = {"gaussian": "Gaussians", "flat": "flat clouds", None: "Gaussians (flat clouds were not measured)"}
 STRUCTURE = (
     ("excess of Hopkins over its null", f"{LATENT}.hopkins", "value", "null"),
     ("excess of the best silhouette over its null", f"{LATENT}.silhouette", "best", "null_best"),
 )
 
 C12_RULE = (
-    "Hopkins statistic and best silhouette over the numbers of clusters, both of the posterior means, each less what Gaussians "
-    f"of the same covariance reach. Holds when both excesses are larger in `modified` ({BY_SEED} above zero) and both of "
+    "Hopkins statistic and best silhouette over the numbers of clusters, both of the posterior means, each less its null: what "
+    "clouds without clusters but with the same covariance reach, the higher of Gaussians and flat clouds (uniform along each "
+    f"principal component). Holds when both excesses are larger in `modified` ({BY_SEED} above zero) and both of "
     "`modified` lie above the null's 95 % range with every seed. Fails when both excesses are smaller in the same sense, or when "
     f"neither measure of `modified` leaves the null's range with any of at least {LEAST_SEEDS} seeds: then there are no "
     "clusters; else undecided. t-SNE maps do not decide: the extent of an axis is no evidence."
@@ -37,7 +54,7 @@ def clustered(evidence: Evidence) -> Finding:
     counts = " and ".join(f"{sum(seen)} of {len(seen)}" for seen in beyond)
     sentence = (
         f"{concluded(kind, said)} {listed(*found)} Hopkins and silhouette of `modified` lie above the null's range with {counts} "
-        f"seeds.{settled(*found) if kind == UNDECIDED else ''}"
+        f"seeds. {_nulls(evidence)}{settled(*found) if kind == UNDECIDED else ''}"
     )
     return Finding(kind=kind, sentence=sentence, evidence=(*numbers_of(found), *_maps(evidence)), scope=scope_of(evidence))
 
@@ -64,6 +81,18 @@ def _beyond_null(evidence: Evidence, path: str, value: str, null: str) -> list[b
     return [values[seed] > highs[seed] for seed in values if seed in highs]
 
 
+def _nulls(evidence: Evidence) -> str:
+    """Which null was the higher of the two, for each measure over all trials of both networks."""
+    trials = [t for arm in (ORIGINAL, MODIFIED) for t in evidence.of(arm).values()]
+    told: dict[str, list[str]] = {}
+    for measure in ("hopkins", "silhouette"):
+        kinds = Counter(t.get(f"{LATENT}.{measure}.null_kind") for t in trials if t.get(f"{LATENT}.{measure}"))
+        counts = [f" in {n} of {kinds.total()} trials" if len(kinds) > 1 else "" for _, n in kinds.most_common()]
+        each = joined(NULLS.get(kind, str(kind)) + count for (kind, _), count in zip(kinds.most_common(), counts, strict=True))
+        told.setdefault(each, []).append("Hopkins" if measure == "hopkins" else measure)
+    return f"The null of {'; of '.join(f'{joined(names)}: {each}' for each, names in told.items())}."
+
+
 def _maps(evidence: Evidence) -> list[Number]:
     """Silhouettes of the t-SNE maps, which do not decide."""
     found = []
@@ -81,7 +110,8 @@ def _maps(evidence: Evidence) -> list[Number]:
 C13_RULE = (
     "ROC AUC of linear probes on the posterior means, averaged over the attributes that have enough positives. Holds when the "
     f"mean is higher in `modified`: {BY_SEED} lies above zero; fails when it lies below; else undecided. How many single "
-    f"attributes differ is counted with Holm's correction over all of them (paired t tests, {SIGNIFICANCE:g}), and does not decide."
+    f"attributes differ is counted with Holm's correction over all of them (paired t tests, {SIGNIFICANCE:g}) from {LEAST_SINGLE} "
+    "seeds on, and does not decide."
 )
 
 
@@ -89,15 +119,23 @@ def attributes(evidence: Evidence) -> Finding:
     """C13."""
     found = compare(evidence, "mean AUC of linear probes", f"{LATENT}.linear_auc_mean", needs=("attributes", "probes"))
     kind = from_side(found.side())
-    better, worse, num = single_attributes(evidence)
+    counts, numbers = _single(evidence, found.num_seeds)
     said = ("`modified` serves attributes better.", "`modified` serves attributes worse.", "For attributes nothing is settled.")
-    counts = f"Of {num} attributes {better} are better and {worse} worse by themselves (Holm)."
     sentence = f"{concluded(kind, said)} {listed(found)} {counts}{settled(found)}"
     knn = f"{LATENT}.knn_auc_mean"
     extra = [compare(evidence, "mean AUC of neighbours", knn)] if has(evidence, knn) else []
-    numbers = [Number(name=f"attributes {name}, Holm", value=value) for name, value in (("better", better), ("worse", worse))]
-    scope = scope_of(evidence, f"{num} attributes")
+    probed = sorted({int(n) for arm in (ORIGINAL, MODIFIED) for n in evidence.values(arm, f"{LATENT}.num_probed").values()})
+    scope = scope_of(evidence, f"{' or '.join(map(str, probed))} attributes" if probed else "")
     return Finding(kind=kind, sentence=sentence, evidence=(*numbers_of((found, *extra)), *numbers), scope=scope)
+
+
+def _single(evidence: Evidence, num_seeds: int) -> tuple[str, tuple[Number, ...]]:
+    """What is told of single attributes."""
+    if num_seeds < LEAST_SINGLE:
+        return f"{seeds_text(num_seeds)} cannot settle single attributes; that takes {LEAST_SINGLE}.", ()
+    better, worse, num = single_attributes(evidence)
+    numbers = tuple(Number(name=f"attributes {name}, Holm", value=value) for name, value in (("better", better), ("worse", worse)))
+    return f"Of {num} attributes {better} are better and {worse} worse by themselves (Holm).", numbers
 
 
 def single_attributes(evidence: Evidence) -> tuple[int, int, int]:
@@ -108,7 +146,7 @@ def single_attributes(evidence: Evidence) -> tuple[int, int, int]:
     differences = {}
     for name in names:
         found = evidence.difference(f"{LATENT}.probes.{name}.linear_auc")
-        if found is not None and found.num_seeds >= LEAST_SEEDS:
+        if found is not None and found.num_seeds >= LEAST_SINGLE:
             differences[name] = found.values
     kept = holm({name: _p_value(values) for name, values in differences.items()})
     rises = [float(np.mean(differences[name])) > 0 for name in kept]

@@ -32,6 +32,8 @@ LOSSES = ("L1", "L1 + SSIM", "L2", "L2 + SSIM", "SSIM")
 BEST = "L2 + SSIM, mask"
 MISSES = 0.05
 # of a refutation, over all comparisons of a finding
+FEW = 2
+# open comparisons that are named again; more are counted
 ALL = (
     f"Holds when for all of them the whole 95 % interval over at least {LEAST_SEEDS} seeds (t, paired by seed) lies on that side "
     "and the bootstrap over images agrees where there are values by image; fails when one lies on the other side after "
@@ -73,7 +75,8 @@ def _judged(evidence: Evidence, found: Sequence[Compared], wanted: int, said: tu
     kinds = [_side(c, wanted, len(found)) for c in found]
     open_ = [c for c, kind in zip(found, kinds, strict=True) if kind == UNDECIDED]
     fewest = min(c.num_seeds for c in found)
-    doubts = f" Not settled: {joined(_pair(c) for c in open_)}." if open_ else ""
+    which = joined(_pair(c) for c in open_) if len(open_) <= FEW else f"{len(open_)} of {len(found)}"
+    doubts = f" Not settled: {which}." if open_ else ""
     doubts += f" A verdict needs {LEAST_SEEDS} seeds." if fewest < LEAST_SEEDS else ""
     kind = all_of(kinds)
     what = found[0].label.partition(",")[0]
@@ -117,7 +120,7 @@ def masks_help(evidence: Evidence) -> Finding:
     own = _hypotheses(evidence)
     pairs = [(name_of(loss, False), name_of(loss, True)) for loss in LOSSES]
     *found, alone = _pairs(own, "l1_inside", "L1 inside the face", pairs, by_image="l1_inside")
-    said = ("The mask helps with all four.", "The mask does not help with all four.", "Not settled for all four.")
+    said = ("The mask helps with all four.", "The mask does not help with all four.", "Not all four are settled.")
     judged = _judged(own, found, -1, said)
     return replace(judged, sentence=f"{judged.sentence} Beside them: {_told(alone)}.", evidence=numbers_of((*found, alone)))
 
@@ -138,17 +141,17 @@ def best(evidence: Evidence) -> Finding:
 
 
 T3_RULE = (
-    "Error of each image's mean colour under SSIM alone less that under L1 + SSIM and under L2 + SSIM, with and without mask: "
-    f"above zero. {ALL}"
+    "Error of each image's mean colour under SSIM alone less that under L1 + SSIM and under L2 + SSIM, all without mask, for with "
+    f"one the background is never trained and its colour says nothing about the loss: above zero. {ALL}"
 )
 
 
 def colour_shift(evidence: Evidence) -> Finding:
     """T3."""
     own = _hypotheses(evidence)
-    pairs = [(name_of(f"{loss} + SSIM", masked), name_of("SSIM", masked)) for loss in ("L1", "L2") for masked in (False, True)]
+    pairs = [(name_of(f"{loss} + SSIM", False), name_of("SSIM", False)) for loss in ("L1", "L2")]
     found = _pairs(own, "colour_error_mean", "error of the mean colour", pairs)
-    said = ("SSIM alone shifts the colour.", "SSIM alone does not shift the colour.", "Not settled for every loss.")
+    said = ("SSIM alone shifts the colour.", "SSIM alone does not shift the colour.", "Not both are settled.")
     return _judged(own, found, 1, said)
 
 
@@ -180,6 +183,6 @@ CLAIMS = (
         1, "the face mask helps under every loss but SSIM alone", "L1 inside the face with and without mask", T1_RULE, masks_help
     ),
     _claim(2, "SSIM + L2 with mask is best", "squared error inside the face of all ten hypotheses", T2_RULE, best),
-    _claim(3, "SSIM alone shifts the colour", "error of the mean colour, with L1 or L2 added and without", T3_RULE, colour_shift),
+    _claim(3, "SSIM alone shifts the colour", "error of the mean colour without mask, with L1 or L2 added", T3_RULE, colour_shift),
     _claim(4, "without mask SSIM is perceptually best", "LPIPS, else MS-SSIM, of the five losses", T4_RULE, perceptual),
 )

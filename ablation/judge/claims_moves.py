@@ -2,30 +2,51 @@
 
 from __future__ import annotations
 
-from ablation.judge.evidence import MODIFIED, Evidence
-from ablation.judge.rules import BY_SEED, compare, concluded, has, listed, numbers_of, scope_of, settled
-from ablation.judge.verdict import UNDECIDED, Claim, Finding, Number, from_side, plain
+from ablation.judge.evidence import MODIFIED, Evidence, Trial
+from ablation.judge.rules import BY_SEED, Compared, compare, concluded, has, listed, numbers_of, scope_of, settled
+from ablation.judge.verdict import UNDECIDED, Claim, Finding, Number, from_side, joined
 
 MOVES = "analysis.traversal"
 
 C14_RULE = (
     "Perceptual length of the path (sum of 1 − SSIM between neighbouring frames) while one latent dimension moves over the range "
-    "of its posterior means, averaged over the dimensions with the largest divergence. Holds when it is longer in `modified` "
-    f"({BY_SEED} above zero) and its steps are not more even there; fails when it is shorter and not less even; else undecided."
+    "of its posterior means, averaged over the dimensions with the largest divergence. A path along which less changes is shorter "
+    "without being smoother, so its detour is compared too: the L1 length of the path over the L1 change between its ends, 1 where "
+    f"it is straight. Holds when length and detour are both larger in `modified` ({BY_SEED} above zero) and its steps are not more "
+    "even there; fails when both are smaller and the steps not less even; else undecided."
 )
 
 
 def smooth(evidence: Evidence) -> Finding:
     """C14."""
-    length = compare(evidence, "path length", f"{MOVES}.path_length_mean", needs=("traversal",))
-    even = compare(evidence, "evenness of steps", f"{MOVES}.smoothness", needs=("traversal",))
+    needs = ("traversal",)
+    length = compare(evidence, "path length", f"{MOVES}.path_length_mean", needs=needs)
+    detour = compare(evidence, "detour", _detour, needs=needs)
+    even = compare(evidence, "evenness of steps", f"{MOVES}.smoothness", needs=needs)
+    change = _change(evidence)
     side = length.side()
-    kind = from_side(side) if even.side() != side else UNDECIDED
+    against = [c.label for c, other in ((detour, -side), (even, side)) if c.side() == other]
+    kind = from_side(side) if detour.side() == side and not against else UNDECIDED
     said = ("`original` has smoother traversals.", "`modified` has smoother traversals.", "Which is smoother is not settled.")
-    doubt = " Length and evenness disagree." if side and even.side() == side else settled(length)
-    sentence = f"{concluded(kind, said)} {listed(length, even)}{doubt}"
-    numbers = (*numbers_of((length, even)), *_papers(evidence, "path_length"))
+    says = "says" if len(against) == 1 else "say"
+    doubt = f" The {joined(against)} {says} the opposite of the length." if side and against else settled(length, detour)
+    sentence = f"{concluded(kind, said)}{_less(change)} {listed(length, detour, even, change)}{doubt}"
+    numbers = (*numbers_of((length, detour, even, change)), *_papers(evidence, "path_length"))
     return Finding(kind=kind, sentence=sentence, evidence=numbers, scope=scope_of(evidence))
+
+
+def _detour(trial: Trial) -> float | None:
+    """How much longer the path is than straight, whatever its ends: no step is shorter than the change that it makes."""
+    length, change = (trial.get(f"{MOVES}.{name}") for name in ("l1_path_length_mean", "l1_change_mean"))
+    return None if length is None or not change else float(length / change)
+
+
+def _change(evidence: Evidence) -> Compared:
+    return compare(evidence, "L1 change between the ends", f"{MOVES}.l1_change_mean", needs=("traversal",))
+
+
+def _less(change: Compared) -> str:
+    return {1: " `modified` changes more.", -1: " `modified` changes less."}.get(change.side(), "")
 
 
 def _papers(evidence: Evidence, name: str) -> tuple[Number, ...]:
@@ -36,23 +57,31 @@ def _papers(evidence: Evidence, name: str) -> tuple[Number, ...]:
 
 C16_RULE = (
     "Share of pixels that change beyond a threshold between the ends of a traversal, averaged over the dimensions with the largest "
-    f"divergence. Holds when it is larger in `modified`: {BY_SEED} lies above zero; fails when it lies below; else undecided."
+    "divergence. A change that is merely smaller passes the threshold at fewer pixels without being more local, so its locality is "
+    "compared too: the share of the squared change on the most changed tenth of the pixels. Holds when in `modified` the share of "
+    f"pixels is larger ({BY_SEED} above zero) and the locality smaller (below zero); fails when the share is smaller and the "
+    "locality larger; else undecided."
 )
 
 
 def global_changes(evidence: Evidence) -> Finding:
     """C16."""
-    found = compare(evidence, "share of pixels changed", f"{MOVES}.share_changed_mean", needs=("traversal",))
-    kind = from_side(found.side())
-    said = (
-        "Changes are more global in `modified`.",
-        "Changes are more local in `modified`.",
-        "Not settled.",
-    )
+    needs = ("traversal",)
+    share = compare(evidence, "share of pixels changed", f"{MOVES}.share_changed_mean", needs=needs)
+    locality = compare(evidence, "locality", f"{MOVES}.locality_mean", needs=needs)
+    change = _change(evidence)
+    side = share.side()
+    kind = from_side(side) if locality.side() == -side else UNDECIDED
+    open_ = {
+        1: "Changes are larger in `modified`; that they are more global is not settled.",
+        -1: "Changes are smaller in `modified`; that they are more local is not settled.",
+    }.get(side, "Not settled.")
+    said = ("Changes are more global in `modified`.", "Changes are more local in `modified`.", open_)
+    doubt = " Share and locality disagree." if side and locality.side() == side else settled(share, locality)
     threshold = next((t.get(f"{MOVES}.threshold") for t in evidence.of(MODIFIED).values()), None)
-    scope = "" if threshold is None else f"a pixel changes when a channel does by more than {plain(float(threshold))}"
-    numbers = (*found.numbers, *_papers(evidence, "share_changed"))
-    sentence = f"{concluded(kind, said)} {listed(found)}{settled(found)}"
+    scope = "" if threshold is None else f"a pixel changes when a channel does by more than {float(threshold):g}"
+    numbers = (*numbers_of((share, locality, change)), *_papers(evidence, "share_changed"))
+    sentence = f"{concluded(kind, said)} {listed(share, locality, change)}{doubt}"
     return Finding(kind=kind, sentence=sentence, evidence=numbers, scope=scope_of(evidence, scope))
 
 

@@ -45,6 +45,7 @@ PAPER_LOSSES = (0.5572, 0.6699)
 SIDES = ("l1_outside", "l1_inside")
 REGIONS = {"mask": "the face by its exact mask", "ellipse": "the face by one central ellipse, for there are no masks"}
 SIMILAR = {"ssim": ("SSIM", ""), "ms_ssim": ("MS-SSIM", ""), "psnr": ("PSNR", "dB"), "l1": ("L1", "")}
+LOWER_IS_BETTER = ("l1",)
 FLOOR = "mean face"
 LOSS = "record.training.best_loss"
 
@@ -52,7 +53,8 @@ C7_RULE = (
     f"SSIM, MS-SSIM, PSNR and L1 on the test split, each as the share of the way from `original` back to the {FLOOR}, which "
     f"shows the same picture for everyone and is what a model without any quality reaches. Slightly means under "
     f"{percent(SLIGHT)} of that way. Holds when for every metric {BY_SEED} lies below {percent(SLIGHT)} and {WITH_IMAGES}; fails "
-    "when for at least one it lies above; else undecided. A metric that the image size does not allow is left out and named."
+    "when for at least one it lies above; else undecided, and so where `original` itself is not better with every seed than the "
+    f"{FLOOR}, from which there is no way to fall. A metric that the image size does not allow is left out and named."
 )
 
 
@@ -88,6 +90,10 @@ def _fall(evidence: Evidence, metric: str) -> Part:
         return None if change is None or top is None or top == floor else -change / (top - floor)
 
     change = compare(evidence, label, path, unit=unit, needs=(metric,))
+    better = -1 if metric in LOWER_IS_BETTER else 1
+    if any(better * (top - floor) <= 0 for top in evidence.values(ORIGINAL, path).values()):
+        text = f"{change.text}: `original` is not better than the {FLOOR} in {label} with every seed."
+        return Part(kind=UNDECIDED, text=text, numbers=change.numbers)
     found = pairwise(evidence, f"fall of {label}", share, by_image=by_image, needs=(metric,))
     way, shown = found.estimate, found.estimate.num_seeds
     text = f"{change.text}: {percent_span(way.mean, way.low, way.high)} of the way to the {FLOOR} ({seeds_text(shown)})."
@@ -206,7 +212,7 @@ C11_RULE = (
 def detail(evidence: Evidence) -> Finding:
     """C11."""
     name = "high_frequency"
-    found = compare(evidence, "high-frequency power kept", f"{Q}.{name}", by_image=name, needs=(name,))
+    found = compare(evidence, "high-frequency power, reconstruction over original", f"{Q}.{name}", by_image=name, needs=(name,))
     said = ("`modified` loses more fine detail.", "`modified` keeps more fine detail.", "No difference in fine detail is settled.")
     return _both(evidence, (found,), said, wanted=-1)
 

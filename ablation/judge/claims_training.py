@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 
@@ -11,6 +12,7 @@ from ablation.judge.rules import (
     LEAST_SEEDS,
     compare,
     concluded,
+    counted,
     listed,
     numbers_of,
     scope_of,
@@ -27,8 +29,10 @@ from ablation.judge.verdict import (
     Finding,
     Lacking,
     Number,
+    Part,
     agreed,
     all_of,
+    attempt,
     from_side,
     joined,
     percent,
@@ -40,7 +44,10 @@ from ablation.stats import mean_and_sd
 
 PAIR = (ORIGINAL, MODIFIED)
 EARLY, LEAST_EPOCHS, PAPER_EPOCHS = 3, 8, 10
+PAPER_STEPS = 438
+# of one epoch of the paper: 70 % of 20,000 images in batches of 32
 MOST = 0.5
+RISE = "largest rise of the training loss"
 SPIKE = 0.1
 # rise of the training loss from one epoch to the next, relative
 BURST = 10.0
@@ -50,8 +57,9 @@ NOT_FINITE = re.compile(r"\b(nan|inf|infinite|infinity|not finite)\b", re.IGNORE
 C17_RULE = (
     f"Share of the fall in training loss from the first to the last epoch that is made by epoch {EARLY}. Holds when for both "
     f"networks its 95 % interval over seeds (t, at least {LEAST_SEEDS} seeds) lies above {percent(MOST)}; fails when for one it "
-    f"lies below; else undecided, and so below {LEAST_EPOCHS} of the paper's {PAPER_EPOCHS} epochs, where the last epoch is an "
-    "early one. What falls within the first epoch is not counted, which is cautious."
+    f"lies below; else undecided, and so below {LEAST_EPOCHS} of the paper's {PAPER_EPOCHS} epochs, or below the steps of "
+    f"{LEAST_EPOCHS} of them ({LEAST_EPOCHS * PAPER_STEPS:,}, of {PAPER_STEPS} each), where the last epoch is an early one. What "
+    "falls within the first epoch is not counted, which is cautious."
 )
 
 
@@ -60,18 +68,55 @@ def early(evidence: Evidence) -> Finding:
     shares = {arm: _shares(evidence, arm, "train_loss") for arm in PAIR}
     trained = min(len(_curve(t, "train_loss")) for arm in PAIR for t in evidence.of(arm).values())
     kinds = [_kind(e) for e in shares.values()]
-    kind = all_of(kinds) if trained >= LEAST_EPOCHS else UNDECIDED
+    few = _too_short(evidence, trained)
+    kind = UNDECIDED if few else all_of(kinds)
     told = joined(f"{percent_span(e.mean, e.low, e.high)} in `{arm}` ({seeds_text(e.num_seeds)})" for arm, e in shares.items())
     said = ("Most of the loss falls early.", "Most of the loss does not fall early.", "Not settled.")
-    few = f" {trained} epochs were trained, and a verdict needs {LEAST_EPOCHS}." if trained < LEAST_EPOCHS else ""
     sentence = f"{concluded(kind, said)} By epoch {EARLY} of {trained} the training loss has made {told} of its fall.{few}"
-    numbers = [
-        Number(name=f"share of the fall by epoch {EARLY}, {curve}, {arm}", value=e.mean, low=e.low, high=e.high, source=path)
-        for curve, path in (("training loss", "train_loss"), ("validation loss", "val_loss"))
-        for arm in PAIR
-        if (e := _shares(evidence, arm, path))
-    ]
-    return Finding(kind=kind, sentence=sentence, evidence=tuple(numbers), scope=scope_of(evidence))
+    parts = [attempt(lambda arm=arm: _beside(evidence, arm)) for arm in PAIR]  # type: ignore[misc]
+    numbers = [_share_number("training loss", "train_loss", arm, e) for arm, e in shares.items()]
+    numbers += [number for part in parts for number in part.numbers]
+    sentence = " ".join((sentence, *dict.fromkeys(part.text for part in parts if part.text)))
+    return Finding(kind=kind, sentence=sentence, evidence=tuple(numbers), scope=scope_of(evidence, _steps_text(evidence)))
+
+
+def _beside(evidence: Evidence, arm: str) -> Part:
+    """The same share of the validation loss, which does not decide."""
+    found = _shares(evidence, arm, "val_loss")
+    return Part(kind=UNDECIDED, text="", numbers=(_share_number("validation loss", "val_loss", arm, found),))
+
+
+def _share_number(curve: str, name: str, arm: str, e: Estimate) -> Number:
+    return Number(name=f"share of the fall by epoch {EARLY}, {curve}, {arm}", value=e.mean, low=e.low, high=e.high, source=name)
+
+
+def _too_short(evidence: Evidence, epochs: int) -> str:
+    """Why a run of so many epochs is too short for a verdict; empty where it is not."""
+    steps, least = _steps_of_epoch(evidence), LEAST_EPOCHS * PAPER_STEPS
+    if epochs < LEAST_EPOCHS:
+        return f" {_trained(epochs)}, and a verdict needs {LEAST_EPOCHS}."
+    if steps is None:
+        return f" How many steps an epoch has is not stored, and a verdict needs {least:,} in all."
+    if epochs * steps < least:
+        return (
+            f" {epochs * steps:,} steps were trained, {steps:,} in each epoch, and a verdict needs {least:,}: the paper's first "
+            f"epoch alone has {PAPER_STEPS}."
+        )
+    return ""
+
+
+def _trained(epochs: int) -> str:
+    return f"{counted(epochs, 'epoch')} {'was' if epochs == 1 else 'were'} trained"
+
+
+def _steps_of_epoch(evidence: Evidence) -> int | None:
+    images, batch = evidence.scale.get("num_train"), evidence.scale.get("batch_size")
+    return math.ceil(images / batch) if images and batch else None
+
+
+def _steps_text(evidence: Evidence) -> str:
+    steps, epochs = _steps_of_epoch(evidence), evidence.scale.get("epochs")
+    return "" if steps is None or not epochs else f"{epochs * steps:,} training steps; the paper has {PAPER_EPOCHS * PAPER_STEPS:,}"
 
 
 def _kind(e: Estimate) -> str:
@@ -80,12 +125,15 @@ def _kind(e: Estimate) -> str:
 
 def _shares(evidence: Evidence, arm: str, name: str) -> Estimate:
     curves = [_curve(trial, name) for trial in evidence.of(arm).values()]
-    falls = [(c[0] - c[EARLY - 1]) / (c[0] - c[-1]) for c in curves if len(c) >= EARLY and c[0] > c[-1]]
-    if not falls:
-        raise Lacking(
-            why_missing(evidence, f"The {name.replace('_', ' ')} by epoch, falling over at least {EARLY} epochs,", (arm,))
-        )
-    return estimate(falls)
+    curve = {"train_loss": "training loss", "val_loss": "validation loss"}[name]
+    if not any(curves):
+        raise Lacking(why_missing(evidence, f"the {curve} by epoch", (arm,)))
+    shortest = min(map(len, curves))
+    if shortest < EARLY:
+        raise Lacking(f"{_trained(shortest)}, {EARLY} are needed.")
+    if any(c[0] <= c[-1] for c in curves):
+        raise Lacking(f"The {curve} of `{arm}` did not fall with every seed.")
+    return estimate((c[0] - c[EARLY - 1]) / (c[0] - c[-1]) for c in curves)
 
 
 def _curve(trial: Trial, name: str) -> list[float]:
@@ -164,9 +212,15 @@ def stable(evidence: Evidence) -> Finding:
     seen = f"{len(signs)} signs of either: {'; '.join(signs[:4])}" if signs else "no sign of either"
     few = "" if enough else f" {seeds_text(fewest)} of each network, and a verdict needs {LEAST_SEEDS}."
     numbers = (Number(name="signs of divergence or overfitting", value=len(signs)), *_extremes(complete))
-    rises = "; ".join(f"{n.name} {n.text}" for n in numbers[1:])
+    rises = "; ".join(map(_extreme_text, numbers[1:]))
     sentence = f"{concluded(kind, said)} In {num} complete trials there is {seen}{f' ({rises})' if rises else ''}.{few}"
-    return Finding(kind=kind, sentence=sentence, evidence=numbers, scope=scope_of(evidence))
+    return Finding(kind=kind, sentence=sentence, evidence=numbers, scope=scope_of(evidence, _steps_text(evidence)))
+
+
+def _extreme_text(number: Number) -> str:
+    if number.name != RISE:
+        return f"{number.name} {number.text}"
+    return "the training loss never rises" if number.value <= 0 else f"{number.name} {percent(number.value)}"
 
 
 def _extremes(complete: dict[str, list[Trial]]) -> list[Number]:
@@ -176,7 +230,7 @@ def _extremes(complete: dict[str, list[Trial]]) -> list[Number]:
     bursts = [peak / mean for t in trials for _, mean, peak in _norms(t)]
     ends = [curve[-1] - min(curve) for t in trials if (curve := _curve(t, "val_loss"))]
     named = {
-        "largest rise of the training loss": rises, "largest gradient over its mean": bursts,
+        RISE: rises, "largest gradient over its mean": bursts,
         "largest last validation loss over its minimum": ends,
     }  # fmt: skip
     return [Number(name=name, value=max(values), source="record.training.epochs") for name, values in named.items() if values]

@@ -71,7 +71,7 @@ class Compared:
             return ""
         if self.num_seeds < LEAST_SEEDS:
             return f"{seeds_text(self.num_seeds)}, and a verdict needs {LEAST_SEEDS}"
-        where = "no difference" if bound == 0 else plain(bound)
+        where = "zero" if bound == 0 else f"{bound:g}"
         if side_of(self.estimate.low, self.estimate.high, bound):
             return f"the bootstrap over images does not agree on {self.label}"
         return f"the interval of {self.label} includes {where}"
@@ -224,7 +224,12 @@ def concluded(kind: str, said: tuple[str, str, str]) -> str:
 
 def seeds_text(count: int) -> str:
     """'1 seed', '3 seeds'."""
-    return f"{count} seed" if count == 1 else f"{count} seeds"
+    return counted(count, "seed")
+
+
+def counted(count: object, what: str) -> str:
+    """'1 epoch', '3 epochs'."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def why_missing(evidence: Evidence, what: str, arms: Iterable[str], needs: Sequence[str] = ()) -> str:
@@ -255,7 +260,7 @@ def scope_of(evidence: Evidence, extra: str = "") -> str:
         f"{data} ({images:,} images)" if isinstance(images, int) else data,
         f"{scale.get('image_size', '?')} px",
         f"networks of {width_text(scale)}",
-        f"{scale.get('epochs', '?')} epochs",
+        counted(scale.get("epochs", "?"), "epoch"),
         str(scale.get("hardware") or scale.get("device") or "hardware not stated"),
     ]
     quick = "a quick run; " if scale.get("quick") else ""

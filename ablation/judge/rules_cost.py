@@ -13,6 +13,8 @@ from ablation.judge.verdict import Lacking, Number, percent, plain, spanned
 CONNECTIVITY, CONVOLUTION, HEAD, WIDTHS, OTHER, MIXED = "connectivity", "convolution", "head", "widths", "the rest", "mixed"
 # piece -> words of a factor's name that belong to it
 WORDS = {CONNECTIVITY: ("connectivity",), CONVOLUTION: ("conv",), HEAD: ("head",), WIDTHS: ("width", "stem")}
+SAMPLING = ("downsampling", "upsampling", "transposed")
+# words of factors that the trained networks swap together with connectivity
 BODIES = ("encoder", "decoder")
 # factors in which a coarse attribution of latency merges connectivity, convolution and widths
 
@@ -27,12 +29,19 @@ class Piece:
     high: float | None
     share: float | None
     # of the whole difference
+    with_sampling: bool = False
+    # connectivity that was only ever swapped together with down- and upsampling
+
+    @property
+    def label(self) -> str:
+        """Its name, and what it was not told apart from."""
+        return f"{self.name} (with down- and upsampling)" if self.with_sampling else self.name
 
     def told(self, scale: float = 1.0, unit: str = "") -> str:
         """'head −7.86 M (256 %)'."""
         low, high = (None if end is None else end * scale for end in (self.low, self.high))
         share = "" if self.share is None else f", {percent(self.share)}"
-        return f"{self.name} {spanned(self.value * scale, low, high, signed=True)} {unit}".rstrip() + share
+        return f"{self.label} {spanned(self.value * scale, low, high, signed=True)} {unit}".rstrip() + share
 
 
 def piece_of(factor: str) -> str:
@@ -49,14 +58,15 @@ def pieces(effects: Mapping[str, Effect], whole: float) -> dict[str, Piece]:
     groups: dict[str, list[Effect]] = {}
     for factor, effect in effects.items():
         groups.setdefault(piece_of(factor), []).append(effect)
-    return {name: _sum(name, group, whole) for name, group in groups.items()}
+    sampling = any(piece_of(factor) == CONNECTIVITY and any(word in factor for word in SAMPLING) for factor in effects)
+    return {name: _sum(name, group, whole, sampling and name == CONNECTIVITY) for name, group in groups.items()}
 
 
-def _sum(name: str, effects: list[Effect], whole: float) -> Piece:
+def _sum(name: str, effects: list[Effect], whole: float, with_sampling: bool) -> Piece:
     value = math.fsum(e.value for e in effects)
     lows, highs = ([getattr(e, end) for e in effects] for end in ("low", "high"))
     low, high = (None if None in ends else math.fsum(ends) for ends in (lows, highs))
-    return Piece(name=name, value=value, low=low, high=high, share=value / whole if whole else None)
+    return Piece(name=name, value=value, low=low, high=high, share=value / whole if whole else None, with_sampling=with_sampling)
 
 
 def named(found: Mapping[str, Piece]) -> tuple[Piece, Piece]:
@@ -155,6 +165,18 @@ def main_place(explanation: Explanation) -> str:
     """Device and batch size of the first attribution of latency; the device at batch 1 without one."""
     timed = (a for a in explanation.attributions if a.metric in ("log_latency", "latency_ms") and a.place)
     return next((a.place for a in timed), f"{explanation.device}/1")
+
+
+def place_text(place: str) -> str:
+    """'cpu at batch 1' of "cpu/1"."""
+    device, _, batch = place.rpartition("/")
+    return f"{device} at batch {batch}" if device else place
+
+
+def sampled(explanation: Explanation) -> str:
+    """' Latency: 96 of 512 networks timed, along 7 pairs of random orderings ...': where not every network was timed."""
+    told = [limit.partition(". ")[0].rstrip(".") for limit in explanation.limits if "random orderings" in limit]
+    return f" {'. '.join(told)}." if told else ""
 
 
 def machine(explanation: Explanation) -> str:

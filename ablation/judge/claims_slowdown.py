@@ -1,0 +1,225 @@
+"""The paper's claims about what its latency is due to: C5, C6, from the explanation of its pair. No torch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from ablation.explain.explanation import Attribution, Decomposition, Explanation, ModeResult, Share
+from ablation.judge import rules_cost as costs
+from ablation.judge.evidence import Evidence
+from ablation.judge.rules import concluded, side_of
+from ablation.judge.verdict import (
+    FAILS,
+    HOLDS,
+    UNDECIDED,
+    Claim,
+    Finding,
+    Lacking,
+    Number,
+    Part,
+    all_of,
+    attempt,
+    from_side,
+    joined,
+    percent,
+    percent_span,
+    plain,
+)
+
+LEAST_CAUSE = 0.1
+MAJORITY = 0.5
+WITHOUT, CONCAT = "no concatenation", "concatenation"
+
+C5_RULE = (
+    f"Two parts. Concatenation: with dense blocks that write into one buffer instead, at least {percent(LEAST_CAUSE)} of the "
+    f"slowdown (of the ratio's logarithm) goes away, by the whole interval of the gain. Re-reading: at least {percent(MAJORITY)} "
+    "of the added time is moving bytes. At least, each kind of operation moves bytes for its time, but for no more than its bytes "
+    "take at the machine's own bandwidth; at most, for all the time of the kinds that bytes limit, and of concatenation; time that "
+    "could not be placed may fall on either side. Reached when the least is enough, missed when even the most is not. The claim "
+    "names both: it holds when both are reached, fails when either is missed for sure, else undecided. What dense connectivity "
+    "adds as a whole (Shapley value) is told beside it and does not decide."
+)
+
+
+def concatenation(evidence: Evidence) -> Finding:
+    """C5."""
+    explanation = costs.explained(evidence)
+    parts = [attempt(lambda: _without(explanation)), attempt(lambda: _traffic(explanation))]
+    kind = all_of(part.kind for part in parts)
+    beside = attempt(lambda: _connectivity(explanation))
+    found = _together(kind, [*parts, beside], explanation)
+    return replace(found, sentence=f"{_causes(*parts)} {found.sentence}")
+
+
+def _causes(concat: Part, reading: Part) -> str:
+    """The conclusion on each half, and which of them a claim that names both fails by."""
+    first = {HOLDS: "Concatenation itself is a cause", FAILS: "Concatenation itself is not a cause",
+             UNDECIDED: "Whether concatenation itself is a cause is not settled"}[concat.kind]  # fmt: skip
+    second = {HOLDS: "moving bytes is most of it", FAILS: "moving bytes is not most of it",
+              UNDECIDED: "whether re-reading is, is not settled"}[reading.kind]  # fmt: skip
+    missed = [name for name, part in (("concatenation", concat), ("re-reading", reading)) if part.kind == FAILS]
+    return f"{first}; {second}." + (f" The claim names both, and fails by {joined(missed)}." if missed else "")
+
+
+def _connectivity(explanation: Explanation) -> Part:
+    """What dense connectivity as a whole makes of the slowdown, as a logarithm."""
+    attribution = costs.attribution_of(explanation, "log_latency")
+    costs.unmixed(attribution)
+    whole = attribution.end - attribution.start
+    piece = costs.named(costs.pieces(attribution.shapley, whole))[0]
+    if whole <= 0:
+        raise Lacking("There is no slowdown here to be given to connectivity.")
+    value, low, high = (None if v is None else v / whole for v in (piece.value, piece.low, piece.high))
+    assert value is not None
+    source = f"attribution of log_latency: {attribution.place}"
+    number = Number(name="share of the slowdown, connectivity", value=value, low=low, high=high, source=source)
+    text = f"Dense connectivity as a whole makes {percent_span(value, low, high)} of the slowdown (Shapley value of the logarithm)."
+    return Part(kind=UNDECIDED, text=text, numbers=(number,))
+
+
+def _together(kind: str, parts: list[Part], explanation: Explanation) -> Finding:
+    sentence = " ".join(part.text for part in parts)
+    if not any(part.numbers for part in parts):
+        raise Lacking(sentence)
+    numbers = tuple(number for part in parts for number in part.numbers)
+    return Finding(kind=kind, sentence=sentence, scope=costs.machine(explanation), evidence=numbers)
+
+
+def _without(explanation: Explanation) -> Part:
+    modes = {mode.mode: mode for mode in explanation.modes}
+    mode, eager = modes.get(WITHOUT), modes.get("eager")
+    if mode is None or mode.second_gain is None or eager is None or not eager.ratio:
+        raise Lacking(f"`modified` was not timed without concatenation{f' ({mode.reason})' if mode and mode.reason else ''}.")
+    if eager.ratio <= 1:
+        raise Lacking("There is no slowdown here to be caused.")
+    gain, share = _gain(mode), _gone(mode, math.log(eager.ratio))
+    text = f"Without concatenation `modified` becomes ×{gain.text} as fast: {percent(share.value)} of its slowdown."
+    return Part(kind=from_side(side_of(share.low, share.high, LEAST_CAUSE)), text=text, numbers=(gain, share))
+
+
+def _gain(mode: ModeResult) -> Number:
+    assert mode.second_gain is not None
+    return Number(
+        name="gain without concatenation", value=mode.second_gain, low=mode.second_gain_low, high=mode.second_gain_high,
+        source=f"explanation.modes: {mode.mode}",
+    )  # fmt: skip
+
+
+def _gone(mode: ModeResult, whole: float) -> Number:
+    """Share of the slowdown, as a logarithm, that goes away."""
+    ends = (mode.second_gain, mode.second_gain_low, mode.second_gain_high)
+    value, low, high = (None if gain is None else math.log(gain) / whole for gain in ends)
+    assert value is not None
+    name = "share of the slowdown that goes away"
+    return Number(name=name, value=value, low=low, high=high, source=f"explanation.modes: {mode.mode}")
+
+
+def _traffic(explanation: Explanation) -> Part:
+    first, second = costs.both_decomposed(explanation)
+    added = second.total_ms - first.total_ms
+    if added <= 0:
+        raise Lacking("There is no added time here to be given to kinds of operation.")
+    if any(share.bytes_bound_ms is None for d in (first, second) for share in d.by_class):
+        raise Lacking("The machine's own bandwidth was not measured, so no time can be given to moving bytes.")
+    share = (_moving(second) - _moving(first)) / added
+    most = max(share, (_limited(second) - _limited(first)) / added)
+    doubt = abs(second.residual_ms - first.residual_ms) / added
+    kind = HOLDS if share >= MAJORITY else FAILS if most + doubt < MAJORITY else UNDECIDED
+    source = f"explanation.decompositions: {second.place}"
+    concat = _concat(first, second, source)
+    ops = [sum(s.num_ops for s in d.by_class) for d in (first, second)]
+    text = (
+        f"Of the {plain(added)} ms added, moving bytes makes at least {percent(share)} (at the machine's bandwidth) and at most "
+        f"{percent(most)} (all time of the kinds of operation that bytes limit; {percent(doubt)} could not be placed); "
+        f"concatenation itself is {percent(concat[0].value)} of the added time, {percent(concat[1].value)} of the added bytes "
+        f"and {plain(concat[2].value)} of {ops[1]} operations (`original` runs {ops[0]})."
+    )
+    moving = Number(name="share of added time, moving bytes", value=share, low=share, high=most + doubt, source=source)
+    counts = [Number(name=f"operations, {d.name}", value=n, source=source) for d, n in zip((first, second), ops, strict=True)]
+    return Part(kind=kind, text=text, numbers=(moving, *concat, *counts))
+
+
+def _moving(decomposition: Decomposition) -> float:
+    return math.fsum(min(share.ms, share.bytes_bound_ms or 0.0) for share in decomposition.by_class)
+
+
+def _limited(decomposition: Decomposition) -> float:
+    """Time of the kinds of operation that could all be moving bytes."""
+    return math.fsum(share.ms for share in decomposition.by_class if share.limited_by == "bytes" or share.name == CONCAT)
+
+
+def _concat(first: Decomposition, second: Decomposition, source: str) -> tuple[Number, Number, Number]:
+    """Concatenation's share of the added time and of the added bytes, and its operations."""
+    none = Share(name=CONCAT, ms=0.0)
+    a, b = (next((s for s in d.by_class if s.name == none.name), none) for d in (first, second))
+    moved = [sum(s.bytes_moved for s in d.by_class) for d in (first, second)]
+    shares = {
+        "share of added time": (b.ms - a.ms) / (second.total_ms - first.total_ms),
+        "share of added bytes": (b.bytes_moved - a.bytes_moved) / (moved[1] - moved[0]) if moved[1] != moved[0] else 0.0,
+        "operations": b.num_ops,
+    }
+    time, share, ops = (Number(name=f"{name}, concatenation", value=v, source=source) for name, v in shares.items())
+    return time, share, ops
+
+
+C6_RULE = (
+    "The effect of the convolution kind alone on latency, everything else fixed and averaged over all ways to fix it (Shapley "
+    "value of the ratio's logarithm; the ends of encoder's and decoder's intervals added, which is cautious), at each device and "
+    "batch size where it was timed. Holds when at one of them at least the whole 95 % interval excludes a gain beyond the A/A "
+    "noise; fails when it is faster beyond that noise at all of them, a CUDA device among them: a CPU is no hardware made for "
+    "standard convolutions and cannot refute; else undecided."
+)
+
+
+def not_faster(evidence: Evidence) -> Finding:
+    """C6."""
+    explanation = costs.explained(evidence)
+    costs.attribution_of(explanation, "log_latency")
+    timed = [a for a in explanation.attributions if a.metric == "log_latency"]
+    parts = [attempt(lambda a=a: _effect(explanation, a)) for a in timed]  # type: ignore[misc]
+    kinds = [part.kind for part in parts]
+    accelerated = any(a.place.startswith("cuda") for a in timed)
+    refuted = all(k == FAILS for k in kinds)
+    kind = HOLDS if HOLDS in kinds else FAILS if refuted and accelerated else UNDECIDED
+    only = "" if accelerated else ": only a CPU was timed, which is no hardware made for standard convolutions"
+    found = _together(kind, parts, explanation)
+    said = ("Not faster here.", "Faster, against the paper.", f"Not settled{only}.")
+    return replace(found, sentence=f"{concluded(kind, said)} {found.sentence}{costs.sampled(explanation)}")
+
+
+def _effect(explanation: Explanation, attribution: Attribution) -> Part:
+    costs.unmixed(attribution)
+    whole = attribution.end - attribution.start
+    piece = costs.named(costs.pieces(attribution.shapley, whole))[1]
+    floor = costs.noise_floor(explanation, attribution.place)
+    kind = UNDECIDED
+    if piece.low is not None and piece.high is not None:
+        kind = HOLDS if piece.low > -floor else FAILS if piece.high < -floor else UNDECIDED
+    word = {HOLDS: "not faster", FAILS: "faster"}.get(kind, "neither for sure")
+    groups = {
+        "Shapley value": attribution.shapley, "alone in `original`": attribution.from_start, "in `modified`": attribution.from_end,
+    }  # fmt: skip
+    numbers = [_multiplied(name, costs.named(costs.pieces(e, whole))[1], attribution.place) for name, e in groups.items()]
+    ways = ("by Shapley value", *list(groups)[1:])
+    told = joined(f"{number.text} {way}" for way, number in zip(ways, numbers, strict=True))
+    text = f"On {costs.place_text(attribution.place)} separable convolutions multiply the latency by {told}: {word}."
+    return Part(kind=kind, text=text, numbers=tuple(numbers))
+
+
+def _multiplied(name: str, piece: costs.Piece, place: str) -> Number:
+    low, high = (None if end is None else math.exp(end) for end in (piece.low, piece.high))
+    what = f"latency by the convolution kind, {name}, {place}"
+    return Number(name=what, value=math.exp(piece.value), low=low, high=high, source=f"attribution of log_latency: {place}")
+
+
+CLAIMS = (
+    Claim(
+        id="C5", says="concatenation and re-reading all previous feature maps cause the slowdown", rule=C5_RULE, link="cost",
+        find=concatenation, measurement="time, bytes and operations by kind; the same network without concatenation",
+    ),
+    Claim(
+        id="C6", says="separable convolutions may not be faster on hardware made for standard ones", rule=C6_RULE, link="cost",
+        find=not_faster, measurement="the convolution kind's own effect on latency, on each device and batch size",
+    ),
+)  # fmt: skip
