@@ -11,10 +11,20 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.spatial.distance import pdist
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import roc_auc_score, silhouette_score
 
-from ablation.latent.clusters import best_silhouette, num_distinct, silhouette_against_gaussians, silhouettes
-from ablation.latent.hopkins import gaussian_like, hopkins_against_gaussians, hopkins_of, interval, principal
+from ablation.latent.clusters import best_silhouette, mean_silhouette, num_distinct, silhouette_against_nulls, silhouettes
+from ablation.latent.hopkins import (
+    NULLS,
+    described,
+    flat_like,
+    gaussian_like,
+    hopkins_against_nulls,
+    hopkins_of,
+    interval,
+    principal,
+    strictest,
+)
 from ablation.latent.maps import describe_map, tsne, usable_perplexities
 from ablation.latent.probes import (
     LEAST_OF_A_CLASS,
@@ -50,6 +60,22 @@ def gaussian(kind: str, seed: int, n: int = 200) -> Points:
 GAUSSIANS = ("64 equal dimensions", "collapsing spectrum", "correlated", "fewer images than dimensions")
 
 
+def flat(seed: int, n: int = 200) -> Points:
+    """One cloud, uniform along each of 16 axes of falling length, turned."""
+    rng = np.random.default_rng(seed)
+    turn = np.linalg.qr(rng.normal(size=(16, 16)))[0]
+    return (rng.uniform(-1, 1, size=(n, 16)) * np.exp(-np.arange(16) / 2)) @ turn
+
+
+def flat_along_one(seed: int, n: int = 300) -> Points:
+    """One cloud like the posterior means of rendered faces: uniform along an axis with 82 % of the variance, else Gaussian."""
+    rng = np.random.default_rng(seed)
+    spread = np.sqrt([0.82, 0.15, *np.full(30, 0.001)])
+    points = rng.normal(size=(n, 32))
+    points[:, 0] = rng.uniform(-np.sqrt(3), np.sqrt(3), n)
+    return points * spread
+
+
 def mixture(seed: int, *, groups: int = 4, distance: float = 9.0, dims: int = 32, n: int = 200) -> tuple[Points, NDArray[np.int64]]:
     """Gaussian balls of unit spread, centres at `distance` from the origin in random directions; and who belongs to which."""
     rng = np.random.default_rng(seed)
@@ -81,13 +107,33 @@ def test_principal_coordinates_keep_distances_and_put_the_longest_first() -> Non
     np.testing.assert_allclose(np.square(coordinates).sum(0), 199 * np.linalg.eigvalsh(np.cov(points.T))[::-1][:10], rtol=1e-9)
 
 
+@pytest.mark.parametrize("null_kind", sorted(NULLS))
 @pytest.mark.parametrize("kind", GAUSSIANS)
-def test_the_null_has_exactly_the_mean_and_covariance_of_the_data(kind: str) -> None:
+def test_the_null_has_exactly_the_mean_and_covariance_of_the_data(kind: str, null_kind: str) -> None:
     coordinates = principal(gaussian(kind, 1))
-    null = gaussian_like(coordinates, np.random.default_rng(5))
+    null = NULLS[null_kind](coordinates, np.random.default_rng(5))
     np.testing.assert_allclose(null.mean(axis=0), 0, atol=1e-9)
     np.testing.assert_allclose(null.T @ null, coordinates.T @ coordinates, atol=1e-8 * np.square(coordinates).sum())
     assert np.abs(null - coordinates).max() > 0.1
+
+
+def test_the_nulls_have_the_marginals_of_their_kind() -> None:
+    coordinates, rng = principal(gaussian("correlated", 1, 4000)), np.random.default_rng(5)
+    for like, kurtosis, longest in ((gaussian_like, 3.0, np.inf), (flat_like, 9 / 5, np.sqrt(3))):
+        marginals = like(coordinates, rng) / (np.linalg.norm(coordinates, axis=0) / np.sqrt(4000))
+        np.testing.assert_allclose((marginals**4).mean(axis=0), kurtosis, atol=0.4)
+        assert np.abs(marginals[:, 0]).max() < longest * 1.05
+    assert list(NULLS) == ["gaussian", "flat"]
+
+
+@pytest.mark.parametrize(("flat_high", "kind"), [(0.59, "gaussian"), (0.61, "flat")])
+def test_the_null_that_counts_is_the_one_with_the_higher_upper_limit_whatever_its_mean(flat_high: float, kind: str) -> None:
+    nulls = {"gaussian": {"mean": 0.5, "low": 0.4, "high": 0.6}, "flat": {"mean": 0.55, "low": 0.45, "high": flat_high}}
+    assert strictest(nulls) == kind
+    found = described(nulls, "_best")
+    assert found.pop("null_kind") == kind
+    assert {key: found.pop(f"null_best_{key}") for key in ("mean", "low", "high")} == nulls[kind]
+    assert found == {f"{name}_best_{key}": value for name, null in nulls.items() for key, value in null.items()}
 
 
 def test_the_interval_of_40_values_ends_at_the_lowest_and_highest_but_for_a_little() -> None:
@@ -99,29 +145,53 @@ def test_the_interval_of_40_values_ends_at_the_lowest_and_highest_but_for_a_litt
 @pytest.mark.parametrize("kind", GAUSSIANS)
 def test_a_gaussian_is_not_clustered_whatever_its_covariance(kind: str, seed: int) -> None:
     points = gaussian(kind, seed)
-    found = hopkins_against_gaussians(points, seed=seed)
+    found = hopkins_against_nulls(points, seed=seed)
     assert found["value"] <= found["null_high"]
-    assert found["null_mean"] == pytest.approx(0.5, abs=0.02)
+    assert found["gaussian_mean"] == pytest.approx(0.5, abs=0.02)
 
 
-def test_silhouettes_of_8_gaussians_exceed_the_highest_of_20_others_as_seldom_as_chance() -> None:
-    found = [silhouette_against_gaussians(gaussian(kind, s), seed=s, num_nulls=20) for kind in GAUSSIANS for s in (0, 1)]
-    above = [cut["best"] > cut["null_best_high"] for cut, _ in found]
-    assert sum(above) <= 2  # one in 21 each: 3 or more come once in 170
+def test_silhouettes_of_8_gaussians_exceed_the_highest_of_10_others_as_seldom_as_chance() -> None:
+    found = [silhouette_against_nulls(gaussian(kind, s), seed=s, num_nulls=10) for kind in GAUSSIANS for s in (0, 1)]
+    above = [cut["best"] > cut["gaussian_best_high"] for cut, _ in found]
+    assert sum(above) <= 3  # one in 11 each: 4 or more come once in 280
+    assert not any(cut["best"] > cut["null_best_high"] and not seen for (cut, _), seen in zip(found, above, strict=True))
     assert np.mean([share["fraction_above_null"] for _, share in found]) < 0.2
 
 
-@pytest.mark.parametrize("kind", GAUSSIANS)
-def test_hopkins_exceeds_its_interval_for_about_one_gaussian_in_40(kind: str) -> None:
-    found = [hopkins_against_gaussians(gaussian(kind, seed, 100), seed=seed) for seed in range(60)]
-    above = sum(f["value"] > f["null_high"] for f in found)
-    below = sum(f["value"] < f["null_low"] for f in found)
-    assert above <= 6 and below <= 6  # 1.5 are expected; 7 or more come once in 1,000
-    assert sum(f["value"] > f["null_mean"] for f in found) in range(17, 44)  # the same for a fair coin
+def draws(kind: str, seed: int) -> tuple[Points, str]:
+    """A cloud, and the null that is of its kind."""
+    return (flat(seed, 100), "flat") if kind == "flat" else (gaussian(kind, seed, 100), "gaussian")
+
+
+@pytest.mark.parametrize("kind", [*GAUSSIANS, "flat"])
+def test_hopkins_exceeds_the_interval_of_its_own_kind_for_about_one_cloud_in_40(kind: str) -> None:
+    found, own = [hopkins_against_nulls(draws(kind, seed)[0], seed=seed) for seed in range(40)], draws(kind, 0)[1]
+    above = sum(f["value"] > f[f"{own}_high"] for f in found)
+    below = sum(f["value"] < f[f"{own}_low"] for f in found)
+    assert above <= 5 and below <= 5  # 1 is expected; 6 or more come once in 2,200
+    assert sum(f["value"] > f[f"{own}_mean"] for f in found) in range(10, 31)  # once in 1,500 for a fair coin
+    assert sum(f["value"] > f["null_high"] for f in found) <= above
+
+
+def test_silhouettes_of_5_flat_clouds_exceed_the_highest_of_10_others_as_seldom_as_chance() -> None:
+    found = [silhouette_against_nulls(flat(seed), seed=seed, num_nulls=10) for seed in range(5)]
+    assert sum(cut["best"] > cut["flat_best_high"] for cut, _ in found) <= 2  # one in 11 each: 3 or more come once in 150
+    assert sum(cut["best"] > cut["gaussian_best_high"] for cut, _ in found) >= 4  # what Gaussians alone would have called clusters
+    assert np.mean([share["fraction_above_null"] for _, share in found]) < 0.2
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_one_cloud_flat_along_its_longest_axis_is_clustered_for_gaussians_alone_but_not_for_both_nulls(seed: int) -> None:
+    points = flat_along_one(seed)
+    found, (cut, share) = hopkins_against_nulls(points, seed=seed), silhouette_against_nulls(points, seed=seed, num_nulls=10)
+    assert found["gaussian_high"] < found["value"] <= found["null_high"]
+    assert cut["gaussian_best_high"] < cut["best"] <= cut["null_best_high"]
+    assert found["null_kind"] == cut["null_kind"] == "flat"
+    assert share["fraction_above_null"] < 0.5
 
 
 def test_a_box_of_uniform_places_would_call_a_gaussian_clustered() -> None:
-    # why the null is a Gaussian: the same points against the textbook's null
+    # why places come from a Gaussian: the same points against the textbook's null
     points, rng = gaussian("64 equal dimensions", 0), np.random.default_rng(0)
     low, high = points.min(axis=0), points.max(axis=0)
     null = [hopkins_of(rng.uniform(low, high, points.shape), rng.uniform(low, high, points.shape)) for _ in range(10)]
@@ -131,15 +201,15 @@ def test_a_box_of_uniform_places_would_call_a_gaussian_clustered() -> None:
 @pytest.mark.parametrize("groups", [2, 4, 8])
 def test_separated_groups_are_clustered(groups: int) -> None:
     points, _ = mixture(groups, groups=groups)
-    found = hopkins_against_gaussians(points)
+    found = hopkins_against_nulls(points)
     assert found["value"] > found["null_high"]
-    cut, share = silhouette_against_gaussians(points, num_nulls=20)
+    cut, share = silhouette_against_nulls(points, num_nulls=10)
     assert cut["best"] > cut["null_best_high"] and cut["best_k"] == groups
     assert share["fraction_above_null"] >= 1 / 9
 
 
 def test_farther_groups_are_more_clustered() -> None:
-    values = [hopkins_against_gaussians(mixture(0, distance=d)[0])["value"] for d in (0.0, 6.0, 12.0)]
+    values = [hopkins_against_nulls(mixture(0, distance=d)[0])["value"] for d in (0.0, 6.0, 12.0)]
     assert values == sorted(values) and values[2] - values[0] > 0.1
 
 
@@ -151,6 +221,15 @@ def test_the_silhouette_of_two_pairs_by_hand() -> None:
     found = silhouettes(np.array([[0.0], [1.0], [10.0], [11.0]]))
     assert found[2] == pytest.approx((9.5 / 10.5 + 8.5 / 9.5) / 2)
     assert list(found) == [2, 3]
+
+
+def test_the_mean_silhouette_agrees_with_scikit_learn_points_alone_and_twins_included() -> None:
+    rng = np.random.default_rng(0)
+    points = np.repeat(rng.normal(size=(20, 3)), 2, axis=0)
+    distances = np.linalg.norm(points[:, None] - points, axis=2)
+    for clusters in (rng.integers(0, 5, 40), np.array([0, 1] + [2] * 38), np.arange(40) % 2):
+        expected = silhouette_score(distances, clusters, metric="precomputed")
+        assert mean_silhouette(distances, clusters) == pytest.approx(expected, abs=1e-12)
 
 
 def test_points_that_coincide_count_once_and_limit_the_clusters() -> None:
@@ -348,8 +427,10 @@ def test_the_analysis_has_every_key_of_its_kind_and_is_plain_json() -> None:
         *("num_probed", "not_probed", "purity", "purity_mean", "purity_shuffled_mean", "probes", "linear_auc_mean", "knn_auc_mean"),
         *("shuffled_auc_mean", "dimension_probes"),
     }
-    assert {"value", "null_mean", "null_low", "null_high"} <= set(values["hopkins"])
-    expected = {"by_k", "best_k", "best", "null_best_mean", "null_best_low", "null_best_high"}
+    limits = ("mean", "low", "high")
+    nulls = {f"{name}_{limit}" for name in ("null", "gaussian", "flat") for limit in limits}
+    assert set(values["hopkins"]) == {"value", "null_kind", "num_components", "variance_share"} | nulls
+    expected = {"by_k", "best_k", "best", "null_kind"} | {null.replace("_", "_best_") for null in nulls}
     assert set(values["silhouette"]) == expected and values["silhouette"]["best"] == values["silhouette"]["by_k"]["4"]
     assert set(values["tsne"]["5"]) == {
         *("trustworthiness", "hopkins", "silhouette", "axis_range", "null_hopkins", "null_silhouette")
@@ -417,7 +498,8 @@ def test_constant_dimensions_change_nothing_that_rests_on_distances() -> None:
     points, _ = mixture(0, n=60, dims=12)
     wider = np.concatenate([points, np.full((60, 3), 0.25)], axis=1).astype(np.float32)
     found, narrow = analysed(mean=wider, kl_per_dim=[0.5] * 15, perplexities=()).values, default().values
-    assert found["hopkins"] == pytest.approx(narrow["hopkins"], rel=1e-5)
+    assert found["hopkins"].pop("null_kind") == narrow["hopkins"]["null_kind"]
+    assert found["hopkins"] == pytest.approx({key: narrow["hopkins"][key] for key in found["hopkins"]}, rel=1e-5)
     assert found["purity"] == narrow["purity"]
     assert found["linear_auc_mean"] == pytest.approx(narrow["linear_auc_mean"], abs=1e-6)
 

@@ -4,7 +4,7 @@ A t-SNE is evidence of nothing by itself: it makes clumps of a single Gaussian, 
 nothing, and another perplexity gives another picture. It illustrates what the statistics of the latent space itself say. With
 each map go its trustworthiness (Venna and Kaski 2001: 1 where no neighbour on the map is a stranger in the latent space), and
 Hopkins statistic and silhouette of the *map*, beside those of a map of a Gaussian with the same mean and covariance: what t-SNE
-makes of no clusters at all.
+makes of no clusters at all. That one null is enough for an illustration; flat clouds (`hopkins.NULLS`) are not mapped.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ablation.latent.clusters import num_distinct, silhouette_against_gaussians
-from ablation.latent.hopkins import NUM_NULLS, Points, hopkins_against_gaussians
+from ablation.latent.clusters import num_distinct, silhouette_against_nulls
+from ablation.latent.hopkins import NUM_NULLS, Points, hopkins_against_nulls
 from ablation.latent.maps import maps, usable_perplexities
 from ablation.latent.probes import LEAST_OF_A_CLASS, dimension_probes, probe_attributes, split_attributes
 from ablation.latent.purity import Labels, neighbour_purity
@@ -58,8 +58,8 @@ def analyse_latents(
 
     The split is in random order, so its first images are a fair sample; a figure's rows are then the first rows of the data. KL
     is that of the whole split, in nats, and is passed through. `null_maps` maps a Gaussian beside each t-SNE, for as much time
-    again; `num_nulls` Gaussians give the intervals. The same seed gives the same result. InputError for shapes that do not fit,
-    means that are not finite, and attributes other than 0 and 1.
+    again; `num_nulls` clouds of each kind (Gaussian, flat) give the intervals. The same seed gives the same result. InputError for
+    shapes that do not fit, means that are not finite, and attributes other than 0 and 1.
     """
     _check(mean, kl_per_dim, attributes, attribute_names)
     points = np.asarray(mean[:max_images], dtype=np.float64)
@@ -67,8 +67,8 @@ def analyse_latents(
     values = _basics(points, kl_per_dim)
     if reason := _no_structure(points):
         return LatentAnalysis(values=values, not_computed=_all_missing(reason, labels))
-    values["hopkins"] = hopkins_against_gaussians(points, seed=seed, num_nulls=num_nulls)
-    values["silhouette"], values["clusters"] = silhouette_against_gaussians(points, seed=seed, num_nulls=num_nulls)
+    values["hopkins"] = hopkins_against_nulls(points, seed=seed, num_nulls=num_nulls)
+    values["silhouette"], values["clusters"] = silhouette_against_nulls(points, seed=seed, num_nulls=num_nulls)
     usable, not_computed = usable_perplexities(len(points), perplexities)
     values["tsne"], arrays = maps(points, usable, seed=seed, nulls=null_maps)
     read, unread = _attributes(points, labels, attribute_names, seed)
