@@ -27,7 +27,7 @@ KL_FLOOR = 1e-4
 
 
 def clusters(evidence: Evidence) -> Plot | None:
-    """Hopkins and best silhouette of every arm against Gaussians of the same covariance, and silhouettes by number of clusters."""
+    """Hopkins and best silhouette of every arm against single clouds of the same covariance, and silhouettes by number of clusters."""
     arms = look.arms_of(evidence, f"{LATENT}.hopkins.value") or look.arms_of(evidence, f"{LATENT}.silhouette.best")
     if not arms:
         return None
@@ -40,7 +40,7 @@ def clusters(evidence: Evidence) -> Plot | None:
         for arm in arms for seed, trial in sorted(evidence.of(arm).items()) for k, value in _by_k(trial.get).items()
     ]  # fmt: skip
     return Plot(
-        stem="clusters", alt=f"Clustering of the posterior means of {len(arms)} arms against Gaussians of the same covariance",
+        stem="clusters", alt=f"Clustering of the posterior means of {len(arms)} arms against single clouds of the same covariance",
         draw=lambda width: _clusters(evidence, arms, width),
         headings=("statistic", "arm", "seed", "num_clusters", "value", "null_low", "null_high"), lines=lines,
     )  # fmt: skip
@@ -76,7 +76,7 @@ def _clusters(evidence: Evidence, arms: Sequence[str], width: float) -> Figure:
     look.legend(strip, look.arm_handles(arms), width)
     heading(figure, "Is the latent space clustered?")
     count = look.counted(evidence, f"{LATENT}.hopkins.value")
-    note = "Points: seeds. Grey: range of Gaussians with the same covariance, which have no clusters."
+    note = "Points: seeds. Grey: what single clouds with the same covariance reach, Gaussian or flat, the higher of the two."
     below(figure, count.shown, count.possible, "trials", note, "Only what lies right of the grey is clustered.")
     return figure
 
