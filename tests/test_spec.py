@@ -264,7 +264,7 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     **{
         f"{name}=nope": (
             make({name: "nope"}),
-            f"{name} must be one of {', '.join(FAMILIES[family].names())}. Got 'nope' instead. ",
+            f"{name} must be one of {', '.join(FAMILIES[family].names())}*. Got 'nope' instead. ",
         )
         for name, family in PIECE_FIELDS.items()
     },
