@@ -175,7 +175,7 @@ def test_real_faces_without_attributes_and_masks(
         (["--image-size", "50"], "image_size must be a multiple of 16"),
         (["--images", "5"], "--images must be a whole number of at least 10, for the split. Got 5 instead."),
         (["--data-root", "somewhere"], "--data-root must be left out with --data faces"),
-        (["--explained", "nowhere"], "--explained must be a folder of `explain original modified --device cpu`. Got 'nowhere' instead."),
+        (["--explained", "nowhere"], "--explained must be a folder of `explain original modified --device cpu`. Got 'nowhere'"),
         (["--groups", "models", "nonsense"], "invalid choice: 'nonsense'"),
         (["--workers", "0"], "--workers must be a whole number of at least 1"),
     ],

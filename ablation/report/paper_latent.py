@@ -27,7 +27,7 @@ KL_FLOOR = 1e-4
 
 
 def clusters(evidence: Evidence) -> Plot | None:
-    """Hopkins and best silhouette of every arm against single clouds of the same covariance, and silhouettes by number of clusters."""
+    """Hopkins and best silhouette of every arm against single clouds of its covariance; silhouettes by number of clusters."""
     arms = look.arms_of(evidence, f"{LATENT}.hopkins.value") or look.arms_of(evidence, f"{LATENT}.silhouette.best")
     if not arms:
         return None
