@@ -76,7 +76,7 @@ def test_groups_are_complete_and_never_mixed(study: Path) -> None:
     assert protocols["L2"]["ssim_weight"] == 0
     assert {t.record.protocol["l2_weight"] for t in evidence.trials} == {0}
     assert protocols["SSIM, mask"]["mask_weight"] > 0
-    assert set(evidence.references) == {"mean face", "PCA, 56 components"}
+    assert set(evidence.references) == {"mean face", "PCA, 55 components"}
     assert evidence.loss_attribution[0].num_variants == 16
     assert evidence.loss_attribution[0].residual == pytest.approx(0, abs=1e-9)
 
