@@ -88,10 +88,12 @@ def test_both_models_are_analysed_in_full(study: Path) -> None:
     for arm in ("original", "modified"):
         trial = evidence.of(arm)[0]
         for path in ("latent.hopkins.value", "latent.active_units", "disentanglement.mig", "disentanglement.factor_vae",
-                     "traversal.path_length_mean", "quality.reporting.delta_e", "eval_losses.train"):  # fmt: skip
+                     "traversal.paper.path_length", "quality.reporting.delta_e", "eval_losses.train"):  # fmt: skip
             assert isinstance(trial.get(f"analysis.{path}"), (int, float)), path
         assert arrays[arm][0]["mean"].shape == (24, 32), "12 test images and 12 of validation"
         assert len(trial.analysis["per_image"]["ssim"]) == 12
+        means = "path_length_mean" in trial.analysis["traversal"]
+        assert means != ("traversal" in trial.analysis["not_computed"]), "there, or said why not"
     mean, stored = arrays["original"][0], evidence.of("original")[0]
     assert mean["samples"].dtype == np.uint8
     assert stored.analysis["quality"]["reporting"]["ssim"] == pytest.approx(stored.record.quality["reporting"]["ssim"], abs=1e-5)
