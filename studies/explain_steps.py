@@ -18,7 +18,7 @@ from ablation.costs.static import static_cost
 from ablation.explain.attribution_design import LatencyDesign, latency_design, time_design
 from ablation.explain.attribution_latency import attribute_latency, noise_floor
 from ablation.explain.attribution_static import attribute_static
-from ablation.explain.attribution_trained import attribute_trained
+from ablation.explain.attribution_trained import attribute_all
 from ablation.explain.attribution_values import attribute
 from ablation.explain.calibrate import calibrate
 from ablation.explain.controls import find_controls
@@ -33,13 +33,11 @@ from ablation.record import COMPLETE
 from ablation.spec import ModelSpec
 from ablation.timing.hardware import git_commit, hardware_name
 from ablation.timing.latency import LatencyComparison, compare_latency
-from blocks.errors import InputError
 from studies.config import StudyConfig, StudyFolder
 from studies.latency_session import floor_of
 from studies.records import records
 from studies.storage import open_storage, study_names
 
-TRAINED = ("loss", "ssim", "psnr")
 MAX_PEAK_NETWORKS = 512
 # networks whose peak memory is estimated; more take the coarse factorial
 SHARES = {"latency": 0.6, "modes": 0.25, "sweep": 0.1}
@@ -211,11 +209,9 @@ def _trained(pair: Pair, factorial: Factorial, found: Found, say: Say) -> Mappin
             continue
         config = StudyConfig.from_dict(study.user_attrs["config"])
         complete = [r for r in records(study, max_attempts=config.max_attempts) if r.state == COMPLETE]
-        for metric in TRAINED:
-            try:
-                attributions.append(attribute_trained(factorial, complete, metric))
-            except InputError as error:
-                limits.append(f"{metric} was not attributed: {error}")
+        found_here, missing = attribute_all(factorial, complete)
+        attributions += found_here
+        limits += missing
     return {"attributions": attributions, "limits": limits}
 
 

@@ -20,7 +20,7 @@ from ablation.compose import VAE, build
 from ablation.data import Dataset, Split, load_dataset, split_indices
 from ablation.edits.scores import edit_attributes
 from ablation.edits.traversal import traverse
-from ablation.explain.attribution_trained import attribute_trained
+from ablation.explain.attribution_trained import attribute_all
 from ablation.explain.factorial import Factorial
 from ablation.judge.evidence import MODIFIED, ORIGINAL
 from ablation.latent.disentangle import disentanglement_dict
@@ -35,7 +35,6 @@ from ablation.training.appearance import full_quality
 from ablation.training.batches import Images, usable_device
 from ablation.training.checkpoint import load_weights
 from ablation.training.quality import reconstruct, sampled_quality
-from blocks.errors import InputError
 from studies.config import StudyFolder
 from studies.paper_evidence import read_json, stamp, write_json
 from studies.paper_folder import PaperFolder
@@ -55,7 +54,6 @@ FACTOR_BATCH, QUICK_FACTOR_BATCH = 61, 31
 # faces in a vote of the FactorVAE score; scores of different batches do not compare
 COMPONENTS = 128
 # of PCA, as many as the models have latent dimensions at full width
-TRAINED = ("loss", "ssim", "psnr")
 
 Array = NDArray[Any]
 
@@ -211,13 +209,7 @@ class Analyst:
         """Loss, SSIM and PSNR given to the pieces, from the trained networks between the two models."""
         factorial = Factorial.between(*self.plan.pair)
         complete = [record for record in records if record.state == COMPLETE]
-        attributions: list[Any] = []
-        limits: list[str] = []
-        for metric in TRAINED:
-            try:
-                attributions.append(attribute_trained(factorial, complete, metric))
-            except InputError as error:
-                limits.append(f"{metric} was not given to the pieces: {error}")
+        attributions, limits = attribute_all(factorial, complete)
         write_json(self.folder.attribution, {"attributions": [asdict(a) for a in attributions], "limits": limits})
 
 

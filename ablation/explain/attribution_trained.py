@@ -13,6 +13,21 @@ from ablation.explain.factorial import Factorial
 from ablation.record import METRICS, Record
 from blocks.errors import InputError, choices, must_be
 
+TRAINED = ("loss", "ssim", "psnr")
+
+
+def attribute_all(factorial: Factorial, records: Iterable[Record]) -> tuple[list[Attribution], list[str]]:
+    """Every metric of TRAINED given to the factors, and for each that can't be, one sentence that says why."""
+    known = list(records)
+    found: list[Attribution] = []
+    limits: list[str] = []
+    for metric in TRAINED:
+        try:
+            found.append(attribute_trained(factorial, known, metric))
+        except InputError as error:
+            limits.append(f"{metric} was not given to the pieces: {error}")
+    return found, limits
+
 
 def attribute_trained(factorial: Factorial, records: Iterable[Record], metric: str, *, confidence: float = 0.95) -> Attribution:
     """One trained metric, in the unit in which it is shown, from records by network key and seed.
