@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ablation.data.base import Dataset
+from ablation.device import usable_device
 from ablation.protocol import Protocol
 from ablation.training.appearance import Reconstruct, full_quality
-from ablation.training.batches import Images, usable_device
+from ablation.training.batches import Images
 from ablation.training.losses import loss_parts, part_names
 from blocks.errors import InputError, must_be
 

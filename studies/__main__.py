@@ -2,6 +2,6 @@
 
 import sys
 
-from studies.run import main
+from studies.run import run
 
-sys.exit(main())
+sys.exit(run())

@@ -98,8 +98,9 @@ def peak_memory_gb() -> float:
     """The most memory that this process has held. Not getrusage where Linux can say: that starts from what the parent held."""
     status = Path("/proc/self/status")
     if status.exists():
-        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-        return int(line.split()[1]) * 1024 / 1e9  # in kilobytes
+        for line in status.read_text().splitlines():  # some sandboxes' kernels have the file without this line
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024 / 1e9  # in kilobytes
     unit = 1 if platform.system() == "Darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 

@@ -73,7 +73,7 @@ def run_explain(options: argparse.Namespace) -> int:
     say = lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True)  # noqa: E731
     say(f"Explain   {pair.names[1]} against {pair.names[0]}: {len(factorial.names)} factors ({', '.join(factorial.names)})")
     say(f"Variants  {len(factorial.networks)} networks; {len(factorial.impossible)} combinations cannot exist")
-    say(f"Measures  at {pair.place}, {pair.threads} thread(s), about {duration(_expected_s(pair))}")
+    say(f"Measures  at {pair.place}, {pair.threads} thread(s), about {duration(_expected_s(pair))}{_beside(pair)}")
     say("          Ctrl-C stops; the same command goes on from the last finished step")
     explanation, paths = explain_pair(pair, factorial, out, options.line, say)
     print(print_explanation(explanation))
@@ -99,6 +99,8 @@ def _pair(options: argparse.Namespace) -> Pair:
     for flag in ("batch_size", "threads"):
         if getattr(options, flag) < 1:
             raise must_be(f"--{flag.replace('_', '-')}", "a whole number of at least 1", getattr(options, flag))
+    if min(options.batches, default=1) < 1:
+        raise must_be("--batches", "whole numbers of at least 1", min(options.batches))
     if options.budget is not None and not options.budget > 0:
         raise must_be("--budget", "a positive number of seconds", options.budget)
     specs = [read_spec(text) for text in (options.first, options.second)]
@@ -119,6 +121,7 @@ def _pair(options: argparse.Namespace) -> Pair:
         budget_s=options.budget or (QUICK_BUDGET_S if options.quick else BUDGET_S),
         quick=options.quick,
         trained=options.trained,
+        batches=tuple(sorted(set(options.batches))),
     )
 
 
@@ -140,6 +143,12 @@ def _default_folder(pair: Pair) -> Path:
 
 def _slug(text: str) -> str:
     return "".join(c if c.isalnum() else "-" for c in Path(text).stem if c)[:40].strip("-")
+
+
+def _beside(pair: Pair) -> str:
+    if not pair.batches:
+        return ""
+    return f", and what batch {', '.join(map(str, pair.batches))} of the sweep take beyond it"
 
 
 def _expected_s(pair: Pair) -> float:

@@ -22,7 +22,7 @@ from ablation.explain.attribution_trained import attribute_all
 from ablation.explain.attribution_values import attribute
 from ablation.explain.calibrate import calibrate
 from ablation.explain.controls import find_controls
-from ablation.explain.decompose import decompose
+from ablation.explain.decompose import decompose, plain_latency
 from ablation.explain.explanation import Attribution, Calibration
 from ablation.explain.factorial import Factorial
 from ablation.explain.guidelines import guidelines
@@ -61,6 +61,8 @@ class Pair:
     budget_s: float
     quick: bool
     trained: Path | None = None
+    batches: tuple[int, ...] = ()
+    # of the sweep, each measured however long it takes; without any, as many of the usual ones as the budget has time for
 
     @property
     def place(self) -> str:
@@ -161,11 +163,15 @@ def _undone(factorial: Factorial, latency: Mapping[str, Any]) -> list[SpecGain]:
 def _sweep(pair: Pair, factorial: Factorial, found: Found, say: Say) -> Mapping[str, Any]:
     """Latency from batch 1 up, and where it begins to grow with the batch."""
     first, second = pair.models()
-    batches = QUICK_BATCHES if pair.quick else BATCHES
-    budget = SHARES["sweep"] * pair.budget_s
-    threads = pair.threads if pair.device == "cpu" else None
     points, knee = batch_sweep(
-        first, second, device=pair.device, batches=batches, budget_s=budget, threads=threads, names=pair.names
+        first,
+        second,
+        device=pair.device,
+        batches=pair.batches or (QUICK_BATCHES if pair.quick else BATCHES),
+        budget_s=SHARES["sweep"] * pair.budget_s,
+        threads=pair.threads if pair.device == "cpu" else None,
+        names=pair.names,
+        overrun=bool(pair.batches),
     )
     return {"sweep": points, "knee": knee}
 
@@ -174,18 +180,11 @@ def _machine(pair: Pair, factorial: Factorial, found: Found, say: Say) -> Mappin
     """What this machine can do, and where each network's time goes."""
     threads = pair.threads if pair.device == "cpu" else None
     calibration: Calibration = calibrate(pair.device, threads=threads, quick=pair.quick)
-    parts = [
-        decompose(
-            model,
-            name,
-            device=pair.device,
-            batch_size=pair.batch_size,
-            threads=threads,
-            calibration=calibration,
-            quick=pair.quick,
-        )
-        for name, model in zip(pair.names, pair.models(), strict=True)
-    ]
+    settings: dict[str, Any] = {"device": pair.device, "batch_size": pair.batch_size, "threads": threads, "quick": pair.quick}
+    models = dict(zip(pair.names, pair.models(), strict=True))
+    # on a GPU both are timed before either is profiled; on a CPU each next to its own instrumented rounds
+    timed = {n: plain_latency(m, n, **settings) for n, m in models.items()} if pair.device == "cuda" else {}
+    parts = [decompose(m, n, calibration=calibration, latency=timed.get(n), **settings) for n, m in models.items()]
     return {"calibration": calibration, "decompositions": parts}
 
 
@@ -218,9 +217,10 @@ def _trained(pair: Pair, factorial: Factorial, found: Found, say: Say) -> Mappin
 STEPS: dict[str, Callable[[Pair, Factorial, Found, Say], Mapping[str, Any]]] = {
     "static": _static,
     "latency": _latency,
-    "machine": _machine,
     "modes": _modes,
     "sweep": _sweep,
     "guidelines": _guidelines,
+    "machine": _machine,
+    # after everything that is timed: once a profiler has run, CUPTI stays attached and slows every launch of the process
     "trained": _trained,
 }

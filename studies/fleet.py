@@ -13,6 +13,7 @@ from pathlib import Path
 
 import optuna
 
+from ablation.cores import num_cores
 from blocks.errors import must_be
 from studies.history import MAX_ATTEMPTS, MAX_LOST
 from studies.lease import STALE_AFTER_S
@@ -39,11 +40,6 @@ class FleetReport:
     def bad_input(self) -> bool:
         """Whether a worker met an InputError, which it has printed."""
         return BAD_INPUT in self.exit_codes
-
-
-def num_cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def worker_environment(count: int) -> dict[str, str]:

@@ -12,15 +12,16 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from ablation.cores import num_cores
 from ablation.data import Dataset
+from ablation.device import checked_device
 from ablation.protocol import Protocol
 from ablation.space import Space, load_defaults, load_space
 from blocks.errors import must_be
 from studies.config import StudyConfig, prepare_folder
-from studies.fleet import num_cores
 from studies.objective import describe_data, provenance
 from studies.reporting import FACTS
-from studies.runner import RunOptions, StudyRun, check_device, open_run, run_study
+from studies.runner import RunOptions, StudyRun, open_run, run_study
 from studies.storage import open_storage
 from studies.worker import open_dataset
 
@@ -114,7 +115,7 @@ def _check_variants(space: Space) -> None:
 
 def pick_device(wanted: str) -> str:
     """'cpu' or 'cuda'; InputError for a GPU that is not there."""
-    return check_device(("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted)
+    return str(checked_device(("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted))
 
 
 def _protocol(options: argparse.Namespace, defaults: dict[str, Any]) -> Protocol:

@@ -17,6 +17,7 @@ import torch
 from rich.console import Console
 from tqdm import tqdm
 
+from ablation.cores import num_cores
 from ablation.data import Dataset, load_dataset, split_indices
 from ablation.data.celeba import locate
 from ablation.data.masks import masks_beside
@@ -31,7 +32,6 @@ from studies import side_by_side
 from studies.config import StudyFolder, prepare_folder
 from studies.dashboard import dashboard_command
 from studies.explain import explain_pair, named_pair
-from studies.fleet import num_cores
 from studies.grid import pick_device
 from studies.objective import provenance
 from studies.paper_analysis import Analyst
@@ -43,6 +43,7 @@ from studies.paper_report import report_paper
 from studies.progress import duration
 from studies.runner import INTERRUPTED
 from studies.stopping import StopRequest
+from studies.threads import quick_threads
 
 SPEED_S = {False: 30.0, True: 10.0}
 # for timing training steps; quick
@@ -51,7 +52,7 @@ Say = Callable[[str], None]
 
 
 def run_paper(options: argparse.Namespace) -> int:
-    """Check everything, fit the plan to the budget, then explain, train, analyse, judge and write the page."""
+    """Check everything, fit the plan to the budget, then train, analyse, explain, judge and write the page."""
     console = Console(stderr=True)
 
     def say(text: str) -> None:
@@ -67,7 +68,7 @@ def run_paper(options: argparse.Namespace) -> int:
     groups, limits = groups_of(plan, has_masks=dataset.masks is not None)
     _write_facts(folder, plan, dataset, groups, limits, options.line)
     _announce(plan, dataset, groups, folder, say)
-    _explain(plan, folder, options.explained, options.line, say)
+    _lend(folder, options.explained, plan.device)
     torch.set_num_threads(num_cores())
     _time_training(plan, folder)
     place = Place(
@@ -88,6 +89,8 @@ def run_paper(options: argparse.Namespace) -> int:
             say(f"Stopped. What is done is kept; the same command goes on from here:\n  {options.line}")
             return code
         code = max(code, _analyse(group, analyst))
+    _explain(plan, folder, options.line, say)  # last: its profiler slows a GPU's launches from then on
+    torch.set_num_threads(num_cores())
     _judge_pieces(analyst, folder, say)
     report_paper(folder, console, page=folder.page)
     return code
@@ -160,7 +163,8 @@ def _make_plan(asked: Asked, folder: PaperFolder, options: argparse.Namespace, s
     if plan.budget_s is not None:
         say("Timing one training step of every network, to fit the budget ...")
         has_masks = listing is None or masks_beside(listing) is not None
-        plan = fit(plan, _pace(plan, rates, has_masks), num_images, time.monotonic() - begin)
+        pace = replace(_pace(plan, rates, has_masks), lent=options.explained is not None)
+        plan = fit(plan, pace, num_images, time.monotonic() - begin)
     return plan
 
 
@@ -191,8 +195,11 @@ def _pace(plan: PaperPlan, rates: dict[str, float] | None, has_masks: bool) -> P
     # on a busy machine one trial may be measured far too slow, but n at a time never do more than n times as much
     measured = rates is not None and {"1", str(plan.workers)} <= set(rates)
     gain = min(rates[str(plan.workers)] / rates["1"], plan.workers) if measured and rates else 1.0
-    slow = plan.device == "cpu" and not plan.quick
-    return Pace(step_s=step_s, gain=gain, trial_s=4.0 if slow else 2.5, analysis_s=60.0 if slow else 15.0)
+    if plan.quick:
+        return Pace(step_s=step_s, gain=gain, trial_s=2.5, analysis_s=15.0)
+    # a GPU's worker starts more slowly, and latent space is measured on the CPU whatever trains
+    trial_s, analysis_s = (4.0, 20.0) if plan.device == "cpu" else (6.0, 40.0)
+    return Pace(step_s=step_s, gain=gain, trial_s=trial_s, analysis_s=analysis_s)
 
 
 def _write_facts(
@@ -265,10 +272,14 @@ def _read_explained(folder: Path, device: str) -> dict[str, Any]:
     return values
 
 
-def _explain(plan: PaperPlan, folder: PaperFolder, explained: Path | None, command: str, say: Say) -> None:
-    """Counts, latency and its mechanisms of the paper's own two models at 144 px, whatever is trained."""
+def _lend(folder: PaperFolder, explained: Path | None, device: str) -> None:
+    """An explanation that was made before becomes the study's."""
     if explained is not None:
-        write_json(folder.explain / "explanation.json", {**_read_explained(explained, plan.device), "lent": True})
+        write_json(folder.explain / "explanation.json", {**_read_explained(explained, device), "lent": True})
+
+
+def _explain(plan: PaperPlan, folder: PaperFolder, command: str, say: Say) -> None:
+    """Counts, latency and its mechanisms of the paper's own two models at 144 px, whatever is trained."""
     if read_json(folder.explain / "explanation.json").get("lent"):
         return
     pair, factorial = named_pair(
@@ -276,7 +287,7 @@ def _explain(plan: PaperPlan, folder: PaperFolder, explained: Path | None, comma
         (preset("original"), preset("modified")),
         plan.device,
         budget_s=plan.explain_s,
-        quick=plan.explain_s < 100,
+        quick=plan.explain_quick,
     )
     say("Explaining the costs and the latency of the paper's two models at 144 px ...")
     explain_pair(pair, factorial, prepare_folder(folder.explain), command, say)
@@ -302,7 +313,8 @@ def _analyse(group: Group, analyst: Analyst) -> int:
     bar = tqdm(records, desc=f"analysing {group.name}", unit="trial", disable=not records)
     for record in bar:
         try:
-            analyst.trial(group, record)
+            with quick_threads():
+                analyst.trial(group, record)
         except Exception as error:  # a failure is a recorded state, whichever library raised it
             line = (str(error).splitlines() or [type(error).__name__])[0].replace(f"{analyst.folder.path}/", "")
             code = 1

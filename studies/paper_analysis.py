@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ablation.compose import VAE, build
 from ablation.data import Dataset, Split, load_dataset, split_indices
+from ablation.device import usable_device
 from ablation.edits.scores import edit_attributes
 from ablation.edits.traversal import traverse
 from ablation.explain.attribution_trained import attribute_all
@@ -32,7 +33,7 @@ from ablation.references import mean_face, pca, score
 from ablation.spec import ModelSpec
 from ablation.timing.hardware import git_commit
 from ablation.training.appearance import full_quality
-from ablation.training.batches import Images, usable_device
+from ablation.training.batches import Images
 from ablation.training.checkpoint import load_weights
 from ablation.training.quality import reconstruct, sampled_quality
 from studies.config import StudyFolder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from ablation.explain.explanation import Explanation, attribution_of
 from ablation.judge.evidence import Evidence, Trial
 from ablation.record import COMPLETE, Record
 from studies.config import StudyConfig
-from studies.paper_folder import HYPOTHESES, MODELS, PaperFolder
+from studies.paper_folder import GROUPS, HYPOTHESES, MODELS, SIDE_STUDIES, PaperFolder
 from studies.reporting import current_records
 from studies.storage import open_storage, study_names
 
@@ -42,11 +42,17 @@ def collect(folder: PaperFolder) -> Evidence:
         given_up=tuple(plan.get("given_up", ())),
         limits=(
             *facts.get("limits", ()),
+            *_left_out(plan.get("asked", {}).get("groups", GROUPS)),
             *read_json(folder.attribution).get("limits", ()),
             *read_json(folder.references).get("_limits", ()),
         ),
         provenance=facts.get("provenance", {}),
     )
+
+
+def _left_out(groups: Sequence[str]) -> list[str]:
+    """What the flag --groups left out."""
+    return [f"Left out by --groups: {what}." for group, what in SIDE_STUDIES.items() if group not in groups]
 
 
 def arrays_of(folder: PaperFolder, evidence: Evidence) -> Arrays:

@@ -8,6 +8,8 @@ from pathlib import Path
 MODELS, PIECES, HYPOTHESES = "models", "pieces", "hypotheses"
 GROUPS = (MODELS, PIECES, HYPOTHESES)
 # of trials, in the order in which they are run
+SIDE_STUDIES = {PIECES: "the networks between the two models", HYPOTHESES: "the hypotheses about losses and masks"}
+# what a study can do without, in words
 
 
 @dataclass(frozen=True)

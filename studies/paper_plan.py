@@ -17,7 +17,7 @@ from ablation.judge.evidence import MODIFIED, ORIGINAL, POOLED, SAME_PARAMETERS
 from ablation.protocol import Protocol
 from ablation.spec import ModelSpec, preset
 from blocks.errors import must_be
-from studies.paper_folder import GROUPS, HYPOTHESES, MODELS, PIECES
+from studies.paper_folder import GROUPS, HYPOTHESES, MODELS, PIECES, SIDE_STUDIES
 
 PAPER_SIZE, SMALL_SIZE = 144, 48
 FULL_WIDTH_FROM = 96
@@ -27,6 +27,10 @@ RENDERED = 2000
 LEAST_IMAGES = 300
 QUICK_S = 420.0
 # budget of a quick study on this machine, unless another is given
+UNTIMED_S, REST_S = {False: 120.0, True: 20.0}, 50.0
+# what `explain` takes beyond its budget, by whether it is quick; timing training steps, references and the page
+LEAST_WHOLE_S = 100.0
+# seconds from which an explanation is not the quick one
 LEAST_SEEDS = 3
 UNITS = {"s": 1, "m": 60, "h": 3600}
 
@@ -84,6 +88,11 @@ class PaperPlan:
     def full_width(self) -> bool:
         """Whether the networks have the paper's widths."""
         return self.image_size >= FULL_WIDTH_FROM
+
+    @property
+    def explain_quick(self) -> bool:
+        """Whether the budget allows only the coarser explanation."""
+        return self.explain_s < LEAST_WHOLE_S
 
     @property
     def protocol(self) -> Protocol:
@@ -193,6 +202,8 @@ class Pace:
     # of a trial besides its training: quality, counts, storage
     analysis_s: float = 12.0
     # of one trial of the two models
+    lent: bool = False
+    # whether the explanation of the pair is there already
 
     def seconds(self, plan: PaperPlan, num_images: int) -> float:
         """Expected duration of all trials of a plan, explanation and analysis included."""
@@ -203,7 +214,8 @@ class Pace:
             for group, networks in self.step_s.items()
             for seconds in networks.values()
         )
-        return training + 2 * plan.seeds[MODELS] * self.analysis_s + plan.explain_s + 60
+        explaining = 0.0 if self.lent else plan.explain_s + UNTIMED_S[plan.explain_quick]
+        return training + 2 * plan.seeds[MODELS] * self.analysis_s + explaining + REST_S
 
     def _gain(self, group: str, seeds: int) -> float:
         # each hypothesis is run by itself: no more of its trials are side by side than it has seeds
@@ -261,8 +273,7 @@ def ladder(plan: PaperPlan, num_images: int) -> Iterator[PaperPlan]:
 
 def _given_up(whole: PaperPlan, kept: PaperPlan, num_images: int) -> tuple[str, ...]:
     told = []
-    names = {PIECES: "the networks between the two models", HYPOTHESES: "the hypotheses about losses and masks"}
-    for group, name in names.items():
+    for group, name in SIDE_STUDIES.items():
         before, after = whole.seeds[group], kept.seeds[group]
         if after == 0 < before:
             told.append(f"The budget left out {name}.")

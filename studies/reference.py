@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pandas as pd
@@ -39,51 +45,98 @@ def _grid(device: str, data_root: str) -> list[str]:
 
 
 def _explain(device: str, data_root: str) -> list[str]:
-    """On a CPU the paper's pair takes this long until each of its nine factors has an interval of its own."""
-    budget = ["--budget", "800"] if device == "cpu" else []
-    return ["explain", "original", "modified", "--device", device, *budget]
+    """On a CPU the paper's pair takes this long until each of its nine factors has an interval of its own.
+
+    The claims ask for these batches, of which a CPU's budget has time for the first two; a GPU's has it for all and more.
+    """
+    size = ["--budget", "800", "--batches", "1", "8", "32", "128"] if device == "cpu" else []
+    return ["explain", "original", "modified", "--device", device, *size]
 
 
 def _paper(device: str, data_root: str) -> list[str]:
     """On a CPU rendered faces at 48 px; on a GPU the paper's own networks on CelebA at 144 px."""
     data = ["--data", "celeba", "--data-root", data_root] if device == "cuda" else []
-    explained = ROOT / hardware_name(device) / "explain"
-    known = ["--explained", str(explained)] if (explained / "explanation.json").is_file() else []
-    return ["paper", "--device", device, "--out", f"{PAPER}-{device}", *known, *data]
+    return ["paper", "--device", device, "--out", f"{PAPER}-{device}", *_explained(device), *data]
+
+
+def _paper_celeba(device: str, data_root: str) -> list[str]:
+    """The CPU's second study of the paper: real faces, at the size of the rendered ones, without Toledo and Antonelo's masks."""
+    size = ["--images", "2000", "--groups", "models", "pieces"]
+    data = ["--data", "celeba", "--data-root", data_root]
+    return ["paper", "--device", device, "--out", f"{PAPER}-celeba-{device}", *_explained(device), *data, *size]
+
+
+def _explained(device: str) -> list[str]:
+    """The explanation of the pair, where this machine has one."""
+    folder = ROOT / hardware_name(device) / "explain"
+    return ["--explained", str(folder)] if (folder / "explanation.json").is_file() else []
 
 
 PARTS: dict[str, Callable[[str, str], list[str]]] = {
-    "table1": _table1, "bench": _bench, "explain": _explain, "grid": _grid, "paper": _paper,
+    "table1": _table1, "explain": _explain, "paper": _paper, "paper-celeba": _paper_celeba, "bench": _bench, "grid": _grid,
 }  # fmt: skip
-STUDIES = {"grid": "grid-celeba", "paper": "paper"}
+# what answers most comes first, the longest last: a machine may be lent for less time than all of it takes
+ONE_SITTING = {"table1": "provenance.json", "bench": "bench.json"}
+# parts that store nothing until they are whole, and the file that tells that they are; the others go on by themselves
+STUDIES = {"grid": "grid-celeba", "paper": "paper", "paper-celeba": "paper-celeba"}
 # parts that are run in a folder of the user's own, and what the folder of their report is called
 
 
 def run_reference(options: argparse.Namespace) -> int:
     """Make the parts asked for under results/reference/HARDWARE/, and write its README again."""
-    from studies.run import main
-
     device = pick_device(options.device)
     for part in options.parts:
         if part not in PARTS:
             raise must_be("PART", choices(PARTS), part)
     parts = options.parts or list(PARTS)
-    needing = [part for part in parts if part == "grid" or (part == "paper" and device == "cuda")]
+    if device == "cuda" and "paper-celeba" in parts:
+        if options.parts:
+            raise must_be("PART", "paper with --device cuda, which is of CelebA at the paper's own size", "paper-celeba")
+        parts.remove("paper-celeba")
+    needing = [part for part in parts if part in ("grid", "paper-celeba") or (part == "paper" and device == "cuda")]
     if needing and options.data_root is None:
         rule = f"the folder of CelebA, for {' and '.join(needing)}"
         raise must_be("--data-root", rule, None, "Or name the other parts alone.")
-    target = ROOT / hardware_name(device)
     code = 0
     for part in parts:
-        command = PARTS[part](device, options.data_root)
-        kept = target / STUDIES.get(part, part)
-        code = max(code, main([*command, *([] if part in STUDIES else ["--out", str(kept)])]))
+        kept = ROOT / hardware_name(device) / STUDIES.get(part, part)
+        if not options.parts and part in ONE_SITTING and (kept / ONE_SITTING[part]).is_file():
+            print(f"{part}: measured before, in {kept}; name it to measure it again")
+        else:
+            code = max(code, _make(part, PARTS[part](device, options.data_root), kept))
         if code >= 2:
-            return code
-        if part in STUDIES:
-            code = max(code, main(["report", command[command.index("--out") + 1], "--to", str(kept)]))
-    write_index(ROOT)
+            break
+    if ROOT.is_dir():
+        write_index(ROOT)
     return code
+
+
+def _make(part: str, command: list[str], kept: Path) -> int:
+    """Run a part and keep what it gives; the exit code, of a study or of its report."""
+    if part not in STUDIES:
+        return _run([*command, "--out", str(kept)])
+    code = _run(command)
+    return code if code >= 2 else max(code, _run(["report", command[command.index("--out") + 1], "--to", str(kept)]))
+
+
+def _run(command: list[str]) -> int:
+    """The exit code of a part in a process of its own, so that nothing of it (profiler, threads, memory) slows the next.
+
+    In a session of its own too: Ctrl-C, or the end of the terminal, reaches it once, through this process, as often as it comes.
+    """
+    process = subprocess.Popen([sys.executable, "-m", "studies.run", *command], stdin=subprocess.DEVNULL, start_new_session=True)
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGINT)
+
+    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        code = process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return code if code >= 0 else 128 - code
 
 
 def write_index(root: Path) -> Path:
@@ -124,11 +177,13 @@ def _cells(folder: Path) -> list[str]:
 
 
 def _claims(folder: Path) -> str:
-    """How many of the paper's claims hold there."""
-    ledger = folder / "paper" / "ledger.json"
-    if not ledger.is_file():
-        return "not measured"
-    verdicts: dict[str, Any] = json.loads(ledger.read_text())["verdicts"]
-    kinds = [verdict["kind"] for name, verdict in verdicts.items() if name.startswith("C")]
-    counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in ("holds", "fails", "undecided"))
-    return f"[{counts}]({folder.name}/paper/paper.md)"
+    """How many of the paper's claims hold there, by study."""
+    cells = []
+    for study in ("paper", "paper-celeba"):
+        path = folder / study / "ledger.json"
+        if path.is_file():
+            ledger = json.loads(path.read_text())
+            kinds = [verdict["kind"] for name, verdict in ledger["verdicts"].items() if name.startswith("C")]
+            counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in ("holds", "fails", "undecided"))
+            cells.append(f"{ledger.get('scale', {}).get('data', study)}: [{counts}]({folder.name}/{study}/paper.md)")
+    return "; ".join(cells) or "not measured"

@@ -8,12 +8,13 @@ import importlib
 import os
 import shlex
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from blocks.errors import InputError
 
-BAD_INPUT, INTERRUPTED = 2, 130
+BAD_INPUT, DEFECT, INTERRUPTED = 2, 70, 130
 COMMANDS = {
     "grid": "train, cost and time every variant of a space; tables and plots of what each piece costs and buys",
     "table1": "the paper's Table 1 on this machine, beside the paper's numbers",
@@ -22,7 +23,8 @@ COMMANDS = {
     "report": "tables, plots and sentences of a study again, from what is stored (no torch, no training)",
     "explain": "which piece makes two networks differ, by how much, how sure, by which mechanism, and what helps",
     "paper": "the paper from data to verdict: both models trained again, every figure and table, and each claim judged",
-    "reference": "every result that the repository keeps, for this machine: table1, bench, explain, grid and paper",
+    "claims": "the paper's claims and the rules that settle them; of a study, its verdicts and the numbers behind each",
+    "reference": "every result that the repository keeps, for this machine: table1, explain, paper, paper-celeba, bench, grid",
     "bench": "the suite's own speed and safety, as ratios and counts measured side by side in one run",
 }
 
@@ -135,6 +137,9 @@ def _explain_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--threads", type=int, default=1, help="on a CPU; one is steadier than many")
     p.add_argument("--image-size", type=int, default=None, help="pixels, for both")
     p.add_argument("--budget", type=float, default=None, metavar="S", help="seconds for what is timed; 480, or 40 with --quick")
+    p.add_argument(
+        "--batches", type=int, nargs="+", default=[], metavar="N", help="of the sweep, each measured however long it takes"
+    )
     p.add_argument("--trained", type=Path, default=None, metavar="FOLDER", help="a study whose trials give the loss to the pieces")
     p.add_argument("--plugin", action="append", default=[], metavar="MODULE", help="import this module first: pieces of your own")
     p.add_argument("--out", type=Path, default=None, help="folder; by default results/explain-FIRST-SECOND-DEVICE")
@@ -180,8 +185,24 @@ def _paper_arguments(p: argparse.ArgumentParser) -> None:
     p.set_defaults(run=_paper)
 
 
+def _claims_arguments(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "what",
+        nargs="*",
+        metavar="FOLDER or ID",
+        help="a study of `paper`, judged again; ids such as C8 show all that is behind them",
+    )
+    p.add_argument(
+        "--format",
+        choices=("text", "json", "csv"),
+        default="text",
+        help="json or csv: the ledger, whole or of the claims named",
+    )
+    p.set_defaults(run=_claims)
+
+
 def _reference_arguments(p: argparse.ArgumentParser) -> None:
-    p.add_argument("parts", nargs="*", metavar="PART", help="table1, bench, explain, grid, paper; all by default")
+    p.add_argument("parts", nargs="*", metavar="PART", help="table1, explain, paper, paper-celeba, bench, grid; all by default")
     p.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     p.add_argument("--data-root", default=None, metavar="DIR", help="where CelebA is")
     p.set_defaults(run=_reference)
@@ -203,6 +224,7 @@ _ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "report": _report_arguments,
     "explain": _explain_arguments,
     "paper": _paper_arguments,
+    "claims": _claims_arguments,
     "reference": _reference_arguments,
     "bench": _bench_arguments,
 }
@@ -242,6 +264,12 @@ def _paper(options: argparse.Namespace) -> int:
     from studies.paper import run_paper
 
     return run_paper(options)
+
+
+def _claims(options: argparse.Namespace) -> int:
+    from studies.claims import run_claims
+
+    return run_claims(options)
 
 
 def _reference(options: argparse.Namespace) -> int:
@@ -288,7 +316,10 @@ def public_line(arguments: Sequence[str]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command. Exit code 0: done; 1: done, but trials failed; 2: bad input; 130: stopped by Ctrl-C."""
+    """Run one command. Exit code 0: done; 1: done, but trials failed; 2: bad input; 130: stopped by Ctrl-C.
+
+    `run`, below, has one more: 70, after a traceback, for a defect of this program.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         options = build_parser().parse_args(arguments)
@@ -318,5 +349,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return BAD_INPUT
 
 
+def run() -> int:
+    """As `main`; a defect of this program has a code of its own, so that a script can tell it from trials that failed."""
+    try:
+        return main()
+    except Exception:
+        traceback.print_exc()
+        return DEFECT
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run())

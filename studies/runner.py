@@ -15,7 +15,7 @@ from rich.console import Console
 from ablation.data import Dataset, split_indices
 from ablation.record import COMPLETE
 from ablation.space import Invalid, Network, Space
-from blocks.errors import InputError, must_be
+from blocks.errors import InputError
 from studies.config import StudyConfig, StudyFolder, reconcile_config
 from studies.dashboard import dashboard_command
 from studies.fleet import run_workers
@@ -71,13 +71,6 @@ class StudyRun:
 
     def __post_init__(self) -> None:
         self.folder = StudyFolder(self.options.out)
-
-
-def check_device(device: str) -> str:
-    """The device as torch knows it; InputError for a GPU that is not there."""
-    if device == "cuda" and not torch.cuda.is_available():
-        raise must_be("--device", "cpu on this machine, where torch finds no CUDA GPU", device, "Leave --device out, or use cpu.")
-    return device
 
 
 def open_run(wanted: StudyConfig, options: RunOptions, dataset: Dataset, console: Console) -> StudyRun:
@@ -172,6 +165,8 @@ def measure_latency(run: StudyRun, stop: StopRequest) -> bool:
                 session.measure(run.study, batch_size, budget_s=budget, console=run.console, should_stop=stop)
         if stop():
             return False
+    if run.config.device == "cuda":
+        torch.cuda.empty_cache()  # the workers need what this process no longer holds
     return True
 
 

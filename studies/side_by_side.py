@@ -13,9 +13,10 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from ablation.cores import num_cores
 from ablation.protocol import Protocol
 from ablation.spec import ModelSpec
-from studies.fleet import num_cores, worker_environment
+from studies.fleet import worker_environment
 
 SECONDS = 5.0
 GAIN = 1.05

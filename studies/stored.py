@@ -8,6 +8,7 @@ from pathlib import Path
 import optuna
 from rich.console import Console
 
+from ablation.report.explain_page import read_explanation, write_explanation
 from blocks.errors import must_be
 from studies.config import StudyConfig, StudyFolder
 from studies.paper_folder import PaperFolder
@@ -29,14 +30,19 @@ def run_status(options: argparse.Namespace) -> int:
 
 
 def run_report(options: argparse.Namespace) -> int:
-    """Write the report of each study again; a study of the paper has a page for all its groups."""
+    """Write the report of each study again; a study of the paper has a page for all its groups, an explanation one of its own."""
     if options.out is not None and PaperFolder(options.out).plan.is_file() and not options.study:
         return _paper_page(PaperFolder(options.out), options.to)
+    if options.out is not None and (options.out / "explanation.json").is_file() and not options.study:
+        return _explanation_page(options.out, options.to)
     from studies.reporting import report_study  # here: the dashboard takes a second to import
 
     papers = _papers() if options.out is None and not options.storage else []
     for paper in papers:
         _paper_page(paper, None)
+    if options.out is None and not options.storage:
+        for path in sorted(Path("results").glob("*/explanation.json")):
+            _explanation_page(path.parent, None)
     opened = [found for found in _opened(options) if options.out or not any(p.path in found[1].path.parents for p in papers)]
     if options.to is not None and len(opened) > 1:
         raise must_be("--to", "given with one study", f"{len(opened)} studies", "Name the FOLDER of one.")
@@ -54,6 +60,17 @@ def _paper_page(folder: PaperFolder, to: Path | None) -> int:
     from studies.paper_report import report_paper
 
     report_paper(folder, Console(), page=to or folder.page, shareable=to is not None)
+    return 0
+
+
+def _explanation_page(folder: Path, to: Path | None) -> int:
+    try:
+        explanation = read_explanation(folder)
+    except (ValueError, TypeError, KeyError) as error:
+        remedy = f"It cannot be read ({type(error).__name__}: {error})."
+        raise must_be("explanation.json", "what `explain` writes", str(folder / "explanation.json"), remedy) from None
+    paths = write_explanation(explanation, to or folder)
+    print(f"The page: {next(path for path in paths if path.suffix == '.html')}")
     return 0
 
 

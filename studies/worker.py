@@ -14,10 +14,11 @@ from pathlib import Path
 import optuna
 import torch
 
+from ablation.cores import num_cores
 from ablation.data import Dataset, load_dataset, split_indices
 from blocks.errors import InputError, WriteError, must_be
 from studies.config import StudyConfig, StudyFolder
-from studies.fleet import BAD_INPUT, num_cores
+from studies.fleet import BAD_INPUT
 from studies.lease import lease_lost
 from studies.objective import TrialContext, run_trial
 from studies.progress import ProgressFile

@@ -174,7 +174,8 @@ def _sweep() -> tuple[SweepPoint, ...]:
         first, second = 3.0 + 14.7 * batch**0.97, 9.0 + 94.2 * batch**1.02
         ratio = second / first
         points.append(SweepPoint(
-            batch_size=batch, first_ms=first, second_ms=second, ratio=ratio, ratio_low=ratio * 0.98, ratio_high=ratio * 1.02
+            batch_size=batch, first_ms=first, second_ms=second, ratio=ratio, ratio_low=ratio * 0.98, ratio_high=ratio * 1.02,
+            rounds=20,
         ))  # fmt: skip
     return (*points, SweepPoint(batch_size=256, first_ms=3.0 + 14.7 * 256**0.97, reason="modified: out of memory at 256 images"))
 

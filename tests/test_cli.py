@@ -17,6 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
+from studies import run
 from studies.config import StudyFolder
 from studies.run import COMMANDS, main, public_line
 from studies.storage import open_storage, open_study
@@ -276,6 +277,15 @@ def test_wrong_input_is_one_line_and_exit_code_2(
     assert "secret" not in said
     for word in words:
         assert word in said
+
+
+def test_a_defect_has_an_exit_code_of_its_own(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def broken(argv: object = None) -> int:
+        raise ZeroDivisionError("by mistake")
+
+    monkeypatch.setattr(run, "main", broken)
+    assert run.run() == run.DEFECT == 70
+    assert "by mistake" in capsys.readouterr().err
 
 
 def test_no_gpu_is_said_in_one_line(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from ablation.spec import preset
 from studies.explain import read_spec
 from studies.run import main
 
-TINY = ["--image-size", "16", "--quick", "--budget", "3", "--device", "cpu", "--out", "why"]
+TINY = ["--image-size", "16", "--quick", "--budget", "3", "--batches", "2", "1", "--device", "cpu", "--out", "why"]
 
 
 @pytest.fixture
@@ -37,9 +37,17 @@ def test_explains_a_pair_and_goes_on_from_what_is_stored(place: Path, capfd: pyt
     assert params.residual == 0
     metrics = {a.metric for a in found.attributions}
     assert {"macs", "elements_written", "bytes_moved", "num_ops", "latency_ms", "log_latency", "peak_bytes"} <= metrics
+    assert [(p.batch_size, p.ratio is not None) for p in found.sweep] == [(1, True), (2, True)]
     assert len(found.decompositions) == 2
     assert {c.name for c in found.controls} == {"same parameters", "same multiply-accumulates"}
     assert "<html" in (place / "why/explanation.html").read_text()
+    assert main(["report", "why", "--to", "elsewhere"]) == 0
+    capfd.readouterr()
+    for name in ("explanation.html", "explanation.md", "attribution.csv"):
+        assert (place / "elsewhere" / name).read_bytes() == (place / "why" / name).read_bytes(), name
+    (place / "why/explanation.json").write_text("{}")
+    assert main(["report", "why"]) == 2
+    assert capfd.readouterr().err.startswith("error: explanation.json must be what `explain` writes. Got 'why/explanation.json'")
     assert main(["explain", *pair, *TINY]) == 0
     again = capfd.readouterr().err
     for step in ("static", "latency", "machine", "modes", "sweep"):
@@ -65,6 +73,7 @@ def test_specs_come_from_presets_changes_and_files(place: Path) -> None:
         (["small", "none.toml"], ["none.toml", "no such file"]),
         (["small", "original"], ["image size", "--image-size"]),
         (["small", "small_modified", "--batch-size", "0"], ["--batch-size"]),
+        (["small", "small_modified", "--batches", "8", "0"], ["--batches", "Got 0"]),
         (["small", "small_modified", "--budget", "0"], ["--budget"]),
         (["small", "small_modified", "--trained", "nowhere"], ["--trained", "nowhere"]),
         (["small"], ["second"]),

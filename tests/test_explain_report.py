@@ -191,6 +191,15 @@ def test_missing_points_are_named_and_knees_marked(full: Explanation) -> None:
     assert "batch 1: no time" in text
 
 
+@pytest.mark.parametrize("width", [plots.WIDE, plots.NARROW])
+def test_sweep_of_which_nothing_is_missing_keeps_its_room(full: Explanation, width: float) -> None:
+    whole = fake_explanation(sweep=tuple(p for p in full.sweep if p.second_ms is not None))
+    with styled():
+        figure = sweep.sweep(whole).draw(width)
+        figure.draw_without_rendering()
+    assert all(axes.get_tightbbox().width > 60 for axes in figure.axes)
+
+
 def test_a_class_without_time_or_bytes_is_named_below_the_roofline(full: Explanation) -> None:
     pair = mechanism.decomposed(full)
     assert pair is not None

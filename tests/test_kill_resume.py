@@ -22,6 +22,7 @@ REPOSITORY = Path(__file__).parents[1]
 JOBS = [Job(f"net{i}", seed, {"width": i}) for seed in (0, 1) for i in range(15)]
 
 # A worker process; arguments: storage, folder of checkpoints. A training is 8 steps with a checkpoint after each, as the real one.
+# A file "slow" makes the steps long, so that nothing is over before it is killed on a busy machine.
 # Its last checkpoint, made with O_EXCL, proves who trained to completion, and `twice` that somebody else had done so meanwhile.
 WORKER = """
 import os, sys, time
@@ -37,7 +38,7 @@ def objective(trial):
     steps, final = folder / f"{name}.steps", folder / f"{name}.final"
     if not final.exists():
         for step in range(int(steps.read_text()) if steps.exists() else 0, 8):
-            time.sleep(0.01)
+            time.sleep(0.2 if (folder / "slow").exists() else 0.01)
             part = folder / f"{name}.{os.getpid()}"
             part.write_text(str(step + 1))
             part.replace(steps)
@@ -85,6 +86,7 @@ def wait_for(checkpoints: Path, finished: int) -> None:
 def test_three_of_four_workers_killed_and_the_study_resumed(where: str | Path, checkpoints: Path) -> None:
     study = open_study(open_storage(where), "study")
     plan(study, JOBS)
+    (checkpoints / "slow").touch()
     command = [sys.executable, "-c", WORKER, str(where), str(checkpoints)]
     workers = [subprocess.Popen(command, cwd=REPOSITORY) for _ in range(4)]
     wait_for(checkpoints, 2)
@@ -99,6 +101,7 @@ def test_three_of_four_workers_killed_and_the_study_resumed(where: str | Path, c
         assert victim.wait() == -signal.SIGKILL
     workers[0].terminate()
     assert workers[0].wait() == 0
+    (checkpoints / "slow").unlink()
     # The next command: nothing waits for a lease to run out.
     before = plan(study, JOBS)
     assert (before.planned, before.stale, before.running) == (30, 0, 0)

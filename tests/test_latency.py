@@ -6,6 +6,7 @@ import gc
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,11 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from ablation.compose import build
+from ablation.device import checked_device
 from ablation.spec import preset
+from ablation.timing import timers
 from ablation.timing.interleave import WARMUP_ROUNDS, Plan, interleave
-from ablation.timing.latency import check_device, compare_latency, describe_precision
+from ablation.timing.latency import compare_latency, describe_precision
 from ablation.timing.latency_result import LatencyComparison, summarise
-from ablation.timing.timers import ATTEMPTS, calls_per_block, time_calls
+from ablation.timing.timers import ATTEMPTS, CALL, calls_per_block, make_lane, time_calls
 from ablation.timing.timing_stats import Trend, find_drift, median_intervals, paired_ratios, trend
 from blocks.errors import InputError
 
@@ -211,6 +214,32 @@ def test_budget_ends_the_rounds() -> None:
     assert not run.converged
 
 
+def test_warm_up_leaves_the_rounds_their_share_of_the_budget() -> None:
+    """An unsettled machine would warm up for 20 rounds of 18 ms on average; 0.4 of the budget is over sooner."""
+    _, _, run = run_fake(0.5, Plan(rounds=(2, 100), budget_s=0.4))
+    assert WARMUP_ROUNDS[0] <= run.warmup_rounds < WARMUP_ROUNDS[1]
+    assert run.rounds > run.warmup_rounds
+
+
+def test_warm_up_has_its_least_rounds_before_the_share_counts() -> None:
+    """Two blocks of 10 ms a round: 0.4 of 150 ms are over after three rounds, and four are the least that can settle."""
+    machine = Machine(0.0, 2)
+    machine.rng = SimpleNamespace(normal=lambda *_: 0.0)
+    plan = Plan(rounds=(2, 2), budget_s=0.15)
+    run = interleave([FakeLane(10.0, machine)], 0, plan, primary="call", clock=machine)
+    assert (run.warmup_rounds, run.settled, run.rounds) == (WARMUP_ROUNDS[0], True, 2)
+
+
+def test_calls_alone_on_a_gpu_need_no_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    monkeypatch.setattr(timers, "capture", lambda call: pytest.fail("captured"))
+    calls: list[object] = []
+    x = SimpleNamespace(device=SimpleNamespace(type="cuda"))
+    lane = make_lane(calls.append, x, only_calls=True)
+    assert set(lane.block()) == {CALL}
+    assert calls and all(given is x for given in calls)  # again where the scheduler interrupted it
+
+
 def test_unsettled_warm_up_is_bounded_and_told() -> None:
     _, _, run = run_fake(0.5, Plan(rounds=(2, 2)))
     assert (run.warmup_rounds, run.settled) == (WARMUP_ROUNDS[1], False)
@@ -366,4 +395,4 @@ def test_instrumented_model_is_refused() -> None:
 
 
 def test_device_that_is_there() -> None:
-    assert check_device("cpu").type == "cpu"
+    assert checked_device("cpu").type == "cpu"

@@ -11,7 +11,8 @@ from ablation.costs.static import static_cost
 from ablation.judge.evidence import MAIN_ARMS, MODIFIED, ORIGINAL, POOLED, SAME_PARAMETERS
 from ablation.spec import preset
 from blocks.errors import InputError
-from studies.paper_folder import HYPOTHESES, MODELS, PIECES
+from studies.paper_evidence import collect
+from studies.paper_folder import HYPOTHESES, MODELS, PIECES, PaperFolder
 from studies.paper_plan import Asked, Pace, PaperPlan, arms, first_plan, fit, ladder, parse_budget, pieces, read_plan
 
 PACE = Pace(
@@ -84,6 +85,13 @@ def test_each_step_of_the_ladder_costs_less() -> None:
     assert all(plan.seeds[MODELS] == 3 for plan in plans), "the seeds that a verdict needs are never given up"
 
 
+def test_an_explanation_that_is_there_takes_no_time() -> None:
+    plan = first_plan(Asked(), None)
+    lent = replace(PACE, lent=True)
+    # 480 s of budget and about 120 s beyond it
+    assert PACE.seconds(plan, 2000) - lent.seconds(plan, 2000) == pytest.approx(600)
+
+
 def test_without_a_budget_nothing_is_given_up() -> None:
     plan = first_plan(Asked(), None)
     assert fit(plan, PACE, 2000) == replace(plan, expected_s=PACE.seconds(plan, 2000))
@@ -142,3 +150,11 @@ def test_the_same_command_reads_its_plan_again_and_another_is_refused(tmp_path: 
     assert read_plan(path, Asked(epochs=4)) == plan
     with pytest.raises(InputError, match="--epochs must be 4, with which the study in"):
         read_plan(path, Asked(epochs=5))
+
+
+def test_what_groups_left_out_is_a_limit_of_the_study(tmp_path: Path) -> None:
+    plan = first_plan(Asked(groups=(MODELS, PIECES)), None)
+    (tmp_path / "plan.json").write_text(plan.to_json())
+    assert collect(PaperFolder(tmp_path)).limits == ("Left out by --groups: the hypotheses about losses and masks.",)
+    (tmp_path / "plan.json").write_text(first_plan(Asked(), None).to_json())
+    assert collect(PaperFolder(tmp_path)).limits == ()

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from studies.reference import write_index
+from ablation.timing.hardware import hardware_name
+from studies import reference
+from studies.reference import PARTS, write_index
 from studies.run import main
 
 
@@ -18,12 +24,74 @@ def test_index_shows_numbers_and_what_is_missing(tmp_path: Path) -> None:
     (table1 / "provenance.json").write_text(json.dumps({"ratios": ratios}))
     kinds = {"C1": "holds", "C2": "fails", "C3": "fails", "T1": "holds"}
     (tmp_path / "cpu-x" / "paper").mkdir()
-    ledger = {"verdicts": {name: {"kind": kind} for name, kind in kinds.items()}}
+    ledger = {"scale": {"data": "faces"}, "verdicts": {name: {"kind": kind} for name, kind in kinds.items()}}
     (tmp_path / "cpu-x" / "paper" / "ledger.json").write_text(json.dumps(ledger))
     lines = write_index(tmp_path).read_text().splitlines()
-    claims = "[1 holds, 2 fails, 0 undecided](cpu-x/paper/paper.md)"
+    claims = "faces: [1 holds, 2 fails, 0 undecided](cpu-x/paper/paper.md)"
     assert f"| cpu-x | 3.21 (3.10 to 3.30) | 6.80 (6.50 to 7.10) | not measured | not measured | {claims} | not measured |" in lines
     assert "| h200 |" + " not measured |" * 6 in lines
+
+
+@pytest.fixture
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What `reference` would run, in an empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    asked: list[list[str]] = []
+    monkeypatch.setattr(reference, "_run", lambda command: asked.append(command) or 0)
+    return asked
+
+
+def test_all_parts_run_in_order_and_what_is_whole_is_not_measured_again(commands: list[list[str]], tmp_path: Path) -> None:
+    measured = reference.ROOT / hardware_name("cpu") / "table1"
+    measured.mkdir(parents=True)
+    (measured / "provenance.json").write_text(json.dumps({"ratios": {b: {"ratio": 1, "low": 1, "high": 1} for b in ("1", "32")}}))
+    assert main(["reference", "--device", "cpu", "--data-root", "CELEBA"]) == 0
+    assert [command[0] for command in commands] == ["explain", "paper", "report", "paper", "report", "bench", "grid", "report"]
+    commands.clear()
+    assert main(["reference", "table1", "--device", "cpu"]) == 0
+    assert [command[0] for command in commands] == ["table1"], "a part that is named is measured again"
+
+
+def test_an_explanation_that_is_there_is_lent_to_both_studies_of_the_paper(commands: list[list[str]]) -> None:
+    folder = reference.ROOT / hardware_name("cpu") / "explain"
+    assert "--explained" not in PARTS["paper"]("cpu", "CELEBA")
+    folder.mkdir(parents=True)
+    (folder / "explanation.json").write_text("{}")
+    faces, celeba = PARTS["paper"]("cpu", "CELEBA"), PARTS["paper-celeba"]("cpu", "CELEBA")
+    for command in (faces, celeba):
+        assert command[command.index("--explained") + 1] == str(folder)
+    assert "--data-root" not in faces
+    assert celeba[celeba.index("--data-root") + 1] == "CELEBA"
+    assert faces[faces.index("--out") + 1] != celeba[celeba.index("--out") + 1]
+
+
+def test_a_part_that_fails_ends_with_its_code(commands: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reference, "_run", lambda command: commands.append(command) or 2)
+    assert main(["reference", "table1", "bench", "--device", "cpu"]) == 2
+    assert [command[0] for command in commands] == ["table1"]
+
+
+def test_a_part_has_a_process_of_its_own() -> None:
+    assert reference._run(["list"]) == 0
+    assert reference._run(["table1", "--device", "none"]) == 2
+
+
+def test_ctrl_c_reaches_the_part_and_leaves_no_process(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "studies.run", "reference", "explain", "--device", "cpu"]
+    paths = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    with subprocess.Popen(
+        command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": paths}
+    ) as begun:
+        assert begun.stderr is not None
+        for line in begun.stderr:
+            if line.startswith("static"):
+                break
+        begun.send_signal(signal.SIGINT)
+        # the pipe ends when both processes have ended
+        rest = begun.stderr.read()
+        assert begun.wait(60) == 130
+    assert "Stopped. What is done is kept" in rest
+    assert "Traceback" not in rest
 
 
 def test_wrong_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -32,6 +100,9 @@ def test_wrong_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert "--data-root" in capsys.readouterr().err
     assert main(["reference", "speed", "--device", "cpu"]) == 2
     assert "speed" in capsys.readouterr().err
+    monkeypatch.setattr(reference, "pick_device", lambda wanted: wanted)
+    assert main(["reference", "paper-celeba", "--device", "cuda", "--data-root", "CELEBA"]) == 2
+    assert "paper with --device cuda" in capsys.readouterr().err
     assert main(["reference", "paper", "grid", "--device", "cpu"]) == 2
     assert "--data-root must be the folder of CelebA, for grid" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

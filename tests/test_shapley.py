@@ -401,7 +401,7 @@ def test_groups_are_built_and_timed_and_a_late_design_stops_after_enough_blocks(
     assert "a group of networks had 3 of 8 rounds" in design.shortfall(short)
     assert seen[0] == {
         "reference": PAIR.first.network_key, "batch_size": 1, "device": "cpu", "num_threads": 1, "rounds": (design.rounds,) * 2,
-        "budget_s": 3 * design.expected_s / len(design.groups),
+        "budget_s": 3 * design.expected_s / len(design.groups), "only_calls": True,
     }  # fmt: skip
     _, logs = attribute_latency(design, found, "cpu/1")
     assert sum(effect.value for effect in logs.shapley.values()) == pytest.approx(logs.end)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ablation.costs import memory_estimate
 from ablation.costs.memory_estimate import activation_bytes, available_bytes
 from ablation.explain import sweep
+from ablation.explain.explanation import SweepPoint
 from ablation.explain.sweep import BATCHES, batch_sweep, knee
 from ablation.timing import interleave
 from ablation.timing.latency_result import ModelLatency
@@ -119,8 +120,8 @@ def test_cpu_memory_is_checked_before_it_is_taken(monkeypatch: pytest.MonkeyPatc
 class FakeRuns:
     """Stands for compare_latency: `ms` an image for each model, `seconds` of a fake clock for every comparison."""
 
-    def __init__(self, ms: float, seconds: float) -> None:
-        self.ms, self.seconds, self.now, self.asked = ms, seconds, 0.0, []
+    def __init__(self, ms: float, seconds: float, rounds: int = 10) -> None:
+        self.ms, self.seconds, self.now, self.asked, self.rounds = ms, seconds, 0.0, [], rounds
 
     def __call__(self, models, *, batch_size: int, budget_s: float, **settings) -> SimpleNamespace:
         self.now += self.seconds
@@ -130,7 +131,7 @@ class FakeRuns:
             for i, name in enumerate(models)
         }
         enqueue = {name: ModelLatency(median_ms=0.5) for name in models}
-        return SimpleNamespace(models=found, by_kind={"call": found, "enqueue": enqueue})
+        return SimpleNamespace(models=found, by_kind={"call": found, "enqueue": enqueue}, rounds=self.rounds)
 
 
 def test_point_that_would_overrun_the_budget_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,6 +147,17 @@ def test_point_that_would_overrun_the_budget_is_marked(monkeypatch: pytest.Monke
     assert knees == {"first": None, "second": None}
 
 
+def test_named_batches_are_measured_beyond_the_budget_with_what_they_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = FakeRuns(ms=100.0, seconds=3.0)
+    monkeypatch.setattr(sweep, "compare_latency", runs)
+    points, _ = batch_sweep(
+        Limited(9), Limited(9), batches=(1, 8), budget_s=4.0, image_size=8, overrun=True, clock=lambda: runs.now
+    )
+    assert [p.reason for p in points] == ["", ""]
+    # 1 of 4 s is left; batch 8 needs 8 x (5 x 0.3 + 10 x 0.4) s
+    assert runs.asked == [(1, 2.0), (8, pytest.approx(44.0))]
+
+
 def test_ratio_is_second_over_first_and_enqueue_times_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweep, "compare_latency", FakeRuns(ms=1.0, seconds=0.0))
     points, knees = batch_sweep(Limited(9), Limited(9), batches=(1, 2, 4), budget_s=25.0, image_size=8)
@@ -153,6 +165,14 @@ def test_ratio_is_second_over_first_and_enqueue_times_are_kept(monkeypatch: pyte
     assert (last.first_ms, last.second_ms, last.ratio, last.ratio_low, last.ratio_high) == (4.0, 8.0, 2.0, 1.9, 2.1)
     assert (last.first_enqueue_ms, last.second_enqueue_ms) == (0.5, 0.5)
     assert knees == {"first": 1, "second": 1}
+
+
+@pytest.mark.parametrize(("rounds", "interval"), [(6, (1.9, 2.1)), (5, (None, None))])
+def test_an_interval_needs_six_rounds(monkeypatch: pytest.MonkeyPatch, rounds: int, interval: tuple[float | None, ...]) -> None:
+    monkeypatch.setattr(sweep, "compare_latency", FakeRuns(ms=1.0, seconds=0.0, rounds=rounds))
+    (point,), _ = batch_sweep(Limited(9), Limited(9), batches=(1,), budget_s=25.0, image_size=8)
+    assert (point.rounds, point.interval) == (rounds, interval)
+    assert SweepPoint(batch_size=1, ratio=2.0, ratio_low=1.9, ratio_high=2.1).interval == (None, None), "nobody noted how many"
 
 
 @pytest.mark.parametrize("batches", [(), (0,), (1, 2.0), (True,)])

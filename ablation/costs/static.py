@@ -36,6 +36,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ablation.compose import build
 from ablation.costs.opcount import CLASSES, Formula, formula, register_op
+from ablation.device import evaluating
 from ablation.spec import ModelSpec
 from blocks.errors import InputError, must_be
 
@@ -117,7 +118,7 @@ def _count(model: nn.Module, batch_size: int, shape: tuple[int, ...]) -> StaticC
     dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     mode = FakeTensorMode()
     fakes = {name: _fake(mode, t) for name, t in tensors.items()}
-    with mode, _evaluating(model), torch.no_grad():
+    with mode, evaluating(model), torch.no_grad():
         counter = _Counter({_memory(fakes[name]): p.numel() for name, p in model.named_parameters()})
         with _following(parts, counter.inside):
             _forward(model, fakes, torch.empty((batch_size, *shape), dtype=dtype), counter)
@@ -219,17 +220,6 @@ def _following(parts: Mapping[str, nn.Module], inside: list[str]) -> Iterator[No
     finally:
         for handle in handles:
             handle.remove()
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

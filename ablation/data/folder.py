@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ablation.cores import num_cores
 from blocks.errors import must_be
 
 Task = TypeVar("Task")
@@ -125,11 +126,6 @@ def try_decode(path: str, size: int) -> NDArray[np.uint8] | None:
             # the disk or the rights, not the image: must not be remembered as a broken image
             raise must_be(path, "a readable file", error.strerror, "Mend that or take the file away.") from error
         return None
-
-
-def num_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def decode_all(paths: Sequence[str], size: int) -> Generator[list[NDArray[np.uint8] | None]]:

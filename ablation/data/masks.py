@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ablation.data.folder import BATCH_FILES, Listing, digest, in_order, num_cores
+from ablation.cores import num_cores
+from ablation.data.folder import BATCH_FILES, Listing, digest, in_order
 from blocks.errors import InputError, must_be
 
 MASKS = "masks"

@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from ablation.cores import num_cores
 from ablation.data import faces
 from ablation.data.base import Dataset
 from ablation.data.cache import ArrayFile, Entry, cached, default_cache_dir
 from ablation.data.celeba import AttributeTable, locate, read_attributes
-from ablation.data.folder import RESIZING, SUFFIXES, Listing, decode_all, digest, few, in_order, list_images, num_cores, try_decode
+from ablation.data.folder import RESIZING, SUFFIXES, Listing, decode_all, digest, few, in_order, list_images, try_decode
 from ablation.data.masks import MASK_RESIZING, MaskFiles, decode_masks, masks_beside
 from ablation.data.splits import MIN_IMAGES
 from blocks.errors import choices, must_be

@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from ablation.compose import VAE
 from ablation.training.batches import derived_seed
 from blocks.errors import must_be
-
-
-@contextmanager
-def evaluating(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """The model on the device, in evaluation mode and without gradients inside; every module in its former mode after."""
-    modes = {module: module.training for module in model.to(device).modules()}
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
 
 
 def decoded(model: VAE, latent: NDArray[np.float64], device: torch.device, batch_size: int) -> Tensor:

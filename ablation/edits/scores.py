@@ -19,9 +19,9 @@ import torch
 from numpy.typing import NDArray
 
 from ablation.compose import VAE
-from ablation.edits.decoding import as_bytes, checked_means, chosen_images, decoded, encoded_again, evaluating
+from ablation.device import evaluating, usable_device
+from ablation.edits.decoding import as_bytes, checked_means, chosen_images, decoded, encoded_again
 from ablation.edits.directions import KINDS, Probes, Units, class_difference, edit_steps, fit_probes, halves, too_rare
-from ablation.training.batches import usable_device
 from blocks.errors import must_be
 
 STRIP = (-1.0, -0.5, 0.0, 0.5, 1.0)
@@ -59,7 +59,7 @@ def edit_attributes(
         return {"not_computed": {"edits": fit.reason(attribute_names, least_images, least_auc)}}, {}
     rows = chosen_images(len(test), num_images, seed, "edits")
     chosen = fit.best(num_attributes)
-    with evaluating(model, where):
+    with evaluating(model.to(where)), torch.no_grad():
         judge = _Judge(model, fit, test, rows, where, batch_size)
         edits = {attribute_names[c]: {kind: judge.score(c, fit.steps[c][kind]) for kind in KINDS} for c in chosen}
         strips = {kind: np.stack([judge.strip(fit.steps[c][kind]) for c in chosen]) for kind in KINDS}

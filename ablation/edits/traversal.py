@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ablation.compose import VAE
-from ablation.edits.decoding import as_bytes, checked_means, chosen_images, decoded, evaluating
-from ablation.training.batches import usable_device
+from ablation.device import evaluating, usable_device
+from ablation.edits.decoding import as_bytes, checked_means, chosen_images, decoded
 from ablation.training.losses import ssim_per_image
 from ablation.training.quality import ACTIVE_VARIANCE
 from blocks.errors import must_be
@@ -65,7 +65,7 @@ def traverse(
     rows = chosen_images(len(mean), num_images, seed, "traversal")
     walk = _Walk(model=model, mean=mean, kl=kl, device=where, batch_size=batch_size, threshold=threshold)
     dims = np.argsort(-kl, kind="stable")[:num_dims].tolist()
-    with evaluating(model, where):
+    with evaluating(model.to(where)), torch.no_grad():
         found = [walk.along(dim, walk.range_of(dim), rows, num_steps) for dim in dims]
         paper, paper_strip = walk.along(PAPER_DIM % mean.shape[1], PAPER_RANGE, rows[:1], PAPER_STEPS)
     entries = [entry for entry, _ in found]

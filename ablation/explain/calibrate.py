@@ -21,9 +21,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from ablation.device import checked_device
 from ablation.explain.decompose_trace import own_time
 from ablation.explain.explanation import Calibration
-from ablation.timing.latency import check_device, describe_precision, settled
+from ablation.timing.latency import describe_precision, settled
 from ablation.timing.timers import CudaLane, capture
 
 CHAIN = 64
@@ -42,7 +43,7 @@ def calibrate(device: str = "cpu", *, threads: int | None = None, quick: bool = 
 
     `threads` on the CPU: torch's current number unless given, put back afterwards. InputError for a GPU that isn't there.
     """
-    place = check_device(device)
+    place = checked_device(device)
     calls = 5 if quick else 15
     with settled(place, threads), torch.inference_mode():
         time_ms = gpu_time if place.type == "cuda" else own_time

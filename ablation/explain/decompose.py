@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from ablation.compose import VAE
 from ablation.costs.opcount import CLASSES
 from ablation.costs.static import OTHER, image_shape, static_cost
+from ablation.device import checked_device
 from ablation.explain.decompose_bounds import MILLI, shares
 from ablation.explain.decompose_cuda import Kernels, TimeLine, profile_kernels, profile_replay
 from ablation.explain.decompose_replay import class_times
@@ -44,7 +45,7 @@ from ablation.explain.decompose_trace import (
     stop_watch,
 )
 from ablation.explain.explanation import Calibration, Decomposition
-from ablation.timing.latency import check_device, compare_latency, settled
+from ablation.timing.latency import compare_latency, settled
 from ablation.timing.latency_result import LatencyComparison
 from ablation.timing.timers import GPU, capture
 
@@ -75,19 +76,23 @@ def decompose(
     threads: int | None = None,
     calibration: Calibration,
     total_ms: float | None = None,
+    latency: LatencyComparison | None = None,
     quick: bool = False,
     input_shape: tuple[int, ...] | None = None,
 ) -> Decomposition:
     """Where the latency of one forward pass of `model` goes; classes + host + gaps + residual = total, and so for parts and blocks.
 
     `total_ms` is measured here unless given: the median of plain, synchronised calls on the same machine at the same `batch_size`
-    and `threads`. `input_shape` (C, H, W) is needed for a module without a spec. The model is copied and stays as it is.
+    and `threads`, as `plain_latency` takes it. Pass that in as `latency` where several networks are decomposed on CUDA, all timed
+    before the first is: a profiler that has run slows what is timed after it. `input_shape` (C, H, W) is needed for a module
+    without a spec. The model is copied and stays as it is.
     """
-    place, shape = check_device(device), input_shape or image_shape(model)
-    latency = None
-    if total_ms is None or place.type == "cuda":
-        latency = _latency(model, name, device, batch_size, threads, shape, quick)
-        total_ms = total_ms or _needed(latency, name)
+    place, shape = checked_device(device), input_shape or image_shape(model)
+    if latency is None and (total_ms is None or place.type == "cuda"):
+        latency = plain_latency(model, name, device=device, batch_size=batch_size, threads=threads, quick=quick, input_shape=shape)
+    if total_ms is None:
+        assert latency is not None
+        total_ms = _needed(latency, name)
     with settled(place, threads):
         loaded = copy.deepcopy(model).to(place).eval()
         x = torch.rand((batch_size, *shape), generator=torch.Generator().manual_seed(0)).to(place)
@@ -98,15 +103,23 @@ def decompose(
     return assemble(model, name, placed, calibration, batch_size=batch_size, shape=shape, place=place.type)
 
 
-def _latency(
-    model: nn.Module, name: str, device: str, batch_size: int, threads: int | None, shape: tuple[int, ...], quick: bool
+def plain_latency(
+    model: nn.Module,
+    name: str,
+    *,
+    device: str = "cpu",
+    batch_size: int = 1,
+    threads: int | None = None,
+    quick: bool = False,
+    input_shape: tuple[int, ...] | None = None,
 ) -> LatencyComparison:
+    """The latency that a decomposition accounts for: of the network alone, uninstrumented."""
     return compare_latency(
         {name: model},
         device=device,
         batch_size=batch_size,
         num_threads=threads,
-        input_shape=shape,
+        input_shape=input_shape or image_shape(model),
         rounds=(6, 12) if quick else (20, 40),
         budget_s=2.5 if quick else 10,
     )

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+INTERVAL_ROUNDS = 6
+# from which least and most of them hold the median in more than 95 of 100 cases: 1 - 2 ** (1 - 6)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Effect:
@@ -81,7 +84,7 @@ class ModeResult:
 
 @dataclass(frozen=True, kw_only=True)
 class SweepPoint:
-    """Both networks at one batch size."""
+    """Both networks at one batch size. `ratio_low` and `ratio_high` are the ends of a 95 % interval from INTERVAL_ROUNDS on."""
 
     batch_size: int
     first_ms: float | None = None
@@ -92,7 +95,14 @@ class SweepPoint:
     first_enqueue_ms: float | None = None
     second_enqueue_ms: float | None = None
     # CUDA only
+    rounds: int | None = None
     reason: str = ""
+
+    @property
+    def interval(self) -> tuple[float | None, float | None]:
+        """The 95 % interval of the ratio; (None, None) where there were too few rounds for one, or nobody noted how many."""
+        enough = self.rounds is not None and self.rounds >= INTERVAL_ROUNDS
+        return (self.ratio_low, self.ratio_high) if enough else (None, None)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,8 +21,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from ablation.device import checked_device
 from ablation.explain.explanation import Guideline, GuidelinePoint
-from ablation.timing.latency import check_device, compare_latency
+from ablation.timing.latency import compare_latency
 from ablation.timing.latency_result import LatencyComparison
 
 SIDE = 56
@@ -182,7 +183,7 @@ def _element_wise(stack: Stack, channels: int, units: int, batch: int) -> Experi
 
 def guidelines(device: str = "cpu", *, threads: int | None = None, quick: bool = False) -> tuple[Guideline, ...]:
     """All four, measured: under a minute (12 s with `quick`, which takes fewer rounds of the same networks)."""
-    check_device(device)
+    checked_device(device)
     return tuple(_measure(experiment, device, threads, quick) for experiment in experiments(device))
 
 

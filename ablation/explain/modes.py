@@ -17,11 +17,12 @@ import numpy as np
 from torch import nn
 
 from ablation.compose import VAE
+from ablation.device import checked_device
 from ablation.explain.explanation import ModeResult
 from ablation.faster.optimise import example, prepared, told
 from ablation.faster.optimised import REWRITES, Optimised
 from ablation.faster.rewrite import checked_copy
-from ablation.timing.latency import check_device, compare_latency
+from ablation.timing.latency import compare_latency
 from ablation.timing.latency_result import LatencyComparison
 from ablation.timing.timing_stats import Interval, median_intervals
 from blocks.errors import choices, must_be
@@ -110,7 +111,7 @@ def run_modes(
     `progress(mode)` before each is prepared. InputError for an unknown mode, another image size, or a GPU that isn't there.
     """
     wanted = _check(first, second, names, budget_s)
-    place = check_device(device)
+    place = checked_device(device)
     start = time.perf_counter()
     pair = {"first": checked_copy(first).to(place), "second": checked_copy(second).to(place)}
     ready: dict[str, tuple[nn.Module, nn.Module]] = {EAGER: (pair["first"], pair["second"])}
@@ -136,6 +137,7 @@ def run_modes(
         rounds=(min(rounds), max(rounds)),
         budget_s=left,
         seed=seed,
+        only_calls=True,
     )
     return tuple(_result(name, ready.get(name), reasons.get(name, ""), times, seed) for name in wanted)
 

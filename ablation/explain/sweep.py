@@ -16,16 +16,17 @@ from torch import nn
 
 from ablation.costs.memory_estimate import activation_bytes, available_bytes
 from ablation.costs.static import image_shape
-from ablation.explain.explanation import SweepPoint
+from ablation.device import checked_device
+from ablation.explain.explanation import INTERVAL_ROUNDS, SweepPoint
 from ablation.timing.interleave import WARMUP_ROUNDS
-from ablation.timing.latency import check_device, compare_latency
+from ablation.timing.latency import compare_latency
 from ablation.timing.latency_result import LatencyComparison, ModelLatency
 from ablation.timing.timers import ENQUEUE
 from blocks.errors import must_be
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 ROUNDS = (10, 40)
-LEAST_ROUNDS = 6
+LEAST_ROUNDS = INTERVAL_ROUNDS
 # that a point must have time for, after warming up
 REACHED = 0.9
 # share of a that b x batch must have at the knee
@@ -44,18 +45,21 @@ def batch_sweep(
     image_size: int | None = None,
     threads: int | None = None,
     names: tuple[str, str] = ("first", "second"),
+    overrun: bool = False,
     clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[tuple[SweepPoint, ...], dict[str, int | None]]:
     """One point for every batch size, ascending, and the knee of each network by name.
 
     A network that runs out of memory is left out of larger batches, the other goes on; a point that would overrun what is left of
-    `budget_s` isn't measured. Either is said in the point's `reason`. InputError for batch sizes that are none.
+    `budget_s` isn't measured, unless it may `overrun`: then with the fewest rounds that give an interval. Either is said in the
+    point's `reason`. InputError for batch sizes that are none.
     """
     if not batches or any(not isinstance(n, int) or isinstance(n, bool) or n < 1 for n in batches):
         raise must_be("batches", "one or more whole numbers of at least 1", tuple(batches))
     if names[0] == names[1]:
         raise must_be("names", "two different names", names)
-    sweep = _Sweep(dict(zip(names, (first, second), strict=True)), device, image_size, threads, clock, clock() + budget_s)
+    pair = dict(zip(names, (first, second), strict=True))
+    sweep = _Sweep(pair, device, image_size, threads, overrun, clock, clock() + budget_s)
     sizes = sorted(set(batches))
     points = tuple(sweep.point(n, len(sizes) - i) for i, n in enumerate(sizes))
     times = {name: {p.batch_size: ms for p in points if (ms := (p.first_ms, p.second_ms)[i])} for i, name in enumerate(names)}
@@ -71,16 +75,17 @@ class _Sweep:
         device: str,
         image_size: int | None,
         threads: int | None,
+        overrun: bool,
         clock: Callable[[], float],
         end: float,
     ) -> None:
         self.models, self.device, self.image_size, self.threads = models, device, image_size, threads
-        self.clock, self.end = clock, end
+        self.overrun, self.clock, self.end = overrun, clock, end
         self.gone: dict[str, str] = {}
         # name -> why it is left out from here on
         self.last: dict[str, tuple[int, float]] = {}
         # name -> its last batch size and ms
-        on_cpu = check_device(device).type == "cpu"  # a GPU says itself when its memory is full; a CPU's process is killed
+        on_cpu = checked_device(device).type == "cpu"  # a GPU says itself when its memory is full; a CPU's process is killed
         self.bytes = {
             name: SAFETY * activation_bytes(model, image_shape(model, image_size)) for name, model in models.items() if on_cpu
         }
@@ -91,7 +96,7 @@ class _Sweep:
         if not alive:
             return SweepPoint(batch_size=batch_size, reason=self._reasons())
         needs, left = self._seconds(alive, batch_size), self.end - self.clock()
-        if needs > left:
+        if needs > left and not self.overrun:
             why = f"not measured: it would take about {needs:.2g} s, and {max(0.0, left):.2g} s of the budget were left"
             return SweepPoint(batch_size=batch_size, reason="; ".join(filter(None, (self._reasons(), why))))
         found = compare_latency(
@@ -138,6 +143,7 @@ class _Sweep:
             ratio_high=paired.ratio_high,
             first_enqueue_ms=enqueue[one].median_ms if one in enqueue else None,
             second_enqueue_ms=enqueue[two].median_ms if two in enqueue else None,
+            rounds=found.rounds,
             reason="; ".join([*failed, *self.gone.values()]),
         )
 

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from ablation.compose import VAE
+from ablation.device import checked_device
 from ablation.faster.optimised import REWRITES, Optimised, check_steps
 from ablation.faster.rewrite import checked_copy
-from ablation.timing.latency import check_device, compare_latency
+from ablation.timing.latency import compare_latency
 from blocks.errors import choices, must_be
 
 TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-2}
@@ -57,7 +58,7 @@ def optimise(
     """
     allowed = _check(model, batch_size, precision, tolerance, budget_s)
     assert isinstance(model, VAE)
-    place = check_device(device or str(next(model.parameters()).device))
+    place = checked_device(device or str(next(model.parameters()).device))
     eager = checked_copy(model).to(device=place)
     x = example(eager, batch_size, seed)
     if steps is not None:

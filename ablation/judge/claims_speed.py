@@ -67,6 +67,8 @@ def _elsewhere(found: dict[int, costs.Ratio]) -> str:
     told = [f"{found[batch].text} at batch {batch}" for batch in SILENT if batch in found]
     gone = [str(batch) for batch in SILENT if batch not in found]
     text = f" At larger batches: {joined(told)}." if told else ""
+    wide = [str(batch) for batch in SILENT if batch in found and found[batch].low is None]
+    text += f" Too few rounds for an interval: batch {joined(wide)}." if wide else ""
     return text + (f" Not measured: batch {joined(gone)}." if gone else "")
 
 

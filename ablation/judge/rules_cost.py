@@ -104,7 +104,8 @@ def unmixed(attribution: Attribution) -> None:
     mixed = [factor for factor in attribution.shapley if piece_of(factor) == MIXED]
     if mixed:
         where = f" at {attribution.place}" if attribution.place else ""
-        raise Lacking(f"{attribution.metric}{where} was given to {' and '.join(mixed)} as wholes, not to the pieces in them.")
+        together = "; ".join(factor.replace(" and ", ", ") for factor in mixed)
+        raise Lacking(f"{attribution.metric}{where} was given to wholes, not to the pieces in them: {together}.")
 
 
 def both_decomposed(explanation: Explanation) -> tuple[Decomposition, Decomposition]:
@@ -146,13 +147,12 @@ class Ratio:
 
 def ratios(explanation: Explanation) -> dict[int, Ratio]:
     """Batch size -> eager latency ratio: of the ways of running at batch 1, else of the batch sweep."""
-    found = {
-        p.batch_size: Ratio(
-            batch_size=p.batch_size, place=f"{explanation.device}/{p.batch_size}", value=p.ratio, low=p.ratio_low, high=p.ratio_high
-        )
-        for p in explanation.sweep
-        if p.ratio
-    }
+    found: dict[int, Ratio] = {}
+    for p in explanation.sweep:
+        if p.ratio:
+            low, high = p.interval
+            place = f"{explanation.device}/{p.batch_size}"
+            found[p.batch_size] = Ratio(batch_size=p.batch_size, place=place, value=p.ratio, low=low, high=high)
     for mode in explanation.modes:
         if mode.mode == "eager" and mode.ratio and main_place(explanation).endswith("/1"):
             found[1] = Ratio(

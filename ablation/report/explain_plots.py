@@ -43,7 +43,7 @@ class Plot:
 def below(figure: Figure, shown: int, possible: int, what: str, *notes: str) -> None:
     """The caption: '8 of 8 factors.' and the notes, wrapped to the figure's width."""
     text = " ".join([f"Shows {shown} of {possible} {what}.", *(note for note in notes if note)])
-    lines = textwrap.wrap(text, int(figure.get_figwidth() * 17))
+    lines = textwrap.wrap(text, int(figure.get_figwidth() * 16))
     figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=8, color="#555555")
 
 

@@ -26,6 +26,7 @@ def sweep(explanation: Explanation) -> Plot:
         "ratio",
         "ratio_low",
         "ratio_high",
+        "rounds",
         "first_enqueue_ms",
         "second_enqueue_ms",
         "reason",
@@ -57,7 +58,9 @@ def _sweep(explanation: Explanation, points: Sequence[SweepPoint], width: float)
     style.scale_axis(left, "y", [v for p in points for v in (p.first_ms, p.second_ms) if v])
     for axes, fields in ((left, ("first_ms", "second_ms")), (right, ("ratio",))):  # a cross at the foot of what is missing
         lacking = [p.batch_size for p in points if any(getattr(p, field) is None for field in fields)]
-        axes.plot(lacking, [0.04] * len(lacking), "x", color=style.WORSE, transform=axes.get_xaxis_transform(), clip_on=False)
+        if lacking:  # an empty line without clipping would take away the layout's room
+            foot = axes.get_xaxis_transform()
+            axes.plot(lacking, [0.04] * len(lacking), "x", color=style.WORSE, transform=foot, clip_on=False)
     left.set_title("milliseconds", fontsize=9.5, loc="left")
     if any(p.first_ms or p.second_ms for p in points):
         left.legend(frameon=False, fontsize=8)
@@ -72,17 +75,18 @@ def _sweep(explanation: Explanation, points: Sequence[SweepPoint], width: float)
     knees = ", ".join(f"{n} {'none found' if k is None else k}" for n, k in explanation.knee.items())
     notes = [f"Knee, from which time grows with the batch: {knees}." if knees else "No knee was looked for."]
     notes += [f"Missing (cross): {'; '.join(gone)}."] if gone else []
-    below(figure, values, 2 * len(points), "times", f"{len(ratios)} of {len(points)} ratios, shaded: 95 % intervals.", *notes)
+    shaded = ", shaded: 95 % intervals" if any(p.interval != (None, None) for p in ratios) else ", too few rounds for intervals"
+    below(figure, values, 2 * len(points), "times", f"{len(ratios)} of {len(points)} ratios{shaded}.", *notes)
     return figure
 
 
 def _ratio_band(axes: Axes, points: Sequence[SweepPoint]) -> None:
     axes.plot([p.batch_size for p in points], [p.ratio for p in points], "D-", color=look.SECOND, markersize=4.5)  # type: ignore[arg-type]
-    banded = [(p.batch_size, p.ratio_low, p.ratio_high) for p in points if p.ratio_low is not None and p.ratio_high is not None]
+    banded = [(p.batch_size, *ends) for p in points if (ends := p.interval) != (None, None)]
     if banded:
         at, low, high = zip(*banded, strict=True)
         axes.fill_between(at, low, high, color=look.FIRST, alpha=0.35, linewidth=0)
-    every = [v for p in points for v in (p.ratio, p.ratio_low, p.ratio_high) if v is not None] or [1.0]
+    every = [v for p in points for v in (p.ratio, *p.interval) if v is not None] or [1.0]
     axes.axhline(1, color="#444444", linewidth=0.9, zorder=1)
     axes.set_ylim(min(0.9, *every) * 0.95, max(1.1, *every) * 1.05)
 

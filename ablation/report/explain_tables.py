@@ -165,13 +165,13 @@ def sweep_table(explanation: Explanation) -> Table:
     lines = [
         [
             str(p.batch_size), look.number(p.first_ms), look.number(p.second_ms),
-            look.times_span(p.ratio, p.ratio_low, p.ratio_high), p.reason or "-",
+            look.times_span(p.ratio, *p.interval), "-" if p.rounds is None else str(p.rounds), p.reason or "-",
         ]
         for p in points
     ]  # fmt: skip
     return Table(
-        ["batch", f"{explanation.first} [ms]", f"{explanation.second} [ms]", "ratio", "missing because"],
-        [True, True, True, True, False],
+        ["batch", f"{explanation.first} [ms]", f"{explanation.second} [ms]", "ratio", "rounds", "missing because"],
+        [True, True, True, True, True, False],
         lines,
     )
 

@@ -57,14 +57,8 @@ def headline(explanation: Explanation) -> Headline | None:
         if found is not None and found.first_ms and found.second_ms:
             ratio = found.ratio or found.second_ms / found.first_ms
             where = place if isinstance(found, ModeResult) else f"{explanation.device}/{found.batch_size}"
-            return Headline(
-                place=where,
-                first_ms=found.first_ms,
-                second_ms=found.second_ms,
-                ratio=ratio,
-                low=found.ratio_low,
-                high=found.ratio_high,
-            )
+            low, high = (found.ratio_low, found.ratio_high) if isinstance(found, ModeResult) else found.interval
+            return Headline(place=where, first_ms=found.first_ms, second_ms=found.second_ms, ratio=ratio, low=low, high=high)
     attribution = find(explanation, "latency_ms")
     if attribution is not None and attribution.start:
         start, end = attribution.start, attribution.end

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ablation.explain.explanation import Attribution, Explanation, SweepPoint
+from ablation.explain.explanation import Attribution, Explanation
 from ablation.judge.evidence import Estimate, Evidence, Trial, estimate
 from ablation.report import explain_style, tables
 from ablation.report import paper_style as look
 from ablation.report.curves import losses_of
-from ablation.report.explain_words import headline
+from ablation.report.explain_words import Headline, headline
 from ablation.report.page import Table
 from ablation.report.paper_numbers import REPORTED
 from ablation.report.paper_pieces import MASKED, hypothesis_rows, inside
@@ -111,24 +111,26 @@ def _plus(value: float) -> str:
     return f"{'+' if value > 0 else ''}{look.decimal(value, 4)}"
 
 
-def timed(explanation: Explanation | None, batch: int) -> SweepPoint | None:
+def timed(explanation: Explanation | None, batch: int) -> Headline | None:
     """Both models at one batch size: what the answer quotes, or else the sweep's."""
     if explanation is None:
         return None
     said = headline(explanation)
     if said is not None and said.place.endswith(f"/{batch}"):
-        return SweepPoint(
-            batch_size=batch, first_ms=said.first_ms, second_ms=said.second_ms, ratio=said.ratio, ratio_low=said.low,
-            ratio_high=said.high,
-        )  # fmt: skip
-    return next((p for p in explanation.sweep if p.batch_size == batch and p.first_ms and p.second_ms), None)
+        return said
+    for p in explanation.sweep:
+        if p.batch_size == batch and p.first_ms and p.second_ms:
+            ratio, (low, high) = p.ratio or p.second_ms / p.first_ms, p.interval
+            place = f"{explanation.device}/{batch}"
+            return Headline(place=place, first_ms=p.first_ms, second_ms=p.second_ms, ratio=ratio, low=low, high=high)
+    return None
 
 
 def _latency(e: Explanation | None, batch: int) -> list[str]:
     point = timed(e, batch)
     if point is None:
         return [tables.NOTHING] * 3
-    ratio = explain_style.times_span(point.ratio, point.ratio_low, point.ratio_high)
+    ratio = explain_style.times_span(point.ratio, point.low, point.high)
     return [explain_style.number(point.first_ms), explain_style.number(point.second_ms), ratio]
 
 

@@ -21,6 +21,8 @@ WARMUP_ROUNDS = (4, 20)
 # at least, at most
 SETTLED = 0.05
 # warm-up ends when no model's last two rounds differ by more from the two before
+WARMUP_SHARE = 0.4
+# of the budget at most, once there were the least
 CHECK_EVERY = 5
 # rounds between looks at the intervals
 
@@ -74,14 +76,14 @@ def interleave(
     tick = (lambda: progress(run.rounds, plan.rounds[1])) if progress is not None else lambda: None
     rounds = _Rounds([*lanes, lanes[reference]], run, np.random.default_rng(plan.seed), describe, tick)
 
-    def over() -> bool:
-        return plan.budget_s is not None and clock() - start > plan.budget_s
+    def over(share: float = 1.0) -> bool:
+        return plan.budget_s is not None and clock() - start > share * plan.budget_s
 
     for column in range(len(lanes)):
         tick()
         rounds.attempt(column, lanes[column].calibrate)
     with _no_collection():
-        _warm_up(rounds, run, primary, over)
+        _warm_up(rounds, run, primary, lambda: over() or (run.warmup_rounds >= WARMUP_ROUNDS[0] and over(WARMUP_SHARE)))
         rows: list[dict[int, Mapping[str, float]]] = []
         while rounds.active and run.rounds < plan.rounds[1] and not (over() and run.rounds >= 2):
             rows.append(rounds.row())

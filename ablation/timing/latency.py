@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ablation.costs.static import image_shape
+from ablation.device import checked_device
 from ablation.timing.hardware import describe_hardware
 from ablation.timing.interleave import Plan, interleave
 from ablation.timing.latency_result import LatencyComparison, ModelLatency, summarise
@@ -45,17 +46,19 @@ def compare_latency(
     seed: int = 0,
     precision: str = "float32",
     channels_last: bool = False,
+    only_calls: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> LatencyComparison:
     """Time all models against `reference` (the first one unless named) on random images N x C x S x S in [0, 1].
 
     `rounds`: at least, at most. `target_half_width`: of every ratio's interval, relative; reaching it ends the rounds. `budget_s`:
     seconds after which they end in any case. `num_threads` on the CPU: torch's current number unless given; put back afterwards.
-    `precision`: of weights and input (no autocast). `progress(rounds, at_most)` between blocks, also while warming up. A model that
-    fails is recorded with its reason. InputError for wrong arguments, for models with hooks, and for a GPU that isn't there.
+    `precision`: of weights and input (no autocast). `only_calls`: on CUDA, synchronised calls alone, a quarter of the time.
+    `progress(rounds, at_most)` between blocks, also while warming up. A model that fails is recorded with
+    its reason. InputError for wrong arguments, for models with hooks, and for a GPU that isn't there.
     """
     reference = _check(models, reference, batch_size, rounds, target_half_width, budget_s, num_threads, precision)
-    place = check_device(device)
+    place = checked_device(device)
     shape = input_shape or _common_shape(models, image_size)
     plan = Plan(rounds=rounds, target_half_width=target_half_width, budget_s=budget_s, seed=seed)
     names = list(models)
@@ -63,14 +66,14 @@ def compare_latency(
         x = torch.rand((batch_size, *shape), generator=torch.Generator().manual_seed(seed)).to(place, DTYPES[precision])
         x = x.contiguous(memory_format=torch.channels_last) if channels_last else x
         failures: dict[str, str] = {}
-        lanes = [_load(name, models[name], x, channels_last, failures) for name in names]
+        lanes = [_load(name, models[name], x, channels_last, only_calls, failures) for name in names]
         run = interleave(
             lanes, names.index(reference), plan, primary=CALL, progress=progress, describe=lambda error: _told(error, place)
         )
         provenance = _provenance(place, batch_size, shape, precision, channels_last, seed, plan)
     failures = {**{names[i]: why for i, why in run.failures.items()}, **failures}
     missing = {name: lane.missing for name, lane in zip(names, lanes, strict=True) if isinstance(lane, Lane)}
-    kinds = (CALL, STEADY, ENQUEUE, GPU) if place.type == "cuda" else (CALL,)
+    kinds = (CALL, STEADY, ENQUEUE, GPU) if place.type == "cuda" and not only_calls else (CALL,)
     return summarise(
         names,
         reference,
@@ -82,21 +85,6 @@ def compare_latency(
         provenance=provenance,
         kinds=kinds,
     )
-
-
-def check_device(device: str) -> torch.device:
-    """The torch device; InputError where it is not "cpu" or "cuda", or there is no such GPU."""
-    try:
-        place = torch.device(device)
-    except RuntimeError:
-        raise must_be("device", "'cpu', 'cuda' or 'cuda:N'", device) from None
-    if place.type not in ("cpu", "cuda"):
-        raise must_be("device", "'cpu', 'cuda' or 'cuda:N'", device)
-    if place.type == "cuda":
-        num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if (place.index or 0) >= num_gpus:
-            raise must_be("device", f"one of this machine's, where torch sees {num_gpus} GPUs", device, "Use device 'cpu'.")
-    return place
 
 
 def _check(
@@ -150,13 +138,15 @@ class _Broken:
         raise self.error
 
 
-def _load(name: str, model: nn.Module, x: Tensor, channels_last: bool, failures: dict[str, str]) -> Lane | _Broken:
+def _load(
+    name: str, model: nn.Module, x: Tensor, channels_last: bool, only_calls: bool, failures: dict[str, str]
+) -> Lane | _Broken:
     try:
         loaded = copy.deepcopy(model).to(device=x.device, dtype=x.dtype).eval()
         if channels_last:
             loaded = loaded.to(memory_format=torch.channels_last)
         loaded(x)  # a model that fails must not reach graph capture
-        return make_lane(loaded, x)
+        return make_lane(loaded, x, only_calls=only_calls)
     except Exception as error:
         failures[name] = _told(error, x.device)
         return _Broken(error)

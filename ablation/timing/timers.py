@@ -90,6 +90,7 @@ class CudaLane(Lane):
     """A model on a CUDA device. `call` enqueues; the graph, if there is one, replays the same call."""
 
     graph: torch.cuda.CUDAGraph | None = None
+    only_calls: bool = False
 
     def calibrate(self) -> None:
         """Choose the number of calls of a block from synchronised calls."""
@@ -102,9 +103,12 @@ class CudaLane(Lane):
         torch.cuda.synchronize()
 
     def block(self) -> Mapping[str, float]:
-        """One block of each kind, one kind after the other."""
+        """One block of each kind, one kind after the other; of synchronised calls alone where nothing else is asked for."""
         torch.cuda.synchronize()
-        found = {CALL: time_calls(self.synchronised, self.num_calls), ENQUEUE: self.enqueue(), STEADY: self.events(self.call)}
+        found = {CALL: time_calls(self.synchronised, self.num_calls)}
+        if self.only_calls:
+            return found
+        found |= {ENQUEUE: self.enqueue(), STEADY: self.events(self.call)}
         if self.graph is not None:
             found[GPU] = self.events(self.graph.replay)
         return found
@@ -129,11 +133,13 @@ class CudaLane(Lane):
         return float(start.elapsed_time(end)) / self.num_calls
 
 
-def make_lane(model: nn.Module, x: Tensor) -> Lane:
-    """The lane of a model on the device of its input."""
+def make_lane(model: nn.Module, x: Tensor, *, only_calls: bool = False) -> Lane:
+    """The lane of a model on the device of its input; on CUDA `only_calls` leaves out the other three kinds and the graph."""
     if x.device.type != "cuda":
         return Lane(lambda: model(x))
-    lane = CudaLane(lambda: model(x))
+    lane = CudaLane(lambda: model(x), only_calls=only_calls)
+    if only_calls:
+        return lane
     try:
         lane.graph = capture(lane.call)
     except RuntimeError as error:

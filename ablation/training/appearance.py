@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ablation.data.base import Dataset
-from ablation.training.batches import Images, usable_device
+from ablation.device import usable_device
+from ablation.training.batches import Images
 from ablation.training.colour import delta_e, luma
 from ablation.training.losses import WINDOW_SIZE, ms_ssim_setting
 from ablation.training.lpips_metric import load_lpips

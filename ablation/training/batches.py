@@ -34,23 +34,6 @@ def seed_noise(seed: int, epoch: int) -> None:
     torch.manual_seed(derived_seed(seed, "noise", epoch))
 
 
-def usable_device(device: str | torch.device) -> torch.device:
-    """The device, with its index; InputError where torch cannot use it."""
-    try:
-        found = torch.device(device)
-    except RuntimeError:
-        raise must_be("device", "cpu, cuda or cuda:N", str(device)) from None
-    if found.type not in ("cpu", "cuda"):
-        raise must_be("device", "cpu, cuda or cuda:N", str(device))
-    if found.type == "cuda" and not torch.cuda.is_available():
-        raise InputError("device must be one that this machine has. Got 'cuda' instead, and torch sees no GPU. Use --device cpu.")
-    if found.type == "cuda" and found.index is None:
-        return torch.device("cuda", torch.cuda.current_device())
-    if found.type == "cuda" and found.index >= torch.cuda.device_count():
-        raise must_be("device", f"cuda:0 to cuda:{torch.cuda.device_count() - 1}", str(device))
-    return found
-
-
 class Images:
     """The images of one split as float batches in [0, 1] on a device, with their face masks where asked for.
 

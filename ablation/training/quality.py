@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ablation.data.base import Dataset
+from ablation.device import evaluating, usable_device
 from ablation.protocol import Protocol
-from ablation.training.batches import Images, derived_seed, usable_device
+from ablation.training.batches import Images, derived_seed
 from ablation.training.learner import check_masks
 from ablation.training.losses import (
     WINDOW_SIZE,
@@ -70,7 +71,7 @@ def sampled_quality(model: Callable[..., Any], images: Images, *, batch_size: in
     check_masks(model, protocol)
     names = part_names(protocol)
     sums: Tensor | None = None
-    with _evaluating(model), torch.no_grad(), _own_noise(images.device, seed):
+    with evaluating(model), torch.no_grad(), _own_noise(images.device, seed):
         for x, mask in images.pairs(batch_size):
             reconstruction, mean, log_var, *logits = outputs(model, x, mask)
             mean = mean.double()
@@ -103,7 +104,7 @@ def evaluate_images(
     images = Images(dataset, indices, usable_device(device))
     model.to(images.device)
     batches: list[dict[str, Tensor]] = []
-    with _evaluating(model), torch.no_grad():
+    with evaluating(model), torch.no_grad():
         for number, x in enumerate(images.batches(batch_size)):
             y = _reconstruction(model, x)
             batches.append(measured(x, y))
@@ -151,22 +152,9 @@ def reconstruct(
     """Reconstructions with z = mean: N x 3 x S x S, 8 bits, in the order of `indices`."""
     images = Images(dataset, indices, usable_device(device))
     model.to(images.device)
-    with _evaluating(model), torch.no_grad():
+    with evaluating(model), torch.no_grad():
         shown = [(_reconstruction(model, x) * 255).round().to(torch.uint8).cpu() for x in images.batches(batch_size)]
     return torch.cat(shown).numpy()
-
-
-@contextmanager
-def _evaluating(model: object) -> Iterator[None]:
-    # eval mode inside, the former mode of every module after
-    modes = {module: module.training for module in model.modules()} if isinstance(model, nn.Module) else {}
-    for module in modes:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
 
 
 @contextmanager

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ablation.compose import build
+from ablation.device import usable_device
 from ablation.protocol import Protocol
 from ablation.spec import ModelSpec
 from ablation.timing.timing_stats import median_intervals, paired_ratios
-from ablation.training.batches import usable_device
 from ablation.training.learner import Learner
 
 ROUNDS = (5, 40)

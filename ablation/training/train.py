@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from ablation.data.base import Dataset, Split
+from ablation.device import usable_device
 from ablation.protocol import Protocol
-from ablation.training.batches import usable_device
 from ablation.training.loop import Progress, Reporter, Run, TrainingFailure, TrainResult
 
 __all__ = ["TrainResult", "TrainingFailure", "train"]
