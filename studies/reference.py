@@ -124,14 +124,23 @@ def _run(command: list[str]) -> int:
 
     In a session of its own too: Ctrl-C, or the end of the terminal, reaches it once, through this process, as often as it comes.
     """
-    process = subprocess.Popen([sys.executable, "-m", "studies.run", *command], stdin=subprocess.DEVNULL, start_new_session=True)
+    process: subprocess.Popen[bytes] | None = None
+    came = False
 
     def pass_on(number: int, frame: FrameType | None) -> None:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGINT)
+        nonlocal came
+        came = True
+        if process:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGINT)
 
     before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "studies.run", *command], stdin=subprocess.DEVNULL, start_new_session=True
+        )
+        if came:  # while it was being started
+            pass_on(signal.SIGINT, None)
         code = process.wait()
     finally:
         for number, handler in before.items():

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -74,6 +75,17 @@ def test_a_part_that_fails_ends_with_its_code(commands: list[list[str]], monkeyp
 def test_a_part_has_a_process_of_its_own() -> None:
     assert reference._run(["list"]) == 0
     assert reference._run(["table1", "--device", "none"]) == 2
+
+
+def test_ctrl_c_while_a_part_is_being_started_reaches_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = subprocess.Popen
+
+    def interrupted(command: list[str], **how: Any) -> subprocess.Popen[bytes]:
+        os.kill(os.getpid(), signal.SIGINT)
+        return start([sys.executable, "-c", "import time; time.sleep(600)"], **how)
+
+    monkeypatch.setattr(reference.subprocess, "Popen", interrupted)
+    assert reference._run(["list"]) == 130
 
 
 def test_ctrl_c_reaches_the_part_and_leaves_no_process(tmp_path: Path) -> None:
