@@ -145,6 +145,8 @@ def _run(command: list[str]) -> int:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    if came:
+        return 130  # whatever it made of the signal, as a program that was still being loaded
     return code if code >= 0 else 128 - code
 
 

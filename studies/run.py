@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from blocks.errors import InputError
+from studies.stopping import interrupt_everywhere
 
 BAD_INPUT, DEFECT, INTERRUPTED = 2, 70, 130
 COMMANDS = {
@@ -351,6 +352,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run() -> int:
     """As `main`; a defect of this program has a code of its own, so that a script can tell it from trials that failed."""
+    interrupt_everywhere()
     try:
         return main()
     except Exception:

@@ -4,10 +4,25 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import threading
 from types import FrameType, TracebackType
 from typing import Any
 
 PARENT = "STUDY_PARENT_PID"  # environment of a worker process: who started it
+
+
+def interrupt_everywhere() -> None:
+    """From now on Ctrl-C counts wherever it comes: Python drops one that lands in a finaliser, as when memory is being freed."""
+
+    def again(dropped: Any) -> None:
+        if issubclass(dropped.exc_type, KeyboardInterrupt):
+            main = threading.main_thread().ident
+            threading.Timer(0.01, signal.pthread_kill, [main, signal.SIGINT]).start()  # once the finaliser has ended
+        else:
+            sys.__unraisablehook__(dropped)
+
+    sys.unraisablehook = again
 
 
 class StopRequest:

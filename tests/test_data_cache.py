@@ -16,6 +16,7 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
+from ablation.data import folder as folder_module
 from ablation.data import load_dataset
 from ablation.data.cache import ArrayFile, cached, default_cache_dir
 from blocks.errors import InputError
@@ -33,6 +34,7 @@ def slow(path, size):
     count.append(path)
     return plain(path, size)
 folder.decode = slow
+folder.num_cores = lambda: 1  # as long on every machine
 print("ready", flush=True)
 sys.stdin.readline()
 data = load_dataset("folder", root=sys.argv[1], image_size=16, cache_dir=sys.argv[2])
@@ -89,7 +91,7 @@ def go(*processes: subprocess.Popen[str]) -> None:
         process.stdin.flush()
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 30.0) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 300.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
@@ -116,7 +118,7 @@ def test_two_processes_build_once(start, images, tmp_path) -> None:
     go(*processes)
     answers = []
     for process in processes:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=600)
         assert (process.returncode, err) == (0, "")
         answers.append(json.loads(out))
     assert sorted(answer[0] for answer in answers) == [0, NUM]
@@ -129,14 +131,16 @@ def test_two_processes_build_once(start, images, tmp_path) -> None:
 
 def test_builder_killed_in_the_middle_while_another_waits(start, tmp_path) -> None:
     killed, waiting = start(0.03), start()
+    assert waiting.stdout.readline() == "ready\n"
     go(killed)
     wait_for(lambda: being_built(tmp_path))
-    go(waiting)
+    waiting.stdin.write("go\n")
+    waiting.stdin.flush()
     time.sleep(0.1)
     killed.kill()
     killed.communicate()
     assert killed.returncode == -signal.SIGKILL
-    out, err = waiting.communicate(timeout=60)
+    out, err = waiting.communicate(timeout=600)
     assert (waiting.returncode, err) == (0, "")
     assert json.loads(out)[0] == NUM
     assert len(entries(tmp_path)) == 1
@@ -161,7 +165,7 @@ def test_ctrl_c_leaves_nothing_and_says_nothing(start, tmp_path) -> None:
     go(process)
     wait_for(lambda: being_built(tmp_path))
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=600)
     assert err.count("Traceback") == 1  # python's own, of the program that did not catch it
     assert err.splitlines()[-1] == "KeyboardInterrupt"
     assert entries(tmp_path) == []
@@ -169,7 +173,7 @@ def test_ctrl_c_leaves_nothing_and_says_nothing(start, tmp_path) -> None:
 
 def test_no_room_in_the_middle(images, tmp_path) -> None:
     command = [sys.executable, "-c", NO_ROOM, str(images), str(tmp_path / "cache")]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=600, check=True)
     assert done.stderr == ""
     (line,) = done.stdout.splitlines()
     assert str(tmp_path / "cache") in line
@@ -245,16 +249,17 @@ def test_whole_entry_needs_no_lock(images, tmp_path) -> None:
     assert second.describe() == first.describe()
 
 
-def test_second_start_takes_under_a_second(tmp_path) -> None:
+def test_second_start_takes_under_a_second(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "many"
     folder.mkdir()
     Image.new("RGB", (8, 8), (1, 2, 3)).save(folder / "00000.png")
     for number in range(1, 5000):
         os.link(folder / "00000.png", folder / f"{number:05}.png")
     load_dataset("folder", root=folder, image_size=8, cache_dir=tmp_path / "cache")
-    begin = time.perf_counter()
+    begin = time.process_time()
+    monkeypatch.setattr(folder_module, "try_decode", lambda *a: pytest.fail("decoded again"))
     data = load_dataset("folder", root=folder, image_size=8, cache_dir=tmp_path / "cache")
-    assert time.perf_counter() - begin < 1.0
+    assert time.process_time() - begin < 1.0
     assert data.images.shape == (5000, 3, 8, 8)
     assert isinstance(data.images, np.memmap)
 

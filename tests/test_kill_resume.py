@@ -51,7 +51,8 @@ def objective(trial):
     return 0.5, 2.0, 100.0
 
 with StopRequest() as stop:
-    run_worker(open_study(open_storage(where), "study"), objective, should_stop=stop)
+    waited = lambda event: event.kind == "waiting" and (folder / "waiting").touch()
+    run_worker(open_study(open_storage(where), "study"), objective, should_stop=stop, on_event=waited)
 """
 
 
@@ -71,13 +72,15 @@ def assert_each_complete_once(where: str | Path, checkpoints: Path) -> None:
     complete = Counter((t.user_attrs["network_key"], t.user_attrs["seed"]) for t in trials if t.state.name == "COMPLETE")
     assert complete == Counter(job.key for job in JOBS)
     assert {t.state.name for t in trials} <= {"COMPLETE", "FAIL"}
-    assert {t.user_attrs["reason_kind"] for t in trials if t.state.name == "FAIL"} <= {"lost", "interrupted"}
+    # a claim that came too late for the last job leaves a trial without a network
+    failed = [t for t in trials if t.state.name == "FAIL" and "network_key" in t.user_attrs]
+    assert {t.user_attrs["reason_kind"] for t in failed} <= {"lost", "interrupted"}
     assert len(list(checkpoints.glob("*.final"))) == len(JOBS)
     assert list(checkpoints.glob("*.twice")) == []
 
 
 def wait_for(checkpoints: Path, finished: int) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while len(list(checkpoints.glob("*.final"))) < finished:
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -90,25 +93,27 @@ def test_three_of_four_workers_killed_and_the_study_resumed(where: str | Path, c
     command = [sys.executable, "-c", WORKER, str(where), str(checkpoints)]
     workers = [subprocess.Popen(command, cwd=REPOSITORY) for _ in range(4)]
     wait_for(checkpoints, 2)
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while len(read_beats(study)) < 4 and trial_state(study).waiting > 12:  # all at work, but not for long
         assert time.monotonic() < end
         time.sleep(0.01)
+    begun = {beat.pid for beat in read_beats(study).values()}
+    survivor = random.choice([worker for worker in workers if worker.pid in begun])  # one that takes a signal as a wish to stop
+    workers.remove(survivor)
     for victim in random.sample(workers, 3):
         time.sleep(random.uniform(0, 0.05))
         victim.kill()
-        workers.remove(victim)
         assert victim.wait() == -signal.SIGKILL
-    workers[0].terminate()
-    assert workers[0].wait() == 0
+    survivor.terminate()
+    assert survivor.wait() == 0
     (checkpoints / "slow").unlink()
+    (checkpoints / "waiting").unlink(missing_ok=True)
     # The next command: nothing waits for a lease to run out.
     before = plan(study, JOBS)
     assert (before.planned, before.stale, before.running) == (30, 0, 0)
     assert 0 < before.waiting == 30 - before.complete
-    start = time.monotonic()
     subprocess.run(command, cwd=REPOSITORY, check=True)
-    assert time.monotonic() - start < 25
+    assert not (checkpoints / "waiting").exists()
     assert plan(study, JOBS).complete == 30
     assert_each_complete_once(where, checkpoints)
 

@@ -42,6 +42,8 @@ def _small(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(paper_groups, "LATENCY_S", 0.1)
     patch.setattr(paper_analysis, "FACTOR_FACES", 60)
     patch.setattr(paper_analysis, "FACTOR_BATCH", 17)
+    patch.setattr("studies.paper.num_cores", lambda: 1)
+    patch.setattr("studies.threads.num_cores", lambda: 1)
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +114,10 @@ def test_the_same_command_does_nothing_again(study: Path, monkeypatch: pytest.Mo
 def test_the_page_is_written_again_without_torch(study: Path, tmp_path: Path) -> None:
     there = tmp_path / "page"
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_TORCH, "report", str(study), "--to", str(there)], capture_output=True, text=True, timeout=250
+        [sys.executable, "-c", WITHOUT_TORCH, "report", str(study), "--to", str(there)],
+        capture_output=True,
+        text=True,
+        timeout=1500,
     )
     assert done.returncode == 0, done.stderr
     for name in ("paper.md", "ledger.json", "claims.csv"):

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,8 @@ def test_ctrl_c_reaches_the_part_and_leaves_no_process(tmp_path: Path) -> None:
         command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": paths}
     ) as begun:
         assert begun.stderr is not None
+        overdue = threading.Timer(600, _end, [begun])  # a failure is not to wait for ever
+        overdue.start()
         for line in begun.stderr:
             if line.startswith("static"):
                 break
@@ -102,8 +105,15 @@ def test_ctrl_c_reaches_the_part_and_leaves_no_process(tmp_path: Path) -> None:
         # the pipe ends when both processes have ended
         rest = begun.stderr.read()
         assert begun.wait(60) == 130
+        overdue.cancel()
     assert "Stopped. What is done is kept" in rest
     assert "Traceback" not in rest
+
+
+def _end(begun: subprocess.Popen[str]) -> None:
+    for child in Path(f"/proc/{begun.pid}/task/{begun.pid}/children").read_text().split():
+        os.kill(int(child), signal.SIGKILL)
+    begun.kill()
 
 
 def test_wrong_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from studies import threads
 from studies.threads import quick_threads
@@ -19,12 +19,14 @@ def others() -> list[int]:
 def test_the_quicker_number_is_used(monkeypatch: pytest.MonkeyPatch, seconds: dict[int, float], expected: int) -> None:
     monkeypatch.setattr(threads, "num_cores", lambda: 4)
     torch.set_num_threads(2)
-    before = others()
-    with quick_threads(seconds.__getitem__):
-        assert torch.get_num_threads() == expected
-        assert set(others()) == {1}
-    assert torch.get_num_threads() == 2
-    assert others() == before
+    with threadpool_limits(2):
+        torch.set_num_threads(2)
+        before = others()
+        with quick_threads(seconds.__getitem__):
+            assert torch.get_num_threads() == expected
+            assert set(others()) == {1}
+        assert torch.get_num_threads() == 2
+        assert others() == before
 
 
 def test_measuring_leaves_the_callers_random_numbers_and_threads() -> None:

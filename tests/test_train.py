@@ -8,10 +8,10 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -221,16 +221,19 @@ def test_images_come_as_written(tmp_path: Path) -> None:
         assert first.is_contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
 
 
-def test_progress_is_told_at_most_ten_times_a_second() -> None:
+def test_progress_is_told_at_most_ten_times_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[tuple[float, int, int, int, int, float | None]] = []
+    now = 0.0
+    monkeypatch.setattr(loop_module, "time", SimpleNamespace(perf_counter=lambda: now))
 
     class Slow(TinyVAE):
         def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            time.sleep(0.03)
+            nonlocal now
+            now += 0.03
             return super().forward(x)
 
     losses: list[float] = []
-    fit(Slow(), on_progress=lambda *values: told.append((time.perf_counter(), *values)), step_losses=losses)
+    fit(Slow(), on_progress=lambda *values: told.append((now, *values)), step_losses=losses)
     times = [moment for moment, *_ in told]
     assert 3 <= len(told) <= 10
     assert all(after - before >= 0.099 for before, after in pairwise(times[:-1]))
@@ -299,7 +302,14 @@ import time
 import test_train as t
 t.torch.set_num_threads({torch.get_num_threads()})
 t.loop_module.SAVE_S = 0.0  # a save after every step
-t.fit(checkpoint_dir={str(tmp_path)!r}, on_progress=lambda step, *_: print(step, flush=True), should_stop=lambda: time.sleep(0.05))
+told = [0]
+
+def tell(step, *_):
+    told.append(step)
+    print(step, flush=True)
+
+# slow, and at the seventh step it waits to be killed
+t.fit(checkpoint_dir={str(tmp_path)!r}, on_progress=tell, should_stop=lambda: time.sleep(600 if told[-1] >= 7 else 0.05))
 """
     expected = fit(expected_model := tiny())
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}

@@ -20,7 +20,7 @@ from studies import lease
 from studies.fleet import run_workers, worker_environment
 from studies.lease import Worker, lease_lost
 from studies.plan import Job, StudyState, plan, reconcile, trial_state
-from studies.stopping import StopRequest
+from studies.stopping import StopRequest, interrupt_everywhere
 from studies.storage import open_storage, open_study
 from studies.workers import Event, TrialFailed, TrialInterrupted, claim, run_worker
 
@@ -250,7 +250,7 @@ def test_a_trial_taken_away_is_noticed_and_not_told_twice(where: str | Path) -> 
     def objective(trial: optuna.Trial) -> tuple[float, float, float]:
         assert not lease_lost(trial)
         other.tell(0, state=TrialState.FAIL)
-        end = time.monotonic() + 5
+        end = time.monotonic() + 60
         while not lease_lost(trial):
             assert time.monotonic() < end
             time.sleep(0.01)
@@ -411,3 +411,20 @@ def test_a_killed_child_counts_as_dead_before_it_is_awaited() -> None:
     while lease.process_started(child.pid):
         assert time.monotonic() < end
     child.wait()
+
+
+def test_ctrl_c_that_lands_in_a_finaliser_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "unraisablehook", sys.__unraisablehook__)
+    interrupt_everywhere()
+
+    class Freed:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+
+    def work() -> None:
+        Freed()
+        time.sleep(60)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()

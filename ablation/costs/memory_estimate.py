@@ -70,8 +70,10 @@ def _machine(path: Path = Path("/proc/meminfo")) -> int | None:
 
 
 def _container(folder: Path = Path("/sys/fs/cgroup")) -> int | None:
-    # version 2 of control groups; "max" where there is no limit
+    # version 2 of control groups; "max" where there is no limit; files that are kept in memory but not in use make room when asked
     try:
-        return int((folder / "memory.max").read_text()) - int((folder / "memory.current").read_text())
-    except (OSError, ValueError):
+        used = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        taken = int((folder / "memory.current").read_text()) - int(used["inactive_file"])
+        return int((folder / "memory.max").read_text()) - taken
+    except (OSError, ValueError, KeyError):
         return None
