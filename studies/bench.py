@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
@@ -57,6 +57,7 @@ class Bench:
     device: str
     quick: bool
     console: Console
+    begin: float = field(default_factory=time.time)
 
     def say(self, text: str) -> None:
         """A line of progress."""
@@ -299,7 +300,7 @@ def line(result: Result) -> str:
 
 def _write(results: list[Result], bench: Bench, options: argparse.Namespace) -> None:
     facts: dict[str, Any] = {"command": options.line, "quick": bench.quick, "results": [asdict(r) for r in results]}
-    facts |= {"provenance": provenance(bench.device, time.time())}
+    facts |= {"provenance": provenance(bench.device, bench.begin)}
     (options.out / "bench.json").write_text(json.dumps(facts, indent=2) + "\n")
     (options.out / "bench.md").write_text("".join(f"- {line(result)}\n" for result in results))
     bench.say(f"Stored in {options.out / 'bench.json'}")

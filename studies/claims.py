@@ -13,7 +13,7 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from ablation.judge.claims import CLAIMS, judge
+from ablation.judge.claims import CLAIMS, PAPER_CLAIMS, RULES_CHANGED, judge
 from ablation.judge.ledger import counts_text, from_json, to_csv, to_json
 from ablation.judge.verdict import Claim, Verdict
 from blocks.errors import choices, must_be
@@ -38,7 +38,8 @@ def run_claims(options: argparse.Namespace) -> int:
     if not folders:
         if options.format != "text":
             raise must_be("FOLDER", f"a study of the paper with --format {options.format}", None)
-        print("\n\n".join(_rule(claim) for claim in CLAIMS if not ids or claim.id in ids))
+        told = [_rule(claim) for claim in CLAIMS if not ids or claim.id in ids]
+        print("\n\n".join([*told, *([] if ids else _told({"changed": RULES_CHANGED}, at=5))]))
         return 0
     text = ledger_of(folders[0])
     try:
@@ -66,7 +67,7 @@ def ledger_of(folder: Path) -> str:
             "FOLDER",
             f"a study of `paper`, or a folder with its {LEDGER}",
             str(folder),
-            "`status` names the studies under results/.",
+            f"Ids are {CLAIMS[0].id} to {PAPER_CLAIMS[-1].id} and {CLAIMS[len(PAPER_CLAIMS)].id} to {CLAIMS[-1].id}.",
         )
     try:
         return (folder / LEDGER).read_text(encoding="utf-8")

@@ -161,6 +161,7 @@ class _Steps:
     def __init__(self, folder: Path, pair: Pair, say: Callable[[str], None]) -> None:
         self.folder, self.pair, self.say, self.key = folder / "steps", pair, say, pair.key()
         self.folder.mkdir(exist_ok=True)
+        self.begin = time.time()
         self.found: dict[str, dict[str, Any]] = {}
 
     def run(self, name: str, step: Callable[[], Mapping[str, Any]]) -> None:
@@ -213,7 +214,7 @@ class _Steps:
                     whole[field] = [*whole[field], *value]
                 else:
                     whole[field] = value
-        facts = provenance(self.pair.device, time.time())
+        facts = provenance(self.pair.device, self.begin)
         whole["provenance"] = {
             **facts,
             "command": command,

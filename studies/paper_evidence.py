@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ablation.explain.explanation import Explanation, attribution_of
 from ablation.judge.evidence import Evidence, Trial
 from ablation.record import COMPLETE, Record
+from ablation.timing.hardware import git_commit
 from studies.config import StudyConfig
 from studies.paper_folder import GROUPS, HYPOTHESES, MODELS, SIDE_STUDIES, PaperFolder
 from studies.reporting import current_records
@@ -46,8 +47,17 @@ def collect(folder: PaperFolder) -> Evidence:
             *read_json(folder.attribution).get("limits", ()),
             *read_json(folder.references).get("_limits", ()),
         ),
-        provenance=facts.get("provenance", {}),
+        provenance=_provenance(facts, [record for _, record in arms]),
     )
+
+
+def _provenance(facts: Mapping[str, Any], records: Sequence[Record]) -> dict[str, Any]:
+    """Where the trials come from, by their own word about hardware where they agree; and with which commit they are judged."""
+    told = dict(facts.get("provenance", {}))
+    hardware = [record.provenance["hardware"] for record in records if record.provenance.get("hardware")]
+    if hardware and all(found == hardware[0] for found in hardware):
+        told["hardware"] = hardware[0]
+    return {**told, "judged with commit": git_commit()} if told else told
 
 
 def _left_out(groups: Sequence[str]) -> list[str]:

@@ -156,7 +156,10 @@ def write_index(root: Path) -> Path:
     names = [*found, *(name for name in EXPECTED if name not in found)]
     command = "python -m studies.run reference --device DEVICE --data-root CELEBA"
     lines = ["# Reference results", "", f"Made by `{command}`, which fills what is missing."]
-    lines += ["Each folder holds its numbers with seed, data, hardware, packages and command (`provenance.json`).", ""]
+    lines += [
+        "Each folder holds its numbers with seed, data, hardware, packages and command: in `provenance.json` or its own JSON."
+    ]
+    lines += [""]
     lines += ["| hardware | modified over original, batch 1 | batch 32 | why | grid | the paper's claims | targets of `bench` |"]
     lines += ["|---|---|---|---|---|---|---|"]
     for name in names:
@@ -195,6 +198,9 @@ def _claims(folder: Path) -> str:
         if path.is_file():
             ledger = json.loads(path.read_text())
             kinds = [verdict["kind"] for name, verdict in ledger["verdicts"].items() if name.startswith("C")]
-            counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in ("holds", "fails", "undecided"))
+            several = {"holds": "hold", "fails": "fail", "undecided": "undecided"}
+            counts = ", ".join(
+                f"{num} {kind if num == 1 else word}" for kind, word in several.items() for num in (kinds.count(kind),)
+            )
             cells.append(f"{ledger.get('scale', {}).get('data', study)}: [{counts}]({folder.name}/{study}/paper.md)")
     return "; ".join(cells) or "not measured"

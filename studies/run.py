@@ -191,7 +191,7 @@ def _claims_arguments(p: argparse.ArgumentParser) -> None:
         "what",
         nargs="*",
         metavar="FOLDER or ID",
-        help="a study of `paper`, judged again; ids such as C8 show all that is behind them",
+        help="a study of `paper`, judged again, or a folder with a ledger.json, as stored; ids such as C8 show what is behind them",
     )
     p.add_argument(
         "--format",

@@ -159,6 +159,20 @@ def test_the_mechanism_counts_what_multiplies_nothing() -> None:
     assert f"operations that multiply nothing are {100 * share:.0f} % of it" in text
     assert "pointwise convolution 31 %" in text
     assert "convolution −12 %" in text
+    assert "Of the 85.5 ms between them (17.7 against 103 ms in the profiled session)" in text
+
+
+def test_the_nearest_bound_is_told_with_what_it_would_take() -> None:
+    """By hand: time of the classes nearest to a bound, and the sum of their bounds, both of the whole latency."""
+    second = fake_explanation().decompositions[1]
+    for limit, rate in (("bytes", "at full bandwidth"), ("macs", "at full rate")):
+        found = [s for s in second.by_class if s.limited_by == limit]
+        bound = sum((s.bytes_bound_ms if limit == "bytes" else s.macs_bound_ms) or 0.0 for s in found)
+        shares = [f"{100 * ms / second.total_ms:.0f} %" for ms in (sum(s.ms for s in found), bound)]
+        name = {"bytes": "bytes", "macs": "multiply-accumulates"}[limit]
+        assert not found or f"{name} {shares[0]} ({shares[1]} {rate})" in _plain(mechanism.mechanism(fake_explanation()))
+    blind = replace(second, by_class=tuple(replace(s, bytes_bound_ms=None) for s in second.by_class))
+    assert "full bandwidth" not in mechanism._limited(blind), "without a measured bandwidth nothing is said of it"
 
 
 @pytest.mark.parametrize("width", [plots.WIDE, plots.NARROW])

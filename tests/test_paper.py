@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from ablation.data import faces
+from ablation.timing.hardware import git_commit
 from studies import paper_analysis, paper_groups
 from studies.paper_evidence import arrays_of, collect, read_json
 from studies.paper_folder import PaperFolder
@@ -65,6 +66,13 @@ def test_every_claim_gets_a_verdict_from_stored_trials(study: Path) -> None:
     assert verdicts["C1"]["kind"] == "holds"
     assert verdicts["C7"]["kind"] == "undecided", "one seed settles nothing that was trained"
     assert all(v["rule"] and v["sentence"] for v in verdicts.values())
+
+
+def test_the_page_says_on_what_the_trials_ran_and_with_what_they_were_judged(study: Path) -> None:
+    evidence = collect(PaperFolder(study))
+    assert evidence.provenance["hardware"] == dict(evidence.trials[0].record.provenance["hardware"])
+    assert evidence.provenance["judged with commit"] == git_commit()
+    assert "Judged with commit: " in (study / "paper" / "paper.md").read_text()
 
 
 def test_groups_are_complete_and_never_mixed(study: Path) -> None:

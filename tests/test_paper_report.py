@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ablation.judge.claims import CLAIMS, judge
+from ablation.judge.claims import CLAIMS, RULES_CHANGED, judge
 from ablation.judge.evidence import MAIN_ARMS, Evidence, Trial
 from ablation.judge.ledger import from_json
 from ablation.judge.verdict import Number, Verdict
@@ -225,6 +225,17 @@ def test_the_answer_counts_verdicts_and_says_three_findings(evidence: Evidence) 
     assert "does 1.66 times as many multiply-accumulates; the paper reports 5.83 times as long" in text
 
 
+def test_findings_that_were_not_computed_are_not_counted_as_judged() -> None:
+    verdicts = [replace(v, kind="undecided", sentence="Not computed. x") if v.id.startswith("T") else v for v in _verdicts()]
+    text = words.counts(verdicts)
+    assert text.endswith("Toledo and Antonelo's 2 findings **were not judged**: what they need was not computed.")
+    assert "21 claims **7 hold" in text
+
+
+def test_the_page_tells_how_the_rules_came_about(folder: Path) -> None:
+    assert RULES_CHANGED in (folder / "paper.md").read_text(encoding="utf-8")
+
+
 def test_findings_follow_the_numbers() -> None:
     better = fake_evidence(truths={"analysis.quality.reporting.ssim": {"modified": 0.8}})
     assert "are better: SSIM 0.798 against 0.698" in words.answer(better, ())
@@ -251,7 +262,7 @@ def test_the_scale_is_named_and_compared_with_the_papers(evidence: Evidence) -> 
     assert words.paper_scale(evidence) == (
         "**This is not the paper's scale**: rendered faces instead of CelebA, 48 px instead of 144 px, 400 images instead of "
         "20,000 images and networks of a quarter of the paper's width instead of networks of the paper's width. "
-        "Verdicts are about what was run."
+        "C1 to C6, about cost and latency, are of the explained pair at 144 px instead. Verdicts are about what was run."
     )
     whole = {"data": "celeba", "image_size": 144, "num_images": 20_000, "epochs": 10, "width": "the paper's"}
     assert words.paper_scale(fake_evidence(1, scale=whole)).startswith("**This is the paper's scale**")

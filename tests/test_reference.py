@@ -29,7 +29,7 @@ def test_index_shows_numbers_and_what_is_missing(tmp_path: Path) -> None:
     ledger = {"scale": {"data": "faces"}, "verdicts": {name: {"kind": kind} for name, kind in kinds.items()}}
     (tmp_path / "cpu-x" / "paper" / "ledger.json").write_text(json.dumps(ledger))
     lines = write_index(tmp_path).read_text().splitlines()
-    claims = "faces: [1 holds, 2 fails, 0 undecided](cpu-x/paper/paper.md)"
+    claims = "faces: [1 holds, 2 fail, 0 undecided](cpu-x/paper/paper.md)"
     assert f"| cpu-x | 3.21 (3.10 to 3.30) | 6.80 (6.50 to 7.10) | not measured | not measured | {claims} | not measured |" in lines
     assert "| h200 |" + " not measured |" * 6 in lines
 

@@ -39,8 +39,9 @@ C12_RULE = (
     "clouds without clusters but with the same covariance reach, the higher of Gaussians and flat clouds (uniform along each "
     f"principal component). Holds when both excesses are larger in `modified` ({BY_SEED} above zero) and both of "
     "`modified` lie above the null's 95 % range with every seed. Fails when both excesses are smaller in the same sense, or when "
-    f"neither measure of `modified` leaves the null's range with any of at least {LEAST_SEEDS} seeds: then there are no "
-    "clusters; else undecided. t-SNE maps do not decide: the extent of an axis is no evidence."
+    f"neither measure of `modified` lies above the null's range with any of at least {LEAST_SEEDS} seeds: then there are no "
+    "clusters; else undecided. What the same rule gives against Gaussians alone is told beside it and does not decide, nor do "
+    "t-SNE maps: the extent of an axis is no evidence."
 )
 
 
@@ -49,14 +50,36 @@ def clustered(evidence: Evidence) -> Finding:
     needs = ("hopkins", "silhouette", "latent")
     found = tuple(compare(evidence, label, _excess(*where), needs=needs) for label, *where in STRUCTURE)
     beyond = [_beyond_null(evidence, *where) for _, *where in STRUCTURE]
+    above = [_above(*seen) for seen in zip(STRUCTURE, beyond, strict=True)]
+    by_gaussians, gaussian = _by_gaussians(evidence)
     kind = _clusters(agreed(from_side(c.side()) for c in found), beyond)
     said = ("`modified` is more clustered.", "`modified` is not more clustered.", "Which is more clustered is not settled.")
     counts = " and ".join(f"{sum(seen)} of {len(seen)}" for seen in beyond)
     sentence = (
         f"{concluded(kind, said)} {listed(*found)} Hopkins and silhouette of `modified` lie above the null's range with {counts} "
-        f"seeds. {_nulls(evidence)}{settled(*found) if kind == UNDECIDED else ''}"
+        f"seeds. {_nulls(evidence)}{settled(*found) if kind == UNDECIDED else ''}{by_gaussians}"
     )
-    return Finding(kind=kind, sentence=sentence, evidence=(*numbers_of(found), *_maps(evidence)), scope=scope_of(evidence))
+    numbers = (*numbers_of(found), *above, *gaussian, *_maps(evidence))
+    return Finding(kind=kind, sentence=sentence, evidence=numbers, scope=scope_of(evidence))
+
+
+def _above(measure: tuple[str, ...], seen: list[bool], null: str = "null") -> Number:
+    label, path = measure[:2]
+    name = f"seeds of modified above the range of the {null}, {label.removeprefix('excess of ').partition(' over ')[0]}"
+    return Number(name=name, value=sum(seen), unit=f"of {len(seen)}", source=path)
+
+
+def _by_gaussians(evidence: Evidence) -> tuple[str, tuple[Number, ...]]:
+    """What the rule would give against Gaussians alone, and its numbers; nothing where they were not stored apart."""
+    measures = [(label.replace("its null", "Gaussians"), *where, null.replace("null", "gaussian"))
+                for label, *where, null in STRUCTURE]  # fmt: skip
+    if not all(has(evidence, f"{path}.{null}_mean") for _, path, _, null in measures):
+        return "", ()
+    found = tuple(compare(evidence, label, _excess(*where)) for label, *where in measures)
+    beyond = [_beyond_null(evidence, *where) for _, *where in measures]
+    kind = _clusters(agreed(from_side(c.side()) for c in found), beyond)
+    above = [_above(measure, seen, "Gaussians") for measure, seen in zip(measures, beyond, strict=True)]
+    return f" Against Gaussians alone: {kind}.", (*numbers_of(found), *above)
 
 
 def _clusters(compared: str, beyond: list[list[bool]]) -> str:

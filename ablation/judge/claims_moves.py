@@ -73,8 +73,8 @@ def global_changes(evidence: Evidence) -> Finding:
     side = share.side()
     kind = from_side(side) if locality.side() == -side else UNDECIDED
     open_ = {
-        1: "Changes are larger in `modified`; that they are more global is not settled.",
-        -1: "Changes are smaller in `modified`; that they are more local is not settled.",
+        1: "More pixels change in `modified`; that the changes are more global is not settled.",
+        -1: "Fewer pixels change in `modified`; that the changes are more local is not settled.",
     }.get(side, "Not settled.")
     said = ("Changes are more global in `modified`.", "Changes are more local in `modified`.", open_)
     doubt = " Share and locality disagree." if side and locality.side() == side else settled(share, locality)

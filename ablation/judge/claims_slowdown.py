@@ -130,7 +130,8 @@ def _traffic(explanation: Explanation) -> Part:
     concat = _concat(first, second, source)
     ops = [sum(s.num_ops for s in d.by_class) for d in (first, second)]
     text = (
-        f"Of the {plain(added)} ms added, moving bytes makes at least {percent(share)} (at the machine's bandwidth) and at most "
+        f"Of the {plain(added)} ms added ({plain(first.total_ms)} to {plain(second.total_ms)} ms in the profiled session), "
+        f"moving bytes makes at least {percent(share)} (at the machine's bandwidth) and at most "
         f"{percent(most)} (all time of the kinds of operation that bytes limit; {percent(doubt)} could not be placed); "
         f"concatenation itself is {percent(concat[0].value)} of the added time, {percent(concat[1].value)} of the added bytes "
         f"and {plain(concat[2].value)} of {ops[1]} operations (`original` runs {ops[0]})."

@@ -21,7 +21,7 @@ from ablation.judge.verdict import (
 
 FACTOR = 5.8
 SILENT = (8, 32, 128)
-# batch sizes of which the paper says nothing
+# batch sizes of which the paper's text says nothing; its code prints a latency at 32
 STEP = "training step, "
 PAPER_STEP = "144 px, full width, batch 32, a GPU that it does not name"
 
@@ -29,7 +29,7 @@ C2_RULE = (
     "Eager latency of both networks, timed in turns at batch 1. Holds when the whole 95 % interval of the ratio lies above 1 by "
     "more than one network differs from itself (A/A); fails when it lies below by as much; else undecided. "
     f"The factor of {FACTOR:g} depends on the hardware, which the paper does not name: whether the interval holds it is said, and "
-    f"does not decide. Batches {joined(map(str, SILENT))}, of which the paper is silent, are told beside it."
+    f"does not decide. Batches {joined(map(str, SILENT))}, of which the paper's text is silent, are told beside it."
 )
 
 
@@ -68,7 +68,7 @@ def _elsewhere(found: dict[int, costs.Ratio]) -> str:
     gone = [str(batch) for batch in SILENT if batch not in found]
     text = f" At larger batches: {joined(told)}." if told else ""
     wide = [str(batch) for batch in SILENT if batch in found and found[batch].low is None]
-    text += f" Too few rounds for an interval: batch {joined(wide)}." if wide else ""
+    text += f" Without an interval, for too few rounds or an unknown number of them: batch {joined(wide)}." if wide else ""
     return text + (f" Not measured: batch {joined(gone)}." if gone else "")
 
 

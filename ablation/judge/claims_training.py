@@ -188,7 +188,8 @@ C20_RULE = (
     f"At least {LEAST_SEEDS} seeds of both networks. Holds when none of these is seen in any trial, fails when one is: a loss or "
     f"gradient that is not finite; a training loss that rises by more than {percent(SPIKE)} from one epoch to the next; a step "
     f"whose gradient is more than {BURST:g} times its epoch's mean; a last validation loss that lies above its own minimum by "
-    "more than one standard deviation of the minimum over seeds (overfitting)."
+    "more than one standard deviation of the minimum over seeds (overfitting). Undecided where none is seen in runs shorter than "
+    f"{LEAST_EPOCHS} epochs or {LEAST_EPOCHS * PAPER_STEPS:,} steps, as in C17: overfitting cannot show before."
 )
 
 
@@ -206,11 +207,17 @@ def stable(evidence: Evidence) -> Finding:
     enough = fewest + len([t for t in trials if t.record.state != COMPLETE and _not_finite(t)]) >= LEAST_SEEDS
     if not trials or (not any(complete.values()) and not signs):
         raise Lacking(why_missing(evidence, "Training", PAIR))
-    kind = UNDECIDED if not enough else FAILS if signs else HOLDS
+    short = _too_short(evidence, min((len(_curve(t, "val_loss")) for found in complete.values() for t in found), default=0))
+    kind = UNDECIDED if not enough else FAILS if signs else UNDECIDED if short else HOLDS
     num = sum(len(found) for found in complete.values())
-    said = ("Neither diverges nor overfits.", "Divergence or overfitting is seen.", "Too few seeds to tell.")
+    said = (
+        "Neither diverges nor overfits.",
+        "Divergence or overfitting is seen.",
+        "Too short a training to tell." if enough else "Too few seeds to tell.",
+    )
     seen = f"{len(signs)} signs of either: {'; '.join(signs[:4])}" if signs else "no sign of either"
     few = "" if enough else f" {seeds_text(fewest)} of each network, and a verdict needs {LEAST_SEEDS}."
+    few += short if not signs else ""
     numbers = (Number(name="signs of divergence or overfitting", value=len(signs)), *_extremes(complete))
     rises = "; ".join(map(_extreme_text, numbers[1:]))
     sentence = f"{concluded(kind, said)} In {num} complete trials there is {seen}{f' ({rises})' if rises else ''}.{few}"

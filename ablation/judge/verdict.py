@@ -11,6 +11,8 @@ from ablation.judge.evidence import Evidence
 
 HOLDS, FAILS, UNDECIDED = "holds", "fails", "undecided"
 KINDS = (HOLDS, FAILS, UNDECIDED)
+NOT_COMPUTED = "Not computed."
+# how the sentence of a verdict begins whose numbers are not there
 SIGNIFICANT, MOST_DIGITS = 3, 4
 # digits of a number without an interval; of one with an interval at most
 OF_INTERVAL = 2
@@ -51,7 +53,7 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """What a paper says, and the rule, fixed before any run, by which numbers settle it."""
+    """What a paper says, and the rule by which numbers settle it; `claims.RULES_CHANGED` tells when rules were changed."""
 
     id: str
     says: str

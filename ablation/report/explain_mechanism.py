@@ -51,7 +51,8 @@ def mechanism(explanation: Explanation) -> str:
     told = [f"{name} {percent(more / whole).lstrip('+')}" for name, _, _, more in added]
     worked = {share.name for d in pair for share in d.by_class if share.macs}
     idle = sum(more for name, _, _, more in rows if name not in worked and name not in (HOST, GAPS, RESIDUAL))
-    text = f"Of the {number(whole)}\u00a0ms between them, {', '.join(told) or 'no class has 10 % or more'}"
+    ends = f"{number(pair[0].total_ms)} against {number(pair[1].total_ms)}\u00a0ms in the profiled session"
+    text = f"Of the {number(whole)}\u00a0ms between them ({ends}), {', '.join(told) or 'no class has 10 % or more'}"
     explained = min(d.explained for d in pair)
     return (
         f"{text}; operations that multiply nothing are {percent(idle / whole).lstrip('+')} of it"
@@ -60,14 +61,24 @@ def mechanism(explanation: Explanation) -> str:
 
 
 def _limited(decomposition: Decomposition) -> str:
-    """The second network's time by what its classes are limited by: bytes, products or calls."""
-    texts = {"bytes": "moving bytes", "macs": "multiply-accumulates", "calls": "the number of calls"}
+    """The second network's time by the bound nearest to each of its classes, and how little of it the bound itself would take."""
+    texts = {"bytes": "bytes", "macs": "multiply-accumulates", "calls": "calls"}
     known = [share for share in decomposition.by_class if share.limited_by]
     by_limit = {limit: sum(s.ms for s in known if s.limited_by == limit) for limit in dict.fromkeys(s.limited_by for s in known)}
     order = sorted(((ms, limit) for limit, ms in by_limit.items() if ms > 0), reverse=True)
     told = [
-        f"{texts.get(limit, limit)} {percent(ms / decomposition.total_ms).lstrip('+')}"
+        f"{texts.get(limit, limit)} {percent(ms / decomposition.total_ms).lstrip('+')}{_at_full_rate(decomposition, limit)}"
         for ms, limit in order
         if ms >= 0.005 * decomposition.total_ms
     ]
-    return f" Time of {decomposition.name} by what limits its classes: {', '.join(told)}." if told else ""
+    return f" Time of {decomposition.name} by the nearest bound of each class: {', '.join(told)}." if told else ""
+
+
+def _at_full_rate(decomposition: Decomposition, limit: str) -> str:
+    """' (7 % at full bandwidth)': what the classes of a bound would take if they ran at it."""
+    rate = {"bytes": "at full bandwidth", "macs": "at full rate"}.get(limit)
+    bounds = [s.bytes_bound_ms if limit == "bytes" else s.macs_bound_ms for s in decomposition.by_class if s.limited_by == limit]
+    known = [bound for bound in bounds if bound is not None]
+    if rate is None or len(known) < len(bounds):
+        return ""
+    return f" ({percent(math.fsum(known) / decomposition.total_ms).lstrip('+')} {rate})"

@@ -234,7 +234,7 @@ def _modes(e: Explanation) -> list[Block | Plot]:
 
 
 def _mode(mode: ModeResult) -> str:
-    return f"**{mode.mode}**: {mode.text}" + (f" Not usable here: {mode.reason}." if mode.reason else "")
+    return f"**{mode.mode}**: {mode.text.rstrip('.')}." + (f" Not usable here: {mode.reason}." if mode.reason else "")
 
 
 def _controls(e: Explanation) -> list[Block | Plot]:
@@ -266,7 +266,8 @@ def _remedies(e: Explanation) -> list[Block | Plot]:
             if remedy.max_error is None
             else f"same weights, outputs within {look.tiny(remedy.max_error)}"
         )
-        blocks += [Paragraph(f"**{rank}. {remedy.name}: {gain} as fast** ({same}). {remedy.text}{stands}"), Code(remedy.code)]
+        text = "" if remedy.text == same else f" {remedy.text}"
+        blocks += [Paragraph(f"**{rank}. {remedy.name}: {gain} as fast** ({same}).{text}{stands}"), Code(remedy.code)]
     return blocks
 
 

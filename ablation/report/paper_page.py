@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ablation.judge.claims import RULES_CHANGED
 from ablation.judge.evidence import Evidence
 from ablation.judge.ledger import write_ledger
 from ablation.judge.verdict import Verdict
@@ -61,6 +62,7 @@ def page_parts(study: Study) -> list[Part]:
     head += [Paragraph(words.paper_scale(e)), Paragraph(words.budget(e)), Contents(listed)]
     claims: list[Part] = [Section("The paper's claims, judged", "claims")]
     claims += [Claims(verdicts, study.places)] if verdicts else [Missing("No claim was judged.")]
+    claims += [Paragraph(f"**How the rules came about.** {RULES_CHANGED}")]
     return [*head, *claims, *body]
 
 

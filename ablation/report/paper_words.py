@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ablation.judge.evidence import MODIFIED, ORIGINAL, SAME_PARAMETERS, Estimate, Evidence, Trial
 from ablation.judge.rules import LEAST_SEEDS
-from ablation.judge.verdict import Verdict
+from ablation.judge.rules_cost import size_text
+from ablation.judge.verdict import NOT_COMPUTED, Verdict
 from ablation.record import COMPLETE, FAILED
 from ablation.report import explain_style
 from ablation.report import paper_style as look
@@ -15,6 +16,8 @@ from ablation.report.explain_words import headline
 from ablation.report.paper_numbers import REPORTED, SCALE
 
 NUM_FINDINGS = 3
+OF_COST = "C1 to C6"
+# claims that the explanation settles, at its own size and width
 KINDS = (("holds", "hold", "holds"), ("fails", "fail", "fails"), ("undecided", "are undecided", "is undecided"))
 # kind, of several, of one
 # the claims whose verdict is quoted first where a finding of its own cannot be made
@@ -40,7 +43,9 @@ def counts(verdicts: Sequence[Verdict]) -> str:
     texts = []
     for letter, whose, what in groups:
         found = Counter(v.kind for v in verdicts if v.id.startswith(letter))
-        if found:
+        if found and all(v.sentence.startswith(NOT_COMPUTED) for v in verdicts if v.id.startswith(letter)):
+            texts.append(f"{_capital(whose)} {found.total()} {what} **were not judged**: what they need was not computed.")
+        elif found:
             told = [f"{found[kind]} {one if found[kind] == 1 else several}" for kind, several, one in KINDS if found[kind]]
             texts.append(f"Of {whose} {found.total()} {what} **{look.joined(told)}**.")
     return " ".join(texts) or "No claim was judged."
@@ -145,7 +150,9 @@ def paper_scale(evidence: Evidence) -> str:
     if not unlike:
         return "**This is the paper's scale**: its data, image size, number of images, epochs and networks."
     told = [_unlike(key, scale) for key in unlike]
-    return f"**This is not the paper's scale**: {look.joined(told)}. Verdicts are about what was run."
+    e = evidence.explanation
+    apart = "" if e is None else f"{OF_COST}, about cost and latency, are of the explained pair at {size_text(e)} instead. "
+    return f"**This is not the paper's scale**: {look.joined(told)}. {apart}Verdicts are about what was run."
 
 
 def _unlike(key: str, scale: Mapping[str, object]) -> str:
