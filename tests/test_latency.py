@@ -20,7 +20,7 @@ from ablation.timing import timers
 from ablation.timing.interleave import WARMUP_ROUNDS, Plan, interleave
 from ablation.timing.latency import compare_latency, describe_precision
 from ablation.timing.latency_result import LatencyComparison, summarise
-from ablation.timing.timers import ATTEMPTS, CALL, calls_per_block, make_lane, time_calls
+from ablation.timing.timers import ATTEMPTS, CALL, Lane, calls_per_block, make_lane, time_calls
 from ablation.timing.timing_stats import Trend, find_drift, median_intervals, paired_ratios, trend
 from blocks.errors import InputError
 
@@ -116,6 +116,38 @@ def test_always_disturbed_call_ends_with_the_least() -> None:
 
     assert time_calls(call, 1, clock, lambda: clock.switches) == pytest.approx(10.0 / ATTEMPTS)
     assert len(calls) == ATTEMPTS
+
+
+def test_a_long_call_is_made_once_however_disturbed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing leaves a call of a second alone: three attempts at each would only take three times as long."""
+    for seconds, made in ((1.0, 1), (0.1, ATTEMPTS)):
+        clock, calls = Clock(), []
+
+        def call(clock: Clock = clock, calls: list[int] = calls, seconds: float = seconds) -> None:
+            calls.append(1)
+            clock.now += seconds
+            clock.switches += 1
+
+        monkeypatch.setattr(timers.time_calls, "__defaults__", (clock, lambda clock=clock: clock.switches, ATTEMPTS))
+        lane = Lane(call)
+        lane.calibrate()
+        assert (lane.num_calls, lane.attempts) == (1, made)
+        assert len(calls) == 2 + (0 if made == 1 else 3 * ATTEMPTS)
+        calls.clear()
+        assert lane.block() == {CALL: pytest.approx(1e3 * seconds)}
+        assert len(calls) == made
+
+
+def test_a_short_call_that_begins_slowly_is_not_taken_for_a_long_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, times = Clock(), iter([3.0, *[0.002] * 100])
+
+    def call() -> None:
+        clock.now += next(times)
+
+    monkeypatch.setattr(timers.time_calls, "__defaults__", (clock, lambda: 0, ATTEMPTS))
+    lane = Lane(call)
+    lane.calibrate()
+    assert (lane.num_calls, lane.attempts) == (6, ATTEMPTS)
 
 
 # ---- the protocol

@@ -9,7 +9,7 @@ A block is as many calls as fill 5 to 20 ms (one call where it is longer), and i
 an interruption costs one call and not the block. A minimum would be steadier still, but a fast model has more calls a block
 than a slow one and would be flattered by its deeper minimum. For the same reason a call during which the scheduler took a core
 away from this process (an involuntary context switch: other load, not the model) is made again, at most three times in all, and
-the least is taken; on a quiet machine no call is repeated.
+the least is taken; on a quiet machine no call is repeated, and nowhere one of a model whose calls take more than half a second.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ BLOCK_MS = 12.0
 # aim of a block; whole calls put it between 6 and 18 ms
 ATTEMPTS = 3
 # at an undisturbed call
+LONG_MS = 500.0
+# a call so long is never left alone, and an interruption, some milliseconds, is a small part of it: one attempt
 
 Clock = Callable[[], float]
 # seconds, never going back
@@ -49,15 +51,19 @@ def involuntary_switches() -> int:
 
 
 def time_calls(
-    call: Call, num_calls: int, clock: Clock = time.perf_counter, switches: Callable[[], int] = involuntary_switches
+    call: Call,
+    num_calls: int,
+    clock: Clock = time.perf_counter,
+    switches: Callable[[], int] = involuntary_switches,
+    attempts: int = ATTEMPTS,
 ) -> float:
     """Median wall-clock time of a call, in ms."""
-    return 1e3 * median(_time_call(call, clock, switches) for _ in range(num_calls))
+    return 1e3 * median(_time_call(call, clock, switches, attempts) for _ in range(num_calls))
 
 
-def _time_call(call: Call, clock: Clock, switches: Callable[[], int]) -> float:
+def _time_call(call: Call, clock: Clock, switches: Callable[[], int], attempts: int) -> float:
     least = float("inf")
-    for _ in range(ATTEMPTS):
+    for _ in range(attempts):
         before, start = switches(), clock()
         call()
         least = min(least, clock() - start)
@@ -72,17 +78,24 @@ class Lane:
 
     call: Call
     num_calls: int = 1
+    attempts: int = ATTEMPTS
     missing: dict[str, str] = field(default_factory=dict)
     # kind -> why it could not be measured
 
     def calibrate(self) -> None:
         """Choose the number of calls of a block."""
-        self.call()  # the first call also allocates and selects algorithms
-        self.num_calls = calls_per_block(time_calls(self.call, 3))
+        self._calibrate(self.call)
+
+    def _calibrate(self, call: Call) -> None:
+        # the first call also allocates and selects algorithms
+        if min(time_calls(call, 1, attempts=1) for _ in range(2)) > LONG_MS:
+            self.num_calls = self.attempts = 1
+        else:
+            self.num_calls, self.attempts = calls_per_block(time_calls(call, 3)), ATTEMPTS
 
     def block(self) -> Mapping[str, float]:
         """One block of each kind."""
-        return {CALL: time_calls(self.call, self.num_calls)}
+        return {CALL: time_calls(self.call, self.num_calls, attempts=self.attempts)}
 
 
 @dataclass
@@ -94,8 +107,7 @@ class CudaLane(Lane):
 
     def calibrate(self) -> None:
         """Choose the number of calls of a block from synchronised calls."""
-        self.synchronised()
-        self.num_calls = calls_per_block(time_calls(self.synchronised, 3))
+        self._calibrate(self.synchronised)
 
     def synchronised(self) -> None:
         """One call and the wait for its end."""
@@ -105,7 +117,7 @@ class CudaLane(Lane):
     def block(self) -> Mapping[str, float]:
         """One block of each kind, one kind after the other; of synchronised calls alone where nothing else is asked for."""
         torch.cuda.synchronize()
-        found = {CALL: time_calls(self.synchronised, self.num_calls)}
+        found = {CALL: time_calls(self.synchronised, self.num_calls, attempts=self.attempts)}
         if self.only_calls:
             return found
         found |= {ENQUEUE: self.enqueue(), STEADY: self.events(self.call)}
