@@ -87,8 +87,8 @@ class Lane:
         self._calibrate(self.call)
 
     def _calibrate(self, call: Call) -> None:
-        # the first call also allocates and selects algorithms
-        if min(time_calls(call, 1, attempts=1) for _ in range(2)) > LONG_MS:
+        # the first call also allocates and selects algorithms: where it is long, the second tells whether the model is
+        if all(time_calls(call, 1, attempts=1) > LONG_MS for _ in range(2)):
             self.num_calls = self.attempts = 1
         else:
             self.num_calls, self.attempts = calls_per_block(time_calls(call, 3)), ATTEMPTS
