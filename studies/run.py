@@ -48,6 +48,19 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """As `parse_args`, but a command's words may stand behind its flags too: `claims FOLDER --format csv C8`."""
+    parser = build_parser()
+    options, rest = parser.parse_known_args(arguments)
+    words = getattr(options, "what", getattr(options, "parts", None))
+    if words is None or any(word.startswith("-") for word in rest):
+        if rest:
+            parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    else:
+        words.extend(rest)
+    return options
+
+
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
     def _get_help_string(self, action: argparse.Action) -> str | None:
         return action.help if action.default in (None, False, [], "") else super()._get_help_string(action)
@@ -323,7 +336,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        options = build_parser().parse_args(arguments)
+        options = parse(arguments)
         options.line = public_line(arguments)
         load_plugins(getattr(options, "plugin", []))
         return int(options.run(options))

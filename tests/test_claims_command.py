@@ -58,6 +58,17 @@ def test_other_formats_hold_the_same_numbers(capsys: pytest.CaptureFixture[str])
     }
 
 
+def test_words_may_stand_behind_flags_too(capsys: pytest.CaptureFixture[str]) -> None:
+    expected = said(capsys, "--format", "csv", str(STUDY), "C1", "C8")
+    assert said(capsys, str(STUDY), "--format", "csv", "C1", "C8") == expected
+    assert said(capsys, str(STUDY), "C1", "C8", "--format", "csv") == expected
+    for wrong, told in ((["claims", str(STUDY), "--format", "csv", "C99"], "ID must"), (["claims", "C1", "--fromat"], "--fromat")):
+        assert main(wrong) == 2
+        assert told in capsys.readouterr().err
+    assert main(["report", str(STUDY), "--to", "elsewhere", "another"]) == 2
+    assert "unrecognized arguments: another" in capsys.readouterr().err
+
+
 def test_torch_is_not_needed() -> None:
     code = (
         "import sys; from studies.run import main; code = main(['claims', sys.argv[1]]); "

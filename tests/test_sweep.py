@@ -158,6 +158,28 @@ def test_named_batches_are_measured_beyond_the_budget_with_what_they_need(monkey
     assert runs.asked == [(1, 2.0), (8, pytest.approx(44.0))]
 
 
+@pytest.mark.parametrize("overrun", [True, False])
+def test_named_batch_whose_calls_took_longer_than_expected_gets_its_rounds(monkeypatch: pytest.MonkeyPatch, overrun: bool) -> None:
+    class Steep(FakeRuns):
+        """A call takes as the square of the batch, and a comparison as many rounds as its budget has room for."""
+
+        def __call__(self, models, *, batch_size: int, budget_s: float, **settings) -> SimpleNamespace:
+            self.ms = 0.1 * batch_size
+            a_round = self.ms * batch_size * (1 + 2 + 1) / 1e3
+            self.rounds = min(40, max(2, round((budget_s - self.ms * batch_size * 15 / 1e3) / a_round) - 4))
+            return super().__call__(models, batch_size=batch_size, budget_s=budget_s, **settings)
+
+    runs = Steep(ms=0.0, seconds=0.0)
+    monkeypatch.setattr(sweep, "compare_latency", runs)
+    points, _ = batch_sweep(
+        Limited(99), Limited(99), batches=(1, 4, 64), budget_s=5.0, image_size=8, overrun=overrun, clock=lambda: runs.now
+    )
+    # of a call of the first at batch 64, expected are 25.6 ms, in truth it takes 409.6
+    assert [batch for batch, _ in runs.asked] == [1, 4, 64, 64][: 4 if overrun else 3]
+    assert points[2].rounds == (6 if overrun else 2)
+    assert (points[2].interval != (None, None)) == overrun
+
+
 def test_ratio_is_second_over_first_and_enqueue_times_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweep, "compare_latency", FakeRuns(ms=1.0, seconds=0.0))
     points, knees = batch_sweep(Limited(9), Limited(9), batches=(1, 2, 4), budget_s=25.0, image_size=8)

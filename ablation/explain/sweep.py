@@ -99,6 +99,13 @@ class _Sweep:
         if needs > left and not self.overrun:
             why = f"not measured: it would take about {needs:.2g} s, and {max(0.0, left):.2g} s of the budget were left"
             return SweepPoint(batch_size=batch_size, reason="; ".join(filter(None, (self._reasons(), why))))
+        found = self._compare(alive, batch_size, max(needs, min(left, max(left / 3, left / points_left)), 1e-3))
+        if self.overrun and 0 < found.rounds < LEAST_ROUNDS:
+            # calls take more than in proportion to the batch, so that what it needs was estimated too low: now it is known
+            found = self._compare(alive, batch_size, self._seconds(alive, batch_size))
+        return self._point(found, batch_size)
+
+    def _compare(self, alive: Mapping[str, nn.Module], batch_size: int, budget_s: float) -> LatencyComparison:
         found = compare_latency(
             alive,
             batch_size=batch_size,
@@ -106,9 +113,12 @@ class _Sweep:
             image_size=self.image_size,
             num_threads=self.threads,
             rounds=ROUNDS,
-            budget_s=max(needs, min(left, max(left / 3, left / points_left)), 1e-3),
+            budget_s=budget_s,
         )
-        return self._read(found, batch_size)
+        for name, model in found.models.items():
+            if model.median_ms is not None:
+                self.last[name] = (batch_size, model.median_ms)
+        return found
 
     def _check_memory(self, batch_size: int) -> None:
         free = available_bytes() if self.bytes else None
@@ -123,11 +133,9 @@ class _Sweep:
         again = next((calls[name] for name in alive if name in calls), 0.0)
         return 5 * sum(calls.values()) + (WARMUP_ROUNDS[0] + LEAST_ROUNDS) * (sum(calls.values()) + again)
 
-    def _read(self, found: LatencyComparison, batch_size: int) -> SweepPoint:
+    def _point(self, found: LatencyComparison, batch_size: int) -> SweepPoint:
         for name, model in found.models.items():
-            if model.median_ms is not None:
-                self.last[name] = (batch_size, model.median_ms)
-            elif any(said in model.reason for said in NO_MEMORY):
+            if model.median_ms is None and any(said in model.reason for said in NO_MEMORY):
                 self.gone[name] = f"{name}: out of memory at batch {batch_size}"
         one, two = self.models
         enqueue = found.by_kind.get(ENQUEUE, {})
