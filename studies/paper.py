@@ -22,6 +22,7 @@ from ablation.data import Dataset, load_dataset, split_indices
 from ablation.data.celeba import locate
 from ablation.data.masks import masks_beside
 from ablation.data.splits import MIN_IMAGES
+from ablation.explain.explanation import Explanation
 from ablation.judge.evidence import MODIFIED, ORIGINAL
 from ablation.record import COMPLETE
 from ablation.spec import ModelSpec, preset
@@ -263,12 +264,19 @@ def _announce(plan: PaperPlan, dataset: Dataset, groups: list[Group], folder: Pa
 def _read_explained(folder: Path, device: str) -> dict[str, Any]:
     """An explanation of the paper's pair that was made before; InputError for anything else."""
     values = read_json(folder / "explanation.json")
-    stored = values.get("specs", {})
+    rule, remedy = (
+        f"a folder of `explain original modified --device {device}`",
+        "Leave it out: the study then explains them itself.",
+    )
     keys = {name: preset(name).network_key for name in (ORIGINAL, MODIFIED)}
-    known = {name: ModelSpec.from_dict(spec).network_key for name, spec in stored.items()} == keys
-    if not known or values.get("device") != device:
-        rule = f"a folder of `explain original modified --device {device}`"
-        raise must_be("--explained", rule, str(folder), "Leave it out: the study then explains them itself.")
+    try:
+        explanation = Explanation.from_dict({name: value for name, value in values.items() if name != "lent"})
+        known = {name: ModelSpec.from_dict(spec).network_key for name, spec in explanation.specs.items()} == keys
+    except (KeyError, TypeError, ValueError, AttributeError) as error:  # of another version, cut short, or something else
+        told = f"It cannot be read ({type(error).__name__}: {error}). " if values else ""
+        raise must_be("--explained", rule, str(folder), told + remedy) from None
+    if not known or explanation.device != device:
+        raise must_be("--explained", rule, str(folder), remedy)
     return values
 
 

@@ -6,9 +6,9 @@ Each answer is a file beside the trial, stamped with the training that it belong
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from ablation.latent.factor_batches import FactorBatches, factor_batches
 from ablation.latent.summary import analyse_latents
 from ablation.protocol import Protocol
 from ablation.record import COMPLETE, Record
-from ablation.references import mean_face, pca, score
+from ablation.references import Reference, mean_face, pca, score
 from ablation.spec import ModelSpec
 from ablation.timing.hardware import git_commit
 from ablation.training.appearance import full_quality
@@ -37,13 +37,11 @@ from ablation.training.batches import Images
 from ablation.training.checkpoint import load_weights
 from ablation.training.quality import reconstruct, sampled_quality
 from studies.config import StudyFolder
-from studies.paper_evidence import read_json, stamp, write_json
+from studies.paper_evidence import VERSION, read_json, stamp, write_json
 from studies.paper_folder import PaperFolder
 from studies.paper_groups import Group
 from studies.paper_plan import PaperPlan
 
-VERSION = 2
-# of what is measured: raise it when a measure changes
 NUM_SHOWN = 8
 HELD_OUT = 1000
 # images whose posterior is analysed: the test split, filled up from the validation split, of which no attribute was ever used
@@ -54,7 +52,7 @@ FACTOR_FACES = 1000
 FACTOR_BATCH, QUICK_FACTOR_BATCH = 61, 31
 # faces in a vote of the FactorVAE score; scores of different batches do not compare
 COMPONENTS = 128
-# of PCA, as many as the models have latent dimensions at full width
+# of PCA, as in the paper's literature; and as many as the models have latent dimensions, where these are others
 
 Array = NDArray[Any]
 
@@ -186,15 +184,16 @@ class Analyst:
         return np.concatenate(means), (divergence / len(images)).tolist()
 
     def references(self) -> None:
-        """Quality of the mean face and of PCA with 128 components, on the same test images; stored once."""
-        wanted = {"data": self.dataset.fingerprint, "version": VERSION}
+        """Quality of the mean face and of PCA, with 128 components and with the models' latent size, on the same test images."""
+        sizes = sorted({COMPONENTS, *(spec.latent_dim for spec in self.plan.pair)})
+        wanted = {"data": self.dataset.fingerprint, "version": VERSION, "components": sizes}
         if read_json(self.folder.references).get("_made_of") == wanted:
             return
         found: dict[str, Any] = {"_made_of": wanted}
         train, protocol = self.split.train, self.plan.protocol
-        makers = {
+        makers: dict[str, Callable[[], Reference]] = {
             "mean face": lambda: mean_face(self.dataset, train),
-            "PCA": lambda: pca(self.dataset, train, num_components=COMPONENTS),
+            **{f"PCA, {n} components,": partial(pca, self.dataset, train, num_components=n) for n in sizes},
         }
         for name, make in makers.items():
             try:

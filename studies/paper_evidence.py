@@ -14,12 +14,17 @@ from numpy.typing import NDArray
 
 from ablation.explain.explanation import Explanation, attribution_of
 from ablation.judge.evidence import Evidence, Trial
+from ablation.judge.verdict import joined
 from ablation.record import COMPLETE, Record
 from ablation.timing.hardware import git_commit
 from studies.config import StudyConfig
 from studies.paper_folder import GROUPS, HYPOTHESES, MODELS, SIDE_STUDIES, PaperFolder
 from studies.reporting import current_records
 from studies.storage import open_storage, study_names
+
+VERSION = 3
+# of what is measured of a trial: raise it when a measure changes
+STALE = "measured by another version of this suite; the same command of `paper` measures it again, without training"
 
 Arrays = dict[str, dict[int, dict[str, NDArray[Any]]]]
 # arm -> seed -> name -> array
@@ -32,7 +37,7 @@ def collect(folder: PaperFolder) -> Evidence:
     hypotheses = {name for name, kind in facts.get("groups", {}).items() if kind == HYPOTHESES}
     arms = [(group, record) for group, records in found.items() if group not in hypotheses for record in records]
     return Evidence(
-        scale=facts.get("scale", {}),
+        scale=_scale(facts, [record for records in found.values() for record in records]),
         arms={record.label: _described(record) for _, record in arms},
         trials=tuple(_trial(folder, group, record.label, record) for group, record in arms),
         hypotheses=tuple(_trial(folder, g, g, record) for g in found if g in hypotheses for record in found[g]),
@@ -51,12 +56,22 @@ def collect(folder: PaperFolder) -> Evidence:
     )
 
 
+def _scale(facts: Mapping[str, Any], records: Sequence[Record]) -> dict[str, Any]:
+    """The study's scale, with the hardware by the trials' own word: all of it where they were trained on several."""
+    told = dict(facts.get("scale", {}))
+    machines = [record.provenance.get("hardware") or {} for record in records]
+    names = dict.fromkeys(name for found in machines if (name := found.get("gpu") or found.get("cpu")))
+    return {**told, "hardware": joined(names)} if names else told
+
+
 def _provenance(facts: Mapping[str, Any], records: Sequence[Record]) -> dict[str, Any]:
     """Where the trials come from, by their own word about hardware where they agree; and with which commit they are judged."""
     told = dict(facts.get("provenance", {}))
     hardware = [record.provenance["hardware"] for record in records if record.provenance.get("hardware")]
     if hardware and all(found == hardware[0] for found in hardware):
         told["hardware"] = hardware[0]
+    again = [f"{sitting.get('started')}, commit {sitting.get('commit')}" for sitting in facts.get("sittings", ())]
+    told |= {"gone on with": joined(again)} if again else {}
     return {**told, "judged with commit": git_commit()} if told else told
 
 
@@ -71,7 +86,7 @@ def arrays_of(folder: PaperFolder, evidence: Evidence) -> Arrays:
     names = np.array(read_json(folder.facts).get("attribute_names", []))
     for trial in evidence.trials:
         path = folder.analysis(MODELS, trial.record.network_key, trial.seed).with_suffix(".npz")
-        if trial.analysis and path.is_file():
+        if trial.analysis.get("version") == VERSION and path.is_file():
             try:
                 with np.load(path) as stored:
                     found.setdefault(trial.arm, {})[trial.seed] = {**stored, "attribute_names": names}
@@ -101,9 +116,10 @@ def stamp(record: Record) -> dict[str, Any]:
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a file; empty where there is none, or a torn one."""
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, json.JSONDecodeError):
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # undecodable bytes and broken JSON are both a ValueError
         return {}
+    return found if isinstance(found, dict) else {}
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
@@ -116,7 +132,13 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
 
 def _trial(folder: PaperFolder, group: str, arm: str, record: Record) -> Trial:
     analysis = read_json(folder.analysis(group, record.network_key, record.seed)) if record.state == COMPLETE else {}
-    return Trial(arm=arm, record=record, analysis=analysis if analysis.get("stamp") == stamp(record) else {})
+    if not analysis or analysis.get("stamp") != stamp(record):
+        return Trial(arm=arm, record=record, analysis={})
+    if (
+        analysis.get("version", VERSION) != VERSION
+    ):  # other measures of the same names: never mixed, and measured again by the next run
+        return Trial(arm=arm, record=record, analysis={"not_computed": {"analysis": STALE}})
+    return Trial(arm=arm, record=record, analysis=analysis)
 
 
 def _described(record: Record) -> dict[str, Any]:
@@ -126,4 +148,7 @@ def _described(record: Record) -> dict[str, Any]:
 def _explanation(folder: PaperFolder) -> Explanation | None:
     values = read_json(folder.explain / "explanation.json")
     values.pop("lent", None)
-    return Explanation.from_dict(values) if values else None
+    try:
+        return Explanation.from_dict(values) if values else None
+    except (KeyError, TypeError, ValueError, AttributeError):  # of another version: the claims about cost say that they lack it
+        return None

@@ -26,6 +26,7 @@ EXPECTED = ("h200",)
 
 
 GRID, PAPER = Path("results/reference-grid"), Path("results/reference-paper")
+# folders of studies, one for each machine by its name: two machines' trials are never one study
 
 
 def _table1(device: str, data_root: str) -> list[str]:
@@ -41,7 +42,18 @@ def _grid(device: str, data_root: str) -> list[str]:
     size = ["--images", "1500", "--seeds", "3"]
     if device == "cuda":
         size = ["--image-size", "144", "--epochs", "10", "--seeds", "3", "--workers", "4"]
-    return ["grid", "--data", "celeba", "--data-root", data_root, "--device", device, "--out", f"{GRID}-{device}", *size]
+    return [
+        "grid",
+        "--data",
+        "celeba",
+        "--data-root",
+        data_root,
+        "--device",
+        device,
+        "--out",
+        f"{GRID}-{hardware_name(device)}",
+        *size,
+    ]
 
 
 def _explain(device: str, data_root: str) -> list[str]:
@@ -56,14 +68,14 @@ def _explain(device: str, data_root: str) -> list[str]:
 def _paper(device: str, data_root: str) -> list[str]:
     """On a CPU rendered faces at 48 px; on a GPU the paper's own networks on CelebA at 144 px."""
     data = ["--data", "celeba", "--data-root", data_root] if device == "cuda" else []
-    return ["paper", "--device", device, "--out", f"{PAPER}-{device}", *_explained(device), *data]
+    return ["paper", "--device", device, "--out", f"{PAPER}-{hardware_name(device)}", *_explained(device), *data]
 
 
 def _paper_celeba(device: str, data_root: str) -> list[str]:
     """The CPU's second study of the paper: real faces, at the size of the rendered ones, without Toledo and Antonelo's masks."""
     size = ["--images", "2000", "--groups", "models", "pieces"]
     data = ["--data", "celeba", "--data-root", data_root]
-    return ["paper", "--device", device, "--out", f"{PAPER}-celeba-{device}", *_explained(device), *data, *size]
+    return ["paper", "--device", device, "--out", f"{PAPER}-celeba-{hardware_name(device)}", *_explained(device), *data, *size]
 
 
 def _explained(device: str) -> list[str]:

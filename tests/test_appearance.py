@@ -28,7 +28,7 @@ from ablation.training import lpips_metric
 from ablation.training.appearance import appearance, central_ellipse, full_quality, radial_power
 from ablation.training.colour import delta_e, luma, to_lab
 from ablation.training.losses import MS_SSIM_WEIGHTS, ssim_maps
-from ablation.training.lpips_metric import Network, load_lpips, lpips_reason
+from ablation.training.lpips_metric import Network, load_lpips
 from ablation.training.quality import evaluate_images
 from blocks.errors import InputError
 
@@ -36,7 +36,7 @@ NUM, SIDE = 5, 48
 CONTRACT = {
     "ssim", "ms_ssim", "ms_ssim_setting", "psnr", "l1", "mse", "delta_e", "colour_bias", "colour_error", "colour_error_mean",
     "l1_inside", "l1_outside", "mse_inside", "mse_outside", "region", "region_setting", "high_frequency", "high_frequency_by_band",
-    "num_images", "not_computed",
+    "high_frequency_matched", "num_images", "not_computed",
 }  # fmt: skip
 
 
@@ -71,7 +71,9 @@ def test_every_number_of_the_contract_and_plain_values() -> None:
     reporting, per_image = full_quality(distorted, dataset(), np.arange(NUM), batch_size=2)
     assert set(reporting) == CONTRACT
     assert reporting["num_images"] == NUM
-    assert set(per_image) == {"ssim", "ms_ssim", "psnr", "l1", "mse", "delta_e", "l1_inside", "l1_outside", "high_frequency"}
+    assert set(per_image) == {
+        "ssim", "ms_ssim", "psnr", "l1", "mse", "delta_e", "l1_inside", "l1_outside", "high_frequency", "high_frequency_matched"
+    }  # fmt: skip
     assert json.loads(json.dumps([reporting, per_image], allow_nan=False)) == [reporting, per_image]
     for name, values in per_image.items():
         assert len(values) == NUM
@@ -227,19 +229,19 @@ def wave(cycles: float, side: int = SIDE, amplitude: float = 0.1) -> Tensor:
 
 def test_power_of_a_wave_lies_in_its_band() -> None:
     for cycles, band in ((5, 1), (10, 3), (13, 4), (22, 7)):  # of 48 px: bands are 3 cycles wide
-        power = radial_power(luma(wave(cycles)))[0]
+        power = radial_power(*[luma(wave(cycles))] * 2)[0][0]
         share = power / power.sum()
         assert share[band].item() > 0.6  # the Hann window spreads a wave over 4 cycles
         assert share[[b for b in range(9) if abs(b - band) > 1]].sum().item() < 1e-4
     # without the leak of the mean: a constant has no power at all
-    assert radial_power(torch.full((1, SIDE, SIDE), 0.7)).max().item() < 1e-12
+    assert max(power.max().item() for power in radial_power(*[torch.full((1, SIDE, SIDE), 0.7)] * 2)) < 1e-12
 
 
 def test_power_agrees_with_numpy() -> None:
     image = smooth(2)[:, 0]
     window = np.outer(np.hanning(SIDE), np.hanning(SIDE))
     radius = np.hypot(*np.meshgrid(np.fft.fftfreq(SIDE), np.fft.fftfreq(SIDE)))
-    for picture, found in zip(image.double().numpy(), radial_power(image).numpy(), strict=True):
+    for picture, found in zip(image.double().numpy(), radial_power(image, image)[1].numpy(), strict=True):
         centred = (picture - np.average(picture, weights=window)) * window
         power = np.abs(np.fft.fft2(centred)) ** 2 / SIDE**2 / (window**2).sum()
         assert found.sum() == pytest.approx((centred**2).sum() / (window**2).sum(), rel=1e-4)  # Parseval: the variance
@@ -255,10 +257,37 @@ def test_half_the_amplitude_is_a_quarter_of_the_power() -> None:
     data = Dataset(name="folder", images=images, names=("a",), fingerprint="0" * 16)
     softer, _ = full_quality(lambda x: x - (wave(20) - 0.5) / 2, data, np.arange(1))
     assert softer["high_frequency"] == pytest.approx(0.25, abs=0.01)
+    assert softer["high_frequency_matched"] == pytest.approx(0.5, abs=0.01)  # half of the wave that is there
     assert softer["high_frequency_by_band"][6] == pytest.approx(0.25, abs=0.01)
     assert softer["high_frequency_by_band"][1] == pytest.approx(1, abs=0.01)
     noisy, _ = full_quality(lambda x: x + (wave(20) - 0.5), data, np.arange(1))
     assert noisy["high_frequency"] == pytest.approx(4, abs=0.1)
+    assert noisy["high_frequency_matched"] == pytest.approx(2, abs=0.05)
+    turned, _ = full_quality(lambda x: x - 2 * (wave(20) - 0.5), data, np.arange(1))
+    assert (turned["high_frequency"], turned["high_frequency_matched"]) == pytest.approx((1, -1), abs=0.02)
+
+
+def test_noise_of_the_original_s_power_matches_nothing() -> None:
+    """As much power as the original, and none of its detail: other waves of the same frequencies."""
+    down = wave(20).transpose(2, 3)
+    images = ((wave(20) + wave(4) - 0.5) * 255).round().to(torch.uint8).numpy()
+    data = Dataset(name="folder", images=images, names=("a",), fingerprint="0" * 16)
+    found, _ = full_quality(lambda x: x - wave(20) + down, data, np.arange(1))
+    assert found["high_frequency"] == pytest.approx(1, abs=0.02)
+    assert found["high_frequency_matched"] == pytest.approx(0, abs=0.02)
+
+
+def test_shared_power_agrees_with_numpy() -> None:
+    first, second = smooth(2)[:, 0], distorted(smooth(2))[:, 0]
+    window = np.outer(np.hanning(SIDE), np.hanning(SIDE))
+
+    def waves(picture: np.ndarray) -> np.ndarray:
+        return np.fft.fft2((picture - np.average(picture, weights=window)) * window)
+
+    shared = radial_power(first, second)[2].numpy()
+    for a, b, found in zip(first.double().numpy(), second.double().numpy(), shared, strict=True):
+        expected = (waves(b) * waves(a).conj()).real.sum() / SIDE**2 / (window**2).sum()
+        assert found.sum() == pytest.approx(expected, rel=1e-4)
 
 
 def test_an_original_without_detail_has_no_ratio() -> None:
@@ -376,19 +405,19 @@ def test_lpips_is_absent_with_a_reason_and_never_downloads(monkeypatch: pytest.M
     assert "lpips" not in reporting
     assert "lpips" not in per_image
     assert "lpips_setting" not in reporting
-    assert reporting["not_computed"] == {"lpips": lpips_reason(SIDE)}
-    assert lpips_reason(SIDE) == "the package lpips is not installed; no part of it is needed for anything else"
+    assert reporting["not_computed"] == {"lpips": load_lpips(SIDE).reason}
+    assert load_lpips(SIDE).reason == "the package lpips is not installed; no part of it is needed for anything else"
 
 
 @pytest.mark.usefixtures("no_network", "package")
 def test_lpips_without_weights_with_damaged_ones_and_for_small_images(hub: Callable[..., Path]) -> None:
     files = "alexnet-owt-7be5be79.pth nor vgg16-397923af.pth"
-    assert lpips_reason(SIDE) == f"neither {files} is in torch's hub cache, and weights are never downloaded here"
+    assert load_lpips(SIDE).reason == f"neither {files} is in torch's hub cache, and weights are never downloaded here"
     path = hub()
-    assert lpips_reason(SIDE) == ""
-    assert lpips_reason(30) == "LPIPS on alex needs images of at least 31 px, these have 30"
+    assert load_lpips(SIDE).reason == ""
+    assert load_lpips(30).reason == "LPIPS on alex needs images of at least 31 px, these have 30"
     path.write_bytes(b"weig")
-    assert lpips_reason(SIDE) == f"{path.name} in torch's hub cache is damaged: its SHA-256 is not the one in its name"
+    assert load_lpips(SIDE).reason == f"{path.name} in torch's hub cache is damaged: its SHA-256 is not the one in its name"
 
 
 @pytest.mark.usefixtures("no_network")
@@ -407,14 +436,14 @@ def test_lpips_that_cannot_be_loaded_is_a_reason(hub: Callable[..., Path], packa
     hub()
     package.LPIPS = None
     assert load_lpips(SIDE).metric is None
-    assert lpips_reason(SIDE) == "lpips could not be loaded: TypeError: 'NoneType' object is not callable"
+    assert load_lpips(SIDE).reason == "lpips could not be loaded: TypeError: 'NoneType' object is not callable"
 
 
 def test_batch_values_have_one_row_an_image() -> None:
     x = smooth(3)
     shapes = {name: tuple(v.shape) for name, v in appearance(x, distorted(x), torch.ones(1, SIDE, SIDE)).items()}
     assert {name for name, shape in shapes.items() if shape != (3,)} == {
-        "colour_bias", "colour_error", "power_original", "power_reconstruction"
+        "colour_bias", "colour_error", "power_original", "power_reconstruction", "power_shared"
     }  # fmt: skip
     assert shapes["colour_bias"] == (3, 3)
     assert shapes["power_original"] == (3, 9)

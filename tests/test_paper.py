@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +16,10 @@ import pytest
 from PIL import Image
 
 from ablation.data import faces
+from ablation.record import Record
 from ablation.timing.hardware import git_commit
-from studies import paper_analysis, paper_groups
-from studies.paper_evidence import arrays_of, collect, read_json
+from studies import paper_analysis, paper_evidence, paper_groups
+from studies.paper_evidence import VERSION, arrays_of, collect, read_json, write_json
 from studies.paper_folder import PaperFolder
 from studies.run import main
 
@@ -86,7 +89,7 @@ def test_groups_are_complete_and_never_mixed(study: Path) -> None:
     assert protocols["L2"]["ssim_weight"] == 0
     assert {t.record.protocol["l2_weight"] for t in evidence.trials} == {0}
     assert protocols["SSIM, mask"]["mask_weight"] > 0
-    assert set(evidence.references) == {"mean face", "PCA, 55 components"}
+    assert set(evidence.references) == {"mean face", "PCA, 32 components", "PCA, 55 components"}
     assert evidence.loss_attribution[0].num_variants == 16
     assert evidence.loss_attribution[0].residual == pytest.approx(0, abs=1e-9)
 
@@ -112,10 +115,12 @@ def test_both_models_are_analysed_in_full(study: Path) -> None:
 def test_the_same_command_does_nothing_again(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(study.parent)
     monkeypatch.setenv("ABLATION_CACHE", str(study.parent / "cache"))
-    journal = (study / "journal.log").read_text().count('"op_code": 4')  # creations of trials
+    created = '"op_code":4,'  # in Optuna's journal: a trial
+    trials = 4 + 13 + 10
+    assert (study / "journal.log").read_text().count(created) == trials
     stamps = {path: path.stat().st_mtime_ns for path in (study / "analysis").rglob("*.json")}
     assert main(["paper", *TINY, "--out", "study"]) == 0
-    assert (study / "journal.log").read_text().count('"op_code": 4') == journal
+    assert (study / "journal.log").read_text().count(created) == trials
     assert {path: path.stat().st_mtime_ns for path in (study / "analysis").rglob("*.json")} == stamps
 
 
@@ -210,6 +215,66 @@ def test_wrong_input_is_one_line(
     assert len(said) == 1
     assert words in said[0]
     assert not (tmp_path / "s" / "plan.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ('{"specs": {}, "device": "cpu"}', "It cannot be read (KeyError"),
+        ('["a list"]', "Leave it out"),
+        ("{torn", "Leave it out"),
+        (b"\xff\xfe", "Leave it out"),
+        ("other networks", "Leave it out"),
+    ],
+)
+def test_an_explanation_that_is_none_is_refused_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], content: str | bytes, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ABLATION_CACHE", str(tmp_path / "cache"))
+    if content == "other networks":
+        stored = read_json(EXPLAINED / "explanation.json")
+        stored["specs"]["modified"] = stored["specs"]["original"]
+        content = json.dumps(stored)
+    (tmp_path / "explained").mkdir()
+    (tmp_path / "explained" / "explanation.json").write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert main(["paper", "--device", "cpu", "--out", "s", "--explained", "explained"]) == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(said) == 1 and words in said[0] and "--explained must be a folder of `explain original modified" in said[0]
+    assert not (tmp_path / "s" / "plan.json").exists()
+
+
+def test_measures_of_another_version_are_not_mixed_in(study: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "study"
+    shutil.copytree(study, copy)
+    before = collect(PaperFolder(copy)).of("modified")[0]
+    path = PaperFolder(copy).analysis("models", before.record.network_key, 0)
+    write_json(path, {**read_json(path), "version": VERSION - 1})
+    evidence = collect(PaperFolder(copy))
+    assert evidence.of("modified")[0].get("analysis.latent.hopkins.value") is None
+    assert "measured by another version of this suite" in evidence.not_computed("analysis")
+    assert "modified" not in arrays_of(PaperFolder(copy), evidence)
+    assert before.get("analysis.latent.hopkins.value") is not None
+
+
+def test_the_hardware_is_that_of_the_trials(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy = tmp_path / "study"
+    shutil.copytree(study, copy)
+    facts = PaperFolder(copy).facts
+    stored = read_json(facts)
+    write_json(facts, {**stored, "scale": {**stored["scale"], "hardware": "a later machine"}})
+    machine = stored["scale"]["hardware"]
+    assert collect(PaperFolder(copy)).scale["hardware"] == machine
+    every = paper_evidence.stored_records
+
+    def on_two(folder: PaperFolder) -> dict[str, list[Record]]:
+        found = every(folder)
+        first, *rest = found["models"]
+        elsewhere = {**first.provenance, "hardware": {"gpu": "NVIDIA H200"}}
+        return {**found, "models": [replace(first, provenance=elsewhere), *rest]}
+
+    monkeypatch.setattr(paper_evidence, "stored_records", on_two)
+    assert collect(PaperFolder(copy)).scale["hardware"] == f"NVIDIA H200 and {machine}"
 
 
 def test_too_few_images_for_the_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -67,6 +67,14 @@ def test_an_explanation_that_is_there_is_lent_to_both_studies_of_the_paper(comma
     assert faces[faces.index("--out") + 1] != celeba[celeba.index("--out") + 1]
 
 
+def test_studies_of_two_machines_are_two_studies(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {}
+    for name in ("h100", "h200"):
+        monkeypatch.setattr(reference, "hardware_name", lambda device, name=name: name)
+        found[name] = {part: (made := PARTS[part]("cuda", "CELEBA"))[made.index("--out") + 1] for part in ("paper", "grid")}
+    assert all(found["h100"][part] != found["h200"][part] for part in ("paper", "grid"))
+
+
 def test_a_part_that_fails_ends_with_its_code(commands: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reference, "_run", lambda command: commands.append(command) or 2)
     assert main(["reference", "table1", "bench", "--device", "cpu"]) == 2

@@ -53,7 +53,7 @@ def traverse(
 ) -> tuple[dict[str, Any], dict[str, NDArray[np.uint8]]]:
     """The "traversal" part of an analysis, and the arrays "traversal" (K x steps x 3 x S x S) and "traversal_paper" (1 x 5 x ...).
 
-    `mean`: N x D posterior means of the test split; `kl_per_dim`: D values in nats. Decodes num_images x num_dims x num_steps + 5
+    `mean`: N x D posterior means of held-out images; `kl_per_dim`: D values in nats. Decodes num_images x num_dims x num_steps + 5
     images (581 by default). Each dimension's numbers are averages over the images; the means are over the *chosen* dimensions that
     are active (the variance of their posterior means exceeds 0.01, Burda et al. 2016): the others are named in "collapsed" and
     averaged nowhere. Without an active one there are no means, and "not_computed" says why.

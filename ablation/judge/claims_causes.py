@@ -6,6 +6,7 @@ from ablation.explain.explanation import Attribution
 from ablation.judge import rules_cost as costs
 from ablation.judge.evidence import MAIN_ARMS, MODIFIED, ORIGINAL, POOLED, SAME_PARAMETERS, Evidence, Trial
 from ablation.judge.rules import (
+    BY_SEED,
     LEAST_SEEDS,
     compare,
     concluded,
@@ -19,6 +20,7 @@ from ablation.judge.rules import (
 )
 from ablation.judge.verdict import (
     FAILS,
+    HOLDS,
     UNDECIDED,
     Claim,
     Finding,
@@ -37,15 +39,16 @@ LEAST_CAUSE, MAJORITY = 0.1, 0.5
 LOSS = "record.training.best_loss"
 
 C8_RULE = (
-    "The difference in validation loss given to the pieces (Shapley values of the trained networks between the two, intervals over "
-    f"at least {LEAST_SEEDS} seeds), and a plain network cut to the parameters of `modified`. A cause makes at least "
-    f"{percent(LEAST_CAUSE)} of the rise. Dense connectivity is swapped together with down- and upsampling where the study trains "
-    "them so; the numbers say it. Holds when dense connectivity, separable convolutions, and fewer parameters alone (the "
-    "plain network) each are a cause by their whole interval, and no piece that the paper does not name makes more than "
-    f"{percent(MAJORITY)}; fails when one of the three is below {percent(LEAST_CAUSE)} by its whole interval, or a piece that is "
-    f"not named above {percent(MAJORITY)}; else undecided. The pooled head is itself most of the fewer parameters, which the paper "
-    "does name: above that bound it refutes only where `original` with that head also reaches a higher loss than the plain network "
-    "(the whole interval over seeds); else it decides nothing."
+    "The difference in validation loss given to the pieces (Shapley values of the trained networks between the two, intervals "
+    f"over at least {LEAST_SEEDS} seeds), and a plain network cut to the parameters of `modified`. A cause makes at least "
+    f"{percent(LEAST_CAUSE)} of the mean rise, which must itself be settled ({BY_SEED} above zero). Dense connectivity is swapped "
+    "together with down- and upsampling where the study trains them so; the numbers say it. Holds when dense connectivity, "
+    "separable convolutions, and fewer parameters alone (the plain network) each are a cause by their whole interval, and no "
+    f"piece that the paper does not name makes more than {percent(MAJORITY)}; fails when one of the three is below "
+    f"{percent(LEAST_CAUSE)} by its whole interval, or a piece that is not named above {percent(MAJORITY)}; else undecided. The "
+    "pooled head is itself most of the fewer parameters, which the paper does name: above that bound it refutes only where "
+    "`original` with that head also reaches a higher loss than the plain network (the whole interval over seeds); else it decides "
+    "nothing."
 )
 
 
@@ -56,10 +59,19 @@ def causes(evidence: Evidence) -> Finding:
     if not any(part.numbers for part in parts):
         raise Lacking(" ".join(part.text for part in parts))
     numbers = tuple(number for part in parts for number in part.numbers)
-    kind = all_of(part.kind for part in parts)
+    rise = attempt(lambda: _rise(evidence))
+    kind = all_of(part.kind for part in parts) if rise.kind == HOLDS else UNDECIDED
     said = ("These three explain the fall.", "These three do not explain the fall.", "What causes the fall is not settled.")
-    sentence = " ".join((concluded(kind, said), *(part.text for part in parts)))
+    sentence = " ".join(filter(None, (concluded(kind, said), *(part.text for part in (*parts, rise)))))
     return Finding(kind=kind, sentence=sentence, evidence=numbers, scope=scope_of(evidence))
+
+
+def _rise(evidence: Evidence) -> Part:
+    """Whether there is a rise at all that could be given to causes."""
+    found = compare(evidence, "validation loss", LOSS)
+    if found.side() == 1:
+        return Part(kind=HOLDS, text="")
+    return Part(kind=UNDECIDED, text=f"No rise of the validation loss is settled: {listed(found)}")
 
 
 def _pieces(evidence: Evidence, attribution: Attribution | None) -> Part:

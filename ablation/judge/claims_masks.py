@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from ablation.judge.evidence import Evidence
 from ablation.judge.rules import (
     LEAST_SEEDS,
@@ -20,18 +18,15 @@ from ablation.judge.rules import (
     concluded,
     hypotheses_of,
     numbers_of,
+    one_of,
     scope_of,
     seeds_text,
-    side_of,
 )
-from ablation.judge.verdict import UNDECIDED, Claim, Finding, Lacking, all_of, from_side, joined, spanned
+from ablation.judge.verdict import UNDECIDED, Claim, Finding, Lacking, all_of, joined, spanned
 from ablation.record import COMPLETE
-from ablation.stats import t_quantile
 
 LOSSES = ("L1", "L1 + SSIM", "L2", "L2 + SSIM", "SSIM")
 BEST = "L2 + SSIM, mask"
-MISSES = 0.05
-# of a refutation, over all comparisons of a finding
 FEW = 2
 # open comparisons that are named again; more are counted
 ALL = (
@@ -72,7 +67,7 @@ def _pairs(
 
 
 def _judged(evidence: Evidence, found: Sequence[Compared], wanted: int, said: tuple[str, str, str], note: str = "") -> Finding:
-    kinds = [_side(c, wanted, len(found)) for c in found]
+    kinds = [one_of(c.side(), c.estimate, wanted, comparisons=len(found)) for c in found]
     open_ = [c for c, kind in zip(found, kinds, strict=True) if kind == UNDECIDED]
     fewest = min(c.num_seeds for c in found)
     which = joined(_pair(c) for c in open_) if len(open_) <= FEW else f"{len(open_)} of {len(found)}"
@@ -92,21 +87,6 @@ def _pair(compared: Compared) -> str:
 def _told(compared: Compared) -> str:
     e = compared.estimate
     return f"{_pair(compared)} {spanned(e.mean, e.low, e.high, signed=True)}"
-
-
-def _side(compared: Compared, wanted: int, comparisons: int) -> str:
-    """Holds by the plain interval; fails by the one corrected for the number of comparisons."""
-    side = compared.side()
-    if side == -wanted and side_of(*corrected(compared.estimate.values, comparisons)) != side:
-        return UNDECIDED
-    return from_side(side, wanted)
-
-
-def corrected(values: Sequence[float], comparisons: int) -> tuple[float, float]:
-    """t interval whose misses over this many comparisons are MISSES in all (Bonferroni)."""
-    mean, freedom = float(np.mean(values)), len(values) - 1
-    half = -t_quantile(MISSES / comparisons / 2, freedom) * float(np.std(values, ddof=1)) / len(values) ** 0.5
-    return mean - half, mean + half
 
 
 T1_RULE = (

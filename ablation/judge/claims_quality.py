@@ -9,6 +9,7 @@ import numpy as np
 
 from ablation.judge.evidence import MODIFIED, ORIGINAL, Evidence, Trial
 from ablation.judge.rules import (
+    BONFERRONI,
     BY_SEED,
     WITH_IMAGES,
     Array,
@@ -17,8 +18,10 @@ from ablation.judge.rules import (
     compare,
     concluded,
     differing,
+    has,
     listed,
     numbers_of,
+    one_of,
     pairwise,
     scope_of,
     seeds_text,
@@ -50,11 +53,11 @@ FLOOR = "mean face"
 LOSS = "record.training.best_loss"
 
 C7_RULE = (
-    f"SSIM, MS-SSIM, PSNR and L1 on the test split, each as the share of the way from `original` back to the {FLOOR}, which "
-    f"shows the same picture for everyone and is what a model without any quality reaches. Slightly means under "
-    f"{percent(SLIGHT)} of that way. Holds when for every metric {BY_SEED} lies below {percent(SLIGHT)} and {WITH_IMAGES}; fails "
-    "when for at least one it lies above; else undecided, and so where `original` itself is not better with every seed than the "
-    f"{FLOOR}, from which there is no way to fall. A metric that the image size does not allow is left out and named."
+    f"SSIM, MS-SSIM, PSNR and L1 on the test split, each as the share of the way from `original` back to the {FLOOR}, which shows "
+    f"the same picture for everyone and is what a model without any quality reaches. Slightly means under {percent(SLIGHT)} of "
+    f"that way. Holds when for every metric {BY_SEED} lies below {percent(SLIGHT)} and {WITH_IMAGES}; fails when for at least one "
+    f"it lies above {BONFERRONI}; else undecided, and so where `original` itself is not better with every seed than the {FLOOR}, "
+    "from which there is no way to fall. A metric that the image size does not allow is left out and named."
 )
 
 
@@ -62,7 +65,8 @@ def slight(evidence: Evidence) -> Finding:
     """C7."""
     if _reference(evidence, FLOOR) is None:
         raise Lacking(f"The {FLOOR} was not measured on the same images, so nothing says what a slight fall is.")
-    parts = {name: attempt(lambda name=name: _fall(evidence, name)) for name in SIMILAR}  # type: ignore[misc]
+    names = [name for name in SIMILAR if has(evidence, f"{Q}.{name}")]
+    parts = {name: attempt(lambda name=name: _fall(evidence, name, len(names))) for name in SIMILAR}  # type: ignore[misc]
     measured = [part for part in parts.values() if part.numbers]
     if not measured:
         raise Lacking(" ".join(dict.fromkeys(part.text for part in parts.values())))
@@ -74,8 +78,8 @@ def slight(evidence: Evidence) -> Finding:
     return Finding(kind=kind, sentence=sentence, evidence=numbers, scope=scope_of(evidence))
 
 
-def _fall(evidence: Evidence, metric: str) -> Part:
-    """One metric's fall as a share of the distance from the floor to `original`."""
+def _fall(evidence: Evidence, metric: str, comparisons: int) -> Part:
+    """One metric's fall, of so many that are judged, as a share of the distance from the floor to `original`."""
     label, unit = SIMILAR[metric]
     path, floor = f"{Q}.{metric}", (_reference(evidence, FLOOR) or {}).get(metric)
     if floor is None:
@@ -97,7 +101,7 @@ def _fall(evidence: Evidence, metric: str) -> Part:
     found = pairwise(evidence, f"fall of {label}", share, by_image=by_image, needs=(metric,))
     way, shown = found.estimate, found.estimate.num_seeds
     text = f"{change.text}: {percent_span(way.mean, way.low, way.high)} of the way to the {FLOOR} ({seeds_text(shown)})."
-    kind = from_side(found.side(SLIGHT), -1)
+    kind = one_of(found.side(SLIGHT), way, -1, SLIGHT, comparisons=comparisons)
     return Part(kind=kind, text=text + settled(found, bound=SLIGHT), numbers=(*change.numbers, *found.numbers))
 
 
@@ -160,7 +164,7 @@ def _both(
 C10_RULE = (
     "L1 outside the face, and how much it rises in proportion from `original` to `modified` beyond the rise inside the face (in "
     "proportion, so that a region is not called worse for being harder). Holds when both lie above zero: "
-    f"{BY_SEED}, and {WITH_IMAGES}. Fails when either lies below zero in the same sense; else undecided."
+    f"{BY_SEED}, and {WITH_IMAGES}. Fails when either lies below zero in the same sense, {BONFERRONI}; else undecided."
 )
 
 
@@ -170,7 +174,7 @@ def background(evidence: Evidence) -> Finding:
     outside = compare(evidence, "L1 outside the face", f"{Q}.l1_outside", by_image="l1_outside", needs=needs)
     inside = compare(evidence, "L1 inside the face", f"{Q}.l1_inside", by_image="l1_inside", needs=needs)
     more = _more_outside(evidence, needs)
-    kind = all_of(from_side(c.side()) for c in (outside, more))
+    kind = all_of(one_of(c.side(), c.estimate, comparisons=2) for c in (outside, more))
     said = (
         "`modified` is worse on backgrounds.",
         "`modified` is not worse on backgrounds in particular.",
@@ -204,17 +208,19 @@ def _more_outside(evidence: Evidence, needs: tuple[str, ...]) -> Compared:
 
 
 C11_RULE = (
-    "Power of the reconstruction over that of the original image above 1/4 cycle per pixel. Holds when it is lower in `modified`: "
-    f"{BY_SEED} lies below zero, and {WITH_IMAGES}. Fails when it lies above; else undecided."
+    "Above 1/4 cycle per pixel, two numbers: power of the reconstruction over that of the original image, and matched detail, the "
+    "part of the original's own waves that the reconstruction shows (1 for a perfect one, 0 for noise of any power; power alone "
+    f"would count noise as detail). Holds when both are lower in `modified`: {BY_SEED} lies below zero, and {WITH_IMAGES}. Fails "
+    "when both lie above; else undecided."
 )
 
 
 def detail(evidence: Evidence) -> Finding:
     """C11."""
-    name = "high_frequency"
-    found = compare(evidence, "high-frequency power, reconstruction over original", f"{Q}.{name}", by_image=name, needs=(name,))
+    labels = {"high_frequency": "high-frequency power, reconstruction over original", "high_frequency_matched": "matched detail"}
+    found = tuple(compare(evidence, label, f"{Q}.{name}", by_image=name, needs=(name,)) for name, label in labels.items())
     said = ("`modified` loses more fine detail.", "`modified` keeps more fine detail.", "No difference in fine detail is settled.")
-    return _both(evidence, (found,), said, wanted=-1)
+    return _both(evidence, found, said, wanted=-1)
 
 
 CLAIMS = (

@@ -34,9 +34,10 @@ WITHOUT, CONCAT = "no concatenation", "concatenation"
 C5_RULE = (
     f"Two parts. Concatenation: with dense blocks that write into one buffer instead, at least {percent(LEAST_CAUSE)} of the "
     f"slowdown (of the ratio's logarithm) goes away, by the whole interval of the gain. Re-reading: at least {percent(MAJORITY)} "
-    "of the added time is moving bytes. At least, each kind of operation moves bytes for its time, but for no more than its bytes "
-    "take at the machine's own bandwidth; at most, for all the time of the kinds that bytes limit, and of concatenation; time that "
-    "could not be placed may fall on either side. Reached when the least is enough, missed when even the most is not. The claim "
+    "of the added time is moving bytes. In each network that is at least what the bytes of each kind of operation take at the "
+    "machine's own bandwidth (and no more than the kind's time), and at most, beside it, all the time of the kinds that bytes "
+    "limit, of concatenation, and what could not be placed. Of the added time it is at least the least of `modified` less the most "
+    "of `original`, at most the other way round. Reached when the least is enough, missed when even the most is not. The claim "
     "names both: it holds when both are reached, fails when either is missed for sure, else undecided. What dense connectivity "
     "adds as a whole (Shapley value) is told beside it and does not decide."
 )
@@ -122,32 +123,30 @@ def _traffic(explanation: Explanation) -> Part:
         raise Lacking("There is no added time here to be given to kinds of operation.")
     if any(share.bytes_bound_ms is None for d in (first, second) for share in d.by_class):
         raise Lacking("The machine's own bandwidth was not measured, so no time can be given to moving bytes.")
-    share = (_moving(second) - _moving(first)) / added
-    most = max(share, (_limited(second) - _limited(first)) / added)
-    doubt = abs(second.residual_ms - first.residual_ms) / added
-    kind = HOLDS if share >= MAJORITY else FAILS if most + doubt < MAJORITY else UNDECIDED
+    (least_before, most_before), (least_after, most_after) = _moving(first), _moving(second)
+    share = (least_after - least_before) / added
+    low, high = (least_after - most_before) / added, (most_after - least_before) / added
+    kind = HOLDS if low >= MAJORITY else FAILS if high < MAJORITY else UNDECIDED
     source = f"explanation.decompositions: {second.place}"
     concat = _concat(first, second, source)
     ops = [sum(s.num_ops for s in d.by_class) for d in (first, second)]
     text = (
         f"Of the {plain(added)} ms added ({plain(first.total_ms)} to {plain(second.total_ms)} ms in the profiled session), "
-        f"moving bytes makes at least {percent(share)} (at the machine's bandwidth) and at most "
-        f"{percent(most)} (all time of the kinds of operation that bytes limit; {percent(doubt)} could not be placed); "
+        f"moving bytes makes {percent(share)} where both move them at the machine's bandwidth, and from {percent(low)} to "
+        f"{percent(high)} where either may take all the time of the kinds of operation that bytes limit; "
         f"concatenation itself is {percent(concat[0].value)} of the added time, {percent(concat[1].value)} of the added bytes "
         f"and {plain(concat[2].value)} of {ops[1]} operations (`original` runs {ops[0]})."
     )
-    moving = Number(name="share of added time, moving bytes", value=share, low=share, high=most + doubt, source=source)
+    moving = Number(name="share of added time, moving bytes", value=share, low=low, high=high, source=source)
     counts = [Number(name=f"operations, {d.name}", value=n, source=source) for d, n in zip((first, second), ops, strict=True)]
     return Part(kind=kind, text=text, numbers=(moving, *concat, *counts))
 
 
-def _moving(decomposition: Decomposition) -> float:
-    return math.fsum(min(share.ms, share.bytes_bound_ms or 0.0) for share in decomposition.by_class)
-
-
-def _limited(decomposition: Decomposition) -> float:
-    """Time of the kinds of operation that could all be moving bytes."""
-    return math.fsum(share.ms for share in decomposition.by_class if share.limited_by == "bytes" or share.name == CONCAT)
+def _moving(decomposition: Decomposition) -> tuple[float, float]:
+    """Time of one network that is moving bytes: at least, at most."""
+    least = {share.name: min(share.ms, share.bytes_bound_ms or 0.0) for share in decomposition.by_class}
+    whole = {share.name: share.ms for share in decomposition.by_class if share.limited_by == "bytes" or share.name == CONCAT}
+    return math.fsum(least.values()), math.fsum((least | whole).values()) + max(0.0, decomposition.residual_ms)
 
 
 def _concat(first: Decomposition, second: Decomposition, source: str) -> tuple[Number, Number, Number]:
@@ -167,9 +166,9 @@ def _concat(first: Decomposition, second: Decomposition, source: str) -> tuple[N
 C6_RULE = (
     "The effect of the convolution kind alone on latency, everything else fixed and averaged over all ways to fix it (Shapley "
     "value of the ratio's logarithm; the ends of encoder's and decoder's intervals added, which is cautious), at each device and "
-    "batch size where it was timed. Holds when at one of them at least the whole 95 % interval excludes a gain beyond the A/A "
-    "noise; fails when it is faster beyond that noise at all of them, a CUDA device among them: a CPU is no hardware made for "
-    "standard convolutions and cannot refute; else undecided."
+    "batch size where it was timed. Holds when at one batch size at least on a CUDA device the whole 95 % interval excludes a gain "
+    "beyond the A/A noise; fails when it is faster beyond that noise at all of them; else undecided. A CPU is no hardware made for "
+    "standard convolutions: it is told beside them and does not decide."
 )
 
 
@@ -179,11 +178,9 @@ def not_faster(evidence: Evidence) -> Finding:
     costs.attribution_of(explanation, "log_latency")
     timed = [a for a in explanation.attributions if a.metric == "log_latency"]
     parts = [attempt(lambda a=a: _effect(explanation, a)) for a in timed]  # type: ignore[misc]
-    kinds = [part.kind for part in parts]
-    accelerated = any(a.place.startswith("cuda") for a in timed)
-    refuted = all(k == FAILS for k in kinds)
-    kind = HOLDS if HOLDS in kinds else FAILS if refuted and accelerated else UNDECIDED
-    only = "" if accelerated else ": only a CPU was timed, which is no hardware made for standard convolutions"
+    kinds = [part.kind for a, part in zip(timed, parts, strict=True) if a.place.startswith("cuda")]
+    kind = HOLDS if HOLDS in kinds else FAILS if kinds and all(k == FAILS for k in kinds) else UNDECIDED
+    only = "" if kinds else ": only a CPU was timed, which is no hardware made for standard convolutions"
     found = _together(kind, parts, explanation)
     said = ("Not faster here.", "Faster, against the paper.", f"Not settled{only}.")
     return replace(found, sentence=f"{concluded(kind, said)} {found.sentence}{costs.sampled(explanation)}")

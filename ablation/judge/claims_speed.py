@@ -99,7 +99,10 @@ def training_speed(evidence: Evidence) -> Finding:
         f"A training step of `modified` takes ×{step.text} the time of one of `original`, {where}: the median of the ratios within "
         f"{rounds}{told}."
     )
-    size, hardware = speed.get("image_size", evidence.scale.get("image_size")), evidence.scale.get("hardware", speed.get("device"))
+    timed = speed.get("provenance", {}).get("hardware", {})
+    # the steps' own machine, which may not be the trials'
+    hardware = timed.get("gpu") or timed.get("cpu") or evidence.scale.get("hardware", speed.get("device"))
+    size = speed.get("image_size", evidence.scale.get("image_size"))
     threads = f", {counted(speed['threads'], 'thread')}" if speed.get("threads") else ""
     scope = f"judged at {size} px, networks of {width_text(evidence.scale)}, on {hardware}{threads} only. The paper: {PAPER_STEP}."
     kind = from_side(side_of(step.low, step.high, 1.0), -1)

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from ablation.judge.evidence import MODIFIED, ORIGINAL, Estimate, Evidence, Trial, estimate
 from ablation.judge.rules import (
+    BONFERRONI,
     BY_SEED,
     LEAST_SEEDS,
     compare,
@@ -15,6 +16,7 @@ from ablation.judge.rules import (
     counted,
     listed,
     numbers_of,
+    one_of,
     scope_of,
     seeds_text,
     settled,
@@ -50,6 +52,8 @@ MOST = 0.5
 RISE = "largest rise of the training loss"
 SPIKE = 0.1
 # rise of the training loss from one epoch to the next, relative
+REBOUND = 0.02
+# of the fall of the validation loss: less is how it jitters from epoch to epoch, however well the seeds agree
 BURST = 10.0
 # largest gradient of an epoch over its mean
 NOT_FINITE = re.compile(r"\b(nan|inf|infinite|infinity|not finite)\b", re.IGNORECASE)
@@ -57,9 +61,9 @@ NOT_FINITE = re.compile(r"\b(nan|inf|infinite|infinity|not finite)\b", re.IGNORE
 C17_RULE = (
     f"Share of the fall in training loss from the first to the last epoch that is made by epoch {EARLY}. Holds when for both "
     f"networks its 95 % interval over seeds (t, at least {LEAST_SEEDS} seeds) lies above {percent(MOST)}; fails when for one it "
-    f"lies below; else undecided, and so below {LEAST_EPOCHS} of the paper's {PAPER_EPOCHS} epochs, or below the steps of "
-    f"{LEAST_EPOCHS} of them ({LEAST_EPOCHS * PAPER_STEPS:,}, of {PAPER_STEPS} each), where the last epoch is an early one. What "
-    "falls within the first epoch is not counted, which is cautious."
+    f"lies below {BONFERRONI}; else undecided, and so below {LEAST_EPOCHS} of the paper's {PAPER_EPOCHS} epochs, or below the "
+    f"steps of {LEAST_EPOCHS} of them ({LEAST_EPOCHS * PAPER_STEPS:,}, of {PAPER_STEPS} each), where the last epoch is an early "
+    "one. What falls within the first epoch is not counted, which is cautious."
 )
 
 
@@ -120,7 +124,9 @@ def _steps_text(evidence: Evidence) -> str:
 
 
 def _kind(e: Estimate) -> str:
-    return from_side(side_of(e.low, e.high, MOST)) if e.num_seeds >= LEAST_SEEDS else UNDECIDED
+    if e.num_seeds < LEAST_SEEDS:
+        return UNDECIDED
+    return one_of(side_of(e.low, e.high, MOST), e, bound=MOST, comparisons=len(PAIR))
 
 
 def _shares(evidence: Evidence, arm: str, name: str) -> Estimate:
@@ -188,7 +194,8 @@ C20_RULE = (
     f"At least {LEAST_SEEDS} seeds of both networks. Holds when none of these is seen in any trial, fails when one is: a loss or "
     f"gradient that is not finite; a training loss that rises by more than {percent(SPIKE)} from one epoch to the next; a step "
     f"whose gradient is more than {BURST:g} times its epoch's mean; a last validation loss that lies above its own minimum by "
-    "more than one standard deviation of the minimum over seeds (overfitting). Undecided where none is seen in runs shorter than "
+    f"more than one standard deviation of the minimum over seeds and by more than {percent(REBOUND)} of all that it fell "
+    "(overfitting). Undecided where none is seen in runs shorter than "
     f"{LEAST_EPOCHS} epochs or {LEAST_EPOCHS * PAPER_STEPS:,} steps, as in C17: overfitting cannot show before."
 )
 
@@ -274,9 +281,10 @@ def _spikes(trial: Trial) -> list[str]:
 
 def _overfitting(trial: Trial, spread: float) -> list[str]:
     curve = _curve(trial, "val_loss")
-    over = curve[-1] - min(curve)
-    told = f"its validation loss ends {plain(over)} above its minimum, the spread over seeds is {plain(spread)}"
-    return [f"{trial.arm}, seed {trial.seed}: {told}"] if over > spread else []
+    over, fall = curve[-1] - min(curve), curve[0] - min(curve)
+    told = f"its validation loss ends {plain(over)} above its minimum, after a fall of {plain(fall)}"
+    overfits = over > max(spread, REBOUND * fall)
+    return [f"{trial.arm}, seed {trial.seed}: {told}; the spread over seeds is {plain(spread)}"] if overfits else []
 
 
 CLAIMS = (

@@ -14,13 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ablation.judge.evidence import MODIFIED, ORIGINAL, Estimate, Evidence, Trial, estimate
-from ablation.judge.verdict import KINDS, Lacking, Number, joined, plain, spanned
+from ablation.judge.verdict import KINDS, UNDECIDED, Lacking, Number, from_side, joined, plain, spanned
 from ablation.record import COMPLETE
-from ablation.stats import Interval, bootstrap_mean
+from ablation.stats import Interval, bootstrap_mean, t_quantile
 
 LEAST_SEEDS = 3
 BY_SEED = f"the 95 % interval over seeds (t, at least {LEAST_SEEDS} seeds, paired by seed)"
 WITH_IMAGES = "the paired bootstrap over test images agrees"
+MISSES = 0.05
+# of a refutation, over all comparisons of a claim
+BONFERRONI = "after Bonferroni's correction over seeds"
 Q = "analysis.quality.reporting"
 PAPER_SCALE: Mapping[str, object] = {
     "data": "celeba",
@@ -104,6 +107,23 @@ def side_of(low: float | None, high: float | None, bound: float = 0.0) -> int:
     if low is None or high is None:
         return 0
     return 1 if low > bound else -1 if high < bound else 0
+
+
+def one_of(side: int, found: Estimate, wanted: int = 1, bound: float = 0.0, *, comparisons: int) -> str:
+    """The verdict on one of several comparisons that must all lie on the side `wanted`: fails only beyond Bonferroni's correction.
+
+    That all of them hold needs no correction; that one of them fails does.
+    """
+    if side == -wanted and side_of(*corrected(found.values, comparisons), bound) != side:
+        return UNDECIDED
+    return from_side(side, wanted)
+
+
+def corrected(values: Sequence[float], comparisons: int) -> tuple[float, float]:
+    """t interval whose misses over this many comparisons are MISSES in all (Bonferroni)."""
+    mean, freedom = float(np.mean(values)), len(values) - 1
+    half = -t_quantile(MISSES / comparisons / 2, freedom) * float(np.std(values, ddof=1)) / len(values) ** 0.5
+    return mean - half, mean + half
 
 
 def at(path: str) -> Value:

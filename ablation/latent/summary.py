@@ -54,10 +54,11 @@ def analyse_latents(
     null_maps: bool = True,
     num_nulls: int = NUM_NULLS,
 ) -> LatentAnalysis:
-    """Every measure of the first `max_images` posterior means (N x D) and attributes (N x A of 0 and 1, or None) of the test split.
+    """Every measure of the first `max_images` posterior means (N x D) of held-out images and attributes (N x A of 0 and 1, or
+    None).
 
-    The split is in random order, so its first images are a fair sample; a figure's rows are then the first rows of the data. KL
-    is that of the whole split, in nats, and is passed through. `null_maps` maps a Gaussian beside each t-SNE, for as much time
+    They are in random order, so that the first are a fair sample; a figure's rows are then the first rows of the data. KL
+    is that of all of them, in nats, and is passed through. `null_maps` maps a Gaussian beside each t-SNE, for as much time
     again; `num_nulls` clouds of each kind (Gaussian, flat) give the intervals. The same seed gives the same result. InputError for
     shapes that do not fit, means that are not finite, and attributes other than 0 and 1.
     """

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +36,3 @@ REPORTED = {
         validation=(0.7541, 0.7321, 0.7140, 0.7037, 0.6956, 0.6875, 0.6888, 0.6772, 0.6711, 0.6699),
     ),
 }  # fmt: skip
-SCALE: dict[str, Any] = {"data": "celeba", "image_size": 144, "num_images": 20_000, "epochs": 10, "width": "the paper's"}
-# the keys of Evidence.scale that make a run the paper's own scale
-TSNE_IMAGES = 1000

@@ -158,10 +158,10 @@ def _frequency(evidence: Evidence, arms: Sequence[str], width: float) -> Figure:
     axes.set_xlabel("spatial frequency [cycles per pixel]")
     axes.set_ylabel("power / original's")
     look.legend(strip, handles, width, columns=3)
-    heading(figure, "How much fine detail a reconstruction keeps")
+    heading(figure, "Power of reconstructions by spatial frequency")
     count = look.counted(evidence, BANDS)
-    note = "1: the original's power. Lines: mean over seeds; bands: lowest to highest seed. 0.5 cycles per pixel is the finest."
-    below(figure, count.shown, count.possible, "trials", note)
+    note = "1: the original's power, whether its own detail or an artefact's. Lines: mean over seeds; bands: lowest to highest"
+    below(figure, count.shown, count.possible, "trials", f"{note} seed. 0.5 cycles per pixel is the finest.")
     return figure
 
 

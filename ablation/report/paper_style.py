@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from ablation.judge.evidence import MAIN_ARMS, MODIFIED, ORIGINAL, Estimate, Evidence, Trial
+from ablation.judge.evidence import MAIN_ARMS, MODIFIED, ORIGINAL, Evidence
 from ablation.record import COMPLETE, Metric
 from ablation.report import style
 from ablation.report.explain_plots import SIDE_BY_SIDE
@@ -41,6 +41,7 @@ QUALITY: dict[str, Metric] = {
     "l1_inside": Metric(path=f"{_Q}.l1_inside", label="L1 inside the face", digits=4),
     "l1_outside": Metric(path=f"{_Q}.l1_outside", label="L1 outside", digits=4),
     "high_frequency": Metric(path=f"{_Q}.high_frequency", label="high-frequency power", digits=3, lower_is_better=False),
+    "high_frequency_matched": Metric(path=f"{_Q}.high_frequency_matched", label="matched detail", digits=3, lower_is_better=False),
     "lpips": Metric(path=f"{_Q}.lpips", label="LPIPS", digits=4),
 }
 
@@ -71,11 +72,6 @@ def look(arm: str) -> tuple[str, str]:
     return LOOKS.get(arm, OTHER)
 
 
-def first_trial(evidence: Evidence, arm: str, path: str) -> Trial | None:
-    """The complete trial of an arm with the lowest seed that holds a value at this path."""
-    return next((t for _, t in sorted(evidence.of(arm).items()) if t.get(path) is not None), None)
-
-
 def first_arrays(evidence: Evidence, arrays: Arrays, arm: str, name: str) -> tuple[int, Mapping[str, NDArray[Any]]] | None:
     """Seed and arrays of an arm's first complete trial that has the array `name`; None where none has."""
     for seed in sorted(evidence.of(arm)):
@@ -97,17 +93,6 @@ def decimal(value: float | None, digits: int) -> str:
         return "-" if value is None else str(value)
     text = f"{value:,.{digits}f}"
     return text.lstrip("-") if float(text.replace(",", "")) == 0 else text.replace("-", MINUS)
-
-
-def estimate_text(found: Estimate | None, digits: int, *, scale: float = 1.0, signed: bool = False) -> str:
-    """'0.7012 (0.6950 to 0.7074)', without the bracket where one seed gives no interval; 'not measured' where there is none."""
-    if found is None:
-        return NOT_MEASURED
-    plus = "+" if signed and found.mean * scale > 0 else ""
-    text = f"{plus}{decimal(found.mean * scale, digits)}"
-    if found.low is None or found.high is None:
-        return text
-    return f"{text} ({decimal(found.low * scale, digits)} to {decimal(found.high * scale, digits)})"
 
 
 def seeds_text(numbers: Sequence[int]) -> str:

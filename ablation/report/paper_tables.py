@@ -20,7 +20,7 @@ from ablation.report.paper_pieces import MASKED, hypothesis_rows, inside
 Measure = tuple[str, str, int]
 # label with its unit, path, digits
 RECONSTRUCTION = ("ssim", "ms_ssim", "psnr", "l1", "lpips")
-WHERE = ("delta_e", "l1_inside", "l1_outside", "high_frequency")
+WHERE = ("delta_e", "l1_inside", "l1_outside", "high_frequency", "high_frequency_matched")
 _L, _T, _E = "analysis.latent", "analysis.traversal", "analysis.edits_mean"
 LATENT: tuple[Measure, ...] = (
     ("Hopkins statistic", f"{_L}.hopkins.value", 3), ("Hopkins of its null", f"{_L}.hopkins.null_mean", 3),
@@ -40,7 +40,9 @@ DISENTANGLEMENT: tuple[Measure, ...] = (
 )  # fmt: skip
 TRAVERSAL: tuple[Measure, ...] = (
     ("path length (1 − SSIM)", f"{_T}.path_length_mean", 3), ("smoothness (1: even steps)", f"{_T}.smoothness", 3),
-    ("share of pixels changed", f"{_T}.share_changed_mean", 3), ("paper's dimension: path length", f"{_T}.paper.path_length", 3),
+    ("share of pixels changed", f"{_T}.share_changed_mean", 3), ("locality (1: few pixels)", f"{_T}.locality_mean", 3),
+    ("L1 path length", f"{_T}.l1_path_length_mean", 3), ("L1 change between the ends", f"{_T}.l1_change_mean", 3),
+    ("paper's dimension: path length", f"{_T}.paper.path_length", 3),
     ("paper's dimension: smoothness", f"{_T}.paper.smoothness", 3), ("paper's dimension: largest step", f"{_T}.paper.step_max", 3),
     ("paper's dimension: share of pixels changed", f"{_T}.paper.share_changed", 3),
     ("paper's dimension: locality", f"{_T}.paper.locality", 3), ("paper's dimension: KL [nats]", f"{_T}.paper.kl", 3),

@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from ablation.judge.evidence import MODIFIED, ORIGINAL, SAME_PARAMETERS, Estimate, Evidence, Trial
-from ablation.judge.rules import LEAST_SEEDS
+from ablation.judge.rules import LEAST_SEEDS, PAPER_SCALE
 from ablation.judge.rules_cost import size_text
 from ablation.judge.verdict import NOT_COMPUTED, Verdict
 from ablation.record import COMPLETE, FAILED
 from ablation.report import explain_style
 from ablation.report import paper_style as look
 from ablation.report.explain_words import headline
-from ablation.report.paper_numbers import REPORTED, SCALE
+from ablation.report.paper_numbers import REPORTED
 
 NUM_FINDINGS = 3
 OF_COST = "C1 to C6"
@@ -28,7 +28,7 @@ SCALE_TEXTS: dict[str, Callable[[object], str]] = {
     "image_size": lambda v: f"{v} px",
     "num_images": lambda v: f"{v:,} images" if isinstance(v, int) else f"{v} images",
     "epochs": lambda v: f"{v} epoch{'' if v == 1 else 's'}",
-    "width": lambda v: "networks of the paper's width" if v == SCALE["width"] else f"networks of {v} of the paper's width",
+    "width": lambda v: "networks of the paper's width" if v == PAPER_SCALE["width"] else f"networks of {v} of the paper's width",
 }
 
 
@@ -146,7 +146,7 @@ def _capital(text: str) -> str:
 def paper_scale(evidence: Evidence) -> str:
     """Whether this is the paper's scale; where not, in what it differs."""
     scale = evidence.scale
-    unlike = [key for key, wanted in SCALE.items() if scale.get(key) != wanted]
+    unlike = [key for key, wanted in PAPER_SCALE.items() if scale.get(key) != wanted]
     if not unlike:
         return "**This is the paper's scale**: its data, image size, number of images, epochs and networks."
     told = [_unlike(key, scale) for key in unlike]
@@ -157,7 +157,7 @@ def paper_scale(evidence: Evidence) -> str:
 
 def _unlike(key: str, scale: Mapping[str, object]) -> str:
     text = SCALE_TEXTS[key]
-    return f"{text(scale[key])} instead of {text(SCALE[key])}" if key in scale else f"{key.replace('_', ' ')} unknown"
+    return f"{text(scale[key])} instead of {text(PAPER_SCALE[key])}" if key in scale else f"{key.replace('_', ' ')} unknown"
 
 
 def budget(evidence: Evidence) -> str:

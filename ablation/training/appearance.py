@@ -35,7 +35,10 @@ HIGH = 0.25
 LEAST_POWER = 1e-9
 # of the original's luma, below which a ratio of powers says nothing; rounding to 8 bits alone makes 1.3e-6 over all frequencies
 
-PER_IMAGE = ("ssim", "ms_ssim", "psnr", "l1", "mse", "delta_e", "l1_inside", "l1_outside", "high_frequency", "lpips")
+PER_IMAGE = (
+    "ssim", "ms_ssim", "psnr", "l1", "mse", "delta_e", "l1_inside", "l1_outside", "high_frequency", "high_frequency_matched",
+    "lpips",
+)  # fmt: skip
 # what is kept image by image, where it was computed
 
 SIDES = ("inside", "outside")
@@ -72,7 +75,7 @@ def full_quality(
             if lpips.metric is not None:
                 batches[-1]["lpips"] = lpips.metric(x, y)
     found = {name: torch.cat([batch[name] for batch in batches]).double().cpu().numpy() for name in batches[0]}
-    found |= power_ratios(found.pop("power_original"), found.pop("power_reconstruction"))
+    found |= power_ratios(*(found.pop(f"power_{name}") for name in ("original", "reconstruction", "shared")))
     reporting = {**_means(found), **_settings(dataset, lpips.setting), "num_images": len(images)}
     missing = _reasons(found, size, lpips.reason).items()
     reporting["not_computed"] = {name: reason for name, reason in missing if name not in reporting}
@@ -84,17 +87,19 @@ def appearance(x: Tensor, y: Tensor, inside: Tensor) -> dict[str, Tensor]:
 
     delta_e: CIE76 averaged over pixels. colour_bias: mean signed error, y - x; colour_error: its size, image by image, which is the
     error of the image's mean colour. l1 and mse inside and outside of the face (`inside`: N or 1 x S x S, nonzero there; NaN for
-    an image without a pixel on that side). power_...: `radial_power` of both images' luma.
+    an image without a pixel on that side). power_...: `radial_power` of both images' luma, and what they share of it.
     """
     bias = (y - x).mean((2, 3))  # N x 3 x S x S -> N x 3
     sides = {"l1": by_side((x - y).abs().mean(1), inside), "mse": by_side((x - y).square().mean(1), inside)}
+    power_original, power_reconstruction, shared = radial_power(luma(x), luma(y))
     return {
         "delta_e": delta_e(x, y).mean((1, 2)),
         "colour_bias": bias,
         "colour_error": bias.abs(),
         **{f"{name}_{side}": value for name, pair in sides.items() for side, value in zip(SIDES, pair, strict=True)},
-        "power_original": radial_power(luma(x)),
-        "power_reconstruction": radial_power(luma(y)),
+        "power_original": power_original,
+        "power_reconstruction": power_reconstruction,
+        "power_shared": shared,
     }
 
 
@@ -113,19 +118,26 @@ def central_ellipse(size: int) -> NDArray[np.bool_]:
     return inside
 
 
-def radial_power(image: Tensor) -> Tensor:
-    """Power by radial spatial frequency of images N x S x S: N x 9, float64.
+def radial_power(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Power by radial spatial frequency of images N x S x S, N x 9 in float64: of the first, of the second, and shared.
 
     Each image less its (weighted) mean under a Hann window, Fourier transformed, the squares added up within 8 bands of equal width
     up to Nyquist (0.5 cycles per pixel), and in a ninth one beyond it, in the corners. Scaled so that all add up to the variance
-    under the window.
+    under the window. Shared: the real part of each wave of the second times the conjugate of the first's, added up in the same way;
+    it is the first's own power where the second is equal, 0 on average where it is noise, and below 0 for waves turned over.
     """
-    size = image.shape[-1]
-    line = torch.hann_window(size, periodic=False, device=image.device)
+    size = first.shape[-1]
+    line = torch.hann_window(size, periodic=False, device=first.device)
     window = line[:, None] * line  # S -> S x S
-    centred = image - (image * window).sum((1, 2), keepdim=True) / window.sum()
-    power = torch.fft.fft2(centred * window).abs().square().double()
-    return power.flatten(1) @ _bands(size, image.device) / (size**2 * window.square().sum())  # N x SS @ SS x 9
+
+    def waves(image: Tensor) -> Tensor:
+        return torch.fft.fft2((image - (image * window).sum((1, 2), keepdim=True) / window.sum()) * window)
+
+    def by_band(power: Tensor) -> Tensor:
+        return power.double().flatten(1) @ _bands(size, first.device) / (size**2 * window.square().sum())  # N x SS @ SS x 9
+
+    a, b = waves(first), waves(second)
+    return by_band(a.abs().square()), by_band(b.abs().square()), by_band((b * a.conj()).real)
 
 
 @lru_cache(maxsize=8)
@@ -140,15 +152,17 @@ def _bands(size: int, device: torch.device) -> Tensor:
     return torch.nn.functional.one_hot(number, NUM_BANDS + 1).double().to(device)
 
 
-def power_ratios(original: NDArray[np.float64], reconstruction: NDArray[np.float64]) -> PerImage:
-    """Power of the reconstruction over the original's, image by image, from `radial_power` of both: N x 9 each.
+def power_ratios(original: NDArray[np.float64], reconstruction: NDArray[np.float64], shared: NDArray[np.float64]) -> PerImage:
+    """Power of the reconstruction over the original's, image by image, from `radial_power`: N x 9 each.
 
-    high_frequency: N, from 1/4 cycle per pixel up, the corners included. high_frequency_by_band: N x 8, up to Nyquist. NaN where
-    the original has no such power.
+    high_frequency: N, from 1/4 cycle per pixel up, the corners included. high_frequency_by_band: N x 8, up to Nyquist.
+    high_frequency_matched: as the first, of the power that both share: how much of the original's own detail is shown, whatever
+    else is. NaN where the original has no such power.
     """
     first = round(HIGH / NYQUIST * NUM_BANDS)
     return {
         "high_frequency": _ratio(original[:, first:].sum(1), reconstruction[:, first:].sum(1)),
+        "high_frequency_matched": _ratio(original[:, first:].sum(1), shared[:, first:].sum(1)),
         "high_frequency_by_band": _ratio(original[:, :NUM_BANDS], reconstruction[:, :NUM_BANDS]),
     }
 
@@ -188,6 +202,6 @@ def _reasons(found: PerImage, size: int, lpips: str) -> dict[str, str]:
     sides = {"inside": "no image has a pixel of its face", "outside": "no image has a pixel outside of its face"}
     return reasons | {
         **{f"{name}_{side}": reason for name in ("l1", "mse") for side, reason in sides.items()},
-        "high_frequency": "no image has power above 1/4 cycle per pixel",
+        **dict.fromkeys(("high_frequency", "high_frequency_matched"), "no image has power above 1/4 cycle per pixel"),
         "high_frequency_by_band": f"one of {NUM_BANDS} bands holds no power of any image of {size} px",
     }

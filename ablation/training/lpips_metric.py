@@ -51,11 +51,6 @@ class Lpips:
     reason: str = ""
 
 
-def lpips_reason(image_size: int) -> str:
-    """Why there is no LPIPS for images of this size; empty where there is."""
-    return load_lpips(image_size).reason
-
-
 def load_lpips(image_size: int, device: str | torch.device = "cpu") -> Lpips:
     """LPIPS on a device, if all that it needs is there. Never downloads, never raises, leaves torch's random state as it was."""
     try:
