@@ -9,6 +9,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,6 @@ from ablation.data import Dataset, load_dataset, split_indices
 from ablation.data.celeba import locate
 from ablation.data.masks import masks_beside
 from ablation.data.splits import MIN_IMAGES
-from ablation.explain.explanation import Explanation
 from ablation.judge.evidence import MODIFIED, ORIGINAL
 from ablation.record import COMPLETE
 from ablation.spec import ModelSpec, preset
@@ -36,7 +36,7 @@ from studies.explain import explain_pair, named_pair
 from studies.grid import pick_device
 from studies.objective import provenance
 from studies.paper_analysis import Analyst
-from studies.paper_evidence import read_json, stamp, stored_records, write_json
+from studies.paper_evidence import UNREADABLE, as_explanation, read_json, stamp, stored_records, write_json
 from studies.paper_folder import GROUPS, HYPOTHESES, MODELS, PIECES, PaperFolder
 from studies.paper_groups import Group, Place, groups_of, run_group
 from studies.paper_plan import Asked, Pace, PaperPlan, first_plan, fit, parse_budget, read_plan
@@ -270,9 +270,9 @@ def _read_explained(folder: Path, device: str) -> dict[str, Any]:
     )
     keys = {name: preset(name).network_key for name in (ORIGINAL, MODIFIED)}
     try:
-        explanation = Explanation.from_dict({name: value for name, value in values.items() if name != "lent"})
+        explanation = as_explanation(values)
         known = {name: ModelSpec.from_dict(spec).network_key for name, spec in explanation.specs.items()} == keys
-    except (KeyError, TypeError, ValueError, AttributeError) as error:  # of another version, cut short, or something else
+    except UNREADABLE as error:
         told = f"It cannot be read ({type(error).__name__}: {error}). " if values else ""
         raise must_be("--explained", rule, str(folder), told + remedy) from None
     if not known or explanation.device != device:
@@ -288,8 +288,10 @@ def _lend(folder: PaperFolder, explained: Path | None, device: str) -> None:
 
 def _explain(plan: PaperPlan, folder: PaperFolder, command: str, say: Say) -> None:
     """Counts, latency and its mechanisms of the paper's own two models at 144 px, whatever is trained."""
-    if read_json(folder.explain / "explanation.json").get("lent"):
-        return
+    stored = read_json(folder.explain / "explanation.json")
+    with suppress(*UNREADABLE):  # one that was lent by another version is made anew
+        if stored.get("lent") and as_explanation(stored):
+            return
     pair, factorial = named_pair(
         (ORIGINAL, MODIFIED),
         (preset("original"), preset("modified")),

@@ -186,10 +186,11 @@ class Analyst:
     def references(self) -> None:
         """Quality of the mean face and of PCA, with 128 components and with the models' latent size, on the same test images."""
         sizes = sorted({COMPONENTS, *(spec.latent_dim for spec in self.plan.pair)})
-        wanted = {"data": self.dataset.fingerprint, "version": VERSION, "components": sizes}
-        if read_json(self.folder.references).get("_made_of") == wanted:
+        wanted = {"data": self.dataset.fingerprint, "components": sizes}
+        stored = read_json(self.folder.references)
+        if stored.get("_made_of") == wanted and stored.get("_version") == VERSION:
             return
-        found: dict[str, Any] = {"_made_of": wanted}
+        found: dict[str, Any] = {"_made_of": wanted, "_version": VERSION}
         train, protocol = self.split.train, self.plan.protocol
         makers: dict[str, Callable[[], Reference]] = {
             "mean face": lambda: mean_face(self.dataset, train),

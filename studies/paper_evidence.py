@@ -13,7 +13,7 @@ import optuna
 from numpy.typing import NDArray
 
 from ablation.explain.explanation import Explanation, attribution_of
-from ablation.judge.evidence import Evidence, Trial
+from ablation.judge.evidence import EXPLANATION_LIMIT, Evidence, Trial
 from ablation.judge.verdict import joined
 from ablation.record import COMPLETE, Record
 from ablation.timing.hardware import git_commit
@@ -24,8 +24,10 @@ from studies.storage import open_storage, study_names
 
 VERSION = 3
 # of what is measured of a trial: raise it when a measure changes
-STALE = "measured by another version of this suite; the same command of `paper` measures it again, without training"
+STALE = "measured by another version of this suite; the command of `paper` that made the study measures it again, without training"
 
+UNREADABLE = (LookupError, TypeError, ValueError, AttributeError)
+# what an explanation of another version, or something else in its place, may raise
 Arrays = dict[str, dict[int, dict[str, NDArray[Any]]]]
 # arm -> seed -> name -> array
 
@@ -33,6 +35,7 @@ Arrays = dict[str, dict[int, dict[str, NDArray[Any]]]]
 def collect(folder: PaperFolder) -> Evidence:
     """All that the folder holds by now; what is not there yet is absent."""
     facts, plan = read_json(folder.facts), read_json(folder.plan)
+    (explanation, unread), (references, unmeasured) = _explanation(folder), _references(folder)
     found = stored_records(folder)
     hypotheses = {name for name, kind in facts.get("groups", {}).items() if kind == HYPOTHESES}
     arms = [(group, record) for group, records in found.items() if group not in hypotheses for record in records]
@@ -41,16 +44,17 @@ def collect(folder: PaperFolder) -> Evidence:
         arms={record.label: _described(record) for _, record in arms},
         trials=tuple(_trial(folder, group, record.label, record) for group, record in arms),
         hypotheses=tuple(_trial(folder, g, g, record) for g in found if g in hypotheses for record in found[g]),
-        explanation=_explanation(folder),
+        explanation=explanation,
         loss_attribution=tuple(attribution_of(values) for values in read_json(folder.attribution).get("attributions", ())),
-        references={name: values for name, values in read_json(folder.references).items() if not name.startswith("_")},
+        references=references,
         speed=read_json(folder.speed),
         given_up=tuple(plan.get("given_up", ())),
         limits=(
             *facts.get("limits", ()),
             *_left_out(plan.get("asked", {}).get("groups", GROUPS)),
             *read_json(folder.attribution).get("limits", ()),
-            *read_json(folder.references).get("_limits", ()),
+            *unmeasured,
+            *unread,
         ),
         provenance=_provenance(facts, [record for _, record in arms]),
     )
@@ -145,10 +149,24 @@ def _described(record: Record) -> dict[str, Any]:
     return {"spec": dict(record.spec), "params": record.costs.get("params"), "macs": record.costs.get("macs")}
 
 
-def _explanation(folder: PaperFolder) -> Explanation | None:
+def as_explanation(values: Mapping[str, Any]) -> Explanation:
+    """The explanation that a study holds, its own or lent; one of UNREADABLE for anything else."""
+    return Explanation.from_dict({name: value for name, value in values.items() if name != "lent"})
+
+
+def _explanation(folder: PaperFolder) -> tuple[Explanation | None, list[str]]:
+    """What is stored, and why nothing is where something else is."""
     values = read_json(folder.explain / "explanation.json")
-    values.pop("lent", None)
     try:
-        return Explanation.from_dict(values) if values else None
-    except (KeyError, TypeError, ValueError, AttributeError):  # of another version: the claims about cost say that they lack it
-        return None
+        return (as_explanation(values) if values else None), []
+    except UNREADABLE as error:
+        told = f"stored by another version, it cannot be read ({type(error).__name__}: {error})"
+        return None, [f"{EXPLANATION_LIMIT}: {told}; the same command of `paper` makes it again."]
+
+
+def _references(folder: PaperFolder) -> tuple[dict[str, Any], list[str]]:
+    """References by name, and limits; none where they were measured by another version."""
+    values = read_json(folder.references)
+    if values.get("_version", VERSION) != VERSION:
+        return {}, [f"The references (mean face, PCA) were {STALE}."]
+    return {name: found for name, found in values.items() if not name.startswith("_")}, values.get("_limits", [])

@@ -7,15 +7,18 @@ from pathlib import Path
 from rich.console import Console
 
 from ablation.judge.claims import judge
+from ablation.judge.evidence import Evidence
 from ablation.report.paper_page import write_paper
+from blocks.errors import must_be
 from studies.config import prepare_folder
-from studies.paper_evidence import arrays_of, collect
+from studies.paper_evidence import STALE, arrays_of, collect
 from studies.paper_folder import PaperFolder
 
 
 def report_paper(folder: PaperFolder, console: Console, *, page: Path, shareable: bool = False) -> list[Path]:
     """Judge and write the page; where it is `shareable`, without pictures that show real faces, whose licence forbids that."""
     evidence = collect(folder)
+    _refuse_stale(folder, evidence)
     verdicts = judge(evidence)
     allowed = not shareable or evidence.scale.get("data") == "faces"
     paths = write_paper(evidence, verdicts, arrays_of(folder, evidence), prepare_folder(page), images_allowed=allowed)
@@ -23,3 +26,12 @@ def report_paper(folder: PaperFolder, console: Console, *, page: Path, shareable
         console.print(f"{verdict.id:<4} {verdict.kind:<10} {verdict.sentence}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"The page: {next(path for path in paths if path.suffix == '.html')}", markup=False, soft_wrap=True)
     return paths
+
+
+def _refuse_stale(folder: PaperFolder, evidence: Evidence) -> None:
+    """InputError where trials were measured by another version: a page that lacks them must not take a whole one's place."""
+    stale = sum(t.analysis.get("not_computed", {}).get("analysis") == STALE for t in (*evidence.trials, *evidence.hypotheses))
+    if stale:
+        command = f"`{told}`" if (told := evidence.provenance.get("command")) else "the command of `paper` that made it"
+        remedy = f"Run {command}: it measures them again, without training."
+        raise must_be("FOLDER", "a study whose trials were measured by this version", f"{folder.path}, {stale} of another", remedy)

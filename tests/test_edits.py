@@ -340,11 +340,13 @@ def test_labels_alone_choose_what_is_edited_and_the_others_are_named() -> None:
 
 def test_scatter_of_single_images_is_no_leakage() -> None:
     class Noisy(Linear):
-        """Encodes with noise that has no direction."""
+        """Encodes with noise that has no direction, each time another."""
+
+        noise = torch.Generator().manual_seed(0)
 
         def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
             mean, log_var = super().encode(x)
-            return mean + torch.randn(mean.shape, generator=torch.Generator().manual_seed(len(x))), log_var
+            return mean + torch.randn(mean.shape, generator=self.noise), log_var
 
     mean = gaussian(4000, np.eye(3))
     names, labels = tuple("abc"), (mean > 0).astype(np.uint8)

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from ablation.data import faces
+from ablation.judge.claims import judge
 from ablation.record import Record
 from ablation.timing.hardware import git_commit
 from studies import paper_analysis, paper_evidence, paper_groups
@@ -244,7 +245,7 @@ def test_an_explanation_that_is_none_is_refused_before_anything_is_trained(
     assert not (tmp_path / "s" / "plan.json").exists()
 
 
-def test_measures_of_another_version_are_not_mixed_in(study: Path, tmp_path: Path) -> None:
+def test_measures_of_another_version_are_not_mixed_in(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     copy = tmp_path / "study"
     shutil.copytree(study, copy)
     before = collect(PaperFolder(copy)).of("modified")[0]
@@ -255,6 +256,27 @@ def test_measures_of_another_version_are_not_mixed_in(study: Path, tmp_path: Pat
     assert "measured by another version of this suite" in evidence.not_computed("analysis")
     assert "modified" not in arrays_of(PaperFolder(copy), evidence)
     assert before.get("analysis.latent.hopkins.value") is not None
+    page = (copy / "paper" / "paper.md").read_text()
+    assert main(["report", str(copy)]) == 2
+    said = capsys.readouterr().err
+    assert "1 of another' instead. Run `python -m studies.run paper" in said and "without training" in said
+    assert (copy / "paper" / "paper.md").read_text() == page, "a whole page stays"
+
+
+def test_references_and_an_explanation_of_another_version_are_told(study: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "study"
+    shutil.copytree(study, copy)
+    folder = PaperFolder(copy)
+    write_json(folder.references, {**read_json(folder.references), "_version": VERSION - 1})
+    write_json(folder.explain / "explanation.json", {"lent": True, "specs": {}, "of": "another version"})
+    evidence = collect(folder)
+    assert evidence.references == {} and evidence.explanation is None
+    told = "\n".join(evidence.limits)
+    assert "The references (mean face, PCA) were measured by another version" in told
+    verdicts = {v.id: v for v in judge(evidence)}
+    for name in ("C1", "C5"):
+        assert "The explanation of the pair: stored by another version, it cannot be read" in verdicts[name].sentence
+    assert "The mean face was not measured" in verdicts["C7"].sentence
 
 
 def test_the_hardware_is_that_of_the_trials(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

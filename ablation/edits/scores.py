@@ -88,8 +88,8 @@ class _Fit:
     def reason(self, names: tuple[str, ...], least_images: int) -> str:
         """Why nothing is edited."""
         return (
-            f"{len(self.columns)} of {len(names)} attributes have {least_images} images with and without them in each half of "
-            f"{self.num_fitted + self.num_scoring} images: an edit and its leakage need two"
+            f"{len(self.aucs)} of {len(names)} attributes have {least_images} images with and without them in each half of "
+            f"{self.num_fitted + self.num_scoring} images, and probes learn {len(self.columns)}: an edit and its leakage need two"
         )
 
 

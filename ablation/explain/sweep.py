@@ -100,9 +100,11 @@ class _Sweep:
             why = f"not measured: it would take about {needs:.2g} s, and {max(0.0, left):.2g} s of the budget were left"
             return SweepPoint(batch_size=batch_size, reason="; ".join(filter(None, (self._reasons(), why))))
         found = self._compare(alive, batch_size, max(needs, min(left, max(left / 3, left / points_left)), 1e-3))
-        if self.overrun and 0 < found.rounds < LEAST_ROUNDS:
+        whole = all(model.median_ms is not None for model in found.models.values())
+        if self.overrun and whole and found.rounds < LEAST_ROUNDS:
             # calls take more than in proportion to the batch, so that what it needs was estimated too low: now it is known
-            found = self._compare(alive, batch_size, self._seconds(alive, batch_size))
+            each = found.seconds / (found.warmup_rounds + found.rounds)  # loading included, which is a margin
+            found = self._compare(alive, batch_size, each * (1 + WARMUP_ROUNDS[0] + LEAST_ROUNDS))
         return self._point(found, batch_size)
 
     def _compare(self, alive: Mapping[str, nn.Module], batch_size: int, budget_s: float) -> LatencyComparison:

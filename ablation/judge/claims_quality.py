@@ -26,6 +26,7 @@ from ablation.judge.rules import (
     scope_of,
     seeds_text,
     settled,
+    weakened,
 )
 from ablation.judge.verdict import (
     UNDECIDED,
@@ -102,7 +103,8 @@ def _fall(evidence: Evidence, metric: str, comparisons: int) -> Part:
     way, shown = found.estimate, found.estimate.num_seeds
     text = f"{change.text}: {percent_span(way.mean, way.low, way.high)} of the way to the {FLOOR} ({seeds_text(shown)})."
     kind = one_of(found.side(SLIGHT), way, -1, SLIGHT, comparisons=comparisons)
-    return Part(kind=kind, text=text + settled(found, bound=SLIGHT), numbers=(*change.numbers, *found.numbers))
+    doubt = settled(found, bound=SLIGHT) + weakened(found.side(SLIGHT), way, -1, SLIGHT, comparisons=comparisons)
+    return Part(kind=kind, text=text + doubt, numbers=(*change.numbers, *found.numbers))
 
 
 def _reference(evidence: Evidence, name: str) -> Mapping[str, Any] | None:
@@ -174,13 +176,15 @@ def background(evidence: Evidence) -> Finding:
     outside = compare(evidence, "L1 outside the face", f"{Q}.l1_outside", by_image="l1_outside", needs=needs)
     inside = compare(evidence, "L1 inside the face", f"{Q}.l1_inside", by_image="l1_inside", needs=needs)
     more = _more_outside(evidence, needs)
-    kind = all_of(one_of(c.side(), c.estimate, comparisons=2) for c in (outside, more))
+    judged = (outside, more)
+    kind = all_of(one_of(c.side(), c.estimate, comparisons=len(judged)) for c in judged)
+    doubt = "".join(dict.fromkeys(weakened(c.side(), c.estimate, comparisons=len(judged)) for c in judged))
     said = (
         "`modified` is worse on backgrounds.",
         "`modified` is not worse on backgrounds in particular.",
         "Not settled by region.",
     )
-    sentence = f"{concluded(kind, said)} {listed(outside, inside, more)}{settled(outside, more)}"
+    sentence = f"{concluded(kind, said)} {listed(outside, inside, more)}{settled(*judged)}{doubt}"
     numbers = (*outside.numbers, *inside.numbers, *more.numbers)
     region = next((t.get(f"{Q}.region") for t in evidence.of(MODIFIED).values()), None)
     return Finding(kind=kind, sentence=sentence, evidence=numbers, scope=scope_of(evidence, REGIONS.get(str(region), "")))

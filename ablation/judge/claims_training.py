@@ -21,6 +21,7 @@ from ablation.judge.rules import (
     seeds_text,
     settled,
     side_of,
+    weakened,
     why_missing,
 )
 from ablation.judge.verdict import (
@@ -73,10 +74,11 @@ def early(evidence: Evidence) -> Finding:
     trained = min(len(_curve(t, "train_loss")) for arm in PAIR for t in evidence.of(arm).values())
     kinds = [_kind(e) for e in shares.values()]
     few = _too_short(evidence, trained)
+    weak = "".join(dict.fromkeys(weakened(_side(e), e, bound=MOST, comparisons=len(PAIR)) for e in shares.values()))
     kind = UNDECIDED if few else all_of(kinds)
     told = joined(f"{percent_span(e.mean, e.low, e.high)} in `{arm}` ({seeds_text(e.num_seeds)})" for arm, e in shares.items())
     said = ("Most of the loss falls early.", "Most of the loss does not fall early.", "Not settled.")
-    sentence = f"{concluded(kind, said)} By epoch {EARLY} of {trained} the training loss has made {told} of its fall.{few}"
+    sentence = f"{concluded(kind, said)} By epoch {EARLY} of {trained} the training loss has made {told} of its fall.{few}{weak}"
     parts = [attempt(lambda arm=arm: _beside(evidence, arm)) for arm in PAIR]  # type: ignore[misc]
     numbers = [_share_number("training loss", "train_loss", arm, e) for arm, e in shares.items()]
     numbers += [number for part in parts for number in part.numbers]
@@ -124,9 +126,11 @@ def _steps_text(evidence: Evidence) -> str:
 
 
 def _kind(e: Estimate) -> str:
-    if e.num_seeds < LEAST_SEEDS:
-        return UNDECIDED
-    return one_of(side_of(e.low, e.high, MOST), e, bound=MOST, comparisons=len(PAIR))
+    return one_of(_side(e), e, bound=MOST, comparisons=len(PAIR))
+
+
+def _side(e: Estimate) -> int:
+    return side_of(e.low, e.high, MOST) if e.num_seeds >= LEAST_SEEDS else 0
 
 
 def _shares(evidence: Evidence, arm: str, name: str) -> Estimate:

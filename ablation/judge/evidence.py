@@ -73,6 +73,10 @@ def estimate(values: Iterable[float]) -> Estimate:
     return Estimate(mean=mean, low=mean - half, high=mean + half, values=kept)
 
 
+EXPLANATION_LIMIT = "The explanation of the pair"
+# how the limit begins that tells why there is none
+
+
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
     """All that one study of the paper found."""

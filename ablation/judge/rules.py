@@ -119,6 +119,13 @@ def one_of(side: int, found: Estimate, wanted: int = 1, bound: float = 0.0, *, c
     return from_side(side, wanted)
 
 
+def weakened(side: int, found: Estimate, wanted: int = 1, bound: float = 0.0, *, comparisons: int) -> str:
+    """Why `one_of` fails nothing although the plain interval lies on the other side; empty where it does not come to that."""
+    if side != -wanted or one_of(side, found, wanted, bound, comparisons=comparisons) != UNDECIDED:
+        return ""
+    return f" Not settled: beyond the bound, but not after Bonferroni's correction for {comparisons} comparisons."
+
+
 def corrected(values: Sequence[float], comparisons: int) -> tuple[float, float]:
     """t interval whose misses over this many comparisons are MISSES in all (Bonferroni)."""
     mean, freedom = float(np.mean(values)), len(values) - 1

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ablation.explain.explanation import Attribution, Decomposition, Effect, Explanation
-from ablation.judge.evidence import Evidence
+from ablation.judge.evidence import EXPLANATION_LIMIT, Evidence
 from ablation.judge.verdict import Lacking, Number, percent, plain, spanned
 
 CONNECTIVITY, CONVOLUTION, HEAD, WIDTHS, OTHER, MIXED = "connectivity", "convolution", "head", "widths", "the rest", "mixed"
@@ -87,7 +87,8 @@ def piece_numbers(found: Mapping[str, Piece], metric: str, unit: str = "") -> tu
 def explained(evidence: Evidence) -> Explanation:
     """The explanation of the paper's pair; Lacking without one, or with one at another size than the paper's."""
     if evidence.explanation is None:
-        raise Lacking("The costs of the paper's pair were not explained in this study.")
+        told = next((limit for limit in evidence.limits if limit.startswith(EXPLANATION_LIMIT)), "")
+        raise Lacking(told or "The costs of the paper's pair were not explained in this study.")
     return evidence.explanation
 
 

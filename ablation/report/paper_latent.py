@@ -77,7 +77,7 @@ def _clusters(evidence: Evidence, arms: Sequence[str], width: float) -> Figure:
     heading(figure, "Is the latent space clustered?")
     count = look.counted(evidence, f"{LATENT}.hopkins.value")
     note = "Points: seeds. Grey: what single clouds with the same covariance reach, Gaussian or flat, the higher of the two."
-    below(figure, count.shown, count.possible, "trials", note, "Only what lies right of the grey is clustered.")
+    below(figure, count.shown, count.possible, "trials", note, "Clusters are seen only where points lie right of the grey.")
     return figure
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,12 +51,8 @@ def _reference(evidence: Evidence, name: str) -> dict[str, float]:
 
 
 def _quality_params(evidence: Evidence, names: Sequence[str], arms: Sequence[str], width: float) -> Figure:
-    from matplotlib.lines import Line2D
-
     references = list(look.references(evidence))
-    handles = look.arm_handles(arms) + [
-        Line2D([], [], color=DARK, linewidth=1.1, linestyle=_reference_line(n), label=name) for n, name in enumerate(references)
-    ]
+    handles = look.arm_handles(arms) + _reference_handles(references)
     figure, panels, strip = look.grid(width, len(names), 2.15, legend_lines=look.legend_lines(len(handles), width, columns=3))
     for axes, name in zip(panels, names, strict=True):
         _against(axes, evidence, look.QUALITY[name], arms)
@@ -80,6 +76,13 @@ def _reference_lines(axes: Axes, values: dict[str, float], order: Sequence[str],
         if far:
             side = "bottom" if sign == "↓" else "top"
             axes.text(0.5, edge, "\n".join(far), transform=axes.transAxes, ha="center", va=side, fontsize=8, color="#555555")
+
+
+def _reference_handles(names: Iterable[str]) -> list[Any]:
+    """Legend entries of references."""
+    from matplotlib.lines import Line2D
+
+    return [Line2D([], [], color=DARK, linewidth=1.1, linestyle=_reference_line(n), label=name) for n, name in enumerate(names)]
 
 
 def _reference_line(number: int) -> Any:
@@ -141,7 +144,7 @@ def _centres(num: int) -> list[float]:
 
 
 def _frequency(evidence: Evidence, arms: Sequence[str], width: float) -> Figure:
-    handles = look.arm_handles(arms, line=True)
+    handles = look.arm_handles(arms, line=True) + _reference_handles(_reference_bands(evidence))
     figure, (axes,), strip = look.grid(width, 1, 2.7, legend_lines=look.legend_lines(len(handles), width, columns=3))
     for arm in sorted(arms, key=lambda arm: arm in look.LOOKS):
         rows = np.array([t.get(BANDS) for t in evidence.of(arm).values() if t.get(BANDS)], dtype=float)
@@ -149,9 +152,8 @@ def _frequency(evidence: Evidence, arms: Sequence[str], width: float) -> Figure:
         centres = _centres(rows.shape[1])
         axes.fill_between(centres, rows.min(0), rows.max(0), color=colour, alpha=0.15, linewidth=0)
         axes.plot(centres, rows.mean(0), color=colour, marker=marker, markersize=4.5, linewidth=1.5)
-    for n, (name, powers) in enumerate(_reference_bands(evidence).items()):
+    for n, powers in enumerate(_reference_bands(evidence).values()):
         axes.plot(_centres(len(powers)), powers, color=DARK, linewidth=1.1, linestyle=_reference_line(n))
-        axes.annotate(name, (_centres(len(powers))[0], powers[0]), xytext=(3, -9), textcoords="offset points", fontsize=8)
     axes.axhline(1, color="#444444", linewidth=0.9)
     axes.set_xlim(0, NYQUIST)
     axes.set_ylim(bottom=0)

@@ -102,9 +102,10 @@ def _quality_note(e: Evidence) -> str:
     rest = [arm for arm in look.arms_of(e) if arm not in MAIN_ARMS]
     more = f" {len(rest)} further networks, between the paper's two, are in the plot and in `trials.csv`." if rest else ""
     return (
-        f"Means over test images, from the posterior mean, then over seeds. {tables.PLUS_MINUS} Inside and outside: {region}. "
-        "ΔE: CIE 1976, mean over pixels. High-frequency power: reconstruction over original above 1/4 cycle per pixel; "
-        f"1 is all of it.{more}"
+        f"Means over test images, from the posterior mean, then over seeds. {tables.PLUS_MINUS} Inside and outside: {region}. ΔE: "
+        "CIE 1976, mean over pixels. Above 1/4 cycle per pixel, high-frequency power: the reconstruction's over the original's, "
+        "whatever it is of; matched detail: how much of the original's own waves is shown, 1 for all, 0 for none, however much "
+        f"noise there is.{more}"
     )
 
 
