@@ -26,7 +26,7 @@ from ablation.data.splits import MIN_IMAGES
 from ablation.judge.evidence import MODIFIED, ORIGINAL
 from ablation.record import COMPLETE
 from ablation.spec import ModelSpec, preset
-from ablation.timing.hardware import describe_hardware
+from ablation.timing.hardware import describe_hardware, machine_name
 from ablation.training.speed import compare_training
 from blocks.errors import must_be
 from studies import side_by_side
@@ -220,7 +220,7 @@ def _write_facts(
         "batch_size": plan.batch_size,
         "seeds": dict(plan.seeds),
         "device": plan.device,
-        "hardware": hardware.get("gpu") or hardware.get("cpu") or plan.device,
+        "hardware": machine_name(hardware) or plan.device,
         "width": "the paper's" if plan.full_width else "a quarter",
         "quick": plan.quick,
         "workers": plan.workers,

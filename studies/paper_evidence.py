@@ -16,7 +16,7 @@ from ablation.explain.explanation import Explanation, attribution_of
 from ablation.judge.evidence import EXPLANATION_LIMIT, Evidence, Trial
 from ablation.judge.verdict import joined
 from ablation.record import COMPLETE, Record
-from ablation.timing.hardware import git_commit
+from ablation.timing.hardware import git_commit, machine_name
 from studies.config import StudyConfig
 from studies.paper_folder import GROUPS, HYPOTHESES, MODELS, SIDE_STUDIES, PaperFolder
 from studies.reporting import current_records
@@ -63,8 +63,7 @@ def collect(folder: PaperFolder) -> Evidence:
 def _scale(facts: Mapping[str, Any], records: Sequence[Record]) -> dict[str, Any]:
     """The study's scale, with the hardware by the trials' own word: all of it where they were trained on several."""
     told = dict(facts.get("scale", {}))
-    machines = [record.provenance.get("hardware") or {} for record in records]
-    names = dict.fromkeys(name for found in machines if (name := found.get("gpu") or found.get("cpu")))
+    names = dict.fromkeys(name for record in records if (name := machine_name(record.provenance.get("hardware") or {})))
     return {**told, "hardware": joined(names)} if names else told
 
 
@@ -138,9 +137,7 @@ def _trial(folder: PaperFolder, group: str, arm: str, record: Record) -> Trial:
     analysis = read_json(folder.analysis(group, record.network_key, record.seed)) if record.state == COMPLETE else {}
     if not analysis or analysis.get("stamp") != stamp(record):
         return Trial(arm=arm, record=record, analysis={})
-    if (
-        analysis.get("version", VERSION) != VERSION
-    ):  # other measures of the same names: never mixed, and measured again by the next run
+    if analysis.get("version", VERSION) != VERSION:  # a failed one has no version: its reason stands
         return Trial(arm=arm, record=record, analysis={"not_computed": {"analysis": STALE}})
     return Trial(arm=arm, record=record, analysis=analysis)
 
@@ -167,6 +164,6 @@ def _explanation(folder: PaperFolder) -> tuple[Explanation | None, list[str]]:
 def _references(folder: PaperFolder) -> tuple[dict[str, Any], list[str]]:
     """References by name, and limits; none where they were measured by another version."""
     values = read_json(folder.references)
-    if values.get("_version", VERSION) != VERSION:
+    if values and values.get("_version") != VERSION:
         return {}, [f"The references (mean face, PCA) were {STALE}."]
     return {name: found for name, found in values.items() if not name.startswith("_")}, values.get("_limits", [])

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from ablation.record import COMPLETE, Record
 from ablation.report import StudyInfo, print_table, write_gallery, write_report
+from ablation.timing.hardware import machine_name
 from studies.config import StudyConfig, StudyFolder, prepare_folder
 from studies.dashboard import publish_pareto, write_note
 from studies.records import records
@@ -29,7 +30,7 @@ def study_info(study: optuna.Study, config: StudyConfig, found: list[Record], co
     return StudyInfo(
         title=f"{config.name}: {', '.join(space['factors'])} on {config.data['name']} at {config.data['image_size']} px",
         command=facts.get("command", command),
-        device=hardware.get("gpu") or hardware.get("cpu") or config.device,
+        device=machine_name(hardware) or config.device,
         data=facts.get("data", dict(config.data)),
         num_planned=len(found),
         protocol=config.protocol,

@@ -18,6 +18,7 @@ from ablation.judge.verdict import (
     from_side,
     joined,
 )
+from ablation.timing.hardware import machine_name
 
 FACTOR = 5.8
 SILENT = (8, 32, 128)
@@ -99,9 +100,9 @@ def training_speed(evidence: Evidence) -> Finding:
         f"A training step of `modified` takes ×{step.text} the time of one of `original`, {where}: the median of the ratios within "
         f"{rounds}{told}."
     )
-    timed = speed.get("provenance", {}).get("hardware", {})
+    timed = machine_name(speed.get("provenance", {}).get("hardware", {}))
     # the steps' own machine, which may not be the trials'
-    hardware = timed.get("gpu") or timed.get("cpu") or evidence.scale.get("hardware", speed.get("device"))
+    hardware = timed or evidence.scale.get("hardware", speed.get("device"))
     size = speed.get("image_size", evidence.scale.get("image_size"))
     threads = f", {counted(speed['threads'], 'thread')}" if speed.get("threads") else ""
     scope = f"judged at {size} px, networks of {width_text(evidence.scale)}, on {hardware}{threads} only. The paper: {PAPER_STEP}."

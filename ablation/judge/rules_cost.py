@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ablation.explain.explanation import Attribution, Decomposition, Effect, Explanation
 from ablation.judge.evidence import EXPLANATION_LIMIT, Evidence
 from ablation.judge.verdict import Lacking, Number, percent, plain, spanned
+from ablation.timing.hardware import machine_name
 
 CONNECTIVITY, CONVOLUTION, HEAD, WIDTHS, OTHER, MIXED = "connectivity", "convolution", "head", "widths", "the rest", "mixed"
 # piece -> words of a factor's name that belong to it
@@ -183,7 +184,7 @@ def sampled(explanation: Explanation) -> str:
 def machine(explanation: Explanation) -> str:
     """'144 px, cpu (AMD EPYC, 1 thread)': what latency was measured on."""
     hardware = explanation.provenance.get("hardware", {})
-    name = hardware.get("gpu") or hardware.get("cpu") or explanation.provenance.get("cpu")
+    name = machine_name(hardware) or explanation.provenance.get("cpu")
     threads = explanation.provenance.get("threads") if explanation.device == "cpu" else None
     told = [str(name)] if name else []
     told += [f"{threads} thread{'s' * (threads != 1)}"] if threads else []

@@ -93,11 +93,6 @@ class Verdict:
         return cls(**{**values, "evidence": tuple(Number(name=name, **found) for name, found in values["evidence"].items())})
 
 
-def opposite(kind: str) -> str:
-    """What the verdict on a claim makes of its opposite."""
-    return {HOLDS: FAILS, FAILS: HOLDS}.get(kind, UNDECIDED)
-
-
 def from_side(side: int, wanted: int = 1) -> str:
     """The verdict where a number must lie on the side `wanted` (1 above, -1 below) and lies on `side` (0: on neither)."""
     return UNDECIDED if not side else HOLDS if side == wanted else FAILS

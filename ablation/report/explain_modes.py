@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 from ablation.explain.explanation import Explanation
 from ablation.report import explain_style as look
 from ablation.report import style
-from ablation.report.explain_plots import Plot, bar, below, beside, factor_ticks, heading, named_lines, panels, whisker
+from ablation.report.explain_plots import Plot, bar, below, beside, factor_ticks, heading, named_lines, panels, row_height, whisker
 from ablation.report.explain_words import headline, survival
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+MODE_WRAP = 18
+# characters of a mode's name on a line
 
 
 def modes(explanation: Explanation) -> Plot:
@@ -33,7 +36,7 @@ def modes(explanation: Explanation) -> Plot:
 def _modes(explanation: Explanation, width: float) -> Figure:
     drawn = [m for m in explanation.modes if m.second_ms and m.first_ms]
     names = [m.mode for m in drawn]
-    figure, (left, right) = panels(width, 2, [1.0 + 0.38 * len(drawn)] * 2, share_y=True)
+    figure, (left, right) = panels(width, 2, [1.0 + row_height(names, 0.38, MODE_WRAP) * len(drawn)] * 2, share_y=True)
     eager = next((m.second_ms for m in drawn if m.mode == "eager"), None)
     for line, mode in enumerate(drawn):
         assert mode.second_ms is not None
@@ -53,7 +56,7 @@ def _modes(explanation: Explanation, width: float) -> Figure:
     right.set_title(f"{explanation.second} over {explanation.first},\nboth run this way", fontsize=9, loc="left")
     _room(right, [v for m in drawn for v in (m.ratio, m.ratio_low, m.ratio_high) if v])
     for axes in (left, right):
-        named_lines(axes, names, 18)
+        named_lines(axes, names, MODE_WRAP)
     heading(figure, "Does the difference survive?")
     unusable = "; ".join(f"{m.mode} ({m.reason or 'not timed'})" for m in explanation.modes if m not in drawn)
     below(figure, len(drawn), len(explanation.modes), "modes", f"Not drawn: {unusable}." if unusable else "")

@@ -25,6 +25,9 @@ WIDE, NARROW = 7.6, 4.1
 SIDE_BY_SIDE = 6.0
 # from this width on panels stand beside each other
 DARK = "#222222"
+NAME_POINTS, WRAP = 8.5, 22
+LINE_INCHES = 1.2 * NAME_POINTS / 72
+# of a name beside its line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +67,14 @@ def panels(width: float, num: int, heights: Sequence[float], *, share_y: bool = 
     return figure, list(grid.flat)
 
 
-def named_lines(axes: Axes, names: Sequence[str], wrap: int = 22) -> None:
+def row_height(names: Sequence[str], least: float, wrap: int = WRAP) -> float:
+    """Inches between lines that are named so, the least at least: enough that no name runs into the next."""
+    return max([least, *(LINE_INCHES * (len(textwrap.wrap(name, wrap)) + 0.3) for name in names)])
+
+
+def named_lines(axes: Axes, names: Sequence[str], wrap: int = WRAP) -> None:
     """Names down the y axis, the first at the top."""
-    axes.set_yticks(range(len(names)), [textwrap.fill(name, wrap) for name in names], fontsize=8.5)
+    axes.set_yticks(range(len(names)), [textwrap.fill(name, wrap) for name in names], fontsize=NAME_POINTS)
     axes.set_ylim(len(names) - 0.45, -0.55)
     axes.grid(visible=False, axis="y")
 
@@ -203,11 +211,12 @@ def _shapley(explanation: Explanation, found: Sequence[Attribution], title: str,
     # a quantity may have been given to coarser factors than the others
     given = {name for a in found for name in a.shapley}
     names = [name for name in (*explanation.factors, *sorted(given - set(explanation.factors))) if name in given]
-    figure, axes = panels(width, len(found), [0.9 + 0.3 * len(names)] * len(found), share_y=True)
+    labels = [look.plain(name) for name in names]
+    figure, axes = panels(width, len(found), [0.9 + row_height(labels, 0.3) * len(names)] * len(found), share_y=True)
     shown = 0
     for panel, attribution in zip(axes, found, strict=True):
         shown += _shapley_panel(panel, explanation, attribution, names)
-        named_lines(panel, [look.plain(name) for name in names])
+        named_lines(panel, labels)
     heading(figure, title)
     note = "Hatched: not significant. Whiskers: 95 % intervals where a quantity was measured; counts are exact."
     below(figure, shown, len(names) * len(found), "effects", note)

@@ -48,7 +48,7 @@ def _sweep(explanation: Explanation, points: Sequence[SweepPoint], width: float)
         left.plot(*zip(*queued, strict=True), ":", color=colour, label=f"{name}, time to enqueue") if queued else None
         _knee(left, name, explanation.knee.get(name), dict(having), colour)
     ratios = [p for p in points if p.ratio]
-    _ratio_band(right, ratios)
+    _ratios(right, ratios)
     for axes in (left, right):
         axes.set_xscale("log", base=2)
         axes.set_xticks([p.batch_size for p in points], [str(p.batch_size) for p in points], fontsize=8)
@@ -75,17 +75,16 @@ def _sweep(explanation: Explanation, points: Sequence[SweepPoint], width: float)
     knees = ", ".join(f"{n} {'none found' if k is None else k}" for n, k in explanation.knee.items())
     notes = [f"Knee, from which time grows with the batch: {knees}." if knees else "No knee was looked for."]
     notes += [f"Missing (cross): {'; '.join(gone)}."] if gone else []
-    shaded = ", shaded: 95 % intervals" if any(p.interval != (None, None) for p in ratios) else ", too few rounds for intervals"
+    shaded = ", thick: 95 % intervals" if any(p.interval != (None, None) for p in ratios) else ", too few rounds for intervals"
     below(figure, values, 2 * len(points), "times", f"{len(ratios)} of {len(points)} ratios{shaded}.", *notes)
     return figure
 
 
-def _ratio_band(axes: Axes, points: Sequence[SweepPoint]) -> None:
+def _ratios(axes: Axes, points: Sequence[SweepPoint]) -> None:
     axes.plot([p.batch_size for p in points], [p.ratio for p in points], "D-", color=look.SECOND, markersize=4.5)  # type: ignore[arg-type]
-    banded = [(p.batch_size, *ends) for p in points if (ends := p.interval) != (None, None)]
-    if banded:
-        at, low, high = zip(*banded, strict=True)
-        axes.fill_between(at, low, high, color=look.FIRST, alpha=0.35, linewidth=0)
+    spanned = [(p.batch_size, *ends) for p in points if (ends := p.interval) != (None, None)]
+    if spanned:  # whiskers, for a band would span batches that have no interval
+        axes.vlines(*zip(*spanned, strict=True), color=look.FIRST, linewidth=5, alpha=0.6)
     every = [v for p in points for v in (p.ratio, *p.interval) if v is not None] or [1.0]
     axes.axhline(1, color="#444444", linewidth=0.9, zorder=1)
     axes.set_ylim(min(0.9, *every) * 0.95, max(1.1, *every) * 1.05)

@@ -7,6 +7,7 @@ import platform
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,11 @@ PACKAGES = (
     "torch torchvision numpy scipy pandas optuna optuna-dashboard plotly seaborn matplotlib fvcore pytorch-msssim scikit-learn "
     "safetensors pillow"
 )
+
+
+def machine_name(hardware: Mapping[str, Any]) -> str | None:
+    """'NVIDIA H200' or 'AMD EPYC': what is named of a machine that `describe_hardware` described; None where neither is known."""
+    return hardware.get("gpu") or hardware.get("cpu")
 
 
 def describe_hardware(device: str = "cpu") -> dict[str, Any]:
