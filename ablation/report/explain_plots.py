@@ -240,7 +240,7 @@ def _shapley_panel(axes: Axes, explanation: Explanation, attribution: Attributio
     for line, effect, _ in effects:
         _signed_text(axes, line, effect, metric.scale, look.signed(effect.value, metric))
     axes.axvline(0, color="#444444", linewidth=0.9, zorder=1)
-    room = 0.5 if axes.get_figure(root=True).get_figwidth() >= SIDE_BY_SIDE else 0.28  # type: ignore[union-attr]
+    room = 0.7 if axes.get_figure(root=True).get_figwidth() >= SIDE_BY_SIDE else 0.36  # type: ignore[union-attr]
     right = max(e.value for _, e, _ in effects) if effects else 0.0
     axes.set_xlim(min(ends) - (room if min(ends) < 0 else 0.04) * span, max(ends) + (room if right > 0 else 0.12) * span)
     axes.locator_params(axis="x", nbins=4)

@@ -75,8 +75,9 @@ def _sweep(explanation: Explanation, points: Sequence[SweepPoint], width: float)
     knees = ", ".join(f"{n} {'none found' if k is None else k}" for n, k in explanation.knee.items())
     notes = [f"Knee, from which time grows with the batch: {knees}." if knees else "No knee was looked for."]
     notes += [f"Missing (cross): {'; '.join(gone)}."] if gone else []
-    shaded = ", thick: 95 % intervals" if any(p.interval != (None, None) for p in ratios) else ", too few rounds for intervals"
-    below(figure, values, 2 * len(points), "times", f"{len(ratios)} of {len(points)} ratios{shaded}.", *notes)
+    spanned = sum(p.interval != (None, None) for p in ratios)
+    told = f", {spanned} with a 95 % interval (thick)" if spanned else ", too few rounds for intervals"
+    below(figure, values, 2 * len(points), "times", f"{len(ratios)} of {len(points)} ratios{told}.", *notes)
     return figure
 
 
