@@ -1,12 +1,14 @@
-"""The interleaved protocol: every model once a round, in a new order each round, until the ratios are known well enough.
+"""The interleaved protocol: in each of several sittings networks are loaded anew, then run once a round, in a new order each round.
 
-Works on anything that can be timed: a lane has `calibrate()` and `block()`, which gives ms by kind. The reference is entered twice
-(the A/A control: the same module object under a second name), last in the columns, at its own place in every shuffle.
+Works on anything that can be timed: a lane has `calibrate()` and `block()`, which gives ms by kind. `load(sitting)` makes the lanes
+of a sitting: one for each model, last the reference's second, loaded apart from the first (the A/A control). How many sittings
+there are is decided by what one costs, before any ratio is seen.
 """
 
 from __future__ import annotations
 
 import gc
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,16 +17,17 @@ from typing import Protocol
 
 import numpy as np
 
-from ablation.timing.timing_stats import Samples, median_intervals, paired_ratios
+from ablation.timing.timing_stats import LEAST_ROUNDS, LEAST_SITTINGS, Samples
 
+# at least, at most, in each sitting; rounds so long that memory and clocks are warm after one need no more
 WARMUP_ROUNDS = (4, 20)
-# at least, at most
-SETTLED = 0.05
+LONG_ROUND_S = 4.0
 # warm-up ends when no model's last two rounds differ by more from the two before
+SETTLED = 0.05
+# of a sitting's share of the budget at most, once there were the least
 WARMUP_SHARE = 0.4
-# of the budget at most, once there were the least
-CHECK_EVERY = 5
-# rounds between looks at the intervals
+SITTINGS = 5
+ROUNDS = (LEAST_ROUNDS, 20)
 
 
 class Timed(Protocol):
@@ -37,33 +40,46 @@ class Timed(Protocol):
         """ms per call by kind."""
 
 
+Load = Callable[[int], Sequence[Timed]]
+# lane -> ms by kind
+Row = dict[int, Mapping[str, float]]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """When to stop."""
+    """How much to time. Without a budget, all sittings with most rounds."""
 
-    rounds: tuple[int, int] = (30, 100)
-    target_half_width: float = 0.01
+    # of a sitting: at least, at most
+    rounds: tuple[int, int] = ROUNDS
+    # fewer where the budget has no time for as many, but LEAST_SITTINGS or one
+    sittings: int = SITTINGS
+    # seconds after which no round begins, once there are two
     budget_s: float | None = None
     seed: int = 0
 
 
 @dataclass(kw_only=True)
 class Run:
-    """What was measured. Columns of `samples` are the lanes, then the reference again; a lane that failed is all NaN."""
+    """What was measured. Columns of `samples` are the lanes; a lane that failed is all NaN."""
 
     samples: dict[str, Samples] = field(default_factory=dict)
-    failures: dict[int, str] = field(default_factory=dict)
     # number of the lane -> reason
-    rounds: int = 0
+    failures: dict[int, str] = field(default_factory=dict)
+    # of each round, the number of its sitting
+    sittings: list[int] = field(default_factory=list)
     warmup_rounds: int = 0
-    settled: bool = False
-    converged: bool = False
+    # whether each warm-up ended with steady rounds
+    settled: bool = True
     seconds: float = 0.0
+
+    @property
+    def rounds(self) -> int:
+        """Of all sittings together."""
+        return len(self.sittings)
 
 
 def interleave(
-    lanes: Sequence[Timed],
-    reference: int,
+    load: Load,
     plan: Plan,
     *,
     primary: str,
@@ -71,92 +87,126 @@ def interleave(
     progress: Callable[[int, int], None] | None = None,
     describe: Callable[[Exception], str] = repr,
 ) -> Run:
-    """Warm up, then run rounds until all ratios of the `primary` kind have their half-width, or rounds or budget end."""
-    run, start = Run(), clock()
-    tick = (lambda: progress(run.rounds, plan.rounds[1])) if progress is not None else lambda: None
-    rounds = _Rounds([*lanes, lanes[reference]], run, np.random.default_rng(plan.seed), describe, tick)
-
-    def over(share: float = 1.0) -> bool:
-        return plan.budget_s is not None and clock() - start > share * plan.budget_s
-
-    for column in range(len(lanes)):
-        tick()
-        rounds.attempt(column, lanes[column].calibrate)
-    with _no_collection():
-        _warm_up(rounds, run, primary, lambda: over() or (run.warmup_rounds >= WARMUP_ROUNDS[0] and over(WARMUP_SHARE)))
-        rows: list[dict[int, Mapping[str, float]]] = []
-        while rounds.active and run.rounds < plan.rounds[1] and not (over() and run.rounds >= 2):
-            rows.append(rounds.row())
-            run.rounds += 1
-            tick()
-            if run.rounds >= plan.rounds[0] and (run.rounds - plan.rounds[0]) % CHECK_EVERY == 0:
-                run.converged = _converged(_table(rows, primary, len(lanes) + 1), rounds.active, reference, plan)
-                if run.converged:
-                    break
-    kinds = dict.fromkeys(kind for row in rows for found in row.values() for kind in found)
-    run.samples = {kind: _table(rows, kind, len(lanes) + 1) for kind in kinds}
-    for table in run.samples.values():
-        table[:, [column for column in range(len(lanes) + 1) if column not in rounds.active]] = np.nan
-    run.converged = bool(rows) and _converged(run.samples.get(primary, np.empty((0, 0))), rounds.active, reference, plan)
-    run.seconds = clock() - start
-    return run
+    """Sittings of a warm-up and rounds, until all have most of their rounds or the budget ends."""
+    return _Timing(load, plan, primary, clock, progress, describe).run_all()
 
 
-class _Rounds:
-    # runs one block of every lane that has not failed, in a new order each time
+class _Timing:
+    """One run of the protocol: what is planned, what is known of its pace, and what was measured so far."""
 
     def __init__(
         self,
-        lanes: Sequence[Timed],
-        run: Run,
-        rng: np.random.Generator,
+        load: Load,
+        plan: Plan,
+        primary: str,
+        clock: Callable[[], float],
+        progress: Callable[[int, int], None] | None,
         describe: Callable[[Exception], str],
-        tick: Callable[[], None],
     ) -> None:
-        self.lanes, self.run, self.rng, self.describe, self.tick = lanes, run, rng, describe, tick
+        self.load, self.plan, self.primary, self.clock, self.describe = load, plan, primary, clock, describe
+        self.progress = progress or (lambda done, total: None)
+        self.rng = np.random.default_rng(plan.seed)
+        self.run = Run()
+        self.rows: list[Row] = []
+        self.lanes: Sequence[Timed] = ()
+        self.num_lanes = 0
+        self.sittings = plan.sittings
+        self.round_s = 0.0
+        self.start = clock()
+        self.end = math.inf if plan.budget_s is None else self.start + plan.budget_s
+
+    def run_all(self) -> Run:
+        """Every sitting, and what was measured in them."""
+        with _no_collection():
+            number = 0
+            while number < self.sittings and (not number or (self.active and self.clock() < self.end)):
+                self._sit(number)
+                number += 1
+        self.lanes = ()
+        self._fill_tables()
+        self.run.seconds = self.clock() - self.start
+        return self.run
+
+    def _fill_tables(self) -> None:
+        kinds = dict.fromkeys(kind for row in self.rows for measured in row.values() for kind in measured)
+        self.run.samples = {kind: _table(self.rows, kind, self.num_lanes) for kind in kinds}
+        failed = [column for column in range(self.num_lanes) if column not in self.active]
+        for table in self.run.samples.values():
+            table[:, failed] = np.nan
 
     @property
     def active(self) -> list[int]:
-        # a lane that is entered twice fails in both places
-        failed = {id(self.lanes[column]) for column in self.run.failures}
-        return [column for column, lane in enumerate(self.lanes) if id(lane) not in failed]
+        """The lanes that have not failed."""
+        return [column for column in range(self.num_lanes) if column not in self.run.failures]
 
-    def row(self) -> dict[int, Mapping[str, float]]:
-        order = self.rng.permutation(self.active)
-        found = {}
-        for column in order:
-            self.tick()  # between blocks, so that a caller can stop a long round
-            found[int(column)] = self.attempt(int(column), self.lanes[column].block)
-        return {column: value for column, value in found.items() if value is not None}
+    def _sit(self, number: int) -> None:
+        begin = self.clock()
+        self.lanes = ()  # what the sitting before had loaded is given back before the next is loaded
+        gc.collect()
+        self.lanes = self.load(number)
+        self.num_lanes = len(self.lanes)
+        for column in self.active:
+            self._tick()
+            self._attempt(column, self.lanes[column].calibrate)
+        self._warm_up(begin + WARMUP_SHARE * (self.end - begin) / (self.sittings - number))
+        if number == 0:
+            self.sittings = self._affordable(self.clock() - begin)
+        end, rounds = begin + (self.end - begin) / (self.sittings - number), 0
+        while self.active and rounds < self.plan.rounds[1]:
+            if self.clock() > (self.end if rounds < self.plan.rounds[0] else end) and self.run.rounds >= 2:
+                break
+            self.rows.append(self._row())
+            self.run.sittings.append(number)
+            rounds += 1
+            self._tick()
 
-    def attempt(self, column: int, action: Callable[[], Mapping[str, float] | None]) -> Mapping[str, float] | None:
+    def _warm_up(self, end: float) -> None:
+        rows: list[Row] = []
+        settled = False
+        while self.active and len(rows) < WARMUP_ROUNDS[1] and not settled and self.clock() < self.end:
+            before = self.clock()
+            rows.append(self._row())
+            self.round_s = self.clock() - before
+            self.run.warmup_rounds += 1
+            settled = self.round_s > LONG_ROUND_S or self._steady(rows)
+            if len(rows) >= WARMUP_ROUNDS[0] and self.clock() > end:
+                break
+        self.run.settled = self.run.settled and settled
+
+    def _steady(self, rows: list[Row]) -> bool:
+        if len(rows) < WARMUP_ROUNDS[0]:
+            return False
+        table = _table(rows, self.primary, self.num_lanes)[:, self.active]
+        change = np.median(table[-2:], axis=0) / np.median(table[-4:-2], axis=0) - 1
+        return bool(np.all(np.abs(change) < SETTLED))
+
+    def _affordable(self, before_s: float) -> int:
+        """Sittings for which the budget has time, each as long to prepare as the first; one where not even the least fit."""
+        if self.plan.budget_s is None or not self.active:
+            return self.plan.sittings
+        each = before_s + self.plan.rounds[0] * self.round_s
+        fitting = int(self.plan.budget_s / each) if each else self.plan.sittings
+        return min(self.plan.sittings, fitting) if fitting >= LEAST_SITTINGS else 1
+
+    def _row(self) -> Row:
+        measured = {}
+        for column in self.rng.permutation(self.active):
+            self._tick()  # between blocks, so that a caller can stop a long round
+            measured[int(column)] = self._attempt(int(column), self.lanes[column].block)
+        return {column: value for column, value in measured.items() if value is not None}
+
+    def _attempt(self, column: int, action: Callable[[], Mapping[str, float] | None]) -> Mapping[str, float] | None:
         try:
             return action()
         except Exception as error:  # whatever a model raises is its recorded failure; the others go on
-            first = next(i for i, lane in enumerate(self.lanes) if lane is self.lanes[column])
-            self.run.failures.setdefault(first, self.describe(error))
+            self.run.failures.setdefault(column, self.describe(error))
             return None
 
-
-def _warm_up(rounds: _Rounds, run: Run, primary: str, over: Callable[[], bool]) -> None:
-    rows: list[dict[int, Mapping[str, float]]] = []
-    while rounds.active and run.warmup_rounds < WARMUP_ROUNDS[1] and not run.settled and not over():
-        rows.append(rounds.row())
-        run.warmup_rounds += 1
-        if run.warmup_rounds >= WARMUP_ROUNDS[0]:
-            table = _table(rows, primary, len(rounds.lanes))[:, rounds.active]
-            change = np.median(table[-2:], axis=0) / np.median(table[-4:-2], axis=0) - 1
-            run.settled = bool(np.all(np.abs(change) < SETTLED))
+    def _tick(self) -> None:
+        self.progress(self.run.rounds, self.sittings * self.plan.rounds[1])
 
 
-def _converged(samples: Samples, active: list[int], reference: int, plan: Plan) -> bool:
-    if reference not in active or len(samples) < plan.rounds[0]:
-        return False
-    ratios = paired_ratios(samples, reference)[:, [column for column in active if column != reference]]
-    return all(interval.half_width <= plan.target_half_width for interval in median_intervals(ratios, plan.seed))
-
-
-def _table(rows: list[dict[int, Mapping[str, float]]], kind: str, columns: int) -> Samples:
+def _table(rows: list[Row], kind: str, columns: int) -> Samples:
     return np.array([[row.get(column, {}).get(kind, np.nan) for column in range(columns)] for row in rows], dtype=np.float64)
 
 

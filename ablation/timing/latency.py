@@ -1,9 +1,10 @@
 """Latency of several models side by side: medians, ratios to a reference, intervals, and what the measurement itself can resolve.
 
-All models are loaded first and then run in shuffled rounds (`interleave`), so that whatever slows the machine slows all of them
-alike. A ratio is the median over rounds of per-round ratios, with a 95 % bootstrap interval (`timing_stats`). The reference runs
-twice a round under two names; the ratio of the two is the noise floor: a difference inside its interval is no difference. Results
-say "not converged" where an interval is wider than asked for. How a block is timed, and the four numbers of CUDA: `timers`.
+In each of several sittings all models are loaded anew and then run in shuffled rounds (`interleave`), so that whatever slows the
+machine slows all of them alike. A ratio is the geometric mean over sittings of the median over rounds of per-round ratios; its
+95 % interval is Student's t over the sittings (`timing_stats`), none where there are fewer than three of six rounds. The reference
+is loaded twice, apart; the ratio of the two is the noise floor: a difference inside its interval is no difference. Results say
+"not converged" where an interval is wider than asked for. How a block is timed, and the four numbers of CUDA: `timers`.
 
 Models are copied, put in evaluation mode, and run in inference mode; yours stay as they are. On the CPU, denormals are flushed
 while timing, since they would make the time depend on the values.
@@ -16,14 +17,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ablation.costs.static import image_shape
 from ablation.device import checked_device
 from ablation.timing.hardware import describe_hardware
-from ablation.timing.interleave import Plan, interleave
-from ablation.timing.latency_result import LatencyComparison, ModelLatency, summarise
+from ablation.timing.interleave import ROUNDS, SITTINGS, Plan, interleave
+from ablation.timing.latency_result import TARGET, LatencyComparison, ModelLatency, summarise
 from ablation.timing.timers import CALL, ENQUEUE, GPU, STEADY, Lane, make_lane
 from blocks.errors import choices, must_be
 
@@ -39,8 +41,9 @@ def compare_latency(
     reference: str | None = None,
     image_size: int | None = None,
     input_shape: tuple[int, ...] | None = None,
-    rounds: tuple[int, int] = (30, 100),
-    target_half_width: float = 0.01,
+    rounds: tuple[int, int] = ROUNDS,
+    sittings: int = SITTINGS,
+    target_half_width: float = TARGET,
     budget_s: float | None = None,
     num_threads: int | None = None,
     seed: int = 0,
@@ -51,35 +54,30 @@ def compare_latency(
 ) -> LatencyComparison:
     """Time all models against `reference` (the first one unless named) on random images N x C x S x S in [0, 1].
 
-    `rounds`: at least, at most. `target_half_width`: of every ratio's interval, relative; reaching it ends the rounds. `budget_s`:
-    seconds after which they end in any case. `num_threads` on the CPU: torch's current number unless given; put back afterwards.
+    `rounds`: of a sitting, at least and at most. `sittings`: fewer where `budget_s` seconds have no time for as many, but three or
+    one; without a budget, all. `target_half_width`: of every ratio's interval, relative; whether it was reached is stated.
+    `num_threads` on the CPU: torch's current number unless given; put back afterwards.
     `precision`: of weights and input (no autocast). `only_calls`: on CUDA, synchronised calls alone, a quarter of the time.
     `progress(rounds, at_most)` between blocks, also while warming up. A model that fails is recorded with
     its reason. InputError for wrong arguments, for models with hooks, and for a GPU that isn't there.
     """
-    reference = _check(models, reference, batch_size, rounds, target_half_width, budget_s, num_threads, precision)
+    reference = _check(models, reference, batch_size, rounds, sittings, target_half_width, budget_s, num_threads, precision)
     place = checked_device(device)
     shape = input_shape or _common_shape(models, image_size)
-    plan = Plan(rounds=rounds, target_half_width=target_half_width, budget_s=budget_s, seed=seed)
-    names = list(models)
+    plan = Plan(rounds=rounds, sittings=sittings, budget_s=budget_s, seed=seed)
+    columns = [*models, reference]
+    loader = _Loader([models[name] for name in columns], place, (batch_size, *shape), precision, channels_last, only_calls, seed)
     with settled(place, num_threads), torch.inference_mode():
-        x = torch.rand((batch_size, *shape), generator=torch.Generator().manual_seed(seed)).to(place, DTYPES[precision])
-        x = x.contiguous(memory_format=torch.channels_last) if channels_last else x
-        failures: dict[str, str] = {}
-        lanes = [_load(name, models[name], x, channels_last, only_calls, failures) for name in names]
-        run = interleave(
-            lanes, names.index(reference), plan, primary=CALL, progress=progress, describe=lambda error: _told(error, place)
-        )
-        provenance = _provenance(place, batch_size, shape, precision, channels_last, seed, plan)
-    failures = {**{names[i]: why for i, why in run.failures.items()}, **failures}
-    missing = {name: lane.missing for name, lane in zip(names, lanes, strict=True) if isinstance(lane, Lane)}
+        run = interleave(loader, plan, primary=CALL, progress=progress, describe=lambda error: _told(error, place))
+        provenance = _provenance(place, batch_size, shape, precision, channels_last, seed, plan, target_half_width)
+    failures = {columns[i]: why for i, why in sorted(run.failures.items(), reverse=True)}
+    missing = dict(zip(columns, loader.missing, strict=True))
     kinds = (CALL, STEADY, ENQUEUE, GPU) if place.type == "cuda" and not only_calls else (CALL,)
     return summarise(
-        names,
+        list(models),
         reference,
         run,
         target_half_width=target_half_width,
-        seed=seed,
         failures=failures,
         missing=missing,
         provenance=provenance,
@@ -92,6 +90,7 @@ def _check(
     reference: str | None,
     batch_size: int,
     rounds: tuple[int, int],
+    sittings: int,
     target_half_width: float,
     budget_s: float | None,
     num_threads: int | None,
@@ -101,11 +100,12 @@ def _check(
         raise must_be("models", "one or more modules by name", dict(models))
     if reference is not None and reference not in models:
         raise must_be("reference", choices(models), reference)
-    for name, value in (("batch_size", batch_size), ("num_threads", 1 if num_threads is None else num_threads)):
+    counts = {"batch_size": batch_size, "sittings": sittings, "num_threads": 1 if num_threads is None else num_threads}
+    for name, value in counts.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise must_be(name, "a whole number of at least 1", value)
-    if len(rounds) != 2 or not 2 <= rounds[0] <= rounds[1]:
-        raise must_be("rounds", "(at least, at most) with 2 <= at least <= at most", rounds)
+    if len(rounds) != 2 or not 1 <= rounds[0] <= rounds[1]:
+        raise must_be("rounds", "(at least, at most) with 1 <= at least <= at most", rounds)
     if not 0 < target_half_width < 1:
         raise must_be("target_half_width", "between 0 and 1", target_half_width)
     if budget_s is not None and not budget_s > 0:
@@ -138,18 +138,43 @@ class _Broken:
         raise self.error
 
 
-def _load(
-    name: str, model: nn.Module, x: Tensor, channels_last: bool, only_calls: bool, failures: dict[str, str]
-) -> Lane | _Broken:
-    try:
-        loaded = copy.deepcopy(model).to(device=x.device, dtype=x.dtype).eval()
-        if channels_last:
-            loaded = loaded.to(memory_format=torch.channels_last)
-        loaded(x)  # a model that fails must not reach graph capture
-        return make_lane(loaded, x, only_calls=only_calls)
-    except Exception as error:
-        failures[name] = _told(error, x.device)
-        return _Broken(error)
+class _Loader:
+    """Makes the lanes of a sitting: its own copies of the models and of the input, in a new order, so that they lie elsewhere."""
+
+    def __init__(
+        self,
+        models: list[nn.Module],
+        place: torch.device,
+        shape: tuple[int, ...],
+        precision: str,
+        channels_last: bool,
+        only_calls: bool,
+        seed: int,
+    ) -> None:
+        self.models, self.place, self.shape, self.dtype = models, place, shape, DTYPES[precision]
+        self.channels_last, self.only_calls, self.seed = channels_last, only_calls, seed
+        # of each model: kind -> why it could not be measured
+        self.missing: list[dict[str, str]] = [{} for _ in models]
+
+    def __call__(self, sitting: int) -> list[Lane | _Broken]:
+        x = torch.rand(self.shape, generator=torch.Generator().manual_seed(self.seed)).to(self.place, self.dtype)
+        x = x.contiguous(memory_format=torch.channels_last) if self.channels_last else x
+        lanes: dict[int, Lane | _Broken] = {}
+        for index in np.random.default_rng((self.seed, sitting)).permutation(len(self.models)):
+            lanes[int(index)] = self._load(int(index), x)
+        return [lanes[index] for index in range(len(self.models))]
+
+    def _load(self, index: int, x: Tensor) -> Lane | _Broken:
+        try:
+            loaded = copy.deepcopy(self.models[index]).to(device=x.device, dtype=x.dtype).eval()
+            if self.channels_last:
+                loaded = loaded.to(memory_format=torch.channels_last)
+            loaded(x)  # a model that fails must not reach graph capture
+            lane = make_lane(loaded, x, only_calls=self.only_calls)
+        except Exception as error:
+            return _Broken(error)
+        self.missing[index] |= lane.missing
+        return lane
 
 
 def _told(error: Exception, place: torch.device) -> str:
@@ -180,7 +205,14 @@ def settled(place: torch.device, num_threads: int | None) -> Iterator[None]:
 
 
 def _provenance(
-    place: torch.device, batch_size: int, shape: tuple[int, ...], precision: str, channels_last: bool, seed: int, plan: Plan
+    place: torch.device,
+    batch_size: int,
+    shape: tuple[int, ...],
+    precision: str,
+    channels_last: bool,
+    seed: int,
+    plan: Plan,
+    target: float,
 ) -> dict[str, Any]:
     return {
         **describe_hardware(str(place)),
@@ -193,7 +225,8 @@ def _provenance(
         "input_shape": list(shape),
         "seed": seed,
         "rounds": list(plan.rounds),
-        "target_half_width": plan.target_half_width,
+        "sittings": plan.sittings,
+        "target_half_width": target,
         "budget_s": plan.budget_s,
     }
 

@@ -9,31 +9,55 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ablation.stats import Estimate
 from ablation.timing.interleave import Run
-from ablation.timing.timing_stats import Drift, Interval, Samples, Trend, find_drift, median_intervals, paired_ratios
+from ablation.timing.timing_stats import (
+    LEAST_ROUNDS,
+    LEAST_SITTINGS,
+    Drift,
+    Samples,
+    Trend,
+    by_sitting,
+    find_drift,
+    num_whole,
+    over_sittings,
+    paired_ratios,
+)
 from blocks.errors import InputError
 
+# ends the name of the reference's second entry, loaded apart from the first, in the columns of the samples
 AGAIN = " (again)"
-# ends the name of the reference's second entry in the columns of the samples
+# half-width of a ratio's interval, relative
+TARGET = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelLatency:
-    """One model's latency of one kind. Numbers are None where it failed, ratios also where the reference failed."""
+    """One model's latency of one kind. Numbers are None where it failed, ratios also where the reference failed.
+
+    Intervals rest on sittings (`timing_stats`); they are None where there were too few sittings or rounds.
+    """
 
     median_ms: float | None = None
     low_ms: float | None = None
     high_ms: float | None = None
-    ratio: float | None = None
     # to the reference, paired by round
+    ratio: float | None = None
     ratio_low: float | None = None
     ratio_high: float | None = None
-    converged: bool = False
     # half-width of the ratio within the target
+    converged: bool = False
+    # of all sittings together
     rounds: int = 0
-    reason: str = ""
+    # that had enough rounds
+    sittings: int = 0
+    # medians of each sitting, the same sittings for all models
+    ms_by_sitting: tuple[float, ...] = ()
+    ratio_by_sitting: tuple[float, ...] = ()
     # why it failed or could not be measured; empty otherwise
+    reason: str = ""
 
     @property
     def failed(self) -> bool:
@@ -50,32 +74,53 @@ class LatencyComparison:
     """Latencies of several models, measured together."""
 
     reference: str
-    models: Mapping[str, ModelLatency]
     # synchronised calls, the primary kind
-    by_kind: Mapping[str, Mapping[str, ModelLatency]]
+    models: Mapping[str, ModelLatency]
     # "call"; on CUDA also "steady", "enqueue", "gpu": never mix them
-    noise_floors: Mapping[str, Interval]
-    # kind -> ratio of the reference to itself
+    by_kind: Mapping[str, Mapping[str, ModelLatency]]
+    # kind -> ratio of the reference's second copy to its first
+    noise_floors: Mapping[str, Estimate]
     drift: Drift
     converged: bool
     rounds: int
     warmup_rounds: int
+    # whether every warm-up ended with steady rounds
     settled: bool
-    # whether warm-up ended with steady rounds
     seconds: float
     provenance: Mapping[str, Any]
-    columns: tuple[str, ...] = ()
     # of the samples
-    samples: Mapping[str, Samples] = field(default_factory=dict, repr=False)
+    columns: tuple[str, ...] = ()
     # kind -> rounds x columns, ms
+    samples: Mapping[str, Samples] = field(default_factory=dict, repr=False)
+    # of each round, the number of its sitting
+    sittings: tuple[int, ...] = ()
 
     @property
-    def noise_floor(self) -> Interval | None:
+    def noise_floor(self) -> Estimate | None:
         """A/A ratio of the primary kind; None where the reference failed."""
         return self.noise_floors.get("call")
 
     def __getitem__(self, name: str) -> ModelLatency:
         return self.models[name]
+
+    def paired(self, over: str, under: str, kind: str = "call") -> Estimate | None:
+        """Ratio of two columns within rounds, with its interval over sittings; None where one of them failed.
+
+        `num` is the number of sittings. The reference's second copy is the column of its name + AGAIN.
+        """
+        table = self.samples.get(kind)
+        if table is None or not len(table):
+            return None
+        pair = table[:, [self.columns.index(over), self.columns.index(under)]]
+        if np.isnan(pair).any():
+            return None
+        return over_sittings(paired_ratios(pair, 1)[:, [0]], np.array(self.sittings))[0]
+
+    def sitting_medians(self, kind: str = "call", *, ratios: bool = False) -> Samples:
+        """Medians of each sitting, sittings x columns: ms, or ratios to the reference within rounds."""
+        table = self.samples[kind]
+        table = paired_ratios(table, self.columns.index(self.reference)) if ratios else table
+        return by_sitting(table, np.array(self.sittings))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, without the raw samples."""
@@ -83,10 +128,11 @@ class LatencyComparison:
         return {
             **found,
             "columns": list(self.columns),
+            "sittings": list(self.sittings),
             "provenance": dict(self.provenance),
             "models": {name: model.to_dict() for name, model in self.models.items()},
             "by_kind": {kind: {name: m.to_dict() for name, m in models.items()} for kind, models in self.by_kind.items()},
-            "noise_floors": {kind: interval._asdict() for kind, interval in self.noise_floors.items()},
+            "noise_floors": {kind: asdict(floor) for kind, floor in self.noise_floors.items()},
             "drift": self.drift.to_dict(),
         }
 
@@ -109,24 +155,37 @@ class LatencyComparison:
 
     def lines(self) -> list[str]:
         """One sentence a model, then the noise floor and what to doubt."""
-        said = [_line(name, model, self.reference) for name, model in self.models.items()]
+        texts = [_line(name, model, self.reference) for name, model in self.models.items()]
         if self.noise_floor is not None:
-            said.append("noise floor, reference against itself: {:.3f} ({:.3f} to {:.3f})".format(*self.noise_floor))
-        if not self.converged:
-            said.append(f"not converged after {self.rounds} rounds: at least one interval is wider than asked for")
+            floor = self.noise_floor
+            texts.append(f"noise floor, reference against a second copy of itself: {spanned(floor.value, floor.low, floor.high)}")
+        whole = num_whole(np.array(self.sittings))
+        if whole < LEAST_SITTINGS:
+            texts.append(
+                f"no intervals: {self.rounds} rounds in {whole} sittings of at least {LEAST_ROUNDS} rounds, "
+                f"and an interval takes {LEAST_SITTINGS}"
+            )
+        elif not self.converged:
+            texts.append(f"not converged after {self.rounds} rounds: at least one interval is wider than asked for")
         if self.drift.ratio.significant:
             change, name = self.drift.ratio.change, self.drift.ratio_name
-            said.append(f"the ratio of {name} drifted by {change:+.1%} over the rounds: doubt its interval")
-        return said
+            texts.append(f"the ratio of {name} drifted by {change:+.1%} over the rounds: doubt its interval")
+        return texts
+
+
+def spanned(value: float, low: float | None, high: float | None, digits: int = 3) -> str:
+    """'2.940 (2.910 to 2.950)', or '2.940 (no interval)'."""
+    ends = "no interval" if low is None or high is None else f"{low:.{digits}f} to {high:.{digits}f}"
+    return f"{value:.{digits}f} ({ends})"
 
 
 def _line(name: str, model: ModelLatency, reference: str) -> str:
     if model.failed:
         return f"{name}: failed: {model.reason}"
-    said = f"{name}: {model.median_ms:.3g} ms"
+    text = f"{name}: {model.median_ms:.3g} ms"
     if model.ratio is None or name == reference:
-        return said
-    return f"{said}, {model.ratio:.3f} x {reference} ({model.ratio_low:.3f} to {model.ratio_high:.3f})"
+        return text
+    return f"{text}, {reference} x {spanned(model.ratio, model.ratio_low, model.ratio_high)}"
 
 
 def summarise(
@@ -135,30 +194,29 @@ def summarise(
     run: Run,
     *,
     target_half_width: float,
-    seed: int,
     failures: Mapping[str, str],
     missing: Mapping[str, Mapping[str, str]],
     provenance: Mapping[str, Any],
     kinds: Sequence[str] = ("call",),
 ) -> LatencyComparison:
     """A comparison from raw samples. Columns: `names`, then the reference again. `missing`: name -> kind -> reason."""
-    columns = [*names, reference + AGAIN]
-    by_kind, floors = {}, {}
+    columns, sittings = [*names, reference + AGAIN], np.array(run.sittings, dtype=int)
+    by_kind: dict[str, dict[str, ModelLatency]] = {}
+    floors: dict[str, Estimate] = {}
     for kind in dict.fromkeys((*kinds, *run.samples)):
         samples = run.samples.get(kind, np.full((0, len(columns)), np.nan))
         why = {name: failures.get(name) or missing.get(name, {}).get(kind, "not measured") for name in names}
-        found = _latencies(columns, columns.index(reference), samples, why, target_half_width, seed)
-        *measured, again = found
-        by_kind[kind] = dict(zip(names, measured, strict=True))
-        if again.ratio is not None and again.ratio_low is not None and again.ratio_high is not None:
-            floors[kind] = Interval(again.ratio, again.ratio_low, again.ratio_high)
+        by_kind[kind], floor = _latencies(columns, columns.index(reference), samples, sittings, why, target_half_width)
+        if floor is not None:
+            floors[kind] = floor
+    others = [model for name, model in by_kind["call"].items() if name != reference and not model.failed]
     return LatencyComparison(
         reference=reference,
         models=by_kind["call"],
         by_kind=by_kind,
         noise_floors=floors,
         drift=_drift(columns, reference, run.samples.get("call")),
-        converged=run.converged,
+        converged=by_kind["call"][reference].converged and all(model.converged for model in others),
         rounds=run.rounds,
         warmup_rounds=run.warmup_rounds,
         settled=run.settled,
@@ -166,35 +224,40 @@ def summarise(
         provenance=provenance,
         columns=tuple(columns),
         samples=run.samples,
+        sittings=tuple(run.sittings),
     )
 
 
 def _latencies(
-    columns: list[str], reference: int, samples: Samples, why: Mapping[str, str], target: float, seed: int
-) -> list[ModelLatency]:
-    # one for each column; a column with a NaN has failed
+    columns: list[str], reference: int, samples: Samples, sittings: NDArray[np.int_], why: Mapping[str, str], target: float
+) -> tuple[dict[str, ModelLatency], Estimate | None]:
+    """Latency of each model, and the ratio of the reference's second copy to its first; a column with a NaN has failed."""
     whole = [i for i in range(len(columns)) if len(samples) and not np.isnan(samples[:, i]).any()]
-    times = dict(zip(whole, median_intervals(samples[:, whole], seed), strict=True)) if whole else {}
-    ratios: dict[int, Interval] = {}
-    if reference in whole:
-        ratios = dict(zip(whole, median_intervals(paired_ratios(samples, reference)[:, whole], seed), strict=True))
-    found = []
-    for i, name in enumerate(columns):
-        time, ratio = times.get(i), ratios.get(i)
-        if time is None:
-            found.append(ModelLatency(reason=why.get(name, "")))
-            continue
-        latency = ModelLatency(median_ms=time.value, low_ms=time.low, high_ms=time.high, rounds=len(samples))
-        if ratio is not None:
-            latency = replace(
-                latency,
-                ratio=ratio.value,
-                ratio_low=ratio.low,
-                ratio_high=ratio.high,
-                converged=ratio.half_width <= target,
-            )
-        found.append(latency)
-    return found
+    ratios = paired_ratios(samples, reference) if reference in whole else None
+    models = {}
+    for i, name in enumerate(columns[:-1]):
+        models[name] = _latency(samples[:, i], None if ratios is None else ratios[:, i], sittings, target) if i in whole else (
+            ModelLatency(reason=why.get(name, ""))
+        )  # fmt: skip
+    again = len(columns) - 1
+    floor = over_sittings(ratios[:, [again]], sittings)[0] if ratios is not None and again in whole else None
+    return models, floor
+
+
+def _latency(ms: Samples, ratios: Samples | None, sittings: NDArray[np.int_], target: float) -> ModelLatency:
+    time = over_sittings(ms[:, None], sittings)[0]
+    latency = ModelLatency(
+        median_ms=time.value, low_ms=time.low, high_ms=time.high, rounds=len(ms), sittings=num_whole(sittings),
+        ms_by_sitting=tuple(by_sitting(ms[:, None], sittings)[:, 0].tolist()),
+    )  # fmt: skip
+    if ratios is None:
+        return latency
+    ratio = over_sittings(ratios[:, None], sittings)[0]
+    narrow = ratio.low is not None and ratio.high is not None and (ratio.high - ratio.low) / 2 <= target * ratio.value
+    return replace(
+        latency, ratio=ratio.value, ratio_low=ratio.low, ratio_high=ratio.high, converged=narrow,
+        ratio_by_sitting=tuple(by_sitting(ratios[:, None], sittings)[:, 0].tolist()),
+    )  # fmt: skip
 
 
 def _drift(columns: list[str], reference: str, samples: Samples | None) -> Drift:
@@ -206,16 +269,26 @@ def _drift(columns: list[str], reference: str, samples: Samples | None) -> Drift
 
 
 def _from_dict(values: Mapping[str, Any], samples: Mapping[str, Samples]) -> LatencyComparison:
-    by_kind = {kind: {name: ModelLatency(**m) for name, m in models.items()} for kind, models in values["by_kind"].items()}
-    drift = values["drift"]
-    return LatencyComparison(
-        **{
-            **values,
-            "models": by_kind["call"],
-            "by_kind": by_kind,
-            "noise_floors": {kind: Interval(**interval) for kind, interval in values["noise_floors"].items()},
-            "drift": Drift(machine=Trend(**drift["machine"]), ratio=Trend(**drift["ratio"]), ratio_name=drift["ratio_name"]),
-            "columns": tuple(values["columns"]),
-            "samples": samples,
-        }
+    """From what `save` stored: numbers from the samples anew, so that one of an earlier version has the intervals of this one."""
+    columns, drift = tuple(values["columns"]), values["drift"]
+    run = Run(
+        samples=dict(samples),
+        sittings=list(values.get("sittings") or [0] * values["rounds"]),
+        warmup_rounds=values["warmup_rounds"],
+        settled=values["settled"],
+        seconds=values["seconds"],
+    )
+    reasons = {kind: {name: m["reason"] for name, m in models.items()} for kind, models in values["by_kind"].items()}
+    again = summarise(
+        columns[:-1] if columns else list(values["models"]),
+        values["reference"],
+        run,
+        target_half_width=values["provenance"].get("target_half_width", TARGET),
+        failures={},
+        missing={name: {kind: why[name] for kind, why in reasons.items()} for name in values["models"]},
+        provenance=values["provenance"],
+        kinds=tuple(values["by_kind"]),
+    )
+    return replace(
+        again, drift=Drift(machine=Trend(**drift["machine"]), ratio=Trend(**drift["ratio"]), ratio_name=drift["ratio_name"])
     )

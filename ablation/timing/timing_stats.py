@@ -1,35 +1,24 @@
-"""Statistics of interleaved timings: medians, paired ratios, their bootstrap intervals, drift. Needs numpy only.
+"""Statistics of interleaved timings: medians by sitting, paired ratios and their intervals over sittings, drift. No torch.
 
 Samples are rounds x models, in ms; one row is one round, in which every model ran once, close together in time. Whatever slows
-the machine for a while slows a whole row, so ratios are taken within rows. The median over rows forgets rows in which only one
-model was disturbed. Intervals are 95 % percentile bootstraps over rows; they assume that rows are independent, which `drift`
-checks.
+the machine for a while slows a whole row, so ratios are taken within rows. The median over the rows of a sitting forgets rows in
+which only one model was disturbed. What rows can't show is what loading a network anew changes (where its memory lies: a percent
+or so): so networks are built and loaded again for every sitting, and an interval is Student's t over the sittings' medians. It
+takes at least LEAST_SITTINGS of at least LEAST_ROUNDS rounds; of fewer there is a value and no interval.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ablation.stats import Estimate, mean_estimate
+
 Samples = NDArray[np.float64]
-CONFIDENCE = 0.95
-RESAMPLES = 2000
-
-
-class Interval(NamedTuple):
-    """A median with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def half_width(self) -> float:
-        """Half the interval relative to the value."""
-        return (self.high - self.low) / 2 / self.value
+LEAST_ROUNDS, LEAST_SITTINGS = 6, 3
 
 
 def paired_ratios(samples: Samples, reference: int) -> Samples:
@@ -37,16 +26,36 @@ def paired_ratios(samples: Samples, reference: int) -> Samples:
     return samples / samples[:, [reference]]
 
 
-def median_intervals(samples: Samples, seed: int = 0, resamples: int = RESAMPLES) -> list[Interval]:
-    """Median and interval of each column; the same resampled rows for all columns. A column with a NaN gives NaN."""
-    rows = len(samples)
-    picks = np.random.default_rng(seed).integers(rows, size=(resamples, rows))
-    tail = 50 * (1 - CONFIDENCE)
-    found = []
-    for column in samples.T:  # one at a time: resamples x rows numbers in memory
-        low, high = np.percentile(np.median(column[picks], axis=1), (tail, 100 - tail))
-        found.append(Interval(float(np.median(column)), float(low), float(high)))
-    return found
+def by_sitting(samples: Samples, sittings: NDArray[np.int_]) -> Samples:
+    """Medians over the rounds of each sitting: sittings x columns, in the order of the sittings.
+
+    `sittings`: for each row the number of its sitting. Sittings of fewer than LEAST_ROUNDS rounds are left out where others have
+    as many; where none has, they stand for themselves.
+    """
+    numbers, rounds = np.unique(sittings, return_counts=True)
+    whole = numbers[rounds >= LEAST_ROUNDS] if (rounds >= LEAST_ROUNDS).any() else numbers
+    return np.array([np.median(samples[sittings == number], axis=0) for number in whole]).reshape(len(whole), -1)
+
+
+def over_sittings(samples: Samples, sittings: NDArray[np.int_]) -> list[Estimate]:
+    """For each column of positive numbers the geometric mean of the sittings' medians, with its interval where there is one.
+
+    `num` is the number of sittings. A column with a NaN gives NaN.
+    """
+    enough = num_whole(sittings) >= LEAST_SITTINGS
+    return [_geometric(column, enough) for column in by_sitting(samples, sittings).T]
+
+
+def num_whole(sittings: NDArray[np.int_]) -> int:
+    """Sittings of at least LEAST_ROUNDS rounds."""
+    return int((np.unique(sittings, return_counts=True)[1] >= LEAST_ROUNDS).sum())
+
+
+def _geometric(medians: NDArray[np.float64], enough: bool) -> Estimate:
+    if not np.isfinite(medians).all():
+        return Estimate(value=float("nan"), num=0)
+    found = mean_estimate(np.log(medians)).exp()
+    return found if enough else replace(found, error=None, freedom=0.0, low=None, high=None)
 
 
 class Trend(NamedTuple):
@@ -60,10 +69,10 @@ class Trend(NamedTuple):
 class Drift:
     """Trends over the rounds."""
 
-    machine: Trend
     # of the geometric mean of all models: clocks, heat, other load. Pairing removes it
-    ratio: Trend
+    machine: Trend
     # of the paired ratio that changed most. Pairing doesn't remove it: doubt that model's interval
+    ratio: Trend
     ratio_name: str
 
     def to_dict(self) -> dict[str, Any]:
