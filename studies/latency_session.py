@@ -17,10 +17,10 @@ from studies.config import StudyConfig, StudyFolder
 from studies.progress import LatencyBar
 from studies.reporting import LATENCY, NOISE, SESSIONS
 
-GROUP_BYTES = 1_000_000_000
 # weights of the networks that are loaded and timed together
-SECONDS_PER_NETWORK = 3.0
-# time for each network and batch size, unless a budget is given
+GROUP_BYTES = 1_000_000_000
+# time for each network and batch size, and more where an interval needs it, unless a budget is given
+SECONDS_PER_NETWORK = 6.0
 
 
 def latency_entries(comparison: LatencyComparison) -> dict[str, dict[str, Any]]:
@@ -33,11 +33,11 @@ def latency_entries(comparison: LatencyComparison) -> dict[str, dict[str, Any]]:
     return entries
 
 
-def floor_of(comparison: LatencyComparison) -> dict[str, float]:
-    """The A/A ratio with its 95 % interval, as plain values."""
-    assert comparison.noise_floor is not None
-    ratio, low, high = comparison.noise_floor
-    return {"ratio": ratio, "low": low, "high": high}
+def floor_of(comparison: LatencyComparison) -> dict[str, Any]:
+    """The A/A ratio with its 95 % interval and what that rests on, as plain values."""
+    floor = comparison.noise_floor
+    assert floor is not None
+    return {"ratio": floor.value, "low": floor.low, "high": floor.high, "sittings": floor.num, "rounds": comparison.rounds}
 
 
 def stored_latency(study: optuna.Study, key: str) -> dict[str, Any]:
@@ -49,9 +49,17 @@ def stored_latency(study: optuna.Study, key: str) -> dict[str, Any]:
 def missing_latency(
     study: optuna.Study, networks: Sequence[Network], device: str, batch_size: int, *, retry_failed: bool = False
 ) -> list[Network]:
-    """Networks that no session has timed at this place, and with `retry_failed` those that could not be timed."""
-    found = {n.key: stored_latency(study, n.key).get(f"{device}/{batch_size}") for n in networks}
-    return [n for n in networks if (e := found[n.key]) is None or (retry_failed and e.get("median_ms") is None)]
+    """Networks that no session of several sittings has timed at this place; with `retry_failed` also those that failed.
+
+    Sessions of earlier versions had one sitting, whose intervals say nothing of what loading the networks anew changes.
+    """
+
+    def is_missing(entry: Mapping[str, Any] | None) -> bool:
+        if entry is None or entry.get("median_ms") is None:
+            return entry is None or retry_failed
+        return "sittings" not in entry
+
+    return [n for n in networks if is_missing(stored_latency(study, n.key).get(f"{device}/{batch_size}"))]
 
 
 class Stopped(Exception):  # noqa: N818 -- a request, not an error
@@ -106,6 +114,7 @@ class LatencySession:
                         channels_last=self.config.protocol["memory_format"] == "channels_last",
                         num_threads=self.config.latency_threads if self.config.device == "cpu" else None,
                         budget_s=seconds,
+                        overrun=budget_s is None,
                         progress=on_progress,
                     )
                 except Stopped:
@@ -121,7 +130,8 @@ class LatencySession:
         known = study.user_attrs.get(LATENCY, {})
         study.set_user_attr(LATENCY, {**known, **{key: {**known.get(key, {}), place: value} for key, value in entries.items()}})
         if floors:
-            widest = max(floors, key=lambda floor: floor["high"] - floor["low"])
+            # of several groups the widest; one without an interval says nothing
+            widest = max(floors, key=lambda floor: -1.0 if floor["low"] is None else floor["high"] - floor["low"])
             study.set_user_attr(NOISE, {**study.user_attrs.get(NOISE, {}), place: widest})
         study.set_user_attr(SESSIONS, {**study.user_attrs.get(SESSIONS, {}), place: sessions})
 

@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 
 from ablation.timing.hardware import hardware_name
+from ablation.timing.latency_result import spanned
 from blocks.errors import choices, must_be
 from studies.grid import pick_device
 
@@ -186,7 +187,12 @@ def _cells(folder: Path) -> list[str]:
     stored = folder / "table1" / "provenance.json"
     if stored.is_file():
         table = json.loads(stored.read_text())["ratios"]
-        ratios = ["{ratio:.2f} ({low:.2f} to {high:.2f})".format(**table[batch]) for batch in ("1", "32")]
+        # an interval of an earlier version rests on the rounds of one sitting
+        ends = [("low", "high") if "sittings" in table[batch] else ("", "") for batch in ("1", "32")]
+        ratios = [
+            spanned(table[batch]["ratio"], table[batch].get(low), table[batch].get(high), digits=2)
+            for batch, (low, high) in zip(("1", "32"), ends, strict=True)
+        ]
     trials = folder / "grid-celeba" / "trials.csv"
     grid = "not measured"
     if trials.is_file():

@@ -55,6 +55,8 @@ class Plan:
     sittings: int = SITTINGS
     # seconds after which no round begins, once there are two
     budget_s: float | None = None
+    # whether the least sittings and rounds for an interval are made even where that takes longer
+    overrun: bool = False
     seed: int = 0
 
 
@@ -119,7 +121,7 @@ class _Timing:
         """Every sitting, and what was measured in them."""
         with _no_collection():
             number = 0
-            while number < self.sittings and (not number or (self.active and self.clock() < self.end)):
+            while number < self.sittings and (not number or (self.active and (self.plan.overrun or self.clock() < self.end))):
                 self._sit(number)
                 number += 1
         self.lanes = ()
@@ -151,9 +153,10 @@ class _Timing:
         self._warm_up(begin + WARMUP_SHARE * (self.end - begin) / (self.sittings - number))
         if number == 0:
             self.sittings = self._affordable(self.clock() - begin)
+        least_end = math.inf if self.plan.overrun else self.end
         end, rounds = begin + (self.end - begin) / (self.sittings - number), 0
         while self.active and rounds < self.plan.rounds[1]:
-            if self.clock() > (self.end if rounds < self.plan.rounds[0] else end) and self.run.rounds >= 2:
+            if self.clock() > (least_end if rounds < self.plan.rounds[0] else end) and self.run.rounds >= 2:
                 break
             self.rows.append(self._row())
             self.run.sittings.append(number)
@@ -163,7 +166,7 @@ class _Timing:
     def _warm_up(self, end: float) -> None:
         rows: list[Row] = []
         settled = False
-        while self.active and len(rows) < WARMUP_ROUNDS[1] and not settled and self.clock() < self.end:
+        while self.active and len(rows) < WARMUP_ROUNDS[1] and not settled and (self.plan.overrun or self.clock() < self.end):
             before = self.clock()
             rows.append(self._row())
             self.round_s = self.clock() - before
@@ -181,12 +184,13 @@ class _Timing:
         return bool(np.all(np.abs(change) < SETTLED))
 
     def _affordable(self, before_s: float) -> int:
-        """Sittings for which the budget has time, each as long to prepare as the first; one where not even the least fit."""
+        """Sittings for which the budget has time, each as long to prepare as the first; where not even the least fit, one."""
         if self.plan.budget_s is None or not self.active:
             return self.plan.sittings
         each = before_s + self.plan.rounds[0] * self.round_s
         fitting = int(self.plan.budget_s / each) if each else self.plan.sittings
-        return min(self.plan.sittings, fitting) if fitting >= LEAST_SITTINGS else 1
+        least = min(self.plan.sittings, LEAST_SITTINGS)
+        return min(self.plan.sittings, fitting) if fitting >= least else least if self.plan.overrun else 1
 
     def _row(self) -> Row:
         measured = {}

@@ -45,6 +45,7 @@ def compare_latency(
     sittings: int = SITTINGS,
     target_half_width: float = TARGET,
     budget_s: float | None = None,
+    overrun: bool = False,
     num_threads: int | None = None,
     seed: int = 0,
     precision: str = "float32",
@@ -55,8 +56,9 @@ def compare_latency(
     """Time all models against `reference` (the first one unless named) on random images N x C x S x S in [0, 1].
 
     `rounds`: of a sitting, at least and at most. `sittings`: fewer where `budget_s` seconds have no time for as many, but three or
-    one; without a budget, all. `target_half_width`: of every ratio's interval, relative; whether it was reached is stated.
-    `num_threads` on the CPU: torch's current number unless given; put back afterwards.
+    one; without a budget, all. `overrun`: the least that gives intervals is made even where it takes longer.
+    `target_half_width`: of every ratio's interval, relative; whether it was reached is stated. `num_threads` on the CPU: torch's
+    current number unless given; put back afterwards.
     `precision`: of weights and input (no autocast). `only_calls`: on CUDA, synchronised calls alone, a quarter of the time.
     `progress(rounds, at_most)` between blocks, also while warming up. A model that fails is recorded with
     its reason. InputError for wrong arguments, for models with hooks, and for a GPU that isn't there.
@@ -64,7 +66,7 @@ def compare_latency(
     reference = _check(models, reference, batch_size, rounds, sittings, target_half_width, budget_s, num_threads, precision)
     place = checked_device(device)
     shape = input_shape or _common_shape(models, image_size)
-    plan = Plan(rounds=rounds, sittings=sittings, budget_s=budget_s, seed=seed)
+    plan = Plan(rounds=rounds, sittings=sittings, budget_s=budget_s, overrun=overrun, seed=seed)
     columns = [*models, reference]
     loader = _Loader([models[name] for name in columns], place, (batch_size, *shape), precision, channels_last, only_calls, seed)
     with settled(place, num_threads), torch.inference_mode():

@@ -66,7 +66,7 @@ class ModelLatency:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return asdict(self)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,8 +173,10 @@ class LatencyComparison:
         return texts
 
 
-def spanned(value: float, low: float | None, high: float | None, digits: int = 3) -> str:
-    """'2.940 (2.910 to 2.950)', or '2.940 (no interval)'."""
+def spanned(value: float | None, low: float | None, high: float | None, digits: int = 3) -> str:
+    """'2.940 (2.910 to 2.950)', '2.940 (no interval)', or 'not measured'."""
+    if value is None:
+        return "not measured"
     ends = "no interval" if low is None or high is None else f"{low:.{digits}f} to {high:.{digits}f}"
     return f"{value:.{digits}f} ({ends})"
 
@@ -185,7 +187,7 @@ def _line(name: str, model: ModelLatency, reference: str) -> str:
     text = f"{name}: {model.median_ms:.3g} ms"
     if model.ratio is None or name == reference:
         return text
-    return f"{text}, {reference} x {spanned(model.ratio, model.ratio_low, model.ratio_high)}"
+    return f"{text}, ratio to {reference} {spanned(model.ratio, model.ratio_low, model.ratio_high)}"
 
 
 def summarise(
