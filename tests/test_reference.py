@@ -22,7 +22,8 @@ from studies.run import main
 def test_index_shows_numbers_and_what_is_missing(tmp_path: Path) -> None:
     table1 = tmp_path / "cpu-x" / "table1"
     table1.mkdir(parents=True)
-    ratios = {"1": {"ratio": 3.21, "low": 3.1, "high": 3.3}, "32": {"ratio": 6.8, "low": 6.5, "high": 7.1}}
+    # the second as an earlier version stored it, from one sitting
+    ratios = {"1": {"ratio": 3.21, "low": 3.1, "high": 3.3, "sittings": 5}, "32": {"ratio": 6.8, "low": 6.5, "high": 7.1}}
     (table1 / "provenance.json").write_text(json.dumps({"ratios": ratios}))
     kinds = {"C1": "holds", "C2": "fails", "C3": "fails", "T1": "holds"}
     (tmp_path / "cpu-x" / "paper").mkdir()
@@ -30,7 +31,7 @@ def test_index_shows_numbers_and_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "cpu-x" / "paper" / "ledger.json").write_text(json.dumps(ledger))
     lines = write_index(tmp_path).read_text().splitlines()
     claims = "faces: [1 holds, 2 fail, 0 undecided](cpu-x/paper/paper.md)"
-    assert f"| cpu-x | 3.21 (3.10 to 3.30) | 6.80 (6.50 to 7.10) | not measured | not measured | {claims} | not measured |" in lines
+    assert f"| cpu-x | 3.21 (3.10 to 3.30) | 6.80 (no interval) | not measured | not measured | {claims} | not measured |" in lines
     assert "| h200 |" + " not measured |" * 6 in lines
 
 
