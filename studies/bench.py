@@ -33,6 +33,7 @@ from ablation.timing.latency import compare_latency
 from ablation.training.naive import naive_train_epoch
 from ablation.training.train import train
 from blocks.errors import choices, must_be
+from studies.bench_coverage import FAMILY, LEAST, MOST, QUICK_RUNS, RUNS, Simulated, by_construction, simulate
 from studies.config import prepare_folder
 from studies.grid import pick_device
 from studies.objective import provenance
@@ -301,12 +302,43 @@ def bench_kill(bench: Bench) -> list[Result]:
     ]
 
 
+def bench_coverage(bench: Bench) -> list[Result]:
+    """Every construction that prints a 95 % interval, simulated with known truth; and how often something is settled by chance."""
+    runs = QUICK_RUNS if bench.quick else RUNS
+
+    def progress(done: int, total: int) -> None:
+        if done % 20 == 0 or done == total:
+            bench.say(f"coverage: {done} of {total} cases, {runs:,} simulated measurements each")
+
+    return [_covered(name, rows, runs) for name, rows in by_construction(simulate(runs, progress)).items()]
+
+
+def _covered(name: str, rows: list[Simulated], runs: int) -> Result:
+    """The lowest and the highest coverage of one construction; or its most false verdicts, where it judges several together."""
+    wrong = [(row.wrong, row.case) for row in rows if row.wrong is not None]
+    if wrong:
+        share, case = max(wrong)
+        return Result(
+            part="coverage", what=f"{name}, runs with a false verdict", value=100 * share, unit="%", rule="at most 5",
+            met=share <= FAMILY, detail=f"{case}; the most of {len(wrong)} cases, {runs:,} runs each",
+        )  # fmt: skip
+    shares = [(row.coverage, row.case) for row in rows if row.coverage is not None]
+    (low, case), (high, _) = min(shares), max(shares)
+    without = f"; {len(rows) - len(shares)} cases print no interval" if len(shares) < len(rows) else ""
+    return Result(
+        part="coverage", what=f"{name}, coverage", value=100 * low, unit="%", rule=f"{100 * LEAST:.0f} to {100 * MOST:.0f}",
+        met=low >= LEAST and high <= MOST,
+        detail=f"{case}; the least of {len(shares)} cases, the most {high:.1%}; {runs:,} runs each{without}",
+    )  # fmt: skip
+
+
 PARTS: Mapping[str, Callable[[Bench], list[Result]]] = {
     "static": bench_static,
     "latency": bench_latency,
     "training": bench_training,
     "overhead": bench_overhead,
     "kill": bench_kill,
+    "coverage": bench_coverage,
 }
 
 

@@ -19,6 +19,7 @@ import pandas as pd
 from ablation.timing.hardware import hardware_name
 from ablation.timing.latency_result import spanned
 from blocks.errors import choices, must_be
+from studies.bench import PARTS as BENCH_PARTS
 from studies.grid import pick_device
 
 ROOT = Path("results/reference")
@@ -35,7 +36,11 @@ def _table1(device: str, data_root: str) -> list[str]:
 
 
 def _bench(device: str, data_root: str) -> list[str]:
-    return ["bench", "--device", device]
+    return ["bench", *(part for part in BENCH_PARTS if part != "coverage"), "--device", device]
+
+
+def _coverage(device: str, data_root: str) -> list[str]:
+    return ["bench", "coverage", "--device", device]
 
 
 def _grid(device: str, data_root: str) -> list[str]:
@@ -87,9 +92,10 @@ def _explained(device: str) -> list[str]:
 
 PARTS: dict[str, Callable[[str, str], list[str]]] = {
     "table1": _table1, "explain": _explain, "paper": _paper, "paper-celeba": _paper_celeba, "bench": _bench, "grid": _grid,
+    "coverage": _coverage,
 }  # fmt: skip
 # what answers most comes first, the longest last: a machine may be lent for less time than all of it takes
-ONE_SITTING = {"table1": "provenance.json", "bench": "bench.json"}
+ONE_SITTING = {"table1": "provenance.json", "bench": "bench.json", "coverage": "bench.json"}
 # parts that store nothing until they are whole, and the file that tells that they are; the others go on by themselves
 STUDIES = {"grid": "grid-celeba", "paper": "paper", "paper-celeba": "paper-celeba"}
 # parts that are run in a folder of the user's own, and what the folder of their report is called

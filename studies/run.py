@@ -25,7 +25,7 @@ COMMANDS = {
     "explain": "which piece makes two networks differ, by how much, how sure, by which mechanism, and what helps",
     "paper": "the paper from data to verdict: both models trained again, every figure and table, and each claim judged",
     "claims": "the paper's claims and the rules that settle them; of a study, its verdicts and the numbers behind each",
-    "reference": "every result that the repository keeps, for this machine: table1, explain, paper, paper-celeba, bench, grid",
+    "reference": "every result that the repository keeps, for this machine: table1, explain, paper, paper-celeba, bench, grid, coverage",
     "bench": "the suite's own speed and safety, as ratios and counts measured side by side in one run",
 }
 
@@ -216,14 +216,14 @@ def _claims_arguments(p: argparse.ArgumentParser) -> None:
 
 
 def _reference_arguments(p: argparse.ArgumentParser) -> None:
-    p.add_argument("parts", nargs="*", metavar="PART", help="table1, explain, paper, paper-celeba, bench, grid; all by default")
+    p.add_argument("parts", nargs="*", metavar="PART", help="table1, explain, paper, paper-celeba, bench, grid, coverage; all by default")
     p.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     p.add_argument("--data-root", default=None, metavar="DIR", help="where CelebA is")
     p.set_defaults(run=_reference)
 
 
 def _bench_arguments(p: argparse.ArgumentParser) -> None:
-    p.add_argument("parts", nargs="*", metavar="PART", help="static, latency, training, overhead, kill; all by default")
+    p.add_argument("parts", nargs="*", metavar="PART", help="static, latency, training, overhead, kill, coverage; all by default")
     p.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     p.add_argument("--quick", action="store_true", help="small sizes, for a look; the targets are for the full ones")
     p.add_argument("--out", type=Path, default=Path("results/bench"))
