@@ -1,23 +1,58 @@
-"""Paired effects: what one swap changes, over all otherwise equal variants and seeds. Records only, no torch."""
+"""Paired effects: what one swap changes, over all otherwise equal variants and seeds. Records only, no torch.
+
+What an effect's interval rests on, first of these that has two replicates:
+
+- clusters of pairs: pairs of networks that share a network, directly or through others, are one replicate, the mean of its pairs;
+- of a single cluster the seeds (trained metrics), or the sittings (latency): for each one value, the mean over the cluster's pairs.
+
+Counts have no interval; their range over the pairs is exact.
+"""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 from ablation.record import COMPLETE, FAILED, RUNNING, STALE, WAITING, Metric, Record, shown
-from ablation.stats import bootstrap_mean
+from ablation.sittings import by_sitting, entry_of, has_enough_rounds, is_latency
+from ablation.stats import CONFIDENCE, Estimate, mean_estimate
 from blocks.errors import choices, must_be
 
 _PREFERENCE = (FAILED, STALE, WAITING, RUNNING, COMPLETE)
+# what the replicates of an interval are
+PAIRS, CLUSTERS, SEEDS, SITTINGS = "pairs", "clusters", "seeds", "sittings"
 
-Context = frozenset[tuple[str, str]]
 # the levels of all other factors
-Cells = dict[str, dict[Context, dict[int, Record]]]
+Context = frozenset[tuple[str, str]]
 # level -> context -> seed -> record
+Cells = dict[str, dict[Context, dict[int, Record]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Two networks that differ in one factor alone, with what they differ by in one metric."""
+
+    # network keys before and after the swap
+    networks: tuple[str, str]
+    # the levels of the other factors: more than one context where another factor does nothing
+    contexts: tuple[Context, ...]
+    # seed -> values before and after, as shown; of ratios their logarithms
+    values: Mapping[int, tuple[float, float]]
+    # the same by sitting; of latency alone
+    sittings: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def difference(self) -> float:
+        """Mean over seeds; of ratios the logarithm."""
+        return _mean([y - x for x, y in self.values.values()])
+
+    def level(self, factor: str) -> str | None:
+        """The level of another factor; None where several make these very networks."""
+        levels = {level for context in self.contexts for name, level in context if name == factor}
+        return next(iter(levels)) if len(levels) == 1 else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,26 +63,60 @@ class Effect:
     level_from: str
     level_to: str
     metric: Metric
-    as_ratio: bool = False
     # True: mean, low and high are factors (1.3 = 1.3 times as much, from the geometric mean); False: differences
-    mean: float | None
-    low: float | None
-    high: float | None
-    # interval over pairs of networks (over seeds where there is one pair); None where one value gives no interval
-    relative: float | None
+    as_ratio: bool = False
+    # difference, of ratios the logarithm; None where no pair has values
+    estimate: Estimate | None = None
+    # what the interval's replicates are: PAIRS, CLUSTERS, SEEDS or SITTINGS; empty where there is no interval
+    over: str = ""
     # the effect as a share of the mean before the swap: -0.33 is 33 % less
-    num_pairs: int
-    # pairs of trials compared: pairs of networks times seeds
-    num_networks: int
-    # pairs of different networks, otherwise equal
-    num_same_network: int
+    relative: float | None = None
+    pairs: tuple[Pair, ...] = field(default=(), repr=False)
     # pairs left out because the swap changes nothing there (the factor is inert)
-    num_incomplete: int
+    num_same_network: int = 0
     # pairs of trials left out because a side has no value (yet)
-    num_unpaired: int
+    num_incomplete: int = 0
     # variants whose other side was never planned (a combination that cannot exist, or is not in the space)
-    differences: tuple[float, ...] = ()
-    # one per pair of networks, mean over seeds; factors where as_ratio
+    num_unpaired: int = 0
+
+    @property
+    def mean(self) -> float | None:
+        """The effect; a factor where `as_ratio`."""
+        return None if self.estimate is None else self.shown(self.estimate.value)
+
+    @property
+    def low(self) -> float | None:
+        """Lower end of the 95 % interval, None where there is none."""
+        return None if self.estimate is None or self.estimate.low is None else self.shown(self.estimate.low)
+
+    @property
+    def high(self) -> float | None:
+        """Upper end of the 95 % interval, None where there is none."""
+        return None if self.estimate is None or self.estimate.high is None else self.shown(self.estimate.high)
+
+    @property
+    def differences(self) -> tuple[float, ...]:
+        """One per pair of networks, mean over seeds; factors where `as_ratio`."""
+        return tuple(self.shown(pair.difference) for pair in self.pairs)
+
+    @property
+    def num_networks(self) -> int:
+        """Pairs of different networks, otherwise equal."""
+        return len(self.pairs)
+
+    @property
+    def num_pairs(self) -> int:
+        """Pairs of trials compared: pairs of networks times seeds."""
+        return sum(len(pair.values) for pair in self.pairs)
+
+    @property
+    def num_clusters(self) -> int:
+        """Clusters of pairs that share no network with one another."""
+        return len(clusters_of(self.pairs))
+
+    def shown(self, value: float) -> float:
+        """A difference as the effect is shown: of ratios the factor."""
+        return math.exp(value) if self.as_ratio else value
 
 
 def one_per_trial(records: Iterable[Record]) -> list[Record]:
@@ -69,6 +138,11 @@ def intents_of(record: Record) -> tuple[Mapping[str, str], ...]:
     return record.intents or (record.factors,)
 
 
+def is_counted(metric: Metric) -> bool:
+    """Whether the metric is exact: it has a range over pairs, never an interval."""
+    return metric.path.startswith("costs.")
+
+
 def paired_effects(
     records: Iterable[Record],
     factor: str,
@@ -76,23 +150,23 @@ def paired_effects(
     *,
     levels: Sequence[str] | None = None,
     as_ratio: bool = False,
-    confidence: float = 0.95,
-    seed: int = 0,
+    confidence: float = CONFIDENCE,
 ) -> list[Effect]:
     """The effect of every swap between two levels of `factor` on `metric`, first level to second, in the order of `levels`.
 
     Two trials are a pair when they have the same seed and the same level of every other factor. A pair that is one and the
     same network says nothing about the swap: it is left out and counted. Two networks that meet under several contexts
-    (another factor being inert there) are one pair. Intervals come from resampling pairs of networks, not seeds, so that
-    replicates of one network do not pass for more networks.
+    (another factor being inert there) are one pair.
     """
     trials = one_per_trial(records)
     known = dict.fromkeys(name for r in trials for intent in intents_of(r) for name in intent)
     if known and factor not in known:
         raise must_be("factor", choices(known), factor)
     cells = _cells(trials, factor)
-    swaps = combinations(levels or list(cells), 2)
-    return [_effect(cells, factor, a, b, metric, as_ratio, confidence, seed) for a, b in swaps]
+    empty = [Effect(factor=factor, level_from=a, level_to=b, metric=metric, as_ratio=as_ratio) for a, b in (
+        combinations(levels or list(cells), 2)
+    )]  # fmt: skip
+    return [_effect(cells, effect, confidence) for effect in empty]
 
 
 def _cells(trials: Iterable[Record], factor: str) -> Cells:
@@ -111,12 +185,12 @@ def usable_value(record: Record, metric: Metric) -> float | None:
 
     Costs and latency need no training: they count whatever became of the trial.
     """
-    needs_training = not metric.path.startswith(("costs.", "latency."))
+    needs_training = not (is_counted(metric) or is_latency(metric))
     value = None if needs_training and record.state != COMPLETE else shown(record, metric)
     return value if value is not None and math.isfinite(value) else None
 
 
-def _value(record: Record, metric: Metric, as_ratio: bool) -> float | None:
+def value_of(record: Record, metric: Metric, as_ratio: bool) -> float | None:
     """The value to subtract: as shown, or its logarithm."""
     value = usable_value(record, metric)
     if value is None or not as_ratio:
@@ -124,52 +198,106 @@ def _value(record: Record, metric: Metric, as_ratio: bool) -> float | None:
     return math.log(value) if value > 0 else None
 
 
-def _effect(cells: Cells, factor: str, a: str, b: str, metric: Metric, as_ratio: bool, confidence: float, seed: int) -> Effect:
-    before, after = cells.get(a, {}), cells.get(b, {})
-    same = [c for c in before if c in after and _network(before[c]) == _network(after[c])]
-    pairs: dict[tuple[str, str, int], tuple[float, float] | None] = {}
-    for context in [c for c in before if c in after and c not in same]:
-        for number in sorted(before[context].keys() | after[context].keys()):
-            sides = [trials[context].get(number) for trials in (before, after)]
-            x, y = (None if trial is None else _value(trial, metric, as_ratio) for trial in sides)
-            names = (_network(before[context]), _network(after[context]), number)
-            pairs[names] = None if x is None or y is None else (x, y)
-    usable = {names: pair for names, pair in pairs.items() if pair is not None}
-    empty = Effect(
-        factor=factor, level_from=a, level_to=b, metric=metric, as_ratio=as_ratio, mean=None, low=None, high=None, relative=None,
-        num_pairs=len(usable), num_networks=0, num_same_network=len(same), num_incomplete=len(pairs) - len(usable),
+def sittings_of(record: Record, metric: Metric, as_ratio: bool) -> list[float]:
+    """The latency in each sitting, as shown or its logarithm; empty where there are too few, or one is no number above 0."""
+    values = [value * metric.scale for value in by_sitting(record, metric)]
+    if not all(math.isfinite(value) and value > 0 for value in values):
+        return []
+    return [math.log(value) for value in values] if as_ratio else values
+
+
+def _effect(cells: Cells, empty: Effect, confidence: float) -> Effect:
+    """The effect of one swap, `empty` with everything filled in."""
+    before, after = cells.get(empty.level_from, {}), cells.get(empty.level_to, {})
+    meeting = [c for c in before if c in after]
+    same = [c for c in meeting if _network(before[c]) == _network(after[c])]
+    contexts: dict[tuple[str, str], list[Context]] = defaultdict(list)
+    for context in meeting:
+        if context not in same:
+            contexts[_network(before[context]), _network(after[context])].append(context)
+    pairs, incomplete = [], 0
+    for networks, where in contexts.items():
+        sides = before[where[0]], after[where[0]]
+        pair = Pair(networks=networks, contexts=tuple(where), values=_values(sides, empty), sittings=_sittings(sides, empty))
+        pairs += [pair] if pair.values else []
+        incomplete += len(sides[0].keys() | sides[1].keys()) - len(pair.values)
+    effect = replace(
+        empty, pairs=tuple(pairs), num_same_network=len(same), num_incomplete=incomplete,
         num_unpaired=len(before.keys() ^ after.keys()),
     )  # fmt: skip
-    return _summary(usable, empty, confidence, seed)
+    timed_enough = not is_latency(empty.metric) or all(
+        has_enough_rounds(entry_of(record, empty.metric))
+        for pair in pairs for side in (before, after) for record in side[pair.contexts[0]].values() if record.latency
+    )  # fmt: skip
+    return _with_estimate(effect, confidence, timed_enough) if pairs else effect
 
 
 def _network(trials: Mapping[int, Record]) -> str:
     return next(iter(trials.values())).network_key
 
 
-def _summary(usable: Mapping[tuple[str, str, int], tuple[float, float]], empty: Effect, confidence: float, seed: int) -> Effect:
-    """The effect with its mean and interval filled in, or `empty` itself where no pair is usable."""
-    if not usable:
-        return empty
-    groups: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for (left, right, _), (x, y) in usable.items():
-        groups[left, right].append(y - x)
-    by_network = [sum(g) / len(g) for g in groups.values()]
-    resampled = by_network if len(by_network) > 1 else next(iter(groups.values()))
-    interval = bootstrap_mean(resampled, level=confidence, seed=seed)
-    mean, low, high = _mean_of(by_network), interval.low, interval.high
-    base = _mean_of([x for x, _ in usable.values()])
-    if empty.as_ratio:
-        mean, by_network = math.exp(mean), [math.exp(d) for d in by_network]
-        low, high = (None if v is None else math.exp(v) for v in (low, high))
-        relative: float | None = mean - 1
+def _values(sides: Sequence[Mapping[int, Record]], effect: Effect) -> dict[int, tuple[float, float]]:
+    values = {}
+    for seed in sorted(sides[0].keys() & sides[1].keys()):
+        x, y = (value_of(side[seed], effect.metric, effect.as_ratio) for side in sides)
+        if x is not None and y is not None:
+            values[seed] = (x, y)
+    return values
+
+
+def _sittings(sides: Sequence[Mapping[int, Record]], effect: Effect) -> tuple[tuple[float, float], ...]:
+    """The latency of both networks in each sitting; empty where they were not timed in the same number of them."""
+    if not is_latency(effect.metric):
+        return ()
+    x, y = (next((s for r in side.values() if (s := sittings_of(r, effect.metric, effect.as_ratio))), []) for side in sides)
+    return tuple(zip(x, y, strict=True)) if len(x) == len(y) else ()
+
+
+def clusters_of(pairs: Sequence[Pair]) -> list[list[Pair]]:
+    """Pairs that share a network, directly or through other pairs, together."""
+    clusters: list[tuple[set[str], list[Pair]]] = []
+    for pair in pairs:
+        touched = [c for c in clusters if c[0] & set(pair.networks)]
+        merged = (set(pair.networks).union(*(c[0] for c in touched)), [*(p for c in touched for p in c[1]), pair])
+        clusters = [*(c for c in clusters if c not in touched), merged]
+    return [members for _, members in clusters]
+
+
+def _with_estimate(effect: Effect, confidence: float, has_interval: bool) -> Effect:
+    clusters = clusters_of(effect.pairs)
+    replicates, over = _replicates(effect, clusters) if has_interval else ([], "")
+    by_pair = [pair.difference for pair in effect.pairs]
+    if len(replicates) > 1:
+        estimate = mean_estimate(replicates, confidence)
     else:
-        relative = mean / base if base else None
-    return Effect(**{
-        **empty.__dict__, "mean": mean, "low": low, "high": high, "relative": relative,
-        "num_networks": len(groups), "differences": tuple(by_network),
-    })  # fmt: skip
+        estimate, over = Estimate(value=_mean(by_pair)), ""
+    base = _mean([x for pair in effect.pairs for x, _ in pair.values.values()])
+    if effect.as_ratio:
+        relative: float | None = math.expm1(estimate.value)
+    else:
+        relative = estimate.value / base if base else None
+    return replace(effect, estimate=estimate, over=over, relative=relative)
 
 
-def _mean_of(values: Sequence[float]) -> float:
+def _replicates(effect: Effect, clusters: Sequence[Sequence[Pair]]) -> tuple[list[float], str]:
+    """The independent values whose mean is the effect, and what they are."""
+    if is_counted(effect.metric):
+        return [], ""
+    if len(clusters) > 1:
+        means = [_mean([pair.difference for pair in cluster]) for cluster in clusters]
+        return means, PAIRS if len(clusters) == len(effect.pairs) else CLUSTERS
+    if is_latency(effect.metric):
+        rounds = {len(pair.sittings) for pair in effect.pairs}
+        count = rounds.pop() if len(rounds) == 1 else 0
+        return _over(effect.pairs, range(count), lambda pair, n: pair.sittings[n]), SITTINGS
+    seeds = sorted(set.intersection(*(set(pair.values) for pair in effect.pairs)))
+    return _over(effect.pairs, seeds, lambda pair, seed: pair.values[seed]), SEEDS
+
+
+def _over(pairs: Sequence[Pair], numbers: Iterable[int], values: Callable[[Pair, int], tuple[float, float]]) -> list[float]:
+    """For each seed or sitting the mean difference over the pairs."""
+    return [_mean([y - x for x, y in (values(pair, n) for pair in pairs)]) for n in numbers]
+
+
+def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
