@@ -275,7 +275,8 @@ def _with_estimate(effect: Effect, confidence: float, has_interval: bool) -> Eff
     if effect.as_ratio:
         relative: float | None = math.expm1(estimate.value)
     else:
-        relative = estimate.value / base if base else None
+        # a share of what is negative would have the other sign
+        relative = estimate.value / base if base > 0 else None
     return replace(effect, estimate=estimate, over=over, relative=relative)
 
 

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ablation.record import COMPLETE, FAILED, METRICS, RUNNING, STALE, WAITING, Record
-from ablation.report.sentences import named, percent
+from ablation.report.effect_words import percent
+from ablation.report.sentences import named
 from ablation.report.study import INERT, Row, StudyInfo, latency_keys, latency_of, seeds_text, state_counts
 from ablation.report.tables import converged
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from ablation.report.ties import Front, Ties
+
 NUMBER_ALL_UP_TO = 24
 # beyond this many variants only the front and the reference carry their number
 LISTED_FRONT = 10
@@ -35,8 +37,11 @@ def front_of(rows: Sequence[Row], metrics: Sequence[Metric]) -> tuple[list[Row],
     return [row for row, _ in drawn], [row for (row, _), keep in zip(drawn, front, strict=True) if keep]
 
 
-def scatter(rows: Sequence[Row], study: StudyInfo, x: Metric, y: Metric) -> Figure:
-    """Colour is the first factor, marker the second, filled or hollow a third of two levels; numbers are those of the table."""
+def scatter(rows: Sequence[Row], study: StudyInfo, x: Metric, y: Metric, ties: Ties | None = None) -> Figure:
+    """Colour is the first factor, marker the second, filled or hollow a third of two levels; numbers are those of the table.
+
+    With `ties` the legend marks members of the front that only lead by a tie, and the caption names networks tied with it.
+    """
     heading = f"{y.label.capitalize()} against {x.label}"
     drawn, front = front_of(rows, (x, y))
     if not drawn:
@@ -52,14 +57,22 @@ def scatter(rows: Sequence[Row], study: StudyInfo, x: Metric, y: Metric) -> Figu
     axes.set_xlabel(axis_label(x))
     axes.set_ylabel(axis_label(y))
     style.title(axes, heading)
-    _legend(figure, rows, study, front, looks)
+    tied = _tied(rows, x, y, ties)
+    _legend(figure, rows, study, front, looks, tied.weak if tied else [])
     notes = [f"Also varied, not shown by colour or marker: {', '.join(looks['hidden'])}."] if looks["hidden"] else []
     if any(row.sd(y) is not None for row in drawn):
         notes.append("Vertical bars: standard deviation over seeds.")
+    if tied and tied.off:
+        notes.append(f"Off the line by a tie alone: {', '.join(f'#{row.number}' for row in sorted(tied.off, key=lambda r: r.number))}.")
     style.caption(figure, drawn, rows, study, style.required((x, y)), *notes)
     style.settle(figure)
     _numbers(axes, drawn, front, x, y)
     return figure
+
+
+def _tied(rows: Sequence[Row], x: Metric, y: Metric, ties: Ties | None) -> Front | None:
+    keys = [key for metric in (y, x) for key, axis in (ties.axes if ties else {}).items() if axis == metric]
+    return ties.front(rows, keys) if ties and len(keys) == 2 else None
 
 
 def _num_levels(study: StudyInfo) -> int:
@@ -181,11 +194,13 @@ def _overlap(a: np.ndarray, b: np.ndarray) -> float:
     return float(width * height) if width > 0 and height > 0 else 0.0
 
 
-def _wrapped(row: Row) -> str:
-    return textwrap.fill(f"{row.number}  {row.label}", 40, subsequent_indent="    ")
+def _wrapped(row: Row, mark: str = "") -> str:
+    return textwrap.fill(f"{row.number}  {row.label}{mark}", 40, subsequent_indent="    ")
 
 
-def _legend(figure: Figure, rows: Sequence[Row], study: StudyInfo, front: Sequence[Row], looks: dict[str, Any]) -> None:
+def _legend(
+    figure: Figure, rows: Sequence[Row], study: StudyInfo, front: Sequence[Row], looks: dict[str, Any], weak: Sequence[Row]
+) -> None:
     """Levels of the factors by their look, then the members of the front by number and name."""
     from matplotlib.lines import Line2D
 
@@ -205,7 +220,7 @@ def _legend(figure: Figure, rows: Sequence[Row], study: StudyInfo, front: Sequen
         entries += [(ring, "reference")]
     entries += [(Line2D([], [], color="#222222", linewidth=1.1), "Pareto front")]
     listed = front[:LISTED_FRONT]
-    entries += [(blank, _wrapped(row)) for row in listed]
+    entries += [(blank, _wrapped(row, " (tied)" if row in weak else "")) for row in listed]
     if len(front) > len(listed):
         entries.append((blank, f"and {len(front) - len(listed)} more (see the table)"))
     handles, labels = zip(*entries, strict=True)

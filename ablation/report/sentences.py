@@ -1,132 +1,16 @@
-"""Plain sentences made from the numbers: what each swap costs and buys, and what is within noise. No torch."""
+"""Plain sentences on networks as wholes: the best of each axis, Pareto fronts, what beats the reference; with ties. No torch."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from ablation.attribute import Effect
 from ablation.record import METRICS, Metric
-from ablation.report.scatter import front_of
-from ablation.report.study import Row, StudyInfo, latency_of
-from ablation.report.swaps import BETTER, EXACT, MISSING, MIXED, NOISE, NONE, TRAINED, WORSE, Noise, Swap, verdict
+from ablation.report.effect_words import count, percent
+from ablation.report.study import Row
+from ablation.report.ties import Ties
 
-
-def signed(value: float, digits: int) -> str:
-    """'+0.0123' or '−0.0123', with a minus sign that is not a hyphen."""
-    return f"{value:+.{digits}f}".replace("-", "−")
-
-
-def percent(share: float) -> str:
-    """'+2.2 %'."""
-    return f"{signed(100 * share, 1)}\u00a0%"
-
-
-def amount(effect: Effect, milliseconds: Effect | None = None) -> str:
-    """'parameters −5.243 M (−56.1 %)', with the interval where the pairs differ."""
-    if effect.mean is None:
-        return effect.metric.label
-    metric = effect.metric
-    if effect.as_ratio:
-        size = f"×{effect.mean:.3f}"
-        extra = [percent(effect.mean - 1)]
-        if milliseconds is not None and milliseconds.mean is not None:
-            extra.insert(0, f"{signed(milliseconds.mean, milliseconds.metric.digits)}\u00a0{milliseconds.metric.unit}")
-    else:
-        size = f"{signed(effect.mean, metric.digits)}\u00a0{metric.unit}".rstrip()
-        extra = [percent(effect.relative)] if effect.relative is not None else []
-    return f"{metric.label} {size} ({', '.join([*extra, *_interval(effect)])})"
-
-
-def _interval(effect: Effect) -> list[str]:
-    if effect.low is None or effect.high is None:
-        return ["one pair, no interval"]
-    digits = 3 if effect.as_ratio else effect.metric.digits
-    low, high = (f"×{v:.{digits}f}" if effect.as_ratio else signed(v, digits) for v in (effect.low, effect.high))
-    return [] if low == high else [f"95\u00a0% interval {low} to {high}"]
-
-
-def swap_sentences(swaps: Sequence[Swap], noise: Noise) -> list[tuple[str, list[str]]]:
-    """Per swap its name with the pairs it rests on, and: what it buys, what it costs, what is within noise or not settled."""
-    return [_swap(swap, noise) for swap in swaps]
-
-
-def _swap(swap: Swap, noise: Noise) -> tuple[str, list[str]]:
-    told: dict[str, list[str]] = {}
-    for key, effect in swap.effects.items():
-        told.setdefault(verdict(key, effect, noise), []).append(amount(effect, swap.milliseconds.get(key)))
-    parts = [
-        ("It buys", told.get(BETTER)), ("It costs", told.get(WORSE)), ("Within noise", told.get(NOISE)),
-        ("Not settled, for the interval includes no change", told.get(MIXED)), ("Unchanged", told.get(NONE)),
-        ("No complete pair for", told.get(MISSING)),
-    ]  # fmt: skip
-    return f"**{swap.name}** ({_pairs(swap)})", [f"{head}: {'; '.join(items)}." for head, items in parts if items]
-
-
-def _pairs(swap: Swap) -> str:
-    """How many pairs the numbers rest on, per metric where metrics differ, and what was left out."""
-    effects = list(swap.effects.values())
-    most = max(effects, key=lambda e: e.num_pairs)
-    texts = [f"{_count(most.num_networks, 'pair')} of networks, {_count(most.num_pairs, 'pair')} of trials"]
-    fewer = [f"{e.num_pairs} for {e.metric.label}" for e in effects if 0 < e.num_pairs < most.num_pairs]
-    texts += [f"only {', '.join(fewer)}"] if fewer else []
-    texts += [f"{_count(most.num_same_network, 'pair')} left out, being one network"] if most.num_same_network else []
-    texts += [f"{_count(most.num_incomplete, 'pair')} of trials incomplete"] if most.num_incomplete else []
-    texts += [f"{most.num_unpaired} variants have no partner in this space"] if most.num_unpaired else []
-    return "; ".join(texts)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def noise_sentences(swaps: Sequence[Swap], noise: Noise, rows: Sequence[Row], study: StudyInfo) -> list[str]:
-    """How large noise is, by what it was measured, and which swaps disappear in it."""
-    texts = []
-    for key, aa in study.latency_noise.items():
-        floor = math.exp(noise.floor[key])
-        texts.append(
-            f"{latency_of(key).label.capitalize()}: one network timed against itself differed by ×{aa['ratio']:.3f} (95 % interval "
-            f"×{aa['low']:.3f} to ×{aa['high']:.3f}); a mean ratio within ×{floor:.3f} either way is called noise."
-        )
-    timed = [key for swap in swaps[:1] for key in swap.milliseconds]
-    texts += [f"{latency_of(key).label.capitalize()}: the noise floor was not measured." for key in timed if key not in noise.floor]
-    for key in TRAINED:
-        metric = METRICS[key]
-        if key in noise.sd:
-            num = sum(len(row.values(metric)) > 1 for row in rows)
-            texts.append(
-                f"{metric.label[0].upper()}{metric.label[1:]}: standard deviation over seeds {noise.sd[key]:.{metric.digits}f}, "
-                f"pooled over {_count(num, 'network')} with at least two seeds; a mean of n pairs within 1.96 × this × √(2 / n) is "
-                "called noise."
-            )
-    if "loss" not in noise.sd and any(row.complete for row in rows):
-        texts.append(
-            "Validation loss and SSIM: one seed only, so their spread over seeds is unknown. Their intervals tell how much a "
-            "swap's effect varies between networks, not how much another seed would change it."
-        )
-    texts += _within(swaps, noise)
-    num_effects = sum(e.low is not None for swap in swaps for key, e in swap.effects.items() if key not in EXACT)
-    if num_effects:
-        texts.append(
-            f"{num_effects} measured effects have intervals of 95\u00a0%, not corrected for their number: about one in twenty "
-            "misses by chance alone."
-        )
-    return texts
-
-
-def _within(swaps: Sequence[Swap], noise: Noise) -> list[str]:
-    every = [(swap.name, key, effect) for swap in swaps for key, effect in swap.effects.items()]
-    found = [f"{name} ({effect.metric.label})" for name, key, effect in every if verdict(key, effect, noise) == NOISE]
-    if found:
-        return [f"Within noise: {'; '.join(found)}."]
-    return ["No measured effect is within the noise that is known."] if swaps else []
-
-
-def axes_of(rows: Sequence[Row], keys: Sequence[str]) -> dict[str, Metric]:
-    """The metrics on which variants are compared as wholes: loss, every latency, parameters, multiply-accumulates."""
-    every = {"loss": METRICS["loss"], **{k: latency_of(k) for k in keys}, "params": METRICS["params"], "macs": METRICS["macs"]}
-    return {k: m for k, m in every.items() if any(row.mean(m) is not None for row in rows)}
+MOST_NAMED = 8
 
 
 def named(row: Row) -> str:
@@ -134,19 +18,44 @@ def named(row: Row) -> str:
     return f"#{row.number} {row.label}"
 
 
-def best_sentences(rows: Sequence[Row], keys: Sequence[str]) -> list[str]:
-    """The best network of each axis beside the reference; one that is not trained says so."""
+def listed(rows: Sequence[Row]) -> str:
+    """The first eight names, and how many more there are."""
+    names = "; ".join(named(row) for row in rows[:MOST_NAMED])
+    return names + (f"; and {len(rows) - MOST_NAMED} more" if len(rows) > MOST_NAMED else "")
+
+
+def best_sentences(rows: Sequence[Row], ties: Ties) -> list[str]:
+    """The best network of each axis beside the reference, with those that tie with it; one that is not trained says so."""
     texts = []
     reference = next((row for row in rows if row.is_reference), None)
-    for metric in axes_of(rows, keys).values():
-        having = [(value, row) for row in rows if (value := row.mean(metric)) is not None]
-        value, row = min(having, key=lambda pair: pair[0])
-        others = sum(v == value for v, _ in having) - 1
-        shared = f" (and {_count(others, 'other')} with the same)" if others else ""
-        shared += "" if row.complete else f" ({row.state})"
+    for key, metric in ties.axes.items():
+        value, row, tied = _best(rows, ties, key)
+        others = f" (and {count(tied, 'other')} with the same)" if ties.is_counted(key) and tied else ""
+        others += "" if row.complete else f" ({row.state})"
         against = _against(value, reference, metric) if row is not reference else " (the reference)"
-        texts.append(f"Lowest {metric.label}: **{named(row)}**{shared} with {_with_unit(value, metric)}{against}.")
+        doubt = "" if ties.is_counted(key) else f" {_tied(rows, row, key, ties)}"
+        texts.append(f"Lowest {metric.label}: **{named(row)}**{others} with {_with_unit(value, metric)}{against}.{doubt}".rstrip())
     return texts
+
+
+def _best(rows: Sequence[Row], ties: Ties, key: str) -> tuple[float, Row, int]:
+    """The lowest value, the first network that has it, and how many others have exactly the same."""
+    having = [(value, row) for row in rows if (value := row.mean(ties.axes[key])) is not None]
+    value, row = min(having, key=lambda pair: pair[0])
+    return value, row, sum(v == value for v, _ in having) - 1
+
+
+def _tied(rows: Sequence[Row], best: Row, key: str, ties: Ties) -> str:
+    """Which networks tie with the best one on a measured axis."""
+    others = [row for row in rows if row is not best and row.mean(ties.axes[key]) is not None]
+    if not others:
+        return ""
+    if not ties.is_judged(key):
+        return f"Its lead is not judged: {'one seed' if key == 'loss' else 'too few sittings'}."
+    tied = [row for row in others if not ties.compare(best, row, key)]
+    if not tied:
+        return "It leads all others for certain."
+    return f"Tied with it: {listed(tied)}."
 
 
 def _with_unit(value: float, metric: Metric) -> str:
@@ -162,45 +71,56 @@ def _against(value: float, reference: Row | None, metric: Metric) -> str:
     return f"; the reference has {_with_unit(base, metric)} ({percent(value / base - 1)})"
 
 
-def front_sentences(rows: Sequence[Row], keys: Sequence[str]) -> list[str]:
+def front_sentences(rows: Sequence[Row], ties: Ties) -> list[str]:
     """Which networks no other beats on loss and one cost, and on all axes at once."""
-    axes = axes_of(rows, keys)
-    texts = []
+    axes, texts = ties.axes, []
     if "loss" in axes:
-        for metric in [m for k, m in axes.items() if k != "loss"]:
-            texts.append(_front(f"Loss and {metric.label}", rows, [METRICS["loss"], metric]))
+        texts = [_front(f"Loss and {m.label}", rows, ["loss", key], ties) for key, m in axes.items() if key != "loss"]
     if len(axes) > 2:
-        texts.append(_front("All of " + ", ".join(m.label for m in axes.values()), rows, list(axes.values())))
+        texts.append(_front("All of " + ", ".join(m.label for m in axes.values()), rows, list(axes), ties))
     return texts
 
 
-def _front(what: str, rows: Sequence[Row], metrics: Sequence[Metric]) -> str:
-    drawn, front = front_of(rows, metrics)
-    if not drawn:
+def _front(what: str, rows: Sequence[Row], keys: Sequence[str], ties: Ties) -> str:
+    front = ties.front(rows, keys)
+    if not front.drawn:
         return f"{what}: no network has all of these yet."
-    names = [named(row) for row in sorted(front, key=lambda r: r.number)]
-    listed = "every one of them" if len(front) == len(drawn) > 8 else "; ".join(names)
-    return f"{what}: {len(front)} of {_count(len(drawn), 'network')} on the front: {listed}."
+    members = sorted(front.members, key=lambda row: row.number)
+    every = len(members) == len(front.drawn) > MOST_NAMED
+    names = "every one of them" if every else "; ".join(named(row) + (" (tied)" if row in front.weak else "") for row in members)
+    off = f" Tied with the front: {listed(sorted(front.off, key=lambda row: row.number))}." if front.off else ""
+    unjudged = [ties.axes[key].label for key in keys if not ties.is_judged(key)]
+    doubt = f" By means alone: no interval of {' and '.join(unjudged)}." if unjudged else ""
+    return f"{what}: {len(members)} of {count(len(front.drawn), 'network')} on the front: {names}.{off}{doubt}"
 
 
-def reference_sentences(rows: Sequence[Row], keys: Sequence[str], noise: Noise) -> list[str]:
-    """Which networks are strictly better than the reference on every axis, with the margins that noise could explain."""
+def reference_sentences(rows: Sequence[Row], ties: Ties) -> list[str]:
+    """Which networks are better than the reference on every axis, by means, and where their lead is a tie."""
     reference = next((row for row in rows if row.is_reference), None)
     if reference is None:
         return ["The reference variant is not among the trials, so nothing is compared with it."]
-    axes = axes_of(rows, keys)
-    lacking = [m.label for m in axes.values() if reference.mean(m) is None]
-    axes = {k: m for k, m in axes.items() if reference.mean(m) is not None}
+    lacking = [m.label for m in ties.axes.values() if reference.mean(m) is None]
+    axes = [key for key, m in ties.axes.items() if reference.mean(m) is not None]
     if not axes:
         return [f"The reference ({named(reference)}) has no complete trial yet, so nothing is compared with it."]
-    what = ", ".join(m.label for m in axes.values())
+    what = ", ".join(ties.axes[key].label for key in axes)
     texts = [f"The reference lacks {', '.join(lacking)}: not compared."] if lacking else []
-    better = [row for row in rows if row is not reference and all(_margin(row, reference, m) < 0 for m in axes.values())]
-    if not better:
-        return [*texts, f"No other network beats the reference ({named(reference)}) on every axis ({what})."]
-    beat = f"{_count(len(better), 'network')} beat{'s' if len(better) == 1 else ''}"
-    texts.append(f"{beat} the reference ({named(reference)}) on every axis ({what}):")
-    return texts + [_margins(row, reference, axes, noise) for row in better]
+    others = [row for row in rows if row is not reference]
+    better = [row for row in others if all(_margin(row, reference, ties.axes[key]) < 0 for key in axes)]
+    close = [row for row in others if row not in better and _has_all(row, ties, axes) and ties.beats(row, reference, axes)]
+    if better:
+        beat = f"{count(len(better), 'network')} beat{'s' if len(better) == 1 else ''}"
+        texts.append(f"{beat} the reference ({named(reference)}) on every axis ({what}):")
+        texts += [_margins(row, reference, axes, ties) for row in better]
+    else:
+        texts.append(f"No other network beats the reference ({named(reference)}) on every axis ({what}).")
+    if close and all(ties.is_judged(key) for key in axes):
+        texts.append(f"Better on some axes and tied on the others: {listed(close)}.")
+    return texts
+
+
+def _has_all(row: Row, ties: Ties, keys: Sequence[str]) -> bool:
+    return all(row.mean(ties.axes[key]) is not None for key in keys)
 
 
 def _margin(row: Row, reference: Row, metric: Metric) -> float:
@@ -209,21 +129,30 @@ def _margin(row: Row, reference: Row, metric: Metric) -> float:
     return math.inf if value is None or not base else value / base - 1
 
 
-def _margins(row: Row, reference: Row, axes: Mapping[str, Metric], noise: Noise) -> str:
-    parts = []
-    for key, metric in axes.items():
-        margin = _margin(row, reference, metric)
-        parts.append(f"{metric.label} {percent(margin)}{_doubt(key, metric, row, reference, margin, noise)}")
+def _margins(row: Row, reference: Row, keys: Sequence[str], ties: Ties) -> str:
+    parts = [f"{ties.axes[k].label} {percent(_margin(row, reference, ties.axes[k]))}{_doubt(row, reference, k, ties)}" for k in keys]
     return f"**{named(row)}**: {', '.join(parts)}."
 
 
-def _doubt(key: str, metric: Metric, row: Row, reference: Row, margin: float, noise: Noise) -> str:
-    if key in noise.floor:
-        return " (within noise)" if abs(math.log1p(margin)) <= noise.floor[key] else ""
-    if key not in TRAINED:
+def _doubt(row: Row, reference: Row, key: str, ties: Ties) -> str:
+    if not ties.is_judged(key):
+        return " (one seed: not judged)" if key == "loss" else " (too few sittings: not judged)"
+    return "" if ties.compare(row, reference, key) else " (tied)"
+
+
+def lead_sentence(rows: Sequence[Row], ties: Ties) -> str:
+    """Which network has the lowest loss, and whether that is certain; empty before any is trained."""
+    if "loss" not in ties.axes:
         return ""
-    if key not in noise.sd:
-        return " (one seed: noise unknown)"
-    few = 1 / len(row.values(metric)) + 1 / len(reference.values(metric))
-    base = reference.mean(metric) or 0.0
-    return " (within noise)" if abs(margin * base) <= 1.96 * noise.sd[key] * math.sqrt(few) else ""
+    value, row, _ = _best(rows, ties, "loss")
+    trained = sum(bool(r.complete) for r in rows)
+    text = f"Of {count(trained, 'network')}, **{named(row)}** has the lowest validation loss, {_with_unit(value, METRICS['loss'])}"
+    if trained < 2:
+        return f"{text}."
+    if not ties.is_judged("loss"):
+        return f"{text}; with one seed each, whether it leads for certain is not known."
+    tied = [r for r in rows if r is not row and r.complete and not ties.compare(row, r, "loss")]
+    if not tied:
+        return f"{text}, and leads all others for certain."
+    which = ", the reference among them" if any(r.is_reference for r in tied) else ""
+    return f"{text}; {count(len(tied), 'other')} cannot be distinguished from it{which}."

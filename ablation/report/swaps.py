@@ -1,20 +1,30 @@
-"""Every swap of a study with its effects on every metric, and a verdict on each: better, worse, or within noise. No torch."""
+"""Every swap of a study with its effects, the interactions between swaps, and one verdict on each. No torch.
+
+All measured effects and interactions of a report are judged together (`stats.judge`): better or worse where the interval, corrected
+for their number, lies outside of the noise floor; within noise where it lies inside; else not settled. The floor of a latency is
+what the reference differs by from a second copy of itself; a trained metric has none, for its interval holds the seeds' noise.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
-from ablation.attribute import Effect, paired_effects
+from ablation.attribute import Effect, Pair, is_counted, paired_effects
+from ablation.interaction import Interaction, Step, pairwise_interactions
 from ablation.record import METRICS, Metric, Record
-from ablation.report.study import Row, StudyInfo, latency_for_ratios, latency_keys, latency_of, swap_levels
-from ablation.stats import pooled_sd
+from ablation.report.study import Row, StudyInfo, latency_for_ratios, latency_keys, swap_levels
+from ablation.sittings import has_intervals
+from ablation.stats import CONFIDENCE, NOISE, OPEN, SETTLED, Estimate, judge, t_quantile
 
-BETTER, WORSE, NONE, NOISE, MIXED, MISSING = "better", "worse", "no change", "within noise", "depends", "missing"
-EXACT = ("params", "macs", "elements_written")
-# counted, not measured: never within noise
+BETTER, WORSE, NONE, MIXED, MISSING = "better", "worse", "no change", "differs between pairs", "missing"
+# counted, not measured: exact
+COUNTED = ("params", "macs", "elements_written")
 TRAINED = ("loss", "ssim")
+# more replicates than this are not worth naming
+MOST_NEEDED = 100
 
 
 @dataclass(frozen=True)
@@ -25,77 +35,153 @@ class Swap:
     level_from: str
     level_to: str
     effects: Mapping[str, Effect]
-    milliseconds: Mapping[str, Effect]
-    # the latency effects once more, as differences
 
     @property
     def name(self) -> str:
         """'head: flatten to pooled'."""
         return f"{self.factor}: {self.level_from} to {self.level_to}"
 
+    @property
+    def words(self) -> str:
+        """'head from flatten to pooled'."""
+        return f"{self.factor} from {self.level_from} to {self.level_to}"
+
+    @property
+    def step(self) -> Step:
+        """Factor, level before, level after."""
+        return self.factor, self.level_from, self.level_to
+
+
+@dataclass(frozen=True)
+class Within:
+    """A swap's effect on one metric at one level of another factor: its pairs alone."""
+
+    factor: str
+    level: str
+    effect: Effect
+    pairs: tuple[Pair, ...]
+
+    @property
+    def differences(self) -> list[float]:
+        """Of each pair as it is shown."""
+        return [self.effect.shown(pair.difference) for pair in self.pairs]
+
+    @property
+    def mean(self) -> float:
+        """Over the pairs; of ratios geometric."""
+        return self.effect.shown(sum(pair.difference for pair in self.pairs) / len(self.pairs))
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The swaps and interactions of one report, with the verdicts on all that is measured."""
+
+    swaps: Sequence[Swap]
+    # by the key of the metric
+    interactions: Mapping[str, Sequence[Interaction]]
+    # latency key -> largest |log ratio| of one network against itself; absent where it wasn't measured in enough sittings
+    floors: Mapping[str, float]
+
+    @cached_property
+    def family(self) -> dict[tuple[object, ...], Estimate]:
+        """Everything that has an interval: what is judged together."""
+        effects = {(*s.step, k): e.estimate for s in self.swaps for k, e in s.effects.items() if e.estimate and e.estimate.known}
+        pairs = {(*i.steps, key): i.estimate for key, found in self.interactions.items() for i in found if i.estimate.known}
+        return {**effects, **pairs}
+
+    @cached_property
+    def _words(self) -> Mapping[tuple[object, ...], str]:
+        return judge(self.family, {name: self.floors.get(str(name[-1]), 0.0) for name in self.family})
+
+    def verdict(self, swap: Swap, key: str) -> str:
+        """Whether the swap improves the metric."""
+        effect = swap.effects[key]
+        if effect.estimate is None:
+            return MISSING
+        if is_counted(effect.metric):
+            return _of_count(effect)
+        word = self._words.get((*swap.step, key), OPEN)
+        return direction(effect.estimate.value, effect.metric) if word == SETTLED else word
+
+    def of_interaction(self, interaction: Interaction, key: str) -> str:
+        """SETTLED, NOISE or OPEN."""
+        return self._words.get((*interaction.steps, key), OPEN)
+
+    def depends_on(self, swap: Swap, key: str) -> list[str]:
+        """The other factors by which this effect differs for certain, the one that matters most first."""
+        size: dict[str, float] = {}
+        for interaction in self.interactions.get(key, ()):
+            other = [step[0] for step in interaction.steps if step != swap.step]
+            if len(other) == 1 and self.of_interaction(interaction, key) == SETTLED:
+                size[other[0]] = max(size.get(other[0], 0.0), abs(interaction.estimate.value))
+        return sorted(size, key=lambda factor: -size[factor])
+
+    def needed(self, name: tuple[object, ...]) -> int | None:
+        """About how many replicates would settle an open effect, were it as large as it seems; None where hardly any number would."""
+        estimate, beyond = self.family[name], abs(self.family[name].value) - self.floors.get(str(name[-1]), 0.0)
+        if not estimate.error or beyond <= 0:
+            return None
+        spread = estimate.error * math.sqrt(estimate.num)
+        corrected = 1 - (1 - CONFIDENCE) / len(self.family) / 2
+        enough = (n for n in range(estimate.num + 1, MOST_NEEDED) if t_quantile(corrected, n - 1) * spread / math.sqrt(n) < beyond)
+        return next(enough, None)
+
+
+def within(swap: Swap, key: str, factor: str) -> list[Within]:
+    """The effect at each level of another factor; pairs that are the same at several levels are left out."""
+    effect = swap.effects[key]
+    levels = dict.fromkeys(level for pair in effect.pairs if (level := pair.level(factor)) is not None)
+    return [Within(factor, level, effect, tuple(p for p in effect.pairs if p.level(factor) == level)) for level in levels]
+
+
+def direction(value: float, metric: Metric) -> str:
+    """BETTER or WORSE, by the sign of a change."""
+    return BETTER if (value < 0) == metric.lower_is_better else WORSE
+
+
+def _of_count(effect: Effect) -> str:
+    differences = [pair.difference for pair in effect.pairs]
+    if not any(differences):
+        return NONE
+    words = {direction(difference, effect.metric) for difference in differences if difference}
+    return words.pop() if len(words) == 1 else MIXED
+
 
 def compared_metrics(records: Sequence[Record]) -> dict[str, tuple[Metric, bool]]:
-    """Key -> (metric, whether compared as a ratio), in the order in which effects are told."""
-    keys = latency_keys(records)
-    chosen: dict[str, tuple[Metric, bool]] = {"loss": (METRICS["loss"], False)}
-    chosen |= {key: (latency_for_ratios(records, key), True) for key in keys}
-    return chosen | {name: (METRICS[name], False) for name in (*EXACT, "ssim")}
+    """Key -> (metric, whether compared as a ratio), in the order in which effects are listed."""
+    chosen: dict[str, tuple[Metric, bool]] = {"loss": (METRICS["loss"], False), "ssim": (METRICS["ssim"], False)}
+    chosen |= {key: (latency_for_ratios(records, key), True) for key in latency_keys(records)}
+    return chosen | {name: (METRICS[name], False) for name in COUNTED}
+
+
+def judge_all(records: Sequence[Record], study: StudyInfo, rows: Sequence[Row]) -> Judged:
+    """Every swap and every pairwise interaction of a study, judged together."""
+    metrics = {key: chosen for key, chosen in compared_metrics(records).items() if key not in COUNTED}
+    levels = _levels(records, study, rows)
+    interactions = {k: pairwise_interactions(records, levels, m, as_ratio=ratio) for k, (m, ratio) in metrics.items()}
+    return Judged(all_swaps(records, study, rows), interactions, floors_of(study))
 
 
 def all_swaps(records: Sequence[Record], study: StudyInfo, rows: Sequence[Row]) -> list[Swap]:
     """Every swap between two levels of every factor; of a factor that no trial has yet, none."""
     metrics = compared_metrics(records)
-    known = {f for r in records for intent in (r.intents or (r.factors,)) for f in intent}
     swaps: list[Swap] = []
-    for factor, levels in swap_levels(study, rows).items():
-        if factor not in known:
-            continue
+    for factor, levels in _levels(records, study, rows).items():
         by_key = {k: paired_effects(records, factor, m, levels=levels, as_ratio=ratio) for k, (m, ratio) in metrics.items()}
-        in_ms = {k: paired_effects(records, factor, latency_of(k), levels=levels) for k, (_, ratio) in metrics.items() if ratio}
         for n, effect in enumerate(by_key["loss"]):
-            effects, milliseconds = ({k: found[n] for k, found in table.items()} for table in (by_key, in_ms))
-            swaps.append(Swap(factor, effect.level_from, effect.level_to, effects, milliseconds))
+            swaps.append(Swap(factor, effect.level_from, effect.level_to, {k: effects[n] for k, effects in by_key.items()}))
     return swaps
 
 
-@dataclass(frozen=True)
-class Noise:
-    """What repeats of the same thing differ by: seeds for trained metrics, one network against itself for latency."""
-
-    sd: Mapping[str, float]
-    # metric -> standard deviation over seeds, pooled over networks; absent where no network has two seeds
-    floor: Mapping[str, float]
-    # latency key -> largest |log ratio| of one network against itself; absent where it was not measured
-
-    def half_width(self, key: str, effect: Effect) -> float | None:
-        """The size (difference, or log ratio) below which an effect is noise; None where that is unknown, 0 for counts."""
-        if key in EXACT:
-            return 0.0
-        if key in TRAINED:
-            sd = self.sd.get(key)
-            return None if sd is None or not effect.num_pairs else 1.96 * sd * math.sqrt(2 / effect.num_pairs)
-        return self.floor.get(key)
+def _levels(records: Sequence[Record], study: StudyInfo, rows: Sequence[Row]) -> dict[str, list[str]]:
+    known = {f for r in records for intent in (r.intents or (r.factors,)) for f in intent}
+    return {factor: levels for factor, levels in swap_levels(study, rows).items() if factor in known}
 
 
-def noise_of(rows: Iterable[Row], study: StudyInfo) -> Noise:
-    """The noise of this study: seeds' spread from its rows, A/A ratios from the study."""
-    rows = list(rows)
-    sds = {key: pooled_sd([row.values(METRICS[key]) for row in rows]) for key in TRAINED}
-    floor = {key: max(abs(math.log(aa[end])) for end in ("low", "high")) for key, aa in study.latency_noise.items()}
-    return Noise({key: sd for key, sd in sds.items() if sd is not None}, floor)
+def floors_of(study: StudyInfo) -> dict[str, float]:
+    """The A/A floor of each latency that has one: the larger end of its interval, as |log ratio|."""
+    enough = {key: aa for key, aa in study.latency_noise.items() if has_intervals(aa) and None not in (aa.get("low"), aa.get("high"))}
+    return {key: max(abs(math.log(aa[end])) for end in ("low", "high")) for key, aa in enough.items()}
 
 
-def verdict(key: str, effect: Effect, noise: Noise) -> str:
-    """Whether the swap improves the metric; noise first, then whether the interval over pairs has one sign."""
-    if effect.mean is None:
-        return MISSING
-    size = math.log(effect.mean) if effect.as_ratio else effect.mean
-    neutral = 1.0 if effect.as_ratio else 0.0
-    half_width = noise.half_width(key, effect)
-    if key in EXACT and all(d == neutral for d in effect.differences):
-        return NONE
-    if half_width is not None and key not in EXACT and abs(size) <= half_width:
-        return NOISE
-    if effect.low is not None and effect.high is not None and effect.low <= neutral <= effect.high:
-        return MIXED
-    return BETTER if (size < 0) == effect.metric.lower_is_better else WORSE
+__all__ = ["BETTER", "MISSING", "MIXED", "NOISE", "NONE", "OPEN", "WORSE", "Judged", "Swap", "Within", "judge_all"]

@@ -11,6 +11,7 @@ from typing import Any
 
 from ablation.record import METRICS, Metric, Record
 from ablation.report.study import Row, StudyInfo, axis_label, latency_keys, latency_of, ratio_of, rows_of
+from ablation.sittings import without_doubtful_ends
 
 COSTS = ("params", "fvcore_params", "macs", "fvcore_flops", "elements_written", "bytes_moved", "num_ops")
 QUALITY = ("loss", "ssim", "psnr", "l1", "ms_ssim", "replica_loss")
@@ -144,8 +145,10 @@ def _flat_row(row: Row, keys: Sequence[str], factors: Sequence[str]) -> dict[str
 
 
 def flat(record: Record) -> dict[str, Any]:
-    """Everything that a trial stored, nested keys joined by dots and lists as JSON."""
-    return dict(_flatten("", record.to_dict()))
+    """Everything that a trial stored, nested keys joined by dots and lists as JSON; without intervals of too few sittings."""
+    stored = record.to_dict()
+    stored["latency"] = {key: without_doubtful_ends(entry) for key, entry in record.latency.items()}
+    return dict(_flatten("", stored))
 
 
 def _flatten(prefix: str, value: Any) -> Iterable[tuple[str, Any]]:

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ablation.record import METRICS, Record
-from ablation.report import accounts, sentences
+from ablation.report import accounts, effect_sentences, effect_tables, sentences
 from ablation.report.page import Block, Bullets, Heading, Paragraph, Picture, Table, to_html, to_markdown
 from ablation.report.study import Row, StudyInfo, latency_keys, latency_of, rows_of, state_counts
-from ablation.report.swaps import Noise, Swap, all_swaps, noise_of
+from ablation.report.swaps import Judged, judge_all
 from ablation.report.tables import footnotes, main_columns, write_tables
+from ablation.report.ties import RULE, Ties
+from ablation.sittings import without_doubtful_ends
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,10 +33,11 @@ def write_report(records: Iterable[Record], folder: Path, *, study: StudyInfo, i
     folder = Path(folder)
     (folder / PLOTS).mkdir(parents=True, exist_ok=True)
     rows = rows_of(records, study)
-    swaps, noise = all_swaps(records, study, rows), noise_of(rows, study)
+    judged = judge_all(records, study, rows)
+    ties = Ties(rows, latency_keys(records), judged.floors)
     paths = write_tables(rows, records, folder, study)
-    plots = write_plots(rows, records, swaps, noise, folder / PLOTS, study)
-    blocks = _blocks(records, rows, swaps, noise, study, plots, _galleries(folder), images_allowed)
+    plots = write_plots(rows, records, judged, ties, folder / PLOTS, study)
+    blocks = _blocks(records, rows, judged, ties, study, plots, _galleries(folder), images_allowed)
     pages = {"report.md": to_markdown(blocks), "report.html": to_html(blocks, folder)}
     pages["provenance.json"] = _provenance(records, study)
     for name, text in pages.items():
@@ -43,7 +46,7 @@ def write_report(records: Iterable[Record], folder: Path, *, study: StudyInfo, i
 
 
 def write_plots(
-    rows: Sequence[Row], records: Sequence[Record], swaps: Sequence[Swap], noise: Noise, folder: Path, study: StudyInfo
+    rows: Sequence[Row], records: Sequence[Record], judged: Judged, ties: Ties, folder: Path, study: StudyInfo
 ) -> list[Path]:
     """Loss against every latency, parameters and multiply-accumulates; paired effects; loss curves: PNG and SVG of each."""
     from ablation.report.curves import loss_curves
@@ -55,8 +58,8 @@ def write_plots(
     costs |= {"parameters": METRICS["params"], "macs": METRICS["macs"]}
     with styled():
         figures: dict[str, Figure] = {}
-        figures |= {f"loss_against_{name}": scatter(rows, study, m, METRICS["loss"]) for name, m in costs.items()}
-        figures["effects"] = effects_plot(swaps, noise, rows, study)
+        figures |= {f"loss_against_{name}": scatter(rows, study, m, METRICS["loss"], ties) for name, m in costs.items()}
+        figures["effects"] = effects_plot(judged, rows, study)
         figures["loss_curves"] = loss_curves(rows, study)
         return [path for name, figure in figures.items() for path in save(figure, folder / name)]
 
@@ -73,28 +76,29 @@ def _provenance(records: Sequence[Record], study: StudyInfo) -> str:
         "data": dict(study.data), "protocol": dict(study.protocol),
         "factors": {f: list(levels) for f, levels in study.factors.items()}, "reference": study.reference,
         "num_planned": study.num_planned, "counts": state_counts(records, study),
-        "latency_noise": {k: dict(v) for k, v in study.latency_noise.items()},
+        "latency_noise": {k: without_doubtful_ends(v) for k, v in study.latency_noise.items()},
         **study.provenance, "trials": [json.loads(text) for text in sorted(seen)],
     }  # fmt: skip
     return json.dumps(facts, indent=2, default=str) + "\n"
 
 
 def _blocks(
-    records: Sequence[Record], rows: Sequence[Row], swaps: Sequence[Swap], noise: Noise, study: StudyInfo,
+    records: Sequence[Record], rows: Sequence[Row], judged: Judged, ties: Ties, study: StudyInfo,
     plots: Sequence[Path], galleries: Sequence[Path], images_allowed: bool,
 ) -> list[Block]:  # fmt: skip
     keys = latency_keys(records)
     pictures = [Picture(f"{PLOTS}/{p.name}", p.stem.replace("_", " ")) for p in plots if p.suffix == ".svg"]
     blocks: list[Block] = [Heading(study.title, 1)]
-    blocks += [Paragraph(accounts.completeness(rows, records, study)), Paragraph(_setting(study))]
-    if not sentences.axes_of(rows, keys):
+    about = [Paragraph(accounts.completeness(rows, records, study)), Paragraph(_setting(study))]
+    if not ties.axes:
         empty = Paragraph("No variant has any number yet, so there is nothing to compare.")
-        return [*blocks, empty, *_section("What is missing", accounts.missing_sentences(rows, records, study))]
-    blocks += _section("The best of each", sentences.best_sentences(rows, keys))
-    blocks += [*_section("Against the reference", sentences.reference_sentences(rows, keys, noise)), *pictures[:1]]
-    blocks += [Heading("What each swap costs and buys"), *_told(swaps, noise), *pictures[-2:-1]]
-    blocks += _section("What is within noise", sentences.noise_sentences(swaps, noise, rows, study))
-    blocks += [*_section("On the Pareto front", sentences.front_sentences(rows, keys)), *pictures[1:-2]]
+        return [*blocks, *about, empty, *_section("What is missing", accounts.missing_sentences(rows, records, study))]
+    blocks += [Paragraph(" ".join(effect_sentences.answer(judged, sentences.lead_sentence(rows, ties)))), *about]
+    blocks += [*_effects(judged), *pictures[-2:-1], *_interactions(judged)]
+    blocks += _section("How effects are judged", effect_sentences.judging_sentences(judged, rows, study, keys))
+    blocks += _section("The best of each", sentences.best_sentences(rows, ties))
+    blocks += [*_section("Against the reference", sentences.reference_sentences(rows, ties)), *pictures[:1]]
+    blocks += [*_section("On the Pareto front", sentences.front_sentences(rows, ties)), Paragraph(RULE), *pictures[1:-2]]
     blocks += _section("What is missing", accounts.missing_sentences(rows, records, study) or ["Nothing."])
     blocks += _section("Factors that do nothing somewhere", accounts.inert_sentences(rows, study))
     blocks += _section("Two ways to count", accounts.counting_sentences(rows))
@@ -106,11 +110,24 @@ def _section(heading: str, items: Sequence[str]) -> list[Block]:
     return [Heading(heading), Bullets(items)] if items else []
 
 
-def _told(swaps: Sequence[Swap], noise: Noise) -> list[Block]:
-    told = sentences.swap_sentences(swaps, noise)
-    if not told:
-        return [Paragraph("No factor has two levels with trials, so there is no swap to tell of.")]
-    return [block for name, parts in told for block in (Paragraph(name), Bullets(parts))]
+def _effects(judged: Judged) -> list[Block]:
+    heading = Heading("What each swap changes")
+    if not judged.swaps:
+        return [heading, Paragraph("No factor has two levels with trials, so there is no swap to compare.")]
+    return [heading, Bullets(effect_sentences.swap_sentences(judged)), effect_tables.effects_table(judged)]
+
+
+def _interactions(judged: Judged) -> list[Block]:
+    table, left_out = effect_tables.interactions_table(judged)
+    if table is None and not left_out:
+        return []
+    about = (
+        "By how much two swaps together change a measure beyond the sum of both alone (of latency, by which factor beyond their "
+        "product), averaged over the levels of all other factors. Pairs of swaps of which one does nothing beside the other are "
+        "left out."
+    )
+    more = [Paragraph(f"{left_out} more are not settled.")] if left_out else []
+    return [Heading("Where one swap changes the effect of another"), Paragraph(about), *([table] if table else []), *more]
 
 
 def _setting(study: StudyInfo) -> str:
