@@ -17,6 +17,8 @@ from ablation.record import Metric, Record
 from ablation.sittings import is_latency
 from ablation.stats import Estimate, contrast_estimate, mean_estimate
 
+# of fewer seeds Welch's interval covers 91 to 98 %, by how networks differ in their spread
+LEAST_SEEDS = 3
 # factor, level before, level after
 Step = tuple[str, str, str]
 
@@ -56,14 +58,23 @@ class Measured:
         """What its replicates are."""
         return SITTINGS if is_latency(self.metric) else SEEDS
 
+    @property
+    def num_repeated(self) -> int:
+        """Networks with enough replicates for an interval."""
+        if is_latency(self.metric):
+            return len(self.sittings)
+        return sum(len(values) >= LEAST_SEEDS for values in self.values.values())
+
     def contrast(self, weights: Mapping[str, float]) -> Estimate:
         """The weighted sum of the networks' means; without an interval where a network lacks replicates."""
         used = {key: weight for key, weight in weights.items() if weight}
-        if not is_latency(self.metric):
+        if not is_latency(self.metric) and min(len(self.values[key]) for key in used) >= LEAST_SEEDS:
             return contrast_estimate([self.values[key] for key in used], list(used.values()))
         columns = [self.sittings.get(key, []) for key in used]
         if len({len(column) for column in columns}) == 1 and columns[0]:
-            return mean_estimate([sum(w * x for w, x in zip(used.values(), row, strict=True)) for row in zip(*columns, strict=True)])
+            return mean_estimate(
+                [sum(w * x for w, x in zip(used.values(), row, strict=True)) for row in zip(*columns, strict=True)]
+            )
         return Estimate(value=sum(weight * sum(v) / len(v) for key, weight in used.items() if (v := self.values[key])))
 
 

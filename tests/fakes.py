@@ -106,9 +106,13 @@ def _costs(params: int, macs: int) -> dict[str, Any]:
 
 def _latency(base_ms: float, times: float) -> dict[str, Any]:
     median = base_ms * times
+    # what loading anew changes, another for each network
+    loads = [1 + 0.002 * math.sin(7.0 * sitting + 1000 * times) for sitting in range(5)]
     return {
         "median_ms": median, "low_ms": median * 0.99, "high_ms": median * 1.01,
         "ratio": times, "ratio_low": times * 0.99, "ratio_high": times * 1.01, "converged": times < 4,
+        "sittings": 5, "rounds": 50,
+        "ratio_by_sitting": [times * x for x in loads], "ms_by_sitting": [median * x for x in loads],
     }  # fmt: skip
 
 
@@ -172,7 +176,8 @@ def fake_study(records: Sequence[Record], **changes: Any) -> StudyInfo:
             "seeds": sorted({r.seed for r in records}), "data_fingerprint": "9a1b",
         },
         "latency_noise": {
-            "cpu/1": {"ratio": 1.002, "low": 0.99, "high": 1.012}, "cpu/32": {"ratio": 0.999, "low": 0.994, "high": 1.004},
+            "cpu/1": {"ratio": 1.002, "low": 0.99, "high": 1.012, "sittings": 5, "rounds": 50},
+            "cpu/32": {"ratio": 0.999, "low": 0.994, "high": 1.004, "sittings": 5, "rounds": 50},
         },
     }  # fmt: skip
     return StudyInfo(**{**values, **changes})

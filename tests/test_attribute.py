@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from itertools import product
 
-import numpy as np
 import pytest
 
-from ablation.attribute import one_per_trial, paired_effects, usable_value
+from ablation.attribute import CLUSTERS, PAIRS, SEEDS, SITTINGS, one_per_trial, paired_effects, usable_value
 from ablation.record import METRICS, Record, latency_metric
+from ablation.report.study import ratio_of
 from blocks.errors import InputError
 from tests.fakes import FACTORS, LOSS, MACS, PARAMS, TIMES, failed, fake_record, fake_records, inert_records, waiting
 
@@ -77,18 +78,97 @@ def test_seeds_are_paired_with_themselves_and_do_not_pass_for_networks() -> None
         for f, g, seed in product("ab", "xy", range(5))
     ]
     (effect,) = paired_effects(records, "f", METRICS["loss"])
-    assert (effect.num_pairs, effect.num_networks) == (10, 2)
+    assert (effect.num_pairs, effect.num_networks, effect.num_clusters) == (10, 2, 2)
     assert effect.differences == pytest.approx((0.01, 0.03))
-    assert (effect.low, effect.high) == (pytest.approx(0.01), pytest.approx(0.03))
+    # two replicates: 12.706 standard errors of 0.01 each way
+    assert effect.over == PAIRS
+    assert (effect.low, effect.high) == (pytest.approx(0.02 - 0.127062, abs=1e-6), pytest.approx(0.02 + 0.127062, abs=1e-6))
 
 
-def test_one_pair_of_networks_is_resampled_over_its_seeds() -> None:
+def test_one_pair_of_networks_rests_on_its_seeds() -> None:
     losses = {("a", 0): 0.5, ("b", 0): 0.6, ("a", 1): 0.5, ("b", 1): 0.8}
     records = [fake_record({"f": f}, seed, training={"best_loss": loss}) for (f, seed), loss in losses.items()]
     (effect,) = paired_effects(records, "f", METRICS["loss"])
-    assert (effect.mean, effect.low, effect.high) == (pytest.approx(0.2), pytest.approx(0.1), pytest.approx(0.3))
+    reach = 12.7062047 * 0.1
+    assert (effect.mean, effect.low, effect.high) == (pytest.approx(0.2), pytest.approx(0.2 - reach), pytest.approx(0.2 + reach))
+    assert effect.over == SEEDS
     (single,) = paired_effects(records[:2], "f", METRICS["loss"])
-    assert (single.mean, single.low, single.high) == (pytest.approx(0.1), None, None)
+    assert (single.mean, single.low, single.high, single.over) == (pytest.approx(0.1), None, None, "")
+
+
+def _timed(level: str, context: str, ratios: Sequence[float], **entry: object) -> Record:
+    stored = {"ratio": math.prod(ratios) ** (1 / len(ratios)), "sittings": len(ratios), "ratio_by_sitting": list(ratios), **entry}
+    return fake_record({"f": level, "g": context}, latency={"cpu/1": stored})
+
+
+def test_one_pair_of_timed_networks_rests_on_sittings() -> None:
+    records = [_timed("a", "x", (1.0, 1.0, 1.0)), _timed("b", "x", (2.0, 2.0 * math.e**0.1, 2.0 * math.e**-0.1))]
+    (effect,) = paired_effects(records, "f", ratio_of("cpu/1"), as_ratio=True)
+    # three replicates: 4.3027 standard errors of 0.1 / sqrt(3)
+    reach = math.exp(4.302653 * 0.1 / math.sqrt(3))
+    assert effect.over == SITTINGS
+    assert (effect.mean, effect.low, effect.high) == tuple(pytest.approx(x, rel=1e-6) for x in (2.0, 2 / reach, 2 * reach))
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [{"sittings": 2}, {"ratio_by_sitting": [1.0, 1.0]}, {"ratio_by_sitting": [1.0, 1.0, 0.0]}, {"sittings": 0}],
+    ids=["two sittings", "another number of sittings", "no logarithm", "no whole sitting"],
+)
+def test_too_few_sittings_give_no_interval(entry: dict[str, object]) -> None:
+    records = [_timed("a", "x", (1.0, 1.0, 1.0)), _timed("b", "x", (2.0, 2.1, 1.9), **entry)]
+    (effect,) = paired_effects(records, "f", ratio_of("cpu/1"), as_ratio=True)
+    assert effect.mean == pytest.approx((2.0 * 2.1 * 1.9) ** (1 / 3))
+    assert (effect.low, effect.high, effect.over) == (None, None, "")
+
+
+@pytest.mark.parametrize(("rounds", "known"), [(2, False), (5, False), (6, True), (100, True)])
+def test_of_an_old_record_pairs_give_an_interval_from_six_rounds(rounds: int, known: bool) -> None:
+    old = {"median_ms": 1.0, "ratio_low": 0.99, "ratio_high": 1.01, "rounds": rounds}
+    records = [
+        fake_record({"f": f, "g": g}, latency={"cpu/1": {**old, "ratio": ratio}})
+        for (f, g), ratio in {("a", "x"): 1.0, ("b", "x"): 2.0, ("a", "y"): 1.1, ("b", "y"): 2.0}.items()
+    ]
+    (effect,) = paired_effects(records, "f", ratio_of("cpu/1"), as_ratio=True)
+    assert (effect.low is not None) is known
+    assert effect.mean == pytest.approx(math.sqrt(2 * 2 / 1.1))
+    (alone,) = paired_effects(records[:2], "f", ratio_of("cpu/1"), as_ratio=True)
+    assert (alone.low, alone.high) == (None, None), "one sitting says nothing of what loading anew changes"
+
+
+def test_pairs_that_share_a_network_are_one_replicate() -> None:
+    records = [
+        fake_record(r.factors, r.seed, intents=r.intents, training={"best_loss": 0.5 + loss})
+        for r, loss in zip(inert_records(), (0.0, 0.0, 0.1, 0.2, 0.3, 0.4), strict=True)
+    ]
+    (effect,) = paired_effects(records, "connectivity", METRICS["loss"])
+    # both growths of dense share the plain network of their head
+    assert (effect.num_networks, effect.num_clusters, effect.over) == (4, 2, CLUSTERS)
+    by_head = [(0.1 + 0.3) / 2, (0.2 + 0.4) / 2]
+    reach = 12.7062047 * 0.05
+    assert (effect.mean, effect.low) == (pytest.approx(sum(by_head) / 2), pytest.approx(0.25 - reach))
+
+
+def test_seeds_of_one_cluster_count_where_every_pair_has_them() -> None:
+    # a star: plain meets both growths, and one of them lacks a seed
+    records = [r for r in inert_records(seeds=(0, 1, 2)) if r.factors["head"] == "flatten"]
+    whole, *_ = paired_effects(records, "connectivity", METRICS["loss"])
+    assert (whole.over, whole.num_clusters, whole.estimate.num) == (SEEDS, 1, 3)  # type: ignore[union-attr]
+    part, *_ = paired_effects([r for r in records if (r.seed, r.factors["growth"]) != (2, "32")], "connectivity", METRICS["loss"])
+    assert (part.over, part.estimate.num) == (SEEDS, 2)  # type: ignore[union-attr]
+
+
+def test_counts_have_a_range_and_never_an_interval() -> None:
+    for factor in FACTORS:
+        for effect in paired_effects(fake_records(seeds=(0, 1, 2)), factor, METRICS["params"]):
+            assert (effect.low, effect.high, effect.over) == (None, None, "")
+            assert len(effect.differences) == effect.num_networks
+
+
+def test_a_share_of_a_negative_mean_is_not_given() -> None:
+    records = [fake_record({"f": f}, quality={"reporting": {"ssim": ssim}}) for f, ssim in (("a", -0.2), ("b", -0.1))]
+    (effect,) = paired_effects(records, "f", METRICS["ssim"])
+    assert (effect.mean, effect.relative) == (pytest.approx(0.1), None)
 
 
 def test_inert_pairs_are_left_out_and_counted() -> None:
@@ -143,18 +223,3 @@ def test_an_unknown_factor_lists_the_known_ones_and_no_records_have_no_effect() 
         paired_effects(fake_records(), "colour", METRICS["loss"])
     (effect,) = paired_effects([], "head", METRICS["loss"], levels=("flatten", "pooled"))
     assert (effect.mean, effect.num_pairs) == (None, 0)
-
-
-def test_intervals_cover_a_known_effect_in_90_to_99_percent_of_300_noisy_studies() -> None:
-    rng = np.random.default_rng(0)
-    hits = 0
-    for study in range(300):
-        records = [
-            fake_record({"f": f, "g": g}, training={"best_loss": 0.5 + 0.03 * (f == "b") + rng.normal(0, 0.01)})
-            for f, g in product("ab", "stuvwxyz")
-        ]
-        (effect,) = paired_effects(records, "f", METRICS["loss"], seed=study)
-        assert effect.low is not None
-        assert effect.high is not None
-        hits += effect.low <= 0.03 <= effect.high
-    assert 0.90 <= hits / 300 <= 0.99

@@ -20,8 +20,8 @@ from ablation.report.effect_words import (
 from ablation.report.page import Table
 from ablation.report.swaps import OPEN, Judged, Swap, Within, within
 
-EFFECTS = ("swap", "measure", "effect", "95\u00a0% t interval, or range of a count", "verdict", "rests on")
-INTERACTIONS = ("swap", "together with", "measure", "effect of both beyond the sum", "95\u00a0% t interval", "verdict", "rests on")
+EFFECTS = ("swap", "measure", "effect", "95\u00a0% t interval, or range", "verdict", "rests on")
+INTERACTIONS = ("swap", "together with", "measure", "beyond the sum", "95\u00a0% t interval", "verdict", "rests on")
 # beyond this many lines only what is settled is listed
 MOST_LINES = 40
 
@@ -72,7 +72,7 @@ def _interaction(judged: Judged, key: str, found: Interaction) -> list[str]:
 
 
 def _rests(found: Interaction) -> str:
-    four = f"{count(found.num_contexts, 'set')} of four networks"
+    four = f"{count(found.num_contexts, 'set')} of 4 networks"
     if not found.over:
         return four
     return f"{four}, {count(found.estimate.num, found.over.removesuffix('s'))}"

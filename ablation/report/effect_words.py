@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ablation.attribute import CLUSTERS, SEEDS, SITTINGS, Effect, is_counted
-from ablation.interaction import Interaction
+from ablation.attribute import Effect, is_counted
+from ablation.interaction import LEAST_SEEDS, Interaction
 from ablation.record import Metric
 from ablation.report.swaps import MISSING, NONE, OPEN, Judged, Swap, Within
 from ablation.sittings import is_latency
@@ -127,13 +127,16 @@ def interaction_verdict(judged: Judged, interaction: Interaction, key: str) -> s
     if word != OPEN:
         return word
     if not interaction.over:
-        return f"{word}: needs {'sittings' if is_latency(interaction.metric) else 'several seeds'}"
+        return f"{word}: needs {_least(interaction.metric)}"
     return f"{word}{_would_take(judged.needed((*interaction.steps, key)), interaction.over)}"
 
 
+def _least(metric: Metric) -> str:
+    return f"{LEAST_SITTINGS} sittings" if is_latency(metric) else f"{LEAST_SEEDS} seeds"
+
+
 def _would_take(needed: int | None, over: str) -> str:
-    what = {CLUSTERS: "clusters of pairs", SEEDS: "seeds", SITTINGS: "sittings"}.get(over, over)
-    return f" (about {needed} {what} would do, were it of this size)" if needed else ""
+    return f" (needs about {needed} {over})" if needed else ""
 
 
 def counted_signs(part: Within) -> str:

@@ -72,12 +72,14 @@ def _notes(judged: Judged, keys: Sequence[str]) -> list[str]:
     swaps = judged.swaps
     same = sum(max(e.num_same_network for e in swap.effects.values()) for swap in swaps)
     notes = [
-        "Dots: pairs that differ in this factor alone (means over seeds). Diamond: their mean. Bar: 95 % t interval over clusters of "
-        "pairs that share no network (over seeds or sittings where there is one cluster). Thin line: range of a count.",
+        "Dots: pairs that differ in this factor alone (means over seeds). Diamond: their mean. Bar: 95 % t interval over clusters "
+        "of pairs that share no network (over seeds or sittings where there is one cluster). Thin line: range of a count.",
         "Blue: better. Orange: worse, each beyond chance and corrected for all effects. Grey: within noise, or not settled.",
     ]
     if any(_lanes(judged, swap, key) for swap in swaps for key in keys):
-        notes.append("Rows of dots with a name: pairs by the level of another factor on which the effect depends for certain; tick: mean.")
+        notes.append(
+            "Rows of dots with a name: pairs by the level of another factor on which the effect depends for certain; tick: mean."
+        )
     if any(key in judged.floors for key in keys):
         notes.append("Grey band: one network timed against a second copy of itself.")
     if same:
@@ -130,7 +132,7 @@ def _draw(axes: Axes, line: float, effect: Effect, verdict: str, lanes: Sequence
     colour = COLOUR_OF.get(verdict, style.NEUTRAL)
     if lanes:
         for n, part in enumerate(lanes):
-            _lane(axes, line + 0.14 + LANE * n, part)
+            _lane(axes, line + 0.14 + LANE * n, part, colour)
     else:
         places = [_place(effect, d) for d in effect.differences]
         # spread evenly below the bar, the same way every time
@@ -148,15 +150,14 @@ def _draw(axes: Axes, line: float, effect: Effect, verdict: str, lanes: Sequence
     )  # fmt: skip
 
 
-def _lane(axes: Axes, line: float, part: Within) -> None:
+def _lane(axes: Axes, line: float, part: Within, colour: str) -> None:
     """The pairs of one level of another factor, their mean as a tick, and the level's name where there is more room."""
     from matplotlib.patheffects import withStroke
 
     effect = part.effect
     places = [pair.difference for pair in part.pairs]
     mean = sum(places) / len(places)
-    colours = [_sign_colour(effect, place) for place in places]
-    axes.scatter(places, [line] * len(places), s=13, c=colours, alpha=0.75, linewidths=0, zorder=2)
+    axes.plot(places, [line] * len(places), "o", markersize=3.5, color=colour, alpha=0.6, markeredgewidth=0, zorder=2)
     axes.plot([mean, mean], [line - 0.055, line + 0.055], color="#222222", linewidth=1.3, zorder=3)
     low, high = axes.get_xlim()
     right = high - max(places) >= min(places) - low
@@ -165,10 +166,6 @@ def _lane(axes: Axes, line: float, part: Within) -> None:
         xytext=(5 if right else -5, 0), textcoords="offset points", ha="left" if right else "right", va="center", fontsize=7,
         color="#333333", zorder=5, path_effects=[withStroke(linewidth=2, foreground="white")],
     )  # fmt: skip
-
-
-def _sign_colour(effect: Effect, value: float) -> str:
-    return style.BETTER if (value < 0) == effect.metric.lower_is_better else style.WORSE
 
 
 def short(effect: Effect, verdict: str = "") -> str:

@@ -22,6 +22,7 @@ code { background: #f3f3f3; padding: .1em .3em; border-radius: 3px; font-size: .
 table { border-collapse: collapse; font-size: .84rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .55rem; border-bottom: 1px solid #e5e5e5; text-align: right; vertical-align: top; white-space: nowrap; }
 th { border-bottom: 2px solid #999; white-space: normal; vertical-align: bottom; } .text { text-align: left; }
+td.text { white-space: normal; min-width: 5.5rem; }
 tbody tr:nth-child(even) { background: #fafafa; } img { width: 100%; min-width: 34rem; height: auto; display: block; }
 @media print { body { font-size: 10pt; max-width: none; padding: 0; } .wide { overflow: visible; break-inside: avoid; }
   img { min-width: 0; max-height: 20cm; object-fit: contain; } table { font-size: 7pt; }

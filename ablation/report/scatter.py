@@ -63,7 +63,9 @@ def scatter(rows: Sequence[Row], study: StudyInfo, x: Metric, y: Metric, ties: T
     if any(row.sd(y) is not None for row in drawn):
         notes.append("Vertical bars: standard deviation over seeds.")
     if tied and tied.off:
-        notes.append(f"Off the line by a tie alone: {', '.join(f'#{row.number}' for row in sorted(tied.off, key=lambda r: r.number))}.")
+        notes.append(
+            f"Off the line by a tie alone: {', '.join(f'#{row.number}' for row in sorted(tied.off, key=lambda r: r.number))}."
+        )
     style.caption(figure, drawn, rows, study, style.required((x, y)), *notes)
     style.settle(figure)
     _numbers(axes, drawn, front, x, y)

@@ -51,7 +51,7 @@ def _tied(rows: Sequence[Row], best: Row, key: str, ties: Ties) -> str:
     if not others:
         return ""
     if not ties.is_judged(key):
-        return f"Its lead is not judged: {'one seed' if key == 'loss' else 'too few sittings'}."
+        return f"Its lead is not judged: {ties.lacking(key)}."
     tied = [row for row in others if not ties.compare(best, row, key)]
     if not tied:
         return "It leads all others for certain."
@@ -130,13 +130,15 @@ def _margin(row: Row, reference: Row, metric: Metric) -> float:
 
 
 def _margins(row: Row, reference: Row, keys: Sequence[str], ties: Ties) -> str:
-    parts = [f"{ties.axes[k].label} {percent(_margin(row, reference, ties.axes[k]))}{_doubt(row, reference, k, ties)}" for k in keys]
+    parts = [
+        f"{ties.axes[k].label} {percent(_margin(row, reference, ties.axes[k]))}{_doubt(row, reference, k, ties)}" for k in keys
+    ]
     return f"**{named(row)}**: {', '.join(parts)}."
 
 
 def _doubt(row: Row, reference: Row, key: str, ties: Ties) -> str:
     if not ties.is_judged(key):
-        return " (one seed: not judged)" if key == "loss" else " (too few sittings: not judged)"
+        return f" ({ties.lacking(key)}: not judged)"
     return "" if ties.compare(row, reference, key) else " (tied)"
 
 
@@ -150,7 +152,7 @@ def lead_sentence(rows: Sequence[Row], ties: Ties) -> str:
     if trained < 2:
         return f"{text}."
     if not ties.is_judged("loss"):
-        return f"{text}; with one seed each, whether it leads for certain is not known."
+        return f"{text}; with {ties.lacking('loss')} each, whether it leads for certain is not known."
     tied = [r for r in rows if r is not row and r.complete and not ties.compare(row, r, "loss")]
     if not tied:
         return f"{text}, and leads all others for certain."

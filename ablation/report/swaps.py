@@ -117,7 +117,7 @@ class Judged:
         return sorted(size, key=lambda factor: -size[factor])
 
     def needed(self, name: tuple[object, ...]) -> int | None:
-        """About how many replicates would settle an open effect, were it as large as it seems; None where hardly any number would."""
+        """About how many replicates would settle an open effect of this size; None where hardly any number would."""
         estimate, beyond = self.family[name], abs(self.family[name].value) - self.floors.get(str(name[-1]), 0.0)
         if not estimate.error or beyond <= 0:
             return None
@@ -180,7 +180,9 @@ def _levels(records: Sequence[Record], study: StudyInfo, rows: Sequence[Row]) ->
 
 def floors_of(study: StudyInfo) -> dict[str, float]:
     """The A/A floor of each latency that has one: the larger end of its interval, as |log ratio|."""
-    enough = {key: aa for key, aa in study.latency_noise.items() if has_intervals(aa) and None not in (aa.get("low"), aa.get("high"))}
+    enough = {
+        key: aa for key, aa in study.latency_noise.items() if has_intervals(aa) and None not in (aa.get("low"), aa.get("high"))
+    }
     return {key: max(abs(math.log(aa[end])) for end in ("low", "high")) for key, aa in enough.items()}
 
 

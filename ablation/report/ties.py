@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ablation.interaction import Measured
+from ablation.interaction import LEAST_SEEDS, Measured
 from ablation.record import METRICS, Metric
 from ablation.report.scatter import front_of
 from ablation.report.study import Row, latency_for_ratios, latency_of
 from ablation.stats import CONFIDENCE, SETTLED, judge
+from ablation.timing.timing_stats import LEAST_SITTINGS
 
 RULE = (
-    "Two networks tie on a measured axis where their difference is not settled (Welch's interval over seeds for the loss, Student's "
-    "t over sittings and beyond the noise floor for latency, corrected for all networks that one is compared with). One network "
+    "Two networks tie on a measured axis where their difference is not settled (Welch's interval over seeds for the loss, "
+    "Student's t over sittings and beyond the noise floor for latency, corrected for all networks that one is compared with). One network "
     "beats another if it leads for certain on one axis and trails for certain on none; what is on the front, or off it, by leads "
     "that are not settled is marked as tied."
 )
@@ -40,11 +41,12 @@ class Ties:
         return key not in self._measured
 
     def is_judged(self, key: str) -> bool:
-        """Whether differences on this axis have intervals: two networks at least with several seeds, or sittings."""
-        if self.is_counted(key):
-            return True
-        measured = self._measured[key]
-        return sum(len(v) > 1 for v in (measured.sittings if key != "loss" else measured.values).values()) > 1
+        """Whether differences on this axis have intervals: two networks at least with enough seeds, or sittings."""
+        return self.is_counted(key) or self._measured[key].num_repeated > 1
+
+    def lacking(self, key: str) -> str:
+        """What an axis that is not judged lacks."""
+        return f"fewer than {LEAST_SEEDS} seeds" if key == "loss" else f"fewer than {LEAST_SITTINGS} sittings"
 
     def compare(self, one: Row, other: Row, key: str) -> int:
         """-1 where `one` is better for certain, 1 where it is worse, 0 where they tie or a value is missing."""

@@ -95,7 +95,9 @@ def interaction_coverage(num_contexts: int, repeats: int, *, timed: bool = False
     uneven = np.linspace(0.5, 1.5, len(cells))
     hits = intervals = 0
     for _ in range(runs):
-        values = _noise(len(cells), repeats, timed, rng) * (1 if timed else uneven[:, None]) + np.array(list(true.values()))[:, None]
+        values = (
+            _noise(len(cells), repeats, timed, rng) * (1 if timed else uneven[:, None]) + np.array(list(true.values()))[:, None]
+        )
         records = list(_grid_records([dict(zip("fgh", cell, strict=True)) for cell in cells], values, timed))
         (found,) = pairwise_interactions(records, {"f": "ab", "g": "ab"}, _metric(timed), as_ratio=timed)
         intervals += found.estimate.known
