@@ -10,20 +10,37 @@ import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from ablation.record import METRICS, Record
-from ablation.report import StudyInfo, accounts, draw_curves, print_table, sentences, tables, write_gallery, write_report, writer
+from ablation.report import (
+    StudyInfo,
+    accounts,
+    draw_curves,
+    effect_sentences,
+    effect_tables,
+    effect_words,
+    print_table,
+    sentences,
+    tables,
+    write_gallery,
+    write_report,
+    writer,
+)
 from ablation.report.effects import effects_plot
 from ablation.report.page import Bullets, Heading, Paragraph, Table, to_html, to_markdown
 from ablation.report.scatter import _free_place, _overlap, front_of, scatter
-from ablation.report.study import INERT, latency_keys, latency_of, rows_of
+from ablation.report.study import INERT, Row, latency_keys, latency_of, rows_of
 from ablation.report.style import styled
-from ablation.report.swaps import MIXED, NOISE, NONE, all_swaps, noise_of, verdict
+from ablation.report.swaps import BETTER, MIXED, NOISE, NONE, OPEN, WORSE, Judged, judge_all
+from ablation.report.ties import Ties
+from ablation.stats import SETTLED
 from blocks.errors import InputError
 from tests.fakes import FACTORS, failed, fake_record, fake_records, fake_study, inert_records, waiting
 
@@ -207,70 +224,210 @@ def test_an_inert_factor_is_named_and_counted(tmp_path: Path) -> None:
     assert [row.level("growth") for row in rows] == [INERT, INERT, "16", "16", "32", "32"]
     (text,) = accounts.inert_sentences(rows, study)
     assert text.startswith("**growth** does nothing in 2 of 6 networks")
-    told = dict(sentences.swap_sentences(all_swaps(records, study, rows), noise_of(rows, study)))
-    assert any("2 pairs left out, being one network" in name for name in told if "growth" in name)
+    (growth,) = (swap for swap in _judged(records).swaps if swap.factor == "growth")
+    assert {effect.num_same_network for effect in growth.effects.values()} == {2}
 
 
-# sentences
+# effects and verdicts
 
 
-def test_swaps_are_told_signed_with_units_percent_and_interval(folder: Path) -> None:
+def _judged(records: list[Record], **changes: Any) -> Judged:
+    study = fake_study(records, **changes)
+    return judge_all(records, study, rows_of(records, study))
+
+
+def _lines_of(text: str, swap: str) -> dict[str, list[str]]:
+    """Measure -> effect, interval, verdict, what it rests on: of one swap in the table of effects."""
+    lines: dict[str, list[str]] = {}
+    current = ""
+    for line in text.split("## What each swap changes")[1].split("## ")[0].splitlines():
+        if line.startswith("|"):
+            name, measure, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+            current = name or current
+            if current == swap:
+                lines[measure] = cells
+    return lines
+
+
+def test_effects_are_listed_signed_with_units_percent_interval_and_what_they_rest_on(folder: Path) -> None:
     text = _plain((folder / "report.md").read_text(encoding="utf-8"))
-    assert re.search(
-        r"\*\*head: flatten to pooled\*\* \(6 pairs of networks, 16 pairs of trials; 2 pairs of trials incomplete\)", text
-    )
-    assert "- It buys: parameters −5.243 M (−58." in text
-    assert re.search(r"It costs: validation loss \+0\.0\d{3} \(\+\d\.\d %, 95 % interval \+0\.0\d{3} to \+0\.0\d{3}\)", text)
-    assert "latency (cpu, batch 1) ×3.000 (+4.49 ms, +200.0 %)" in text
+    head = _lines_of(text, "head: flatten to pooled")
+    assert head["parameters"] == ["−5.243 M (−58.2 %)", "the same in all pairs", "better", "6 pairs"]
+    size, ends, word, rests = head["validation loss"]
+    assert re.fullmatch(r"\+0\.0\d{3} \(\+\d\.\d %\)", size)
+    assert re.fullmatch(r"\+0\.0\d{3} to \+0\.0\d{3}", ends)
+    assert (word, rests) == ("worse", "6 pairs, 2 to 3 seeds")
+    dense = _lines_of(text, "connectivity: plain to dense")
+    assert dense["latency (cpu, batch 1)"][0] == "×3.000 (+200.0 %)"
+    assert dense["latency (cpu, batch 1)"][2:] == ["worse", "4 pairs, 5 sittings"]
+    assert head["latency (cpu, batch 1)"][2] == NOISE, "the noise floor is 1.2 %"
+    assert "the noise floor is ×1.012 either way" in text
+    assert "50 rounds in 5 sittings" in text
 
 
-def test_noise_is_told_for_latency_and_loss(folder: Path) -> None:
-    text = _plain((folder / "report.md").read_text(encoding="utf-8"))
-    assert "Within noise: latency (cpu, batch 1) ×0.996" in text  # the A/A floor is 1.2 %
-    assert "a mean ratio within ×1.012 either way is called noise" in text
-    assert "Validation loss: standard deviation over seeds 0.00" in text
-    assert "one seed only" not in text
+def test_the_page_answers_first_in_at_most_five_sentences(folder: Path) -> None:
+    lines = (folder / "report.md").read_text(encoding="utf-8").splitlines()
+    assert lines[2].startswith("Of 12 networks, **#")
+    assert len(re.findall(r"[.] [A-Z]|[.]$", lines[2])) <= 5
+    assert "connectivity from plain to dense" in lines[2]
 
 
 def test_with_one_seed_the_spread_is_said_to_be_unknown() -> None:
     records = fake_records()
     study = fake_study(records, latency_noise={})
     rows = rows_of(records, study)
-    swaps = all_swaps(records, study, rows)
-    texts = sentences.noise_sentences(swaps, noise_of(rows, study), rows, study)
-    assert any("one seed only, so their spread over seeds is unknown" in t for t in texts)
-    assert "Latency (cpu, batch 1): the noise floor was not measured." in texts
+    texts = effect_sentences.judging_sentences(judge_all(records, study, rows), rows, study, ["cpu/1"])
+    assert any(t.startswith("One seed only: the spread of validation loss and SSIM over seeds is unknown") for t in texts)
+    assert any(t.startswith("Latency (cpu, batch 1)") and "The noise floor was not measured in enough sittings" in t for t in texts)
 
 
-def test_verdicts_tell_noise_from_mixed_signs_and_from_no_change() -> None:
-    def trained(f: str, g: str, seed: int, loss: float) -> Record:
-        return fake_record({"f": f, "g": g}, seed, training={"best_loss": loss})
+def _trained(f: str, g: str, seed: int, loss: float) -> Record:
+    return fake_record({"f": f, "g": g}, seed, training={"best_loss": loss})
 
-    # f helps under x and hurts under y, far beyond the seeds' spread of 0.001; g does nothing beyond it
+
+def _turning(noise: float = 0.001) -> list[Record]:
+    """f lowers the loss under x and raises it under y, far beyond the seeds' spread."""
     losses = {("a", "x"): 0.5, ("b", "x"): 0.4, ("a", "y"): 0.5, ("b", "y"): 0.65}
-    records = [trained(f, g, s, loss + 0.001 * s) for (f, g), loss in losses.items() for s in (0, 1)]
-    study = fake_study(records)
-    rows = rows_of(records, study)
-    noise = noise_of(rows, study)
-    assert noise.sd["loss"] == pytest.approx(math.sqrt(0.001**2 / 2))
-    swaps = {swap.factor: swap for swap in all_swaps(records, study, rows)}
-    assert verdict("loss", swaps["f"].effects["loss"], noise) == MIXED
-    assert verdict("params", swaps["f"].effects["params"], noise) == NONE
-    flat = [trained(f, "x", s, 0.5 + 0.01 * s + 0.001 * (f == "b")) for f in "ab" for s in (0, 1)]
-    rows = rows_of(flat, fake_study(flat))
-    (swap,) = all_swaps(flat, fake_study(flat), rows)
-    assert verdict("loss", swap.effects["loss"], noise_of(rows, fake_study(flat))) == NOISE
+    return [_trained(f, g, s, loss + noise * s * (1 + (f == "b"))) for (f, g), loss in losses.items() for s in (0, 1, 2)]
+
+
+def test_an_effect_that_turns_is_shown_by_level_before_its_average() -> None:
+    judged = _judged(_turning())
+    swap = next(swap for swap in judged.swaps if swap.factor == "f")
+    assert judged.verdict(swap, "loss") == OPEN
+    assert judged.verdict(swap, "params") == NONE
+    assert judged.of_interaction(judged.interactions["loss"][0], "loss") == SETTLED
+    assert judged.depends_on(swap, "loss") == ["g"]
+    (text,) = (t for t in effect_sentences.swap_sentences(judged) if t.startswith("**f: a to b**"))
+    assert "depends on g: with x it is lower in the one pair (−0.0990); with y it is higher in the one pair (+0.1510)" in text
+    assert text.index("with x") < text.index("averaged over all pairs +0.0260, not settled")
+    lines = [line[1:4] for line in effect_tables.effects_table(judged).lines][:3]
+    assert [line[0] for line in lines] == [
+        "validation loss, with g x", "validation loss, with g y", "validation loss, average over all pairs"
+    ]  # fmt: skip
+    table, left_out = effect_tables.interactions_table(judged)
+    assert table is not None
+    assert left_out == 0
+    assert table.lines[0][2:4] == ["validation loss", "+0.2500"]
+    assert table.lines[0][5] == SETTLED
+    assert "What f from a to b does to validation loss depends on g" in " ".join(effect_sentences.answer(judged, ""))
+
+
+def test_noise_settled_and_open_are_decided_by_whole_intervals() -> None:
+    def verdict_of(ratios: list[float], floor: float) -> str:
+        records = [
+            fake_record({"f": f, "g": str(n)}, latency={"cpu/1": {"median_ms": r, "ratio": r, "rounds": 30}})
+            for n, ratio in enumerate(ratios)
+            for f, r in (("a", 1.0), ("b", ratio))
+        ]
+        noise = {"cpu/1": {"ratio": 1.0, "low": 1 / floor, "high": floor, "sittings": 5}}
+        judged = _judged(records, latency_noise=noise)
+        return judged.verdict(judged.swaps[0], "cpu/1")
+
+    # the mean is the same and inside the floor of 6 %; the interval is so in the first alone
+    assert verdict_of([0.949, 0.950, 0.948, 0.949], 1.06) == NOISE
+    assert verdict_of([0.75, 1.2, 0.949, 0.949], 1.06) == OPEN
+    assert verdict_of([0.949, 0.950, 0.948, 0.949], 1.02) == BETTER
+    assert verdict_of([1.5, 1.51, 1.49, 1.5], 1.02) == WORSE
+
+
+def test_a_floor_from_one_sitting_is_none() -> None:
+    records = fake_records()
+    judged = _judged(records, latency_noise={"cpu/1": {"ratio": 0.97, "low": 0.94, "high": 1.01}})
+    assert judged.floors == {}
+    assert not {NOISE} & {judged.verdict(swap, "cpu/1") for swap in judged.swaps}
+
+
+def test_verdicts_are_corrected_for_all_that_a_report_judges() -> None:
+    # one effect of p = 0.03, alone and among 30 others that are not there
+    losses = (0.0, 0.011, 0.02)
+    one = [_trained(f, "x", s, 0.5 + (f == "b") * (0.02 + x)) for f in "ab" for s, x in enumerate(losses)]
+    judged = _judged([dataclasses.replace(r, latency={}, quality={}) for r in one])
+    (swap,) = judged.swaps
+    assert judged.verdict(swap, "loss") == WORSE
+    others = {("other", n): dataclasses.replace(swap.effects["loss"].estimate, value=0.0) for n in range(30)}  # type: ignore[type-var]
+    crowded = Judged(judged.swaps, judged.interactions, {})
+    crowded.family.update(others)
+    assert crowded.verdict(swap, "loss") == OPEN
+
+
+def test_counts_that_go_both_ways_and_those_too_small_for_their_digits() -> None:
+    def counted(f: str, g: str, elements: int, params: int) -> Record:
+        costs = {"params": params, "macs": 10**6, "elements_written": elements}
+        return fake_record({"f": f, "g": g}, costs=costs)
+
+    records = [
+        counted("a", "x", 2_000_000, 100), counted("b", "x", 2_000_576, 200),
+        counted("a", "y", 3_000_000, 300), counted("b", "y", 3_000_576, 250),
+    ]  # fmt: skip
+    judged = _judged(records)
+    swap = judged.swaps[0]
+    assert judged.verdict(swap, "params") == MIXED
+    assert judged.verdict(swap, "macs") == NONE
+    assert judged.verdict(swap, "elements_written") == WORSE
+    lines = {line[1]: line[2:] for line in effect_tables.effects_table(judged).lines[:8] if line[1]}
+    assert _plain(lines["elements written"][0]) == "+0.0006 M (+0.023 %)"
+    assert lines["multiply-accumulates"][0] == lines["multiply-accumulates"][2] == NONE
+    assert "+0.00" not in " ".join(effect_sentences.swap_sentences(judged)).replace("+0.000", "")
+
+
+@pytest.mark.parametrize(
+    "value", [sign * size * 10.0**-power for sign in (-1, 1) for size in (1, 2.576, 9.96) for power in range(9)]
+)
+def test_what_is_not_zero_is_printed_with_its_sign_and_not_as_zero(value: float) -> None:
+    for digits in (0, 1, 3):
+        text = effect_words.signed(value, digits)
+        assert text[0] == ("+" if value > 0 else "−")
+        assert float(text[1:]) > 0
+    ratio = 1 + value / 100
+    assert float(effect_words.times(ratio)[1:]) != 1
+
+
+def test_old_latency_shows_no_interval_anywhere(tmp_path: Path) -> None:
+    def old(record: Record) -> Record:
+        entries = {
+            key: {name: entry[name] for name in ("median_ms", "low_ms", "high_ms", "ratio", "ratio_low", "ratio_high", "converged")}
+            for key, entry in record.latency.items()
+        }
+        return dataclasses.replace(record, latency={key: {**entry, "rounds": 2} for key, entry in entries.items()})
+
+    records = [old(r) for r in fake_records()]
+    study = fake_study(records, latency_noise={"cpu/1": {"ratio": 1.0, "low": 0.9123, "high": 1.0987}})
+    write_report(records, tmp_path, study=study)
+    text = "".join((tmp_path / name).read_text(encoding="utf-8") for name in ("report.md", "provenance.json"))
+    assert "0.9123" not in text
+    assert "1.0987" not in text
+    assert "Latency (cpu, batch 1): 2 rounds: too few for any interval." in text
+    assert _lines_of(text, "head: flatten to pooled")["latency (cpu, batch 1)"][1:] == [
+        "no interval", "not settled", "6 pairs, fewer than 6 rounds"
+    ]  # fmt: skip
+    heads = (tmp_path / "trials.csv").read_text(encoding="utf-8").splitlines()[0].split(",")
+    assert "latency.cpu/1.ratio" in heads
+    assert not [name for name in heads if name.startswith("latency.") and name.endswith(("_low", "_high", "low_ms", "high_ms"))]
 
 
 def test_better_is_higher_for_ssim_and_lower_for_loss() -> None:
-    records = fake_records({"connectivity": ("plain", "residual")})
-    study = fake_study(records)
-    rows = rows_of(records, study)
-    (swap,) = all_swaps(records, study, rows)
-    ((_, parts),) = sentences.swap_sentences([swap], noise_of(rows, study))
-    buys = next(part for part in parts if part.startswith("It buys"))
-    assert "validation loss −0.0200" in _plain(buys)
-    assert "SSIM +0.0200" in _plain(buys)
+    judged = _judged(fake_records({"connectivity": ("plain", "residual")}, seeds=(0, 1)))
+    (swap,) = judged.swaps
+    assert (judged.verdict(swap, "loss"), judged.verdict(swap, "ssim")) == (BETTER, BETTER)
+    assert swap.effects["loss"].mean == pytest.approx(-0.02)
+    assert swap.effects["ssim"].mean == pytest.approx(0.02)
+    (text,) = effect_sentences.swap_sentences(judged)
+    assert "lowers validation loss by" in text
+    assert "raises latency (cpu, batch 1) by 25.0\u00a0%" in text
+
+
+def test_no_sentence_raises_what_falls(folder: Path) -> None:
+    judged = _judged(fake_records(seeds=(0, 1, 2), noise=0.002))
+    for swap, text in zip(judged.swaps, effect_sentences.swap_sentences(judged), strict=True):
+        raised, _, lowered = text.partition("lowers")
+        for effect in swap.effects.values():
+            if effect.metric.label + " by" in text and effect.estimate is not None:
+                side = raised if effect.estimate.value > 0 else lowered or raised
+                assert effect.metric.label in side, (swap.name, effect.metric.label)
+
+
+# networks as wholes
 
 
 def test_the_front_and_what_beats_the_reference() -> None:
@@ -286,17 +443,64 @@ def test_the_front_and_what_beats_the_reference() -> None:
     ]
     study = fake_study(records)
     rows = rows_of(records, study)
-    texts = sentences.reference_sentences(rows, ["cpu/1"], noise_of(rows, study))
+    ties = Ties(rows, ["cpu/1"], {})
+    texts = sentences.reference_sentences(rows, ties)
     assert texts[0].startswith("2 networks beat the reference (#1 base) on every axis")
-    assert "latency (cpu, batch 1) −50.0 %," in _plain(texts[1])
-    assert "latency (cpu, batch 1) −0.5 % (within noise)" in _plain(texts[2])
-    assert "(one seed: noise unknown)" in texts[1]
-    fronts = sentences.front_sentences(rows, ["cpu/1"])
-    assert fronts[0] == "Loss and latency (cpu, batch 1): 2 of 4 networks on the front: #2 best; #4 bad."
-    assert fronts[1] == "Loss and parameters: 1 of 4 networks on the front: #2 best."
+    assert "latency (cpu, batch 1) −50.0 % (" in _plain(texts[1])
+    assert "latency (cpu, batch 1) −0.5 % (fewer than 3 sittings: not judged)" in _plain(texts[2])
+    assert "(fewer than 3 seeds: not judged)" in texts[1]
+    fronts = sentences.front_sentences(rows, ties)
+    assert fronts[0].startswith("Loss and latency (cpu, batch 1): 2 of 4 networks on the front: #2 best; #4 bad. By means alone")
+    assert fronts[1].startswith("Loss and parameters: 1 of 4 networks on the front: #2 best. By means alone")
     drawn, front = front_of(rows, [METRICS["loss"], latency_of("cpu/1")])
     assert [r.number for r in drawn] == [2, 3, 1, 4]
     assert [r.number for r in front] == [2, 4]
+
+
+def _close(losses: Mapping[str, float], spread: float = 0.004) -> tuple[list[Row], Ties]:
+    """Networks of three seeds each; the loss falls and the latency rises by their order."""
+    records = []
+    for n, (f, loss) in enumerate(losses.items()):
+        ratios = [(1 + n) * (1 + 0.001 * s) for s in (-1, 0, 1)]
+        entry = {"median_ms": 1.0 + n, "ratio": 1.0 + n, "sittings": 3, "rounds": 18, "ratio_by_sitting": ratios}
+        records += [
+            fake_record(
+                {"f": f}, s, latency={"cpu/1": entry}, training={"best_loss": loss + spread * (s - 1)}, costs={"params": 10 - n}
+            )
+            for s in range(3)
+        ]
+    rows = rows_of(records, fake_study(records))
+    return rows, Ties(rows, ["cpu/1"], {"cpu/1": 0.01})
+
+
+def test_a_lead_that_is_not_settled_is_a_tie() -> None:
+    rows, ties = _close({"base": 0.500, "near": 0.499, "far": 0.600})
+    best = dict(zip(ties.axes, sentences.best_sentences(rows, ties), strict=True))
+    assert best["loss"].endswith("Tied with it: #1 base.")
+    assert best["cpu/1"].endswith("It leads all others for certain.")
+    assert "Tied" not in best["params"]
+    assert "#1 base" in sentences.lead_sentence(rows, ties) or "the reference among them" in sentences.lead_sentence(rows, ties)
+    # near leads in loss by chance alone and takes twice as long
+    assert sentences.front_sentences(rows, ties)[0] == (
+        "Loss and latency (cpu, batch 1): 2 of 3 networks on the front: #1 base; #2 near (tied)."
+    )
+
+
+def test_a_network_off_the_front_by_chance_alone_is_named() -> None:
+    rows, ties = _close({"base": 0.500, "near": 0.501})
+    same = [dataclasses.replace(t, latency=rows[0].trials[0].latency) for t in rows[1].trials]
+    records = [*rows[0].trials, *same]
+    rows = rows_of(records, fake_study(records))
+    ties = Ties(rows, ["cpu/1"], {"cpu/1": 0.01})
+    text = sentences.front_sentences(rows, ties)[0]
+    assert text == "Loss and latency (cpu, batch 1): 1 of 2 networks on the front: #1 base. Tied with the front: #2 near."
+
+
+def test_a_lead_within_the_noise_floor_is_a_tie() -> None:
+    rows, ties = _close({"base": 0.5, "near": 0.4})
+    wide = Ties(rows, ["cpu/1"], {"cpu/1": math.log(2.1)})
+    assert (ties.compare(rows[0], rows[1], "cpu/1"), wide.compare(rows[0], rows[1], "cpu/1")) == (-1, 0)
+    assert ties.compare(rows[1], rows[0], "cpu/1") == 1
 
 
 def test_what_is_missing_is_listed_with_reasons_and_counts(folder: Path) -> None:
@@ -353,8 +557,8 @@ def test_a_study_with_costs_and_no_training_tells_costs(tmp_path: Path) -> None:
     write_report(records, tmp_path, study=fake_study(records))
     text = _plain((tmp_path / "report.md").read_text(encoding="utf-8"))
     assert "0 of 12 planned trials are complete; 0 of 12 networks have results" in text
-    assert "It buys: parameters −5.243 M" in text
-    assert "No complete pair for: validation loss; SSIM." in text
+    assert _lines_of(text, "head: flatten to pooled")["parameters"][0].startswith("−5.243 M")
+    assert "No complete pair: validation loss." in text
     assert "The reference lacks" not in text  # no network has a loss, so loss is no axis at all
     assert "Lowest parameters: **#12 dense, separable, pooled** (waiting)" in text
 
@@ -433,13 +637,25 @@ def test_the_effects_plot_has_a_panel_per_metric_and_a_line_per_swap() -> None:
     study = fake_study(records)
     rows = rows_of(records, study)
     with styled():
-        figure = effects_plot(all_swaps(records, study, rows), noise_of(rows, study), rows, study)
+        figure = effects_plot(judge_all(records, study, rows), rows, study)
     titles = [axes.get_title(loc="left") for axes in figure.axes if axes.axison]
     latencies = ["latency (cpu, batch 1), times", "latency (cpu, batch 32), times"]
     assert titles == ["validation loss", *latencies, "parameters [M]", "multiply-accumulates [M]"]
     text = _texts(figure)
-    for told in ("connectivity (4 pairs)\nplain → dense", "×3.00", "−5.243", "+0.0500"):
-        assert told in text
+    for part in ("connectivity (4 pairs)\nplain → dense", "×3.00", "−5.243", "+0.0500", "95 % t interval over clusters"):
+        assert part in text
+
+
+def test_the_effects_plot_shows_the_levels_on_which_an_effect_depends() -> None:
+    records = _turning()
+    study = fake_study(records)
+    rows = rows_of(records, study)
+    with styled():
+        figure = effects_plot(judge_all(records, study, rows), rows, study)
+    text = _texts(figure)
+    assert "x −0.0990" in text
+    assert "y +0.1510" in text
+    assert "pairs by the level of another factor" in text
 
 
 def test_draw_curves_draws_one_trial(tmp_path: Path) -> None:

@@ -122,8 +122,8 @@ def judging_sentences(judged: Judged, rows: Sequence[Row], study: StudyInfo, key
         texts.append(
             f"Verdict: {count(len(judged.family), 'measured effect')} and interactions have an interval and are judged together "
             "(Holm): the chance that any of them is settled by chance alone is at most 5\u00a0%. Better or worse: the corrected "
-            "interval lies outside of the noise floor. Within noise: the interval lies inside. Not settled: neither, or no interval; "
-            "in brackets about how many would settle an effect as large as this one."
+            "interval lies outside of the noise floor. Within noise: the interval lies inside. Not settled: neither, or no "
+            "interval; in brackets about how many would settle an effect as large as this one."
         )
     for key in keys:
         texts.append(_floor(judged, study, rows, key))

@@ -9,7 +9,7 @@ from ablation.report.swaps import MISSING, NONE, OPEN, Judged, Swap, Within
 from ablation.sittings import is_latency
 from ablation.timing.timing_stats import LEAST_ROUNDS, LEAST_SITTINGS
 
-MOST_DIGITS = 9
+MOST_DIGITS = 12
 NOTHING = "-"
 
 
@@ -17,8 +17,11 @@ def signed(value: float, digits: int) -> str:
     """'+0.0123' or '−0.0123', with a minus sign that is not a hyphen; what isn't 0 is not printed as 0."""
     if not value:
         return "0"
-    while digits < MOST_DIGITS and not float(f"{value:.{digits}f}"):
-        digits += 1
+    if not float(f"{value:.{digits}f}"):
+        # the first digits that are within 5 % of it
+        digits = next(
+            (n for n in range(digits, MOST_DIGITS) if abs(float(f"{value:.{n}f}") - value) < 0.05 * abs(value)), MOST_DIGITS
+        )
     return f"{value:+.{digits}f}".replace("-", "−")
 
 

@@ -85,9 +85,12 @@ class Judged:
     @cached_property
     def family(self) -> dict[tuple[object, ...], Estimate]:
         """Everything that has an interval: what is judged together."""
-        effects = {(*s.step, k): e.estimate for s in self.swaps for k, e in s.effects.items() if e.estimate and e.estimate.known}
-        pairs = {(*i.steps, key): i.estimate for key, found in self.interactions.items() for i in found if i.estimate.known}
-        return {**effects, **pairs}
+        family: dict[tuple[object, ...], Estimate] = {}
+        for swap in self.swaps:
+            family |= {(*swap.step, key): e.estimate for key, e in swap.effects.items() if e.estimate and e.estimate.known}
+        for key, found in self.interactions.items():
+            family |= {(*i.steps, key): i.estimate for i in found if i.estimate.known}
+        return family
 
     @cached_property
     def _words(self) -> Mapping[tuple[object, ...], str]:

@@ -13,9 +13,9 @@ from ablation.timing.timing_stats import LEAST_SITTINGS
 
 RULE = (
     "Two networks tie on a measured axis where their difference is not settled (Welch's interval over seeds for the loss, "
-    "Student's t over sittings and beyond the noise floor for latency, corrected for all networks that one is compared with). One network "
-    "beats another if it leads for certain on one axis and trails for certain on none; what is on the front, or off it, by leads "
-    "that are not settled is marked as tied."
+    "Student's t over sittings and beyond the noise floor for latency, corrected for all networks that one is compared with). "
+    "One network beats another if it leads for certain on one axis and trails for certain on none; what is on the front, or off "
+    "it, by leads that are not settled is marked as tied."
 )
 
 
