@@ -86,7 +86,7 @@ def _num_lines(front: Sequence[Row]) -> int:
 
 
 def _looks(rows: Sequence[Row], study: StudyInfo) -> dict[str, Any]:
-    """Which factor is told by what: colours and markers by level, 'fill' a factor whose second level is hollow."""
+    """Which factor is shown by what: colours and markers by level, 'fill' a factor whose second level is hollow."""
     varied = [f for f, levels in study.factors.items() if len(levels) > 1]
     names = {f: [level for level in (*study.factors[f], INERT, "-") if any(r.level(f) == level for r in rows)] for f in varied}
     colour = varied[0] if varied else None

@@ -32,13 +32,13 @@ class StudyInfo:
     # state -> trials in it; counted from the records where empty
     protocol: Mapping[str, Any] = field(default_factory=dict)
     factors: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    # factor -> its levels, in the order in which swaps are told
+    # factor -> its levels, in the order in which swaps are listed
     reference: str = ""
     # network key of the base variant; empty where there is none
     provenance: Mapping[str, Any] = field(default_factory=dict)
     # commit, packages, hardware, seeds, data fingerprint
     latency_noise: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    # "cpu/1" -> ratio, low, high of one network timed against itself
+    # "cpu/1" -> ratio, low, high, sittings, rounds of the reference against a second copy of itself
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def _place(record: Record, factors: Mapping[str, Sequence[str]]) -> tuple[Any, .
 
 
 def swap_levels(study: StudyInfo, rows: Sequence[Row]) -> dict[str, list[str]]:
-    """Each factor with the reference's level first, so that swaps are told as steps away from the reference."""
+    """Each factor with the reference's level first, so that swaps are steps away from the reference."""
     reference = next((r for r in rows if r.is_reference), None)
     base = dict(reference.trials[0].factors) if reference else {}
     return {f: sorted(levels, key=lambda level: level != base.get(f)) for f, levels in study.factors.items() if len(levels) > 1}

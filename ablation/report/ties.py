@@ -34,6 +34,7 @@ class Ties:
         records = [trial for row in rows for trial in row.trials]
         measured = {"loss": (METRICS["loss"], False)} | {key: (latency_for_ratios(records, key), True) for key in keys}
         self._measured = {key: Measured(records, metric, ratio) for key, (metric, ratio) in measured.items() if key in self.axes}
+        self._networks = {key: sum(map(bool, measured.values.values())) for key, measured in self._measured.items()}
         self._found: dict[tuple[str, int, int], int] = {}
 
     def is_counted(self, key: str) -> bool:
@@ -64,17 +65,22 @@ class Ties:
 
     def _contrast(self, one: Row, other: Row, key: str) -> int:
         measured = self._measured[key]
-        networks = sum(bool(values) for values in measured.values.values())
         # Bonferroni over all that one network is compared with
-        confidence = 1 - (1 - CONFIDENCE) / max(1, networks - 1)
+        confidence = 1 - (1 - CONFIDENCE) / max(1, self._networks[key] - 1)
         estimate = measured.contrast({one.network_key: 1.0, other.network_key: -1.0})
         word = judge({"": estimate}, {"": self._floors.get(key, 0.0)}, confidence)[""]
         return (1 if estimate.value > 0 else -1) if word == SETTLED else 0
 
     def beats(self, one: Row, other: Row, keys: Sequence[str]) -> bool:
         """Whether `one` leads for certain on one axis and trails for certain on none."""
-        signs = [self.compare(one, other, key) for key in keys]
-        return max(signs) <= 0 and min(signs) < 0
+        leads = False
+        # counts first: they cost no statistics
+        for key in sorted(keys, key=self.is_counted, reverse=True):
+            sign = self.compare(one, other, key)
+            if sign > 0:
+                return False
+            leads = leads or sign < 0
+        return leads
 
     def front(self, rows: Sequence[Row], keys: Sequence[str]) -> Front:
         """The Pareto front by means, and what on it and off it is tied."""
