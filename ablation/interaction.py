@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from ablation.attribute import SEEDS, SITTINGS, intents_of, one_per_trial, sittings_of, value_of
+from ablation.attribute import intents_of, one_per_trial, sittings_of, value_of
+from ablation.effect import SEEDS, SITTINGS
 from ablation.record import Metric, Record
 from ablation.sittings import is_latency
 from ablation.stats import Estimate, contrast_estimate, mean_estimate

@@ -9,7 +9,8 @@ from itertools import product
 
 import pytest
 
-from ablation.attribute import CLUSTERS, PAIRS, SEEDS, SITTINGS, one_per_trial, paired_effects, usable_value
+from ablation.attribute import one_per_trial, paired_effects, usable_value
+from ablation.effect import CLUSTERS, PAIRS, SEEDS, SITTINGS
 from ablation.record import METRICS, Record, latency_metric
 from ablation.report.study import ratio_of
 from blocks.errors import InputError

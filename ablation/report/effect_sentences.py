@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ablation.attribute import Effect
+from ablation.effect import Effect
 from ablation.record import METRICS
 from ablation.report.effect_words import change, count, counted_signs, percent, size, span, value_text
 from ablation.report.study import Row, StudyInfo, latency_of

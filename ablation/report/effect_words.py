@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ablation.attribute import Effect, is_counted
+from ablation.attribute import is_counted
+from ablation.effect import Effect
 from ablation.interaction import LEAST_SEEDS, Interaction
 from ablation.record import Metric
 from ablation.report.swaps import MISSING, NONE, OPEN, Judged, Swap, Within

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ablation.attribute import Effect, is_counted
+from ablation.attribute import is_counted
+from ablation.effect import Effect
 from ablation.report import style
 from ablation.report.effect_words import value_text
 from ablation.report.study import Row, StudyInfo

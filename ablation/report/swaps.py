@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from ablation.attribute import Effect, Pair, is_counted, paired_effects
+from ablation.attribute import is_counted, paired_effects
+from ablation.effect import Effect, Pair
 from ablation.interaction import Interaction, Step, pairwise_interactions
 from ablation.record import METRICS, Metric, Record
 from ablation.report.study import Row, StudyInfo, latency_for_ratios, latency_keys, swap_levels

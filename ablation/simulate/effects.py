@@ -16,7 +16,8 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from ablation.attribute import CLUSTERS, PAIRS, Effect, paired_effects
+from ablation.attribute import paired_effects
+from ablation.effect import CLUSTERS, PAIRS, Effect
 from ablation.interaction import pairwise_interactions
 from ablation.record import COMPLETE, METRICS, Metric, Record
 from ablation.stats import SETTLED, Estimate, judge
