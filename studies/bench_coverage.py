@@ -70,7 +70,7 @@ def jobs(runs: int) -> list[Callable[[], list[Simulated]]]:
         *(partial(_grid, factors, 3, sittings, runs) for factors, sittings in ((2, 3), (3, 5))),
         *(
             partial(_interaction, contexts, repeats, timed, runs)
-            for timed, most in ((False, range(2, 6)), (True, range(3, 7)))
+            for timed, most in ((False, range(3, 6)), (True, range(3, 7)))
             for contexts in (1, 2, 4)
             for repeats in most
         ),

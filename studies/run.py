@@ -25,7 +25,7 @@ COMMANDS = {
     "explain": "which piece makes two networks differ, by how much, how sure, by which mechanism, and what helps",
     "paper": "the paper from data to verdict: both models trained again, every figure and table, and each claim judged",
     "claims": "the paper's claims and the rules that settle them; of a study, its verdicts and the numbers behind each",
-    "reference": "every result that the repository keeps, for this machine: table1, explain, paper, paper-celeba, bench, grid, coverage",
+    "reference": "every result that the repository keeps, for this machine: table1, explain, paper, bench, grid, coverage ...",
     "bench": "the suite's own speed and safety, as ratios and counts measured side by side in one run",
 }
 
@@ -216,7 +216,8 @@ def _claims_arguments(p: argparse.ArgumentParser) -> None:
 
 
 def _reference_arguments(p: argparse.ArgumentParser) -> None:
-    p.add_argument("parts", nargs="*", metavar="PART", help="table1, explain, paper, paper-celeba, bench, grid, coverage; all by default")
+    every = "table1, explain, paper, paper-celeba, bench, grid, coverage; all by default"
+    p.add_argument("parts", nargs="*", metavar="PART", help=every)
     p.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     p.add_argument("--data-root", default=None, metavar="DIR", help="where CelebA is")
     p.set_defaults(run=_reference)
