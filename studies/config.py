@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ class StudyConfig:
     latency_threads: int = 1
     # on a CPU; one is steadier than many where other programs run too
     max_attempts: int = 3
+    former_fingerprint: str = ""
+    # by which the study began, where that knew names and sizes of files only
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -115,21 +117,27 @@ def prepare_folder(folder: Path) -> Path:
 
 
 # what may differ between two runs of one study: more seeds are more replicates, more attempts change no number
-_FREE = ("seeds", "max_attempts", "name")
+_FREE = ("seeds", "max_attempts", "name", "former_fingerprint")
 
 
-def reconcile_config(stored: StudyConfig, wanted: StudyConfig, where: str) -> StudyConfig:
-    """The config to go on with: more seeds, or a space that contains the stored one; InputError for any other difference."""
+def reconcile_config(stored: StudyConfig, wanted: StudyConfig, where: str, former: Sequence[str] = ()) -> StudyConfig:
+    """The config to go on with: more seeds, or a space that contains the stored one; InputError for any other difference.
+
+    `former`: what earlier versions called the same data. A study that began by such a fingerprint goes on by the new one.
+    """
+    began = stored.former_fingerprint or (stored.fingerprint if stored.fingerprint in former else "")
     for key, value in stored.to_dict().items():
         new = wanted.to_dict()[key]
         if key in _FREE or new == value:
             continue
-        if key == "space" and _contains(new, value):
+        if (key == "space" and _contains(new, value)) or (key == "fingerprint" and value in former):
             continue
         what, old, got = _difference(key, value, new)
         remedy = "Name another folder with --out (or another --study with --storage), or repeat the command that made it."
+        if what == "data.limit" and old == "None":  # earlier versions took all files whatever the space said
+            remedy += " If the number comes from [defaults] of the space, take `images` out there to go on with all files."
         raise InputError(f"{where} holds a study with another {what}: it must be {old}. Got {got} instead. {remedy}")
-    return replace(wanted, seeds=max(stored.seeds, wanted.seeds))
+    return replace(wanted, seeds=max(stored.seeds, wanted.seeds), former_fingerprint=began)
 
 
 def _contains(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:

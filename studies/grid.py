@@ -17,6 +17,8 @@ from ablation.data import Dataset
 from ablation.device import checked_device
 from ablation.protocol import Protocol
 from ablation.space import Space, load_defaults, load_space
+from ablation.spec import ModelSpec
+from ablation.training.trainable import check_trainable
 from blocks.errors import must_be
 from studies.config import StudyConfig, prepare_folder
 from studies.objective import describe_data, provenance
@@ -26,6 +28,8 @@ from studies.storage import open_storage
 from studies.worker import open_dataset
 
 SPACES = Path(__file__).parent / "spaces"
+OWN_SPACES = ("small", "paper")
+# those that come with the suite
 SMALL_BELOW = 96
 # pixels under which the default space is `small`
 NUM_FACES = 1000
@@ -36,7 +40,7 @@ def space_file(name: str | None, image_size: int | None) -> Path:
     """The TOML file of a named space, or the file that the user names."""
     if name is None:
         name = "small" if (image_size or 0) < SMALL_BELOW else "paper"
-    return SPACES / f"{name}.toml" if name in ("small", "paper") else Path(name)
+    return SPACES / f"{name}.toml" if name in OWN_SPACES else Path(name)
 
 
 def run_grid(options: argparse.Namespace) -> int:
@@ -44,7 +48,7 @@ def run_grid(options: argparse.Namespace) -> int:
     console = Console(stderr=True)
     config, run_options, dataset = prepare(options)
     run = open_run(config, run_options, dataset, console)
-    _note_facts(run, dataset)
+    _note_facts(run)
     return run_study(run)
 
 
@@ -63,7 +67,8 @@ def prepare(options: argparse.Namespace) -> tuple[StudyConfig, RunOptions, Datas
     defaults = load_defaults(path, ALLOWED_DEFAULTS)
     protocol = _protocol(options, defaults)
     out = options.out or Path("results") / (options.study or f"grid-{options.data}-{space.base.image_size}")
-    _check_variants(space)
+    specs = _check_variants(space)
+    check_trainable(specs, protocol)
     config = StudyConfig(
         name="grid",
         space=space.to_dict(),
@@ -93,6 +98,7 @@ def prepare(options: argparse.Namespace) -> tuple[StudyConfig, RunOptions, Datas
     prepare_folder(out)
     open_storage(run_options.where)
     dataset = open_dataset(config, options.data_root, options.cache_dir, progress=True)
+    check_trainable(specs, protocol, len(dataset))
     return replace(config, fingerprint=dataset.fingerprint), run_options, dataset
 
 
@@ -102,15 +108,17 @@ def _seeds(value: Any) -> int:
     return value
 
 
-def _check_variants(space: Space) -> None:
-    """All variants see the same images: one size, three channels."""
-    for network in space.enumerate()[0]:
+def _check_variants(space: Space) -> dict[str, ModelSpec]:
+    """All variants see the same images: one size, three channels. Gives their specs by label."""
+    networks = space.enumerate()[0]
+    for network in networks:
         if network.spec.image_size != space.base.image_size:
             raise must_be(
                 "image_size", f"the same in all variants, {space.base.image_size}", network.spec.image_size, "Use --image-size."
             )
         if network.spec.in_channels != 3:
             raise must_be("in_channels", "3 in all variants, as images have", network.spec.in_channels)
+    return {network.label: network.spec for network in networks}
 
 
 def pick_device(wanted: str) -> str:
@@ -126,20 +134,27 @@ def _protocol(options: argparse.Namespace, defaults: dict[str, Any]) -> Protocol
 
 
 def _data(options: argparse.Namespace, defaults: dict[str, Any], space: Space) -> dict[str, Any]:
-    """Which images: rendered faces need a number, files are all taken unless one is given."""
+    """Which images: rendered faces need a number, files are all taken unless one is given, by the flag or by the user's own space.
+
+    The numbers of the spaces that come with the suite are for rendered faces.
+    """
     faces = options.data == "faces"
-    limit = options.images if options.images is not None else defaults.get("images", NUM_FACES) if faces else None
+    limit = options.images
+    if limit is None and (faces or options.space not in (None, *OWN_SPACES)):
+        limit = defaults.get("images")
+    if limit is None and faces:
+        limit = NUM_FACES
     return {"name": options.data, "limit": limit, "seed": options.data_seed if faces else 0, "image_size": space.base.image_size}
 
 
-def _note_facts(run: StudyRun, dataset: Dataset) -> None:
+def _note_facts(run: StudyRun) -> None:
     """What the report says of machine, data and command; the last run's."""
     from ablation.data import split_indices
 
-    split = split_indices(len(dataset), seed=run.config.training_protocol().split_seed)
+    split = split_indices(len(run.dataset), seed=run.config.training_protocol().split_seed)
     facts = {
         "command": run.options.command,
-        "data": describe_data(dataset, split),
+        "data": describe_data(run.dataset, split),
         "reference": run.space.reference(),
         "provenance": provenance(run.config.device, time.time()),
     }

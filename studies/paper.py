@@ -20,14 +20,17 @@ from tqdm import tqdm
 
 from ablation.cores import num_cores
 from ablation.data import Dataset, load_dataset, split_indices
+from ablation.data.base import FORMER_NOTE
 from ablation.data.celeba import locate
 from ablation.data.masks import masks_beside
+from ablation.data.sources import check_given
 from ablation.data.splits import MIN_IMAGES
 from ablation.judge.evidence import MODIFIED, ORIGINAL
 from ablation.record import COMPLETE
 from ablation.spec import ModelSpec, preset
 from ablation.timing.hardware import describe_hardware, machine_name
 from ablation.training.speed import compare_training
+from ablation.training.trainable import check_trainable
 from blocks.errors import must_be
 from studies import side_by_side
 from studies.config import StudyFolder, prepare_folder
@@ -64,9 +67,11 @@ def run_paper(options: argparse.Namespace) -> int:
         _read_explained(options.explained, asked.device)
     folder = PaperFolder(prepare_folder(options.out or _default_folder(asked)))
     plan = read_plan(folder.plan, asked) or _make_plan(asked, folder, options, say)
-    dataset = _open(asked, plan.image_size, plan.images, options)
-    write_json(folder.plan, asdict(plan))  # only now: a command that found no data must not decide the next one's plan
+    dataset = _as_begun(_open(asked, plan.image_size, plan.images, options), folder)
     groups, limits = groups_of(plan, has_masks=dataset.masks is not None)
+    for group in groups:
+        check_trainable(group.specs, group.protocol, len(dataset))
+    write_json(folder.plan, asdict(plan))  # only now: a command that found no data must not decide the next one's plan
     _write_facts(folder, plan, dataset, groups, limits, options.line)
     _announce(plan, dataset, groups, folder, say)
     _lend(folder, options.explained, plan.device)
@@ -107,8 +112,11 @@ def _asked(options: argparse.Namespace) -> Asked:
         raise must_be("--images", f"a whole number of at least {MIN_IMAGES}, for the split", options.images)
     if options.data == "faces" and options.data_root is not None:
         raise must_be("--data-root", "left out with --data faces, which are drawn", options.data_root, "Add --data celeba.")
-    if options.data == "celeba" and options.data_root is None:
-        raise must_be("--data-root", "the folder of CelebA with --data celeba", None, "Or leave --data out: faces are rendered.")
+    if options.data == "celeba":
+        rule = "the folder of CelebA with --data celeba"
+        if options.data_root is None:
+            raise must_be("--data-root", rule, None, "Or leave --data out: faces are rendered.")
+        check_given("--data-root", rule, options.data_root)
     return Asked(
         data=options.data,
         image_size=options.image_size,
@@ -144,6 +152,17 @@ def _open(asked: Asked, size: int, images: int | None, options: argparse.Namespa
     return load_dataset(asked.data, root=root, image_size=size, limit=images, seed=seed, cache_dir=cache, progress=True)
 
 
+def _as_begun(dataset: Dataset, folder: PaperFolder) -> Dataset:
+    """The data set, if it is the one that the study in the folder began with; with a note where only names and sizes tell so."""
+    facts = read_json(folder.facts)
+    began = facts.get("provenance", {}).get("data", {}).get("fingerprint")
+    known = facts.get("data_fingerprint", began)
+    if known is not None and known not in (dataset.fingerprint, *dataset.former):
+        remedy = "Restore the data, or name another folder with --out."
+        raise must_be("the data", f"those that the study began with, fingerprint {known}", dataset.fingerprint, remedy)
+    return dataset.with_note(FORMER_NOTE) if began in dataset.former else dataset
+
+
 def _make_plan(asked: Asked, folder: PaperFolder, options: argparse.Namespace, say: Say) -> PaperPlan:
     """Measure this machine where that decides something, and fit the plan."""
     begin, listing = time.monotonic(), None
@@ -155,8 +174,8 @@ def _make_plan(asked: Asked, folder: PaperFolder, options: argparse.Namespace, s
             "--data-root", f"a folder with at least {MIN_IMAGES} images, for the split", f"{listed} in {options.data_root}"
         )
     plan = first_plan(asked, listed)
-    for spec in plan.pair:
-        spec.replace(image_size=plan.image_size)  # a size that the networks can't have is told before anything is timed
+    # a size that the networks can't have, or can't be trained at, is told before anything is timed
+    check_trainable(dict(zip((ORIGINAL, MODIFIED), plan.pair, strict=True)), plan.protocol)
     num_images = plan.images or listed
     assert num_images is not None, "rendered faces have a number, files were counted"
     workers, rates = _workers(plan, options.workers, say)
@@ -238,7 +257,8 @@ def _write_facts(
     if first:  # trials of an earlier sitting stay that sitting's; where it was gone on with is told beside it
         again = [*first.get("sittings", ()), {name: facts[name] for name in ("started", "commit", "hardware")}]
         values |= {"provenance": first["provenance"], "sittings": again}
-    write_json(folder.facts, {**values, "attribute_names": list(dataset.attribute_names)})
+    known = {"data_fingerprint": dataset.fingerprint, "attribute_names": list(dataset.attribute_names)}
+    write_json(folder.facts, {**values, **known})
 
 
 def _announce(plan: PaperPlan, dataset: Dataset, groups: list[Group], folder: PaperFolder, say: Say) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 
+from ablation.data.sources import check_given
 from ablation.timing.hardware import hardware_name
 from ablation.timing.latency_result import spanned
 from blocks.errors import choices, must_be
@@ -113,9 +114,11 @@ def run_reference(options: argparse.Namespace) -> int:
             raise must_be("PART", "paper with --device cuda, which is of CelebA at the paper's own size", "paper-celeba")
         parts.remove("paper-celeba")
     needing = [part for part in parts if part in ("grid", "paper-celeba") or (part == "paper" and device == "cuda")]
+    rule = f"the folder of CelebA, for {' and '.join(needing)}"
     if needing and options.data_root is None:
-        rule = f"the folder of CelebA, for {' and '.join(needing)}"
         raise must_be("--data-root", rule, None, "Or name the other parts alone.")
+    if options.data_root is not None:
+        check_given("--data-root", rule if needing else "the folder of CelebA", options.data_root)
     code = 0
     for part in parts:
         kept = ROOT / hardware_name(device) / STUDIES.get(part, part)

@@ -13,6 +13,7 @@ from filelock import FileLock
 from rich.console import Console
 
 from ablation.data import Dataset, split_indices
+from ablation.data.base import FORMER_NOTE
 from ablation.record import COMPLETE
 from ablation.space import Invalid, Network, Space
 from blocks.errors import InputError
@@ -80,7 +81,9 @@ def open_run(wanted: StudyConfig, options: RunOptions, dataset: Dataset, console
     StudyFolder(options.out).create()
     study = open_study(open_storage(options.where), options.study)
     stored = study.user_attrs.get("config")
-    config = reconcile_config(StudyConfig.from_dict(stored), wanted, str(options.out)) if stored else wanted
+    config = wanted
+    if stored:
+        config = reconcile_config(StudyConfig.from_dict(stored), wanted, str(options.out), former=dataset.former)
     if config.to_dict() != stored:
         study.set_user_attr("config", config.to_dict())
     return StudyRun(
@@ -88,7 +91,7 @@ def open_run(wanted: StudyConfig, options: RunOptions, dataset: Dataset, console
         options=options,
         console=console,
         study=study,
-        dataset=dataset,
+        dataset=dataset.with_note(FORMER_NOTE) if config.former_fingerprint else dataset,
         networks=networks,
         invalid=invalid,
         space=space,

@@ -16,6 +16,7 @@ import torch
 
 from ablation.cores import num_cores
 from ablation.data import Dataset, load_dataset, split_indices
+from ablation.data.base import FORMER_NOTE
 from blocks.errors import InputError, WriteError, must_be
 from studies.config import StudyConfig, StudyFolder
 from studies.fleet import BAD_INPUT
@@ -43,12 +44,13 @@ def open_dataset(config: StudyConfig, root: str | None, cache_dir: str | None, *
         cache_dir=cache_dir,
         progress=progress,
     )
-    if config.fingerprint and dataset.fingerprint != config.fingerprint:
+    if config.fingerprint and config.fingerprint not in (dataset.fingerprint, *dataset.former):
         raise InputError(
             f"The data must be those that the study began with, fingerprint {config.fingerprint}. "
             f"Got {dataset.fingerprint} instead. Restore the data, or name another folder with --out."
         )
-    return dataset
+    began_before = config.former_fingerprint or config.fingerprint in dataset.former
+    return dataset.with_note(FORMER_NOTE) if began_before else dataset
 
 
 def work(

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+FORMER_NOTE = (
+    "the study began when data were known by the names and sizes of their files: that its first trials saw the same content is "
+    "not known; from now on it is"
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -20,7 +25,9 @@ class Dataset:
     names: tuple[str, ...]
     # N file names, or numbers for rendered faces
     fingerprint: str
-    # identifies source, selection, size and resizing; 16 hex digits
+    # identifies source, selection, size and what was decoded; 16 hex digits
+    former: tuple[str, ...] = ()
+    # fingerprints that earlier versions gave to files of these names and sizes, whatever they held
     attributes: NDArray[np.uint8] | None = None
     # N x A, 0 or 1
     attribute_names: tuple[str, ...] = ()
@@ -39,6 +46,10 @@ class Dataset:
     def image_size(self) -> int:
         """Side length in pixels."""
         return int(self.images.shape[-1])
+
+    def with_note(self, note: str) -> Dataset:
+        """The same with one thing more that a report must say."""
+        return replace(self, notes=(*self.notes, note))
 
     def describe(self) -> dict[str, Any]:
         """Plain values for provenance."""

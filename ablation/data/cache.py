@@ -1,7 +1,7 @@
 """Entries on disk that are built once: one builder at a time, written aside, renamed into place when whole.
 
-An entry is a folder of .npy files and one meta.json, which names every file with its size. A process that is killed while
-building leaves only a folder called NAME.building-PID, which the next builder takes away; its lock ends with the process.
+An entry is a folder of .npy files and one meta.json, which names every file with size and time. A process that is killed
+while building leaves only a folder called NAME.building-PID, which the next builder takes away; its lock ends with the process.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def _build_aside(target: Path, build: Callable[[Path], Mapping[str, Any]]) -> No
     aside.mkdir()
     try:
         values = build(aside)
-        files = {path.name: path.stat().st_size for path in aside.iterdir()}
+        files = {path.name: _stamp(path) for path in aside.iterdir()}
         with open(aside / META, "w", encoding="utf-8") as file:
             json.dump({"values": values, "files": files}, file)
             file.flush()
@@ -132,13 +132,18 @@ def _build_aside(target: Path, build: Callable[[Path], Mapping[str, Any]]) -> No
 
 
 def _read(path: Path) -> Entry | None:
-    """The entry, or None where there is none or a file of it is missing or cut short."""
+    """The entry, or None where there is none, or a file of it is missing, cut short or changed since it was written."""
     try:
         meta = json.loads((path / META).read_text(encoding="utf-8"))
-        whole = all((path / name).stat().st_size == size for name, size in meta["files"].items())
+        whole = all(_stamp(path / name) == stamp for name, stamp in meta["files"].items())
         return Entry(path=path, values=meta["values"]) if whole else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def _stamp(path: Path) -> list[int]:
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns]
 
 
 @contextmanager

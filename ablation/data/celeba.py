@@ -1,4 +1,4 @@
-"""CelebA on disk: where its images are and what its attribute table says, in Kaggle's layout and in torchvision's."""
+"""CelebA on disk: where its images are and what its attribute table says, in Kaggle's, torchvision's and the official layout."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from ablation.data.folder import Listing, list_images
 from blocks.errors import InputError, must_be
 
 IMAGES = "img_align_celeba"
+FOLDERS = (IMAGES, f"{IMAGES}_png")
+OFFICIAL_IMAGES, OFFICIAL_TABLES = "Img", "Anno"
+# folders of the official download
 CSV_TABLE, TEXT_TABLE = "list_attr_celeba.csv", "list_attr_celeba.txt"
-LAYOUTS = f"a folder that holds {IMAGES}/ (or celeba/{IMAGES}/) with its image files"
+LAYOUTS = f"a folder that holds {IMAGES}/ (or celeba/{IMAGES}/, or {OFFICIAL_IMAGES}/{IMAGES}/) with its image files"
 BITS = {"1": 1, "-1": 0}
 
 
@@ -30,10 +33,16 @@ class AttributeTable:
 
     def of(self, files: Sequence[str]) -> NDArray[np.uint8]:
         """N x A attributes of the files, 0 or 1. InputError for a file without a row."""
+        found = []
         for file in files:
-            if file not in self.rows:
+            if (row := self.row(file)) is None:
                 raise self.no_row(file)
-        return np.frombuffer(b"".join(self.rows[file] for file in files), np.uint8).reshape(len(files), len(self.names))
+            found.append(row)
+        return np.frombuffer(b"".join(found), np.uint8).reshape(len(files), len(self.names))
+
+    def row(self, file: str) -> bytes | None:
+        """The row of a file; that of the .jpg for CelebA's .png images, which have the same table."""
+        return self.rows.get(file) or (self.rows.get(f"{file.removesuffix('.png')}.jpg") if file.endswith(".png") else None)
 
     def no_row(self, file: str) -> InputError:
         """The error for an image that the table does not know."""
@@ -47,8 +56,9 @@ _REMEDY = "Mend the table, or move it away to go on without attributes."
 def locate(root: Path, *, limit: int | None = None) -> tuple[Listing, Path | None]:
     """The images, the first `limit` by file name, and the attribute table, or None where there is none.
 
-    `root` is the folder that holds img_align_celeba/, the one above it (torchvision's root, which holds celeba/), or
-    img_align_celeba/ itself; the folder may be nested in one of its own name, as in Kaggle's zip. A .csv table goes before a .txt.
+    `root` is the folder that holds img_align_celeba/ or the official Img/, the one above it (torchvision's root, which holds
+    celeba/), Img/ or img_align_celeba/ itself; the folder may be nested in one of its own name, as in Kaggle's zip, and may be
+    img_align_celeba_png/. A .csv table goes before a .txt.
     """
     if not root.is_dir():
         raise must_be("root (--data-root)", LAYOUTS, str(root), "There is no such folder.")
@@ -61,16 +71,26 @@ def locate(root: Path, *, limit: int | None = None) -> tuple[Listing, Path | Non
 
 def _places(root: Path) -> Iterator[Path]:
     """Folders that may hold the images; only those that exist."""
-    inside = [root] if root.name == IMAGES else []
-    for images in (root / IMAGES, root / "celeba" / IMAGES, *inside):
-        yield from (place for place in (images, images / IMAGES) if place.is_dir())
+    tops = [top / middle for top in (root, root / "celeba", root / "CelebA") for middle in ("", OFFICIAL_IMAGES)]
+    inside = [root] if root.name in FOLDERS else []
+    for images in (*(top / name for name in FOLDERS for top in tops), *inside):
+        yield from (place for place in (images, images / images.name) if place.is_dir())
+
+
+def around(images: Path) -> list[Path]:
+    """Folders in which things may stand that belong to the images: outside of nesting, and outside of the official Img/."""
+    folders = [images.parent]
+    if folders[-1].name == images.name:
+        folders.append(folders[-1].parent)
+    if folders[-1].name == OFFICIAL_IMAGES:
+        folders.append(folders[-1].parent)
+    return folders
 
 
 def _table_of(images: Path) -> Path | None:
-    """The table beside the folder of images, or beside the folder of the same name around it."""
-    outer = [images.parent.parent] if images.parent.name == IMAGES else []
-    tables = (folder / table for folder in (images.parent, *outer) for table in (CSV_TABLE, TEXT_TABLE))
-    return next((table for table in tables if table.is_file()), None)
+    """The table around the images, or in a folder Anno/ there."""
+    folders = [folder / inner for folder in around(images) for inner in ("", OFFICIAL_TABLES)]
+    return next((table for folder in folders for name in (CSV_TABLE, TEXT_TABLE) if (table := folder / name).is_file()), None)
 
 
 def read_attributes(path: Path) -> AttributeTable:

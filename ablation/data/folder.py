@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from ablation.cores import num_cores
+from ablation.data.names import digest, few
+from ablation.data.pixels import Decoded, to_rgb
 from blocks.errors import must_be
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-RESIZING = "PIL convert RGB, resize bilinear (antialiased), aspect ratio not kept"
-# part of every fingerprint and cache key: change it when `decode` changes
+UNREAD = (
+    ".apng", ".arw", ".avif", ".avifs", ".cr2", ".dds", ".dng", ".eps", ".gif", ".heic", ".heif", ".ico", ".j2k", ".jfif", ".jp2",
+    ".jpe", ".jpx", ".jxl", ".mpo", ".nef", ".pbm", ".pcx", ".pgm", ".pnm", ".ppm", ".psd", ".qoi", ".raw", ".sgi", ".svg", ".tga",
+    ".tif", ".tiff",
+)  # fmt: skip
+# image formats by their usual suffix that are not read
+RESIZING = "PIL convert RGB, 16 bits by the high byte, EXIF orientation applied, bilinear (antialiased), aspect ratio not kept"
+# part of every cache key: change it when `decode` changes
 BATCH_FILES = 32
 # files that one task decodes: few enough for a smooth progress bar, enough to hide the cost of a task
 
@@ -37,23 +42,50 @@ class Listing:
     # relative to root, with forward slashes
     sizes: tuple[int, ...]
     # bytes
-    mtimes_ns: tuple[int, ...]
+    stamps: tuple[tuple[int, ...], ...]
+    # times of modification and of change and file number (inode), one list of each: what a swapped file can't keep all of
     left_out: tuple[str, ...] = ()
     # entries that are not image files by their name, hidden ones included
+    skipped: tuple[str, ...] = ()
+    # folders with image files none of which are among the first `limit`
 
     def key(self) -> str:
         """Where the files are and when they last changed; for the cache, not for a study."""
-        return digest([os.path.realpath(self.root), self.names, self.sizes, self.mtimes_ns])
+        return digest([os.path.realpath(self.root), self.names, self.sizes, self.stamps])
+
+    def notes(self, limit: int | None) -> list[str]:
+        """What a report must say of the selection: files that are no images or not read, a subset of folders, too few files."""
+        unread = [name for name in self.left_out if is_unread(name)]
+        others = [name for name in self.left_out if not is_unread(name)]
+        notes = [f"{len(others)} entries of the folder are not image files by their name: {few(others)}"] if others else []
+        if unread:
+            kinds = ", ".join(sorted({PurePosixPath(name).suffix.lower() for name in unread}))
+            notes.append(f"{len(unread)} image files are of formats that are not read ({kinds}) and were left out: {few(unread)}")
+        if self.skipped:
+            taken = sorted({folder_of(name) for name in self.names})
+            notes.append(
+                f"the first {len(self.names)} images by name come from {len(taken)} of {len(taken) + len(self.skipped)} folders "
+                f"({few(taken)}); none from {few(self.skipped)}"
+            )
+        if limit is not None and len(self.names) < limit:
+            notes.append(f"only {len(self.names)} of the {limit} images asked for are there")
+        return notes
 
 
-def digest(values: object) -> str:
-    """16 hex digits of a JSON value."""
-    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
+def stamp(stat: os.stat_result) -> tuple[int, int, int]:
+    """What tells that a file was changed or swapped, also where its size and its time of modification are the same."""
+    return stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
 
 
-def few(names: Sequence[str], limit: int = 3) -> str:
-    """The first few names of a list, for a message."""
-    return ", ".join(names[:limit]) + (", ..." if len(names) > limit else "")
+def folder_of(name: str) -> str:
+    """The folder of a listed name; "." for the listing's own."""
+    return name.rpartition("/")[0] or "."
+
+
+def is_unread(name: str) -> bool:
+    """Whether it is an image by its suffix, of a format that is not read. Hidden files are none."""
+    path = PurePosixPath(name)
+    return path.suffix.lower() in UNREAD and not path.name.startswith(".")
 
 
 def list_images(root: Path, *, recursive: bool = True, limit: int | None = None) -> Listing:
@@ -65,21 +97,22 @@ def list_images(root: Path, *, recursive: bool = True, limit: int | None = None)
     try:
         found, left_out = _walk(root, recursive)
         names = sorted(found)[:limit]
-        # two lists of numbers, not one of stat results, which would keep the garbage collector busy in large folders
-        sizes, mtimes_ns = [], []
+        # lists of numbers, not one of stat results, which would keep the garbage collector busy in large folders
+        columns: tuple[list[int], ...] = ([], [], [], [])
         for name in names:
-            stat = found[name].stat()
-            sizes.append(stat.st_size)
-            mtimes_ns.append(stat.st_mtime_ns)
+            stat = found[name].stat()  # of what a link points to
+            for column, value in zip(columns, (stat.st_size, *stamp(stat)), strict=True):
+                column.append(value)
     except OSError as error:
         rule = "an existing folder that can be listed"
         raise must_be("root (--data-root)", rule, str(root), f"It failed with: {error.strerror} ({error.filename}).") from error
     return Listing(
         root=root,
         names=tuple(names),
-        sizes=tuple(sizes),
-        mtimes_ns=tuple(mtimes_ns),
+        sizes=tuple(columns[0]),
+        stamps=tuple(map(tuple, columns[1:])),
         left_out=tuple(sorted(left_out)),
+        skipped=tuple(sorted({folder_of(name) for name in found} - {folder_of(name) for name in names})),
     )
 
 
@@ -105,18 +138,21 @@ def _walk(root: Path, recursive: bool) -> tuple[dict[str, os.DirEntry[str]], lis
     return found, left_out
 
 
-def decode(path: str | Path, size: int) -> NDArray[np.uint8]:
+def decode(path: str | Path, size: int) -> Decoded:
     """One image as 3 x size x size, as PIL decodes, converts and resizes it (paper: bilinear, antialiased, aspect ratio not kept).
 
-    JPEG draft mode would be faster but gives another image. An orientation in EXIF data is not applied, as in the paper's code.
+    JPEG draft mode would be faster but gives another image. What `ablation.data.pixels` does to get RGB is among the remarks.
     """
     with Image.open(path) as image:
-        resized = image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
-    return np.asarray(resized).transpose(2, 0, 1)  # S x S x 3 -> 3 x S x S
+        rgb, remarks = to_rgb(image)
+    if rgb is None:
+        return Decoded(None, remarks)
+    resized = rgb.resize((size, size), Image.Resampling.BILINEAR)
+    return Decoded(np.asarray(resized).transpose(2, 0, 1), remarks)  # S x S x 3 -> 3 x S x S
 
 
-def try_decode(path: str, size: int) -> NDArray[np.uint8] | None:
-    """`decode`, or None for a file that is not an image or not a whole one. InputError where the file itself can't be read."""
+def try_decode(path: str, size: int) -> Decoded:
+    """`decode`, or nothing for a file that is not an image or not a whole one. InputError where the file itself can't be read."""
     try:
         return decode(path, size)
     except MemoryError:
@@ -125,11 +161,11 @@ def try_decode(path: str, size: int) -> NDArray[np.uint8] | None:
         if isinstance(error, OSError) and error.errno is not None:
             # the disk or the rights, not the image: must not be remembered as a broken image
             raise must_be(path, "a readable file", error.strerror, "Mend that or take the file away.") from error
-        return None
+        return Decoded(None)
 
 
-def decode_all(paths: Sequence[str], size: int) -> Generator[list[NDArray[np.uint8] | None]]:
-    """The decoded images in order, a batch at a time, None for a file that is not an image; PIL decodes without holding the GIL."""
+def decode_all(paths: Sequence[str], size: int) -> Generator[list[Decoded]]:
+    """The decoded images in order, a batch at a time; PIL decodes without holding the GIL."""
     batches = [paths[first : first + BATCH_FILES] for first in range(0, len(paths), BATCH_FILES)]
     return in_order(lambda batch: [try_decode(path, size) for path in batch], batches, num_cores())
 

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ablation.cores import num_cores
-from ablation.data.folder import BATCH_FILES, Listing, digest, in_order
+from ablation.data.celeba import around
+from ablation.data.folder import BATCH_FILES, Listing, in_order, stamp
+from ablation.data.names import digest
 from blocks.errors import InputError, must_be
 
 MASKS = "masks"
@@ -32,8 +34,8 @@ class MaskFiles:
     root: Path
     names: tuple[str, ...]
     # of the images, in the listing's order
-    stamps: tuple[tuple[int, int] | None, ...]
-    # bytes and time of change of each image's mask; None where there is no such file
+    stamps: tuple[tuple[int, ...] | None, ...]
+    # size in bytes and `stamp` of each image's mask; None where there is no such file
 
     def key(self) -> str:
         """Where the files are and when they last changed; for the cache, not for a study."""
@@ -60,22 +62,20 @@ def mask_name(image: str) -> str:
 
 def masks_beside(listing: Listing) -> MaskFiles | None:
     """The masks of a listing of CelebA's images; None where no folder of masks is beside them."""
-    images = listing.root
-    outer = [images.parent.parent] if images.parent.name == images.name else []  # nested in one of its own name
-    root = next((folder / MASKS for folder in (images.parent, *outer) if (folder / MASKS).is_dir()), None)
+    root = next((folder / MASKS for folder in around(listing.root) if (folder / MASKS).is_dir()), None)
     if root is None:
         return None
     return MaskFiles(root=root, names=listing.names, stamps=tuple(_stamp(root / mask_name(name)) for name in listing.names))
 
 
-def _stamp(path: Path) -> tuple[int, int] | None:
+def _stamp(path: Path) -> tuple[int, ...] | None:
     try:
         stat = path.stat()
     except FileNotFoundError:
         return None
     except OSError as error:
         raise _unreadable(path, str(error.strerror)) from error
-    return stat.st_size, stat.st_mtime_ns
+    return stat.st_size, *stamp(stat)
 
 
 def decode_mask(path: Path, size: int) -> NDArray[np.uint8]:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import pickle
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +43,13 @@ def save_checkpoint(folder: Path, state: Mapping[str, Any]) -> None:
     _write(folder / CHECKPOINT, lambda path: torch.save(dict(state), path))
 
 
-def load_checkpoint(folder: Path, expected: Mapping[str, str]) -> tuple[dict[str, Any] | None, str]:
+def load_checkpoint(
+    folder: Path, expected: Mapping[str, str], former: Sequence[Mapping[str, str]] = ()
+) -> tuple[dict[str, Any] | None, str]:
     """The checkpoint in the folder and a note: (state, ""); (None, "") where there is none; (None, why) where it is damaged.
 
-    InputError where it belongs to another run: nothing of that run is overwritten.
+    `former`: identities under which earlier versions stored the same run. InputError where it belongs to another run: nothing of
+    that run is overwritten.
     """
     path = folder / CHECKPOINT
     if not path.exists():
@@ -61,7 +64,8 @@ def load_checkpoint(folder: Path, expected: Mapping[str, str]) -> tuple[dict[str
         return None, f"{path.name} was damaged and is not used: training started from the beginning"
     except OSError as error:
         raise must_be("checkpoint_dir", "a folder that can be read", str(folder), f"{error.strerror}.") from None
-    _refuse_other_run(folder, stored, expected)
+    if stored not in former:
+        _refuse_other_run(folder, stored, expected)
     return state, ""
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import inf, isfinite
 from pathlib import Path
 from statistics import median
@@ -25,6 +25,7 @@ from ablation.training.checkpoint import identity, load_checkpoint, save_checkpo
 from ablation.training.learner import Learner, check_masks, columns
 from ablation.training.losses import part_names
 from ablation.training.quality import sampled_quality
+from ablation.training.trainable import check_batches
 
 PROGRESS_S, READ_S, SAVE_S = 0.1, 1.0, 60.0
 # least seconds between reports of progress, between reads of the loss (each waits for the device), between saves inside an epoch
@@ -83,8 +84,10 @@ class Run:
         folder: Path | None,
     ) -> None:
         self.identity = identity(model, dataset, split, protocol, seed)
+        self.former = [identity(model, replace(dataset, fingerprint=name), split, protocol, seed) for name in dataset.former]
         self.protocol, self.seed, self.folder = protocol, seed, folder
         check_masks(model, protocol)
+        check_batches(model, protocol, len(split.train))
         kept = {"channels_last": protocol.uses_channels_last(device.type), "masks": protocol.mask_weight > 0}
         self.images = Images(dataset, split.train, device, **kept)
         self.validation = Images(dataset, split.validation, device, **kept)
@@ -228,7 +231,7 @@ class Run:
 
     def restore(self) -> None:
         """Goes on from the folder's checkpoint, if there is one."""
-        state, note = load_checkpoint(self.folder, self.identity) if self.folder is not None else (None, "")
+        state, note = load_checkpoint(self.folder, self.identity, self.former) if self.folder is not None else (None, "")
         self.notes += [note] if note else []
         if state is None:
             return
