@@ -23,7 +23,7 @@ from ablation.data import Dataset, load_dataset, split_indices
 from ablation.data.base import FORMER_NOTE
 from ablation.data.celeba import locate
 from ablation.data.masks import masks_beside
-from ablation.data.sources import check_given
+from ablation.data.sources import check_root
 from ablation.data.splits import MIN_IMAGES
 from ablation.judge.evidence import MODIFIED, ORIGINAL
 from ablation.record import COMPLETE
@@ -116,7 +116,7 @@ def _asked(options: argparse.Namespace) -> Asked:
         rule = "the folder of CelebA with --data celeba"
         if options.data_root is None:
             raise must_be("--data-root", rule, None, "Or leave --data out: faces are rendered.")
-        check_given("--data-root", rule, options.data_root)
+        check_root("--data-root", rule, options.data_root)
     return Asked(
         data=options.data,
         image_size=options.image_size,

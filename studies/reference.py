@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from ablation.data.sources import check_given
+from ablation.data.sources import check_root
 from ablation.timing.hardware import hardware_name
 from ablation.timing.latency_result import spanned
 from blocks.errors import choices, must_be
@@ -118,7 +118,7 @@ def run_reference(options: argparse.Namespace) -> int:
     if needing and options.data_root is None:
         raise must_be("--data-root", rule, None, "Or name the other parts alone.")
     if options.data_root is not None:
-        check_given("--data-root", rule if needing else "the folder of CelebA", options.data_root)
+        check_root("--data-root", rule if needing else "the folder of CelebA", options.data_root)
     code = 0
     for part in parts:
         kept = ROOT / hardware_name(device) / STUDIES.get(part, part)

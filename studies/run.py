@@ -85,7 +85,10 @@ def _grid_arguments(p: argparse.ArgumentParser) -> None:
     data.add_argument("--data-root", default=None, metavar="DIR", help="where CelebA or the folder of images is")
     data.add_argument("--image-size", type=int, default=None, help="pixels; by default the space's own, 48 for small")
     data.add_argument(
-        "--images", type=int, default=None, help="how many faces to render, or the first so many files; all files by default"
+        "--images",
+        type=int,
+        default=None,
+        help="how many faces to render, or the first so many files; by default as a space of your own says, else all files",
     )
     data.add_argument("--data-seed", type=int, default=0, help="seed of the rendered faces")
     data.add_argument(

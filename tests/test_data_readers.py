@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from ablation.data import load_dataset, split_indices
 from ablation.data.folder import list_images
@@ -261,10 +261,21 @@ def test_every_kind_of_image_is_what_pil_gives(load, tmp_path) -> None:
     rgb.convert("P").save(tmp_path / "in/see_through.png", transparency=bytes(range(256)))
     data = load("folder", tmp_path / "in")
     assert data.names == tuple(sorted([*kinds, "turned.jpg", "see_through.png"]))
-    assert data.notes == ()
     assert data.attributes is None
+    texts = [
+        r"^1 of 14 files have 16 bits a channel .* 65535 is white: deep\.png$",
+        r"^1 of 14 files carry an EXIF orientation .*: turned\.jpg$",
+        r"^2 of 14 files have transparent pixels: alpha is dropped, .*: a/b/c/alpha\.png, see_through\.png$",
+        r"^1 of 14 files are CMYK .*: cmyk\.jpg$",
+    ]
+    for text, note in zip(texts, data.notes[:4], strict=True):
+        assert re.search(text, note)
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "in/turned.jpg")).resize((SIZE, SIZE), Image.BILINEAR))
+    np.testing.assert_array_equal(data.images[data.names.index("turned.jpg")], upright.transpose(2, 0, 1))
+    deep.point(lambda value: value / 256).convert("L").save(tmp_path / "deep.png")
+    np.testing.assert_array_equal(data.images[data.names.index("deep.png")], plain(tmp_path / "deep.png"))
     for name, image in zip(data.names, data.images, strict=True):
-        if name != "see_through.png":  # PIL warns here
+        if name not in ("see_through.png", "turned.jpg", "deep.png"):  # PIL warns at the first
             np.testing.assert_array_equal(image, plain(tmp_path / "in" / name), err_msg=name)
     with pytest.warns(UserWarning, match="Transparency"):
         expected = plain(tmp_path / "in/see_through.png")
@@ -390,15 +401,21 @@ def test_masks_beside_celeba(make, load, tmp_path) -> None:
     assert load("celeba", root).masks is None
 
 
-def test_fingerprint_knows_masks_and_is_what_it_was_without(load, tmp_path) -> None:
+def test_fingerprint_knows_masks_and_what_earlier_versions_called_the_same_files(load, tmp_path) -> None:
     root = kaggle(tmp_path / "data")
     bare = load("celeba", root).fingerprint
+    (former,) = load("celeba", root).former
     sizes = [(path.name, path.stat().st_size) for path in sorted((root / "img_align_celeba").iterdir())]
     formula = ["celeba", sizes, SIZE, "PIL convert RGB, resize bilinear (antialiased), aspect ratio not kept"]
     # trials of earlier versions refer to it
-    assert bare == hashlib.sha256(json.dumps(formula).encode()).hexdigest()[:16]
+    assert former == hashlib.sha256(json.dumps(formula).encode()).hexdigest()[:16] != bare
     write_masks(root / "masks")
-    masked = load("celeba", root).fingerprint
+    data = load("celeba", root)
+    masked = data.fingerprint
+    np.save(tmp_path / "masks.npy", data.masks)
+    drawn = hashlib.sha256((tmp_path / "masks.npy").read_bytes()).hexdigest()
+    formula += [drawn, "not black in any channel, resized nearest, aspect ratio not kept"]
+    assert data.former == (hashlib.sha256(json.dumps(formula).encode()).hexdigest()[:16],)
     shutil.copytree(root, tmp_path / "copy")
     os.utime(tmp_path / "copy" / "masks" / "000003.png", ns=(5, 5))
     assert load("celeba", tmp_path / "copy").fingerprint == masked
@@ -527,8 +544,8 @@ WRONG = [
     ("few in celeba", "celeba", three_images, {}, r"at least 10 images\. Got '3 in"),
     ("few in folder", "folder", three_images, {}, r"at least 10 images\. Got '3 in"),
     ("root for faces", "faces", lambda p: p, {}, r"--data-root.*left out with --data faces"),
-    ("small limit", "faces", lambda p: None, {"limit": 9}, r"limit \(--limit\).*at least 10\. Got 9"),
-    ("no limit at all", "faces", lambda p: None, {"limit": 0}, r"limit \(--limit\).*Got 0"),
+    ("small limit", "faces", lambda p: None, {"limit": 9}, r"limit \(--images\).*at least 10\. Got 9"),
+    ("no limit at all", "faces", lambda p: None, {"limit": 0}, r"limit \(--images\).*Got 0"),
     ("size", "faces", lambda p: None, {"image_size": 7}, r"image_size \(--image-size\).*at least 8\. Got 7"),
     ("size not whole", "faces", lambda p: None, {"image_size": 48.0}, r"image_size.*whole number.*Got 48\.0"),
     ("seed", "faces", lambda p: None, {"seed": -1}, r"seed must be .*Got -1"),
@@ -567,5 +584,5 @@ def test_split_is_that_of_random_split(n) -> None:
 
 def test_split_depends_on_the_seed_and_needs_ten_images() -> None:
     assert split_indices(50, seed=1).train.tolist() != split_indices(50, seed=2).train.tolist()
-    with pytest.raises(InputError, match=r"at least 10.*Got 9"):
+    with pytest.raises(InputError, match=r"at least 10.*Got 9.*--images"):
         split_indices(9)

@@ -60,7 +60,7 @@ def load_dataset(
     rule = f"the folder of the images with --data {name}"
     if root is None:
         raise must_be("root (--data-root)", rule, root, "Pass --data-root DIR.")
-    check_given("root (--data-root)", rule, root)
+    check_root("root (--data-root)", rule, root)
     path = Path(root).expanduser()
     return _celeba(path, request) if name == "celeba" else _folder(path, request)
 
@@ -69,6 +69,13 @@ def check_given(parameter: str, rule: str, value: str | Path) -> None:
     """InputError for a name of nothing but spaces, which would mean the current folder."""
     if not str(value).strip():
         raise must_be(parameter, rule, str(value), "A name without a letter is often a shell variable that is not set.")
+
+
+def check_root(parameter: str, rule: str, value: str | Path) -> None:
+    """InputError for the name of a folder of images that is blank or a file's; other troubles are told where the folder is read."""
+    check_given(parameter, rule, value)
+    if Path(value).expanduser().is_file():
+        raise must_be(parameter, rule, str(value), "Not a directory: it is a file.")
 
 
 def _folder(root: Path, request: Request) -> Dataset:

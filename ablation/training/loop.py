@@ -87,7 +87,7 @@ class Run:
         self.former = [identity(model, replace(dataset, fingerprint=name), split, protocol, seed) for name in dataset.former]
         self.protocol, self.seed, self.folder = protocol, seed, folder
         check_masks(model, protocol)
-        check_batches(model, protocol, len(split.train))
+        check_batches(model, protocol, len(split.train), dataset.images.shape[1:])
         kept = {"channels_last": protocol.uses_channels_last(device.type), "masks": protocol.mask_weight > 0}
         self.images = Images(dataset, split.train, device, **kept)
         self.validation = Images(dataset, split.validation, device, **kept)

@@ -30,16 +30,18 @@ def check_trainable(specs: Mapping[str, ModelSpec], protocol: Protocol, num_imag
         for name, spec in specs.items():
             with torch.device("meta"):
                 model = build(spec)
-            check_batches(model, protocol, num_train, name=name)
+            check_batches(model, protocol, num_train, (spec.in_channels, spec.image_size, spec.image_size), name=name)
 
 
-def check_batches(model: nn.Module, protocol: Protocol, num_train: int | None, *, name: str = "the network") -> None:
+def check_batches(
+    model: nn.Module, protocol: Protocol, num_train: int | None, shape: tuple[int, ...], *, name: str = "the network"
+) -> None:
     """InputError where a batch holds one image alone, and a norm of the network then sees one value per channel: torch refuses it.
 
-    Where maps are larger than 1 x 1, one image is batch enough. Nothing is computed: shapes alone decide. The model stays as it is.
+    Where maps are larger than 1 x 1, one image (`shape`: C x H x W) is batch enough. Nothing is computed: shapes alone decide. The
+    model stays as it is.
     """
-    spec = getattr(model, "spec", None)
-    if spec is None or not _has_single(protocol.batch_size, num_train) or _takes_one(model, spec, protocol):
+    if not _has_single(protocol.batch_size, num_train) or _takes_one(model, shape, protocol):
         return
     size, other = protocol.batch_size, protocol.batch_size + 1
     while _has_single(other, num_train):
@@ -54,11 +56,11 @@ def _has_single(batch_size: int, num_train: int | None) -> bool:
     return batch_size == 1 or (num_train is not None and num_train % batch_size == 1)
 
 
-def _takes_one(model: nn.Module, spec: ModelSpec, protocol: Protocol) -> bool:
+def _takes_one(model: nn.Module, shape: tuple[int, ...], protocol: Protocol) -> bool:
     """Whether the network can be trained on a batch of one image, by a forward pass of shapes without values."""
     try:
         shadow = copy.deepcopy(model).to("meta").train()
-        x = torch.empty(1, spec.in_channels, spec.image_size, spec.image_size, device="meta")
+        x = torch.empty(1, *shape, device="meta")
         shadow(x, with_mask=True) if protocol.mask_weight else shadow(x)
     except ValueError as error:
         return ONE_VALUE not in str(error)
