@@ -36,8 +36,11 @@ class StudyConfig:
     # by which the study began, where that knew names and sizes of files only
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return json.loads(json.dumps(asdict(self)))
+        """Plain JSON values; the former fingerprint, which came later, only where there is one."""
+        values = json.loads(json.dumps(asdict(self)))
+        if not self.former_fingerprint:
+            del values["former_fingerprint"]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> StudyConfig:
@@ -127,7 +130,7 @@ def reconcile_config(stored: StudyConfig, wanted: StudyConfig, where: str, forme
     """
     began = stored.former_fingerprint or (stored.fingerprint if stored.fingerprint in former else "")
     for key, value in stored.to_dict().items():
-        new = wanted.to_dict()[key]
+        new = wanted.to_dict().get(key)
         if key in _FREE or new == value:
             continue
         if (key == "space" and _contains(new, value)) or (key == "fingerprint" and value in former):

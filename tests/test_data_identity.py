@@ -164,7 +164,7 @@ def begin(folder: Path, dataset: Dataset, fingerprint: str) -> None:
     """A study as an earlier version stored it."""
     folder.mkdir()
     stored = config(dataset, fingerprint).to_dict()
-    del stored["former_fingerprint"]
+    assert "former_fingerprint" not in stored
     open_study(open_storage(folder / "journal.log"), "s").set_user_attr("config", stored)
 
 
