@@ -49,6 +49,8 @@ MACS = [
     # 2 x 4 heads of 6 queries, 6 keys, width 6: scores and weighted sums
     ("attention", Calls(lambda x: F.scaled_dot_product_attention(x, x, x)), 2 * 2 * 4 * 6 * 6 * 6),
     ("masked", Calls(lambda x: F.scaled_dot_product_attention(x, x, x, is_causal=True)), 2 * 2 * 4 * 6 * 6 * 6),
+    # 36 positions with 4 channels each, strided: torch takes the products one by one
+    ("positions", Calls(lambda x: F.scaled_dot_product_attention(*(x.flatten(2).mT,) * 3)), 2 * 2 * 36 * 36 * 4),
     # 6 queries, 4 keys of width 6, values of width 6
     ("other keys", Calls(lambda x: F.scaled_dot_product_attention(x, x[:, :, :4], x[:, :, :4])), 2 * 2 * 4 * 6 * 4 * 6),
     # four projections 36 x 36 at 4 positions, attention 4 x 4 x 36 twice
@@ -94,7 +96,7 @@ def test_multiply_accumulates_by_hand(module: nn.Module, macs: int) -> None:
         module.eval()(torch.rand(2, *IN))
 
 
-@pytest.mark.parametrize("name", ["attention", "other keys", "sequence first", "cross attention", "padding by name"])
+@pytest.mark.parametrize("name", ["attention", "positions", "other keys", "sequence first", "cross attention", "padding by name"])
 def test_agrees_with_torchs_flop_counter(name: str) -> None:
     module = {n: m for n, m, _ in MACS}[name].eval()
     with FlopCounterMode(display=False) as counter:

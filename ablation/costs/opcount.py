@@ -151,7 +151,8 @@ _PLAIN = {
     "normalisation": "native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training _batch_norm_with_update "
     "_batch_norm_no_update cudnn_batch_norm native_group_norm native_layer_norm _fused_rms_norm _weight_norm_interface renorm",
     "activation": "relu elu gelu silu leaky_relu sigmoid tanh softplus hardtanh hardswish hardsigmoid mish _prelu_kernel celu "
-    "threshold hardshrink softshrink glu rrelu_with_noise log_sigmoid_forward _softmax _log_softmax",
+    "threshold hardshrink softshrink glu rrelu_with_noise log_sigmoid_forward _softmax _log_softmax "
+    "_safe_softmax",
     "concatenation": "cat stack",
     "pooling": "max_pool2d_with_indices avg_pool2d _adaptive_avg_pool2d adaptive_max_pool2d pixel_unshuffle avg_pool3d "
     "max_pool3d_with_indices _adaptive_avg_pool3d adaptive_max_pool3d fractional_max_pool2d fractional_max_pool3d",
@@ -165,7 +166,8 @@ _PLAIN = {
     "isnan isinf asin acos sinh cosh asinh acosh atanh atan2 sinc exp2 log10 logit logaddexp xlogy erfc erfinv hypot fmod frac sgn "
     "copysign heaviside nan_to_num clip bucketize searchsorted",
     "reduction": "sum amax amin aminmax max min var var_mean std std_mean prod any all linalg_vector_norm argmax argmin cumsum "
-    "norm cumprod cummax cummin logsumexp logcumsumexp nansum count_nonzero topk sort median kthvalue",
+    "norm cumprod cummax cummin logsumexp logcumsumexp nansum count_nonzero topk sort median kthvalue "
+    "_embedding_bag _embedding_bag_forward_only",
     "random": "randn rand randn_like rand_like randint randperm bernoulli native_dropout",
     "copy": "clone contiguous _to_copy constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d "
     "replication_pad2d replication_pad3d im2col col2im scatter_add scatter_reduce index_add index_copy index_fill select_scatter "

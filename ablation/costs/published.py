@@ -46,7 +46,7 @@ ELEMENTS = (
     "full_like"
 )
 # views that fvcore does not know to be views
-VIEWS = "unflatten view_as reshape_as expand_as alias movedim swapaxes swapdims unfold diagonal feature_dropout _unsafe_view"
+VIEWS = "mT unflatten view_as reshape_as expand_as alias movedim swapaxes swapdims unfold diagonal feature_dropout _unsafe_view"
 
 _OUTSIDE = "elements:"
 Handle = Callable[[list[Any], list[Any]], Mapping[str, int]]

@@ -135,15 +135,18 @@ class UpsampledDense(nn.Module):
 
 def _splits(layers: Layers) -> bool:
     # a dense block whose layers begin with what acts on each position alone, and the transition behind it
-    if len(layers) < 4 or not is_plain(layers[0], [DenseBlock]) or not _is_pointwise(layers[1:4]):
+    block = layers[0]
+    if len(layers) < 4 or not isinstance(block, DenseBlock) or not is_plain(block, [DenseBlock]) or not _is_pointwise(layers[1:4]):
         return False
-    return all(is_plain(layer, [DenseLayer]) and _is_pointwise(flat(layer.layers)[:3]) for layer in layers[0].layers)
+    plain = [layer for layer in block.layers if isinstance(layer, DenseLayer) and is_plain(layer, [DenseLayer])]
+    return len(plain) == len(block.layers) and all(_is_pointwise(flat(layer.layers)[:3]) for layer in plain)
 
 
 def _is_pointwise(layers: Layers) -> bool:
     if len(layers) < 3 or not is_scale(layers[0]) or not is_plain(layers[1], ACTIVATIONS):
         return False
-    return is_conv(layers[2], 1) and layers[2].groups == 1
+    conv = layers[2]
+    return isinstance(conv, nn.Conv2d) and is_conv(conv, 1) and conv.groups == 1
 
 
 def _part_of_norm(norm: nn.BatchNorm2d, part: slice) -> nn.BatchNorm2d:

@@ -86,10 +86,12 @@ def _walked(module: nn.Module, rule: Rule, done: dict[nn.Module, nn.Module]) -> 
     if not is_plain(module, TRANSPARENT):
         return module
     for name, child in list(module._modules.items()):
-        if is_plain(child, [nn.ModuleList]):
+        if child is None or is_plain(child, [nn.Identity]):
+            continue
+        if isinstance(child, nn.ModuleList) and is_plain(child, [nn.ModuleList]):
             setattr(module, name, nn.ModuleList(_walk(entry, rule, done) for entry in child))
         elif is_sequence(child) or is_plain(child, TRANSPARENT):
             setattr(module, name, _walk(child, rule, done))
-        elif child is not None and not is_plain(child, [nn.Identity]):
+        else:
             setattr(module, name, sequence(rule([child])))
     return module
