@@ -68,7 +68,7 @@ def without_concatenation(layers: Layers) -> Layers:
 def _buffered(layer: nn.Module) -> nn.Module:
     if isinstance(layer, UpsampledDense):
         return BufferedUpsampledDense(layer)
-    if not isinstance(layer, DenseBlock) or not is_plain(layer, [DenseBlock]) or any(map(_overwrites, layer.layers)):
+    if not is_plain(layer, [DenseBlock]) or any(map(_overwrites, layer.layers)):
         return layer
     return BufferedDenseBlock(layer)
 

@@ -13,6 +13,7 @@ Weights are computed in float64 and rounded once. The outputs then agree with th
 from __future__ import annotations
 
 import copy
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from ablation.faster.rewrite import Layers, is_plain
 
 Conv = nn.Conv2d | nn.ConvTranspose2d
-CONVS = (nn.Conv2d, nn.ConvTranspose2d)
+CONVS: tuple[type[Conv], ...] = (nn.Conv2d, nn.ConvTranspose2d)
 FRESH = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.BatchNorm2d, nn.GroupNorm)
 # layers whose output is a new tensor that nobody else reads
 IN_PLACE = (nn.ELU, nn.ReLU, nn.LeakyReLU, nn.SiLU)
@@ -30,14 +31,14 @@ def fold_batch_norm(layers: Layers) -> Layers:
     """Rule: every batch norm behind a convolution becomes part of it."""
     folded: Layers = []
     for layer in layers:
-        if folded and is_plain(folded[-1], CONVS) and isinstance(layer, nn.BatchNorm2d) and is_scale(layer):
-            folded[-1] = _folded(folded[-1], layer)  # type: ignore[arg-type]
+        if folded and is_plain(folded[-1], CONVS) and is_scale(layer):
+            folded[-1] = _folded(folded[-1], layer)
         else:
             folded.append(layer)
     return folded
 
 
-def is_scale(layer: nn.Module) -> bool:
+def is_scale(layer: nn.Module) -> TypeGuard[nn.BatchNorm2d]:
     """Whether it is a batch norm with fixed statistics, which scales and shifts each channel."""
     return is_plain(layer, [nn.BatchNorm2d]) and layer.running_mean is not None and not layer.training
 
@@ -69,11 +70,11 @@ def scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
 
 def flip_transposed(layers: Layers) -> Layers:
     """Rule: a transposed convolution of stride 1 becomes the convolution with the flipped kernel, which is the same function."""
-    return [_flipped(layer) if _flips(layer) else layer for layer in layers]  # type: ignore[arg-type]
+    return [_flipped(layer) if _flips(layer) else layer for layer in layers]
 
 
-def _flips(layer: nn.Module) -> bool:
-    return is_plain(layer, [nn.ConvTranspose2d]) and _keeps_size(layer)  # type: ignore[arg-type]
+def _flips(layer: nn.Module) -> TypeGuard[nn.ConvTranspose2d]:
+    return is_plain(layer, [nn.ConvTranspose2d]) and _keeps_size(layer)
 
 
 def _flipped(conv: nn.ConvTranspose2d) -> nn.Module:
@@ -94,10 +95,9 @@ def _keeps_size(conv: Conv) -> bool:
     return plain and kernel[0] == kernel[1] and kernel[0] % 2 == 1 and tuple(conv.padding) == padding and added == (0, 0)
 
 
-def is_conv(layer: nn.Module, kernel_size: int) -> bool:
+def is_conv(layer: nn.Module, kernel_size: int) -> TypeGuard[nn.Conv2d]:
     """Whether it is a convolution of this kernel size that keeps height and width."""
-    plain = is_plain(layer, [nn.Conv2d]) and layer.kernel_size == (kernel_size, kernel_size)
-    return plain and _keeps_size(layer)  # type: ignore[arg-type]
+    return is_plain(layer, [nn.Conv2d]) and layer.kernel_size == (kernel_size, kernel_size) and _keeps_size(layer)
 
 
 def act_in_place(layers: Layers) -> Layers:
@@ -132,7 +132,7 @@ class FastELU(nn.Module):
 
 def fast_elu(layers: Layers) -> Layers:
     """Rule: ELU as `FastELU`; one that overwrites its input stays, since others may read that."""
-    return [FastELU(layer.alpha) if is_plain(layer, [nn.ELU]) and not layer.inplace else layer for layer in layers]  # type: ignore[arg-type]
+    return [FastELU(layer.alpha) if is_plain(layer, [nn.ELU]) and not layer.inplace else layer for layer in layers]
 
 
 def _frozen(value: Tensor, like: Tensor) -> nn.Parameter:

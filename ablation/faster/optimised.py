@@ -174,7 +174,7 @@ class Optimised(nn.Module):
         return self.head(self.encoder_body(x))
 
     def _encoding_mean(self, x: Tensor) -> Any:
-        if isinstance(self.head, GaussianHead) and is_plain(self.head, [GaussianHead]):
+        if is_plain(self.head, [GaussianHead]):
             return self.head.mean(self.head.reduce(self.encoder_body(x)))
         return self._encoding(x)[0]
 

@@ -136,9 +136,9 @@ class UpsampledDense(nn.Module):
 def _splits(layers: Layers) -> bool:
     # a dense block whose layers begin with what acts on each position alone, and the transition behind it
     block = layers[0]
-    if len(layers) < 4 or not isinstance(block, DenseBlock) or not is_plain(block, [DenseBlock]) or not _is_pointwise(layers[1:4]):
+    if len(layers) < 4 or not is_plain(block, [DenseBlock]) or not _is_pointwise(layers[1:4]):
         return False
-    plain = [layer for layer in block.layers if isinstance(layer, DenseLayer) and is_plain(layer, [DenseLayer])]
+    plain = [layer for layer in block.layers if is_plain(layer, [DenseLayer])]
     return len(plain) == len(block.layers) and all(_is_pointwise(flat(layer.layers)[:3]) for layer in plain)
 
 
@@ -146,7 +146,7 @@ def _is_pointwise(layers: Layers) -> bool:
     if len(layers) < 3 or not is_scale(layers[0]) or not is_plain(layers[1], ACTIVATIONS):
         return False
     conv = layers[2]
-    return isinstance(conv, nn.Conv2d) and is_conv(conv, 1) and conv.groups == 1
+    return is_conv(conv, 1) and conv.groups == 1
 
 
 def _part_of_norm(norm: nn.BatchNorm2d, part: slice) -> nn.BatchNorm2d:

@@ -64,7 +64,7 @@ def is_sequence(module: nn.Module) -> TypeGuard[nn.Sequential]:
     return plain and "forward" not in vars(module)
 
 
-def is_plain(module: nn.Module, kinds: Iterable[type[nn.Module]]) -> bool:
+def is_plain(module: nn.Module, kinds: Iterable[type[M]]) -> TypeGuard[M]:
     """Whether the module is one of these kinds itself: subclasses and a `forward` of its own may compute something else."""
     return type(module) in tuple(kinds) and "forward" not in vars(module)
 
@@ -88,7 +88,7 @@ def _walked(module: nn.Module, rule: Rule, done: dict[nn.Module, nn.Module]) -> 
     for name, child in list(module._modules.items()):
         if child is None or is_plain(child, [nn.Identity]):
             continue
-        if isinstance(child, nn.ModuleList) and is_plain(child, [nn.ModuleList]):
+        if is_plain(child, [nn.ModuleList]):
             setattr(module, name, nn.ModuleList(_walk(entry, rule, done) for entry in child))
         elif is_sequence(child) or is_plain(child, TRANSPARENT):
             setattr(module, name, _walk(child, rule, done))
