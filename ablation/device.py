@@ -35,6 +35,18 @@ def usable_device(device: str | torch.device) -> torch.device:
 
 
 @contextmanager
+def keeping_buffers(*models: nn.Module) -> Iterator[None]:
+    """The values of all buffers after as they were before, for modules that count or remember in them whenever they run."""
+    held = [(module._buffers, name) for model in models for module in model.modules() for name in module._buffers]
+    kept = [(buffers, name, buffer, buffer.clone()) for buffers, name in held if (buffer := buffers[name]) is not None]
+    try:
+        yield
+    finally:
+        for buffers, name, buffer, value in kept:
+            buffers[name] = buffer.copy_(value)
+
+
+@contextmanager
 def evaluating(model: object) -> Iterator[None]:
     """Evaluation mode inside, the former mode of every module after. What is no module is left alone."""
     modes = {module: module.training for module in model.modules()} if isinstance(model, nn.Module) else {}

@@ -32,7 +32,8 @@ class Record:
     data: Mapping[str, Any] = field(default_factory=dict)
     # name, fingerprint, image_size, num_train, num_validation, num_test
     costs: Mapping[str, Any] = field(default_factory=dict)
-    # params, macs, elements_written, bytes_moved, num_ops, fvcore_params, fvcore_flops; by_part: part -> the same
+    # params, macs, elements_written, bytes_moved, num_ops, fvcore_params, fvcore_flops; by_part: part -> the same;
+    # fvcore_reason: why fvcore's flops are missing
     latency: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     # "cpu/1" (device/batch) -> median_ms, low_ms, high_ms, ratio, ratio_low, ratio_high (to the reference), converged
     training: Mapping[str, Any] = field(default_factory=dict)

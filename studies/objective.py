@@ -12,7 +12,7 @@ import optuna
 from numpy.typing import NDArray
 
 from ablation.compose import VAE, build
-from ablation.costs.published import published_cost
+from ablation.costs.published import published_counts
 from ablation.costs.static import static_cost
 from ablation.data import Dataset, Split
 from ablation.record import COMPLETE, Record
@@ -110,11 +110,8 @@ def _train(model: Any, key: str, label: str, seed: int, context: TrialContext) -
 
 
 def count(spec: ModelSpec, model: VAE) -> dict[str, Any]:
-    """Our static costs at batch 1, and fvcore's counts beside them, as a record holds them."""
-    published = {
-        f"fvcore_{name}": value for name, value in published_cost(model, spec.image_size, spec.in_channels).to_dict().items()
-    }
-    return {**static_cost(spec).to_dict(), **published}
+    """Our static costs at batch 1, and fvcore's counts beside them or the reason why it has none, as a record holds them."""
+    return {**static_cost(spec).to_dict(), **published_counts(model, spec.image_size, spec.in_channels)}
 
 
 def objective_latency(latency: dict[str, Any], config: StudyConfig) -> float:

@@ -124,3 +124,30 @@ def test_the_layout_names_what_is_there() -> None:
     folders = re.findall(r"^(\w+)/", layout, flags=re.MULTILINE)
     assert folders == ["blocks", "ablation", "studies", "results", "tests"]
     assert all((ROOT / name).is_dir() for name in folders)
+
+
+def test_the_formula_and_the_handle_count(tmp_path: Path) -> None:
+    (tmp_path / "my_formula.py").write_text(shown_file("my_formula.py"), encoding="utf-8")
+    code = """
+import torch
+from ablation.costs.published import published_counts
+from ablation.costs.static import static_cost
+from blocks.errors import InputError
+class Bessel(torch.nn.Module):
+    def forward(self, x):
+        return torch.special.bessel_j0(x)
+try:
+    static_cost(Bessel(), image_size=4)
+except InputError as error:
+    print(error)
+print(published_counts(Bessel(), 4)["fvcore_reason"])
+import my_formula
+print(static_cost(Bessel(), image_size=4).macs, published_counts(Bessel(), 4)["fvcore_flops"])
+"""
+    done = run(tmp_path, sys.executable, "-W", "ignore", "-c", code)
+    assert done.returncode == 0, done.stderr
+    ours, theirs, counts = done.stdout.splitlines()
+    assert "register_op('aten.special_bessel_j0'" in ours
+    assert "register_handle('aten::special_bessel_j0'" in theirs
+    # 2 x 3 x 4 x 4
+    assert counts == "96 96"

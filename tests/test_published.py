@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+import re
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import nn
 
 from ablation.compose import build
-from ablation.costs.published import published_cost
+from ablation.costs.published import published_cost, published_counts, register_handle, unregister_handle
 from ablation.costs.static import static_cost
 from ablation.spec import PIECE_FIELDS, preset
 from blocks import FAMILIES
 from blocks.errors import InputError
+from studies.objective import count
 
 SWAPS = [(field, name) for field, family in PIECE_FIELDS.items() for name in FAMILIES[family].names()]
 
@@ -70,3 +73,84 @@ def test_unsupported_operation_is_an_error_until_handled() -> None:
 def test_needs_a_size() -> None:
     with pytest.raises(InputError, match="image_size must be given"):
         published_cost(nn.ReLU())
+
+
+def test_a_registered_handle_counts_until_it_is_taken_back() -> None:
+    name = "aten::special_bessel_j0"
+    register_handle(name, lambda inputs, outputs: {"bessel": 7})
+    try:
+        assert published_cost(Bessel(), 4).by_operator == {"bessel": 7}
+        with pytest.raises(InputError, match="has a handle of 'aten::special_bessel_j0' already"):
+            register_handle(name, lambda inputs, outputs: {"bessel": 8})
+    finally:
+        unregister_handle(name)
+    assert "register_handle('aten::special_bessel_j0'" in published_counts(Bessel(), 4)["fvcore_reason"]
+
+
+@pytest.mark.parametrize("name", ["aten::elu", "aten::flatten", "aten::unflatten", "aten::_convolution", "relu"])
+def test_what_has_a_handle_or_no_namespace_is_refused(name: str) -> None:
+    with pytest.raises(InputError):
+        register_handle(name, lambda inputs, outputs: {})
+
+
+class Doubling(torch.autograd.Function):
+    """An operation of one's own with a gradient of one's own."""
+
+    @staticmethod
+    def forward(context: object, x: torch.Tensor) -> torch.Tensor:
+        return x * 2
+
+    @staticmethod
+    def backward(context: object, gradient: torch.Tensor) -> torch.Tensor:
+        return gradient * 2
+
+
+class Calls(nn.Module):
+    """A function as a module."""
+
+    def __init__(self, function) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function(x)
+
+
+# pieces that our own count knows, with their multiply-accumulates on 3 x 4 x 4
+PIECES = {
+    "sine": (lambda: Calls(torch.sin), 0),
+    "in place": (lambda: Calls(lambda x: x.clone().sigmoid_().exp_()), 0),
+    "own gradient": (lambda: Calls(Doubling.apply), 0),
+    "padding by name": (lambda: nn.Conv2d(3, 2, 3, padding="same"), 2 * 27 * 16),
+    "attention": (lambda: Calls(lambda x: nn.functional.scaled_dot_product_attention(x, x, x)), 2 * 3 * 4 * 4 * 4),
+}
+
+
+@pytest.mark.parametrize(("make", "macs"), PIECES.values(), ids=PIECES)
+def test_what_fvcore_lacks_is_missing_with_its_reason(make: Callable[[], nn.Module], macs: int) -> None:
+    model = make()
+    found = published_counts(model, 4)
+    assert set(found) == {"fvcore_params", "fvcore_reason"}
+    assert found["fvcore_params"] == sum(p.numel() for p in model.parameters())
+    assert re.match(r"Every operation must have an fvcore handle\. Got (aten|prim)::\S+", found["fvcore_reason"])
+    assert static_cost(model, image_size=4).macs == macs
+
+
+def test_any_failure_of_the_tracer_is_a_reason() -> None:
+    def fails(x: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("no tracing\nat some length")
+
+    assert published_counts(Calls(fails), 4)["fvcore_reason"] == "RuntimeError: no tracing"
+
+
+def test_a_trial_counts_what_it_can() -> None:
+    spec = preset("small")
+    model = build(spec)
+    whole = count(spec, model)
+    assert whole["fvcore_flops"] > 0
+    assert "fvcore_reason" not in whole
+    model.output = nn.Sequential(model.output, Calls(torch.sin))
+    part = count(spec, model)
+    assert part["fvcore_params"] == part["params"]
+    assert "aten::sin" in part["fvcore_reason"]
+    assert "fvcore_flops" not in part

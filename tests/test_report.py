@@ -540,6 +540,24 @@ def test_counts_that_differ_from_fvcore_are_told() -> None:
     assert texts[1] == "fvcore's parameters differ from ours in 1 of 2 networks: #1 flatten (ours 9,352,195, fvcore's 9,000,000)."
 
 
+def test_counts_that_fvcore_lacks_are_missing_with_their_reason(tmp_path: Path) -> None:
+    records = fake_records({"head": ("flatten", "pooled")})
+    reason = "Every operation must have an fvcore handle. Got aten::sin, which has none."
+    costs = {name: value for name, value in records[1].costs.items() if name != "fvcore_flops"}
+    records[1] = Record.from_dict({**records[1].to_dict(), "costs": {**costs, "fvcore_reason": reason}})
+    study = fake_study(records)
+    rows = rows_of(records, study)
+    missing = f"Fvcore flops is missing in 1 of 2 networks with results: #2 pooled. fvcore could not count #2: {reason}"
+    assert missing in accounts.missing_sentences(rows, records, study)
+    assert "over 1 networks" in accounts.counting_sentences(rows)[0]
+    write_report(records, tmp_path, study=study)
+    table = (tmp_path / "table.md").read_text(encoding="utf-8")
+    assert f"- fvcore could not count #2: {reason}" in table
+    lines = list(csv.DictReader((tmp_path / "table.csv").read_text(encoding="utf-8").splitlines()))
+    assert [(line["fvcore_flops"] == "", line["fvcore_reason"]) for line in lines] == [(False, ""), (True, reason)]
+    assert "could not count" in (tmp_path / "table.tex").read_text(encoding="utf-8")
+
+
 # studies that are empty, small or half done
 
 

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
+
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations
 from torch.utils.flop_counter import FlopCounterMode
 
 from ablation.compose import build
+from ablation.costs.memory_estimate import activation_bytes
 from ablation.costs.opcount import CLASSES, register_op, registered_ops, unregister_op
+from ablation.costs.published import published_cost
 from ablation.costs.static import Cost, static_cost
+from ablation.explain.decompose import decompose
+from ablation.explain.decompose_trace import block_costs
+from ablation.explain.explanation import Calibration
 from ablation.spec import preset
+from ablation.timing.latency import compare_latency
 from blocks.errors import InputError
 
 IN = (4, 6, 6)  # C x H x W of the hand-derived cases: 144 elements, 576 bytes
@@ -198,3 +208,134 @@ def test_model_that_does_not_accept_the_input() -> None:
 def test_model_that_looks_at_values() -> None:
     with pytest.raises(InputError, match="without looking at values"):
         static_cost(Calls(lambda x: x * 2 if x.sum() > 0 else x), input_shape=IN)
+
+
+class Remembers(nn.Module):
+    """Keeps what it computed: in an attribute, a dictionary, a list, a buffer that was empty; and counts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.grid: Tensor | None = None
+        self.by_size: dict[int, Tensor] = {}
+        self.seen: list[Tensor] = []
+        self.calls = 0
+        self.register_buffer("late", None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        if self.grid is None:
+            self.grid = torch.arange(x.shape[-1], dtype=x.dtype)
+            self.by_size[x.shape[-1]] = self.grid
+            self.seen.append(x)
+            self.late = self.grid + 1
+        return x * self.grid + self.by_size[x.shape[-1]] + self.late
+
+
+def shared_layer() -> nn.Module:
+    conv, norm = nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4)
+    return nn.Sequential(conv, norm, nn.ReLU(), nn.Sequential(conv, norm), conv)
+
+
+def tied() -> nn.Module:
+    first, second = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+    second.weight = first.weight
+    return nn.Sequential(first, second)
+
+
+def shared_buffer() -> nn.Module:
+    first, second = nn.BatchNorm2d(4), nn.BatchNorm2d(4)
+    second.running_mean = first.running_mean
+    return nn.Sequential(first, second)
+
+
+def plain_attribute() -> nn.Module:
+    model = Calls(lambda x: x)
+    model.kernel = torch.rand(4, 1, 3, 3)
+    model.function = lambda x: nn.functional.conv2d(x, model.kernel, groups=4)
+    return model
+
+
+# model, its parameters: 4 x 4 x 9 + 4 of a convolution, 8 of a norm
+HOLDERS = {
+    "layer in several places": (shared_layer, 148 + 8),
+    "tied weights": (tied, 148 + 4),
+    "tied buffer": (shared_buffer, 16),
+    "remembers": (Remembers, 0),
+    "tensor that is no buffer": (plain_attribute, 0),
+    "weights in a list": (lambda: nn.Sequential(nn.Flatten(2), nn.LSTM(36, 5), Calls(lambda x: x[0])), 4 * 5 * (36 + 5 + 2)),
+    "weight norm": (lambda: parametrizations.weight_norm(nn.Conv2d(4, 4, 3)), 148 + 4),
+    "spectral norm": (lambda: parametrizations.spectral_norm(nn.Conv2d(4, 4, 3)), 148),
+    "hooked": (lambda: hooked(nn.Conv2d(4, 4, 3)), 148),
+}
+
+
+def hooked(model: nn.Module) -> nn.Module:
+    model.register_forward_hook(lambda *_: None)
+    return model
+
+
+def everything(model: nn.Module) -> list[object]:
+    """What the modules hold, by identity where it is a tensor; and every value and gradient."""
+
+    def known(value: object) -> object:
+        if isinstance(value, dict):
+            return {key: known(inner) for key, inner in value.items()}
+        return [known(inner) for inner in value] if isinstance(value, list) else id(value)
+
+    held = [known(vars(module)) for module in model.modules()]
+    tensors = [*model.parameters(), *model.buffers()]
+    return [
+        held,
+        [(t.tolist(), t.dtype, t.device, t.requires_grad, t.grad if t.grad is None else t.grad.tolist()) for t in tensors],
+    ]
+
+
+LEFT_ALONE: dict[str, Callable[[nn.Module], object]] = {
+    "static_cost": lambda model: static_cost(model, input_shape=IN),
+    "block_costs": lambda model: block_costs(model, 1, IN),
+    "activation_bytes": lambda model: activation_bytes(model, IN),
+    "published_cost": lambda model: published_cost(model, 6, 4),
+    "compare_latency": lambda model: compare_latency(
+        {"it": model}, input_shape=IN, rounds=(2, 2), budget_s=0.1, precision="float16"
+    ),
+    "decompose": lambda model: decompose(model, "it", calibration=CALIBRATION, total_ms=1.0, quick=True, input_shape=IN),
+}
+CALIBRATION = Calibration(place="cpu", bandwidth_gb_s=10.0, macs_per_s=1e9, call_us=1.0)
+
+
+@pytest.mark.parametrize("measure", LEFT_ALONE.values(), ids=LEFT_ALONE)
+@pytest.mark.parametrize("make", [make for make, _ in HOLDERS.values()], ids=HOLDERS)
+def test_the_callers_model_stays_as_it_was_and_runs(make: Callable[[], nn.Module], measure: Callable[[nn.Module], object]) -> None:
+    model = make().train()
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    next(iter(model.modules())).training = False
+    before = everything(model)
+    with suppress(InputError, RuntimeError, KeyError):
+        # what refuses such a model must leave it alone too
+        measure(model)
+    assert everything(model) == before
+    model(torch.rand(2, *IN)).sum()
+
+
+@pytest.mark.parametrize(("make", "params"), HOLDERS.values(), ids=HOLDERS)
+def test_what_stands_in_several_places_counts_once(make: Callable[[], nn.Module], params: int) -> None:
+    model = make()
+    found = static_cost(model, input_shape=IN)
+    assert found.params == params == sum(p.numel() for p in model.parameters())
+    assert found.by_class.get("unused", Cost()).params == 0
+    assert static_cost(model, input_shape=IN) == found
+
+
+def test_a_failure_leaves_the_model_as_it_was_too() -> None:
+    conv = nn.Conv2d(4, 4, 3)
+    model = nn.Sequential(conv, conv, Calls(torch.special.bessel_j0))
+    before = everything(model)
+    with pytest.raises(InputError, match="bessel"):
+        static_cost(model, input_shape=IN)
+    assert everything(model) == before
+
+
+def test_lazy_layers_are_refused_in_one_line() -> None:
+    with pytest.raises(InputError, match=r"lazy layers.*Run it once"):
+        static_cost(nn.Sequential(nn.LazyConv2d(4, 3), nn.LazyBatchNorm2d()), input_shape=IN)

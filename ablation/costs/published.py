@@ -2,8 +2,8 @@
 
 fvcore's total mixes multiply-accumulates with norms and upsampling, so quote it by operator. What it leaves out in silence
 (concatenation, ReLU, copies) or reports as unsupported (ELU, add, pooling) gets a handle here, so that nothing stays uncounted;
-an operation that has none is an InputError. Those handles count elements written and stand apart from fvcore's total, which
-stays what anyone else gets from fvcore.
+an operation that has none is an InputError, and in a record a missing value with that reason. Those handles count elements
+written and stand apart from fvcore's total, which stays what anyone else gets from fvcore; `register_handle` adds to that total.
 
 fvcore traces a real forward pass, in evaluation mode and on the CPU here; modes, weights, norm statistics and the random
 generator are left as they were. A part that does not reach the output is missing from its count.
@@ -15,7 +15,7 @@ import copy
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from math import prod
@@ -46,10 +46,11 @@ ELEMENTS = (
     "full_like"
 )
 # views that fvcore does not know to be views
-VIEWS = "unflatten view_as reshape_as expand_as alias movedim swapaxes swapdims unfold diagonal feature_dropout _unsafe_view"
+VIEWS = "mT unflatten view_as reshape_as expand_as alias movedim swapaxes swapdims unfold diagonal feature_dropout _unsafe_view"
 
 _OUTSIDE = "elements:"
 Handle = Callable[[list[Any], list[Any]], Mapping[str, int]]
+_registered: dict[str, Handle] = {}
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,43 @@ class PublishedCost:
         return asdict(self)
 
 
+def register_handle(name: str, handle: Handle) -> None:
+    """Give fvcore a handle for an operation that it and this module lack, under the tracer's name, e.g. "mylib::swirl".
+
+    `handle(inputs, outputs)` gives the flops by operator, e.g. `{"swirl": 1000}`, which enter fvcore's total. Shapes come from
+    `outputs[0].type().sizes()`. A name that has a handle is an InputError.
+    """
+    if name.count("::") != 1:
+        raise must_be("The name of an operation", "namespace::operation, e.g. 'aten::relu'", name)
+    if name in _registered or name.removeprefix("aten::") in (*ELEMENTS.split(), *VIEWS.split()) or name in _fvcores():
+        raise InputError(f"fvcore has a handle of {name!r} already. Only operations that have none can be registered.")
+    _registered[name] = handle
+
+
+def unregister_handle(name: str) -> None:
+    """Take back a `register_handle`."""
+    _registered.pop(name)
+
+
+def _fvcores() -> Collection[str]:
+    # what an analysis counts or passes over; fvcore keeps both tables to itself
+    analysis = FlopCountAnalysis(nn.Identity(), torch.zeros(1))
+    return {*analysis._op_handles, *analysis._ignored_ops}
+
+
+def published_counts(model: nn.Module, image_size: int | None = None, in_channels: int = 3) -> dict[str, Any]:
+    """fvcore's counts as a record holds them: fvcore_params, fvcore_flops, ...; where it fails, fvcore_params and fvcore_reason.
+
+    Never raises: what fvcore can't count is missing from a record, with the reason, and costs no trial.
+    """
+    try:
+        return {f"fvcore_{name}": value for name, value in published_cost(model, image_size, in_channels).to_dict().items()}
+    except Exception as error:
+        lines = str(error).strip().splitlines() or ["no reason given"]
+        reason = lines[0] if isinstance(error, InputError) else f"{type(error).__name__}: {lines[0]}"
+        return {"fvcore_params": int(parameter_count(model)[""]), "fvcore_reason": reason}
+
+
 def published_cost(
     model: nn.Module, image_size: int | None = None, in_channels: int = 3, *, handles: Mapping[str, Handle] | None = None
 ) -> PublishedCost:
@@ -84,7 +122,7 @@ def published_cost(
     analysis = FlopCountAnalysis(traced, torch.zeros(1, in_channels, side, side)).uncalled_modules_warnings(False)
     analysis.unsupported_ops_warnings(False).tracer_warnings("none")
     analysis.set_op_handle(**{f"aten::{name}": _elements(name) for name in ELEMENTS.split()})
-    analysis.set_op_handle(**{f"aten::{name}": None for name in VIEWS.split()}, **(handles or {}))
+    analysis.set_op_handle(**{f"aten::{name}": None for name in VIEWS.split()}, **_registered, **(handles or {}))
     with _quiet(), torch.no_grad():
         counts = analysis.by_operator()
     _refuse(analysis.unsupported_ops())
@@ -106,7 +144,7 @@ def _refuse(unsupported: Mapping[str, int]) -> None:
         names = ", ".join(sorted(unsupported))
         raise InputError(
             f"Every operation must have an fvcore handle. Got {names}, which has none. "
-            f"Add it through published_cost(handles={{{sorted(unsupported)[0]!r}: handle}})."
+            f"Add it with ablation.costs.published.register_handle({sorted(unsupported)[0]!r}, handle)."
         )
 
 

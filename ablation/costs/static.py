@@ -2,7 +2,7 @@
 
 One pass over fake tensors (shapes without values). The conventions, which every number follows:
 
-- Evaluation mode, as for latency; the model's own mode, weights and buffers are left as they were. Nothing is drawn from the
+- Evaluation mode, as for latency; the model is left as it was, with whatever its modules remember. Nothing is drawn from the
   random generator. Counts are those of the CPU's operations, whatever device the model is on.
 - Operations are what torch's dispatcher executes after composite functions are taken apart (see `opcount`). Views and
   uninitialised memory write nothing and are no operations.
@@ -12,7 +12,7 @@ One pass over fake tensors (shapes without values). The conventions, which every
 - `bytes_moved`: each distinct tensor argument read once in full and each result written once, at its own dtype (float32 unless
   the parameters say otherwise). No cache is assumed, and weights count as read. What is overwritten unread counts as written only.
 - `by_part`: VAE.parts and "other", i.e. what happens outside of them (sampling z); for any other module its direct children.
-  Parameters belong to the first part that owns them.
+  Parameters belong to the first part that owns them; shared ones count once.
 - `by_class`: `opcount.CLASSES`. Parameters belong to the class of the first operation that reads them, or to "unused".
 
 Parts add up to the total, and so do classes. Errors: InputError for an operation without a formula and for a model that does
@@ -31,7 +31,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
-from torch.func import functional_call
+from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ablation.compose import build
@@ -114,14 +114,14 @@ def image_shape(model: nn.Module, image_size: int | None = None) -> tuple[int, .
 
 def _count(model: nn.Module, batch_size: int, shape: tuple[int, ...]) -> StaticCost:
     parts = {name: getattr(model, name) for name in getattr(model, "parts", ())} or dict(model.named_children())
-    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    if any(is_lazy(t) for t in (*model.parameters(), *model.buffers())):
+        raise must_be("The model", "initialised", "lazy layers, whose shapes nobody knows yet", "Run it once on an input.")
     dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     mode = FakeTensorMode()
-    fakes = {name: _fake(mode, t) for name, t in tensors.items()}
-    with mode, evaluating(model), torch.no_grad():
-        counter = _Counter({_memory(fakes[name]): p.numel() for name, p in model.named_parameters()})
+    with _without_values(model, mode), mode, evaluating(model), torch.no_grad():
+        counter = _Counter({_memory(p): p.numel() for p in _parameters(model)})
         with _following(parts, counter.inside):
-            _forward(model, fakes, torch.empty((batch_size, *shape), dtype=dtype), counter)
+            _forward(model, torch.empty((batch_size, *shape), dtype=dtype), counter)
     by_part: dict[str, Cost] = {name: Cost() for name in (*parts, OTHER)}
     for (part, _), cost in counter.sums.items():
         by_part[part] += cost
@@ -133,16 +133,47 @@ def _count(model: nn.Module, batch_size: int, shape: tuple[int, ...]) -> StaticC
     return StaticCost(**asdict(total), batch_size=batch_size, input_shape=tuple(shape), by_part=by_part, by_class=by_class)
 
 
+@contextmanager
+def _without_values(model: nn.Module, mode: FakeTensorMode) -> Iterator[None]:
+    """Inside, every tensor that a module holds is a fake one, the same in all places; after, modules hold what they held before.
+
+    That goes for attributes, and for what lists, sets and dictionaries among them hold: modules keep parameters and buffers in
+    such, and may remember there what they computed.
+    """
+    attributes = [vars(module) for module in model.modules()]
+    inner = [value for held in attributes for value in held.values() if isinstance(value, (dict, list, set))]
+    before: list[tuple[Any, Any]] = [(held, held.copy()) for held in (*attributes, *inner)]
+    fakes: dict[int, Tensor] = {}
+    try:
+        for held, items in before:
+            for key, value in items.items() if isinstance(items, dict) else enumerate(items):
+                if isinstance(value, Tensor) and not isinstance(held, set):
+                    if id(value) not in fakes:
+                        fakes[id(value)] = _fake(mode, value)
+                    held[key] = fakes[id(value)]
+        yield
+    finally:
+        for held, items in before:
+            held.clear()
+            held.extend(items) if isinstance(held, list) else held.update(items)
+
+
+def _parameters(model: nn.Module) -> Iterable[Tensor]:
+    # as `model.parameters()`, each once, also where tensors of another type stand in their places
+    held = [p for module in model.modules() for p in module._parameters.values() if p is not None]
+    return {id(p): p for p in held}.values()
+
+
 def _fake(mode: FakeTensorMode, tensor: Tensor) -> Tensor:
     # the constructor itself: a tenth of the time of making it through the dispatcher
     shape = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
     return FakeTensor(mode, shape, torch.device("cpu"))
 
 
-def _forward(model: nn.Module, fakes: dict[str, Tensor], x: Tensor, counter: _Counter) -> None:
+def _forward(model: nn.Module, x: Tensor, counter: _Counter) -> None:
     try:
         with counter:
-            functional_call(model, fakes, (x,))
+            model(x)
     except InputError:
         raise
     except Exception as error:

@@ -75,7 +75,8 @@ class ModeResult:
     second_gain_low: float | None = None
     second_gain_high: float | None = None
     max_error: float | None = None
-    # largest absolute difference from the eager reconstruction, over both
+    # of the second network's outputs from its eager ones, beside whose gain it stands
+    first_max_error: float | None = None
     prepare_s: float | None = None
     # compile, autotune, capture
     reason: str = ""

@@ -1,7 +1,8 @@
 """Counterfactual modes: both networks under each way of running them, timed together, and whether the slowdown survives.
 
 Every mode is a stack of steps (`ablation.faster.optimised`). Its outputs are compared with the eager ones under the same noise
-("inference only": with z = mean on both sides) before it is timed. All modes of both networks are then timed by one interleaved
+("inference only": with z = mean on both sides) before it is timed; where those of either network differ by more than the tolerance
+of `optimise`, it is not used. All modes of both networks are then timed by one interleaved
 comparison, so that the ratio of the two networks in a mode, and the gain of a mode over eager, are paired by round. Compiling,
 autotuning and capturing are done before and reported apart. A mode that fails, isn't usable here or didn't fit in the budget
 carries the reason.
@@ -19,7 +20,7 @@ from torch import nn
 from ablation.compose import VAE
 from ablation.device import checked_device
 from ablation.explain.explanation import ModeResult
-from ablation.faster.optimise import example, prepared, told
+from ablation.faster.optimise import beyond, example, prepared, told
 from ablation.faster.optimised import REWRITES, Optimised
 from ablation.faster.rewrite import checked_copy
 from ablation.timing.latency import compare_latency
@@ -125,9 +126,13 @@ def run_modes(
         if progress is not None:
             progress(name)
         try:
-            ready[name] = (prepared(pair["first"], mode.steps, x), prepared(pair["second"], mode.steps, x))
+            both = {which: prepared(model, mode.steps, x) for which, model in pair.items()}
         except Exception as error:  # a mode that doesn't work here is a recorded failure; the others go on
             reasons[name] = told(error)
+            continue
+        reasons[name] = "; ".join(f"{which} network: {why}" for which, made in both.items() if (why := beyond(made)))
+        if not reasons[name]:
+            ready[name] = (both["first"], both["second"])
     left = max(budget_s - (time.perf_counter() - start), (1 - PREPARING) / 2 * budget_s)
     times = compare_latency(
         {_column(name, i): model for name, both in ready.items() for i, model in enumerate(both)},
@@ -175,9 +180,8 @@ def _result(name: str, both: tuple[nn.Module, nn.Module] | None, reason: str, ti
     text = MODES[name].text
     if both is None:
         return ModeResult(mode=name, text=text, reason=reason)
-    made = [model for model in both if isinstance(model, Optimised)]
-    error = max((model.max_error for model in made), default=0.0)
-    prepare_s = sum(model.prepare_s for model in made)
+    errors = [model.max_error if isinstance(model, Optimised) else 0.0 for model in both]
+    prepare_s = sum(model.prepare_s for model in both if isinstance(model, Optimised))
     why = [times[_column(name, i)].reason for i in range(2)]
     ratio, first_gain, second_gain = (
         _paired(times, (name, 1), (name, 0), seed),
@@ -196,7 +200,8 @@ def _result(name: str, both: tuple[nn.Module, nn.Module] | None, reason: str, ti
         second_gain=second_gain and second_gain.value,
         second_gain_low=second_gain and second_gain.low,
         second_gain_high=second_gain and second_gain.high,
-        max_error=error,
+        max_error=errors[1],
+        first_max_error=errors[0],
         prepare_s=prepare_s,
         reason=reason or "; ".join(dict.fromkeys(w for w in why if w)),
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from ablation.explain.explanation import ModeResult, Remedy
 from ablation.explain.modes import EAGER, MODES
+from ablation.faster.optimise import tolerance_of
 from ablation.spec import ModelSpec
 
 SpecGain = tuple[str, ModelSpec, float] | tuple[str, ModelSpec, float, float, float]
@@ -17,10 +18,11 @@ def rank_remedies(
 ) -> tuple[Remedy, ...]:
     """Remedies for the second network, the largest gain first: modes whose whole interval is above 1, and specs to train.
 
-    A mode that gains nothing here is no remedy; `modes` says so. The code of a mode takes `model` (a `VAE` with its weights) and
-    `x` (images on the device); the code of a spec builds another network, which must be trained.
+    A mode that gains nothing here, or whose outputs differ by more than the tolerance of `optimise`, is no remedy; `modes` says so.
+    The code of a mode takes `model` (a `VAE` with its weights) and `x` (images on the device); the code of a spec builds another
+    network, which must be trained.
     """
-    found = [_remedy(mode, device, batch_size) for mode in modes if mode.mode != EAGER and _gains(mode)]
+    found = [_remedy(mode, device, batch_size) for mode in modes if mode.mode != EAGER and _gains(mode) and _same_outputs(mode)]
     return tuple(sorted((*found, *spec_remedies(specs)), key=lambda remedy: -remedy.gain))
 
 
@@ -33,6 +35,10 @@ def spec_remedies(specs: Sequence[SpecGain]) -> tuple[Remedy, ...]:
         text = "another network, to be trained"
         remedies.append(Remedy(name=name, text=text, code=code, gain=gain, gain_low=low, gain_high=high))
     return tuple(remedies)
+
+
+def _same_outputs(mode: ModeResult) -> bool:
+    return mode.max_error is not None and mode.max_error <= tolerance_of(MODES[mode.mode].steps)
 
 
 def _gains(mode: ModeResult) -> bool:

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from ablation.faster.reorder import UpsampledDense
-from ablation.faster.rewrite import TRANSPARENT, Layers
-from blocks.connectivity import DenseBlock
+from ablation.faster.rewrite import TRANSPARENT, Layers, flat, is_plain
+from blocks.connectivity import DenseBlock, DenseLayer
 
 
 class BufferedDenseBlock(nn.Module):
@@ -68,7 +68,15 @@ def without_concatenation(layers: Layers) -> Layers:
 def _buffered(layer: nn.Module) -> nn.Module:
     if isinstance(layer, UpsampledDense):
         return BufferedUpsampledDense(layer)
-    return BufferedDenseBlock(layer) if type(layer) is DenseBlock else layer
+    if not is_plain(layer, [DenseBlock]) or any(map(_overwrites, layer.layers)):
+        return layer
+    return BufferedDenseBlock(layer)
+
+
+def _overwrites(layer: nn.Module) -> bool:
+    # such a layer would write into the buffer in place of the block's own input
+    first = flat(layer.layers if isinstance(layer, DenseLayer) else layer)[:1]
+    return any(getattr(module, "inplace", False) for module in first)
 
 
 def _memory_format(x: Tensor) -> torch.memory_format:

@@ -13,13 +13,15 @@ Weights are computed in float64 and rounded once. The outputs then agree with th
 from __future__ import annotations
 
 import copy
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
 
-from ablation.faster.rewrite import Layers
+from ablation.faster.rewrite import Layers, is_plain
 
 Conv = nn.Conv2d | nn.ConvTranspose2d
+CONVS: tuple[type[Conv], ...] = (nn.Conv2d, nn.ConvTranspose2d)
 FRESH = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.BatchNorm2d, nn.GroupNorm)
 # layers whose output is a new tensor that nobody else reads
 IN_PLACE = (nn.ELU, nn.ReLU, nn.LeakyReLU, nn.SiLU)
@@ -29,11 +31,16 @@ def fold_batch_norm(layers: Layers) -> Layers:
     """Rule: every batch norm behind a convolution becomes part of it."""
     folded: Layers = []
     for layer in layers:
-        if folded and isinstance(folded[-1], Conv) and isinstance(layer, nn.BatchNorm2d) and layer.running_mean is not None:
+        if folded and is_plain(folded[-1], CONVS) and is_scale(layer):
             folded[-1] = _folded(folded[-1], layer)
         else:
             folded.append(layer)
     return folded
+
+
+def is_scale(layer: nn.Module) -> TypeGuard[nn.BatchNorm2d]:
+    """Whether it is a batch norm with fixed statistics, which scales and shifts each channel."""
+    return is_plain(layer, [nn.BatchNorm2d]) and layer.running_mean is not None and not layer.training
 
 
 def _folded(conv: Conv, norm: nn.BatchNorm2d) -> nn.Module:
@@ -63,7 +70,11 @@ def scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
 
 def flip_transposed(layers: Layers) -> Layers:
     """Rule: a transposed convolution of stride 1 becomes the convolution with the flipped kernel, which is the same function."""
-    return [_flipped(layer) if isinstance(layer, nn.ConvTranspose2d) and _keeps_size(layer) else layer for layer in layers]
+    return [_flipped(layer) if _flips(layer) else layer for layer in layers]
+
+
+def _flips(layer: nn.Module) -> TypeGuard[nn.ConvTranspose2d]:
+    return is_plain(layer, [nn.ConvTranspose2d]) and _keeps_size(layer)
 
 
 def _flipped(conv: nn.ConvTranspose2d) -> nn.Module:
@@ -84,20 +95,27 @@ def _keeps_size(conv: Conv) -> bool:
     return plain and kernel[0] == kernel[1] and kernel[0] % 2 == 1 and tuple(conv.padding) == padding and added == (0, 0)
 
 
-def is_conv(layer: nn.Module, kernel_size: int) -> bool:
+def is_conv(layer: nn.Module, kernel_size: int) -> TypeGuard[nn.Conv2d]:
     """Whether it is a convolution of this kernel size that keeps height and width."""
-    return isinstance(layer, nn.Conv2d) and layer.kernel_size == (kernel_size, kernel_size) and _keeps_size(layer)
+    return is_plain(layer, [nn.Conv2d]) and layer.kernel_size == (kernel_size, kernel_size) and _keeps_size(layer)
 
 
 def act_in_place(layers: Layers) -> Layers:
     """Rule: an activation overwrites its input where that is a new tensor that nobody else reads. Bit for bit the same."""
     changed: Layers = []
     for layer in layers:
-        if changed and isinstance(changed[-1], FRESH) and isinstance(layer, IN_PLACE) and not layer.inplace:
-            layer = copy.copy(layer)
-            layer.inplace = True
-        changed.append(layer)
+        overwrites = bool(changed) and is_plain(changed[-1], FRESH) and is_plain(layer, IN_PLACE)
+        changed.append(with_inplace(layer, True) if overwrites else layer)
     return changed
+
+
+def with_inplace(layer: nn.Module, inplace: bool) -> nn.Module:
+    """The activation in place or not; a copy where that differs, since it may stand in other places too."""
+    if getattr(layer, "inplace", inplace) is inplace:
+        return layer
+    copied = copy.copy(layer)
+    copied.inplace = inplace  # type: ignore[assignment]
+    return copied
 
 
 class FastELU(nn.Module):
@@ -113,8 +131,8 @@ class FastELU(nn.Module):
 
 
 def fast_elu(layers: Layers) -> Layers:
-    """Rule: ELU as `FastELU`."""
-    return [FastELU(layer.alpha) if isinstance(layer, nn.ELU) else layer for layer in layers]
+    """Rule: ELU as `FastELU`; one that overwrites its input stays, since others may read that."""
+    return [FastELU(layer.alpha) if is_plain(layer, [nn.ELU]) and not layer.inplace else layer for layer in layers]
 
 
 def _frozen(value: Tensor, like: Tensor) -> nn.Parameter:

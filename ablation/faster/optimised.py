@@ -7,8 +7,8 @@ Steps, applied in this order whatever order they are named in. "exact" means to 
     pool first      average pooling in front of 1x1 convolutions; exact
     upsample late   nearest upsampling behind all that acts on positions alone, or merged with what follows; exact
     no concatenation  dense blocks write into one buffer; exact, at batch 1 the same bits
-    in place        activations overwrite their input; the same bits
     fast ELU        exp(x) - 1 for expm1(x), which compiled kernels compute much faster; 1e-7 off near 0
+    in place        activations overwrite their input; the same bits
     mean only       z = mean: no sampling, log-variance not computed. Another computation: compare it with z = mean
     bf16            weights and arithmetic in bfloat16, results in float32
     channels_last   the other memory format; exact
@@ -31,10 +31,11 @@ import torch
 from torch import Tensor, nn
 
 from ablation.compose import VAE
+from ablation.device import keeping_buffers
 from ablation.faster.dense_buffer import without_concatenation
 from ablation.faster.fold import act_in_place, fast_elu, flip_transposed, fold_batch_norm
 from ablation.faster.reorder import move_last_upsampling, pool_first, upsample_late
-from ablation.faster.rewrite import Rule, checked_copy, rewrite
+from ablation.faster.rewrite import Rule, checked_copy, is_plain, rewrite
 from ablation.timing.timers import capture
 from blocks.errors import choices, must_be
 from blocks.heads import GaussianHead
@@ -45,8 +46,8 @@ RULES: Mapping[str, Rule] = {
     "pool first": pool_first,
     "upsample late": upsample_late,
     "no concatenation": without_concatenation,
-    "in place": act_in_place,
     "fast ELU": fast_elu,
+    "in place": act_in_place,
 }
 STEPS = (*RULES, "mean only", "bf16", "channels_last", "compile", "max-autotune", "CUDA graph")
 REWRITES = ("fold", "flip", "pool first", "upsample late")
@@ -93,7 +94,7 @@ class Optimised(nn.Module):
             setattr(self, name, getattr(network, name).to(memory_format=format_))
         super().train(False)
         self.max_error = float("nan")
-        # largest difference of an output from the eager network's, once measured; by output in `errors`
+        # largest difference of any output from the eager network's, once measured (see `optimise.errors`); by output in `errors`
         self.errors: dict[str, float] = {}
         self.prepare_s = 0.0
         self.measured: tuple[Any, ...] = ()
@@ -109,13 +110,13 @@ class Optimised(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Images -> (reconstruction, mean, log_var), in float32."""
         with torch.inference_mode():
-            x, noise = self._entering(x), self._noise(len(x))
+            x = self._entering(x)
             replayed = self._graphs.get("forward")
             # a graph can't be replayed while somebody captures another one around it
             if replayed is not None and replayed.fits(x) and not torch.cuda.is_current_stream_capturing():
-                outputs: tuple[Tensor, Tensor, Tensor | None] = replayed(x, noise)
+                outputs: tuple[Tensor, Tensor, Tensor | None] = replayed(x, self._noise(len(x)))
                 return outputs
-            return self._whole(x, noise)
+            return self._whole(x)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Images -> mean and log-variance, each N x latent_dim, in float32."""
@@ -132,7 +133,11 @@ class Optimised(nn.Module):
     def prepare(self, x: Tensor) -> None:
         """Compile and capture for inputs like `x`; the time is kept in `prepare_s`. Raises whatever fails."""
         start = time.perf_counter()
-        with torch.random.fork_rng(devices=[self.place] if self.place.type == "cuda" else []), warnings.catch_warnings():
+        with (
+            keeping_buffers(self),
+            torch.random.fork_rng(devices=[self.place] if self.place.type == "cuda" else []),
+            warnings.catch_warnings(),
+        ):
             warnings.simplefilter("ignore")  # torch's own, about its compiler
             self(x)
             if "CUDA graph" in self.steps:
@@ -148,11 +153,14 @@ class Optimised(nn.Module):
             raise must_be("The mode of an optimised network", "evaluation", "training", "Train the model it was made from.")
         return self
 
-    def _whole(self, x: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
-        if noise is None:
+    def _whole(self, x: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
+        if "mean only" in self.steps:
             mean = self._mean(x)
             return self._decode(mean).float(), mean.float(), None
         mean, log_var = (part.float() for part in self._encode(x))
+        if noise is None:
+            # behind the encoder as in `VAE`, since a piece may draw too
+            noise = torch.randn_like(mean)
         z = mean + torch.exp(0.5 * log_var) * noise  # in float32 whatever the network computes in
         return self._decode(z.to(self.dtype)).float(), mean, log_var
 
@@ -166,7 +174,7 @@ class Optimised(nn.Module):
         return self.head(self.encoder_body(x))
 
     def _encoding_mean(self, x: Tensor) -> Any:
-        if isinstance(self.head, GaussianHead):
+        if is_plain(self.head, [GaussianHead]):
             return self.head.mean(self.head.reduce(self.encoder_body(x)))
         return self._encoding(x)[0]
 

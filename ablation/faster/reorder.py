@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ablation.compose import VAE
-from ablation.faster.fold import FastELU, is_conv
-from ablation.faster.rewrite import TRANSPARENT, Layers, flat
+from ablation.faster.fold import FastELU, is_conv, is_scale, with_inplace
+from ablation.faster.rewrite import TRANSPARENT, Layers, flat, is_plain
 from blocks.connectivity import DenseBlock, DenseLayer
 
 ACTIVATIONS = (nn.ELU, nn.ReLU, nn.LeakyReLU, nn.SiLU, nn.GELU, FastELU)
@@ -36,7 +36,7 @@ def pool_first(layers: Layers) -> Layers:
 
 
 def _averages(layer: nn.Module) -> bool:
-    return isinstance(layer, nn.AvgPool2d) and layer.padding in (0, (0, 0)) and layer.divisor_override is None
+    return is_plain(layer, [nn.AvgPool2d]) and layer.padding in (0, (0, 0)) and layer.divisor_override is None
 
 
 def upsample_late(layers: Layers) -> Layers:
@@ -47,8 +47,9 @@ def upsample_late(layers: Layers) -> Layers:
         layer = rest.pop(0)
         if not _doubles(layer) or not rest:
             out.append(layer)
-        elif isinstance(rest[0], (nn.BatchNorm2d, *ACTIVATIONS)) or is_conv(rest[0], 1):
-            out.append(rest.pop(0))
+        elif is_plain(rest[0], [nn.BatchNorm2d, *ACTIVATIONS]) or is_conv(rest[0], 1):
+            # what it would overwrite there may have other readers
+            out.append(with_inplace(rest.pop(0), False))
             rest.insert(0, layer)
         elif is_conv(rest[0], 3):
             out.append(upsampling_convolution(rest.pop(0)))
@@ -62,7 +63,7 @@ def upsample_late(layers: Layers) -> Layers:
 
 
 def _doubles(layer: nn.Module) -> bool:
-    if not isinstance(layer, nn.Upsample) or layer.mode != "nearest" or layer.size is not None:
+    if not is_plain(layer, [nn.Upsample]) or layer.mode != "nearest" or layer.size is not None:
         return False
     factors = layer.scale_factor if isinstance(layer.scale_factor, tuple) else (layer.scale_factor,) * 2
     return all(factor == 2 for factor in factors)
@@ -134,16 +135,18 @@ class UpsampledDense(nn.Module):
 
 def _splits(layers: Layers) -> bool:
     # a dense block whose layers begin with what acts on each position alone, and the transition behind it
-    if len(layers) < 4 or not isinstance(layers[0], DenseBlock) or not _is_pointwise(layers[1:4]):
+    block = layers[0]
+    if len(layers) < 4 or not is_plain(block, [DenseBlock]) or not _is_pointwise(layers[1:4]):
         return False
-    return all(isinstance(layer, DenseLayer) and _is_pointwise(flat(layer.layers)[:3]) for layer in layers[0].layers)
+    plain = [layer for layer in block.layers if is_plain(layer, [DenseLayer])]
+    return len(plain) == len(block.layers) and all(_is_pointwise(flat(layer.layers)[:3]) for layer in plain)
 
 
 def _is_pointwise(layers: Layers) -> bool:
-    if len(layers) < 3 or not isinstance(layers[0], nn.BatchNorm2d) or not isinstance(layers[1], ACTIVATIONS):
+    if len(layers) < 3 or not is_scale(layers[0]) or not is_plain(layers[1], ACTIVATIONS):
         return False
     conv = layers[2]
-    return isinstance(conv, nn.Conv2d) and is_conv(conv, 1) and conv.groups == 1 and layers[0].running_mean is not None
+    return is_conv(conv, 1) and conv.groups == 1
 
 
 def _part_of_norm(norm: nn.BatchNorm2d, part: slice) -> nn.BatchNorm2d:

@@ -2,14 +2,18 @@
 
 A rule takes the flat list of layers that run one after the other and returns another such list. Rules are applied wherever the
 order of running is known: in `nn.Sequential`, and inside the pieces of this project that hold sequences. Whatever else a plugin
-registers stays as it is. Everything here works on copies: the model that was given is never changed.
+registers stays as it is; so do subclasses and parametrised layers (weight norm, spectral norm), which may compute something else.
+Everything here works on copies: the model that was given is never changed.
+
+A module may stand in several places. Each place of a sequence counts, and rules put new layers into places instead of changing the
+layers that stand there; a piece that is walked into is rewritten once and stays the same object in all its places.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeGuard, TypeVar
 
 from torch import nn
 
@@ -41,20 +45,28 @@ def rewrite(model: M, rules: Sequence[Rule]) -> M:
     """A copy of `model` in evaluation mode, rewritten by each rule in turn, everywhere."""
     copied = checked_copy(model)
     for rule in rules:
-        copied = _walk(copied, rule)  # type: ignore[assignment]
+        copied = _walk(copied, rule, {})  # type: ignore[assignment]
     return copied
 
 
 def flat(module: nn.Module) -> Layers:
     """The layers of nested sequences in the order in which they run; identities left out."""
     if not is_sequence(module):
-        return [] if isinstance(module, nn.Identity) else [module]
-    return [layer for child in module.children() for layer in flat(child)]
+        return [] if is_plain(module, [nn.Identity]) else [module]
+    # not children(): that leaves out a module's second place
+    return [layer for child in module for layer in flat(child)]
 
 
-def is_sequence(module: nn.Module) -> bool:
+def is_sequence(module: nn.Module) -> TypeGuard[nn.Sequential]:
     """Whether the module runs its children one after the other and does nothing else."""
-    return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
+    kind = type(module)
+    plain = isinstance(module, nn.Sequential) and kind.forward is nn.Sequential.forward and kind.train is nn.Module.train
+    return plain and "forward" not in vars(module)
+
+
+def is_plain(module: nn.Module, kinds: Iterable[type[M]]) -> TypeGuard[M]:
+    """Whether the module is one of these kinds itself: subclasses and a `forward` of its own may compute something else."""
+    return type(module) in tuple(kinds) and "forward" not in vars(module)
 
 
 def sequence(layers: Layers) -> nn.Module:
@@ -62,16 +74,24 @@ def sequence(layers: Layers) -> nn.Module:
     return layers[0] if len(layers) == 1 else nn.Sequential(*layers)
 
 
-def _walk(module: nn.Module, rule: Rule) -> nn.Module:
+def _walk(module: nn.Module, rule: Rule, done: dict[nn.Module, nn.Module]) -> nn.Module:
+    if module not in done:
+        done[module] = _walked(module, rule, done)
+    return done[module]
+
+
+def _walked(module: nn.Module, rule: Rule, done: dict[nn.Module, nn.Module]) -> nn.Module:
     if is_sequence(module):
-        return nn.Sequential(*rule([_walk(layer, rule) for layer in flat(module)]))
-    if not isinstance(module, tuple(TRANSPARENT)):
+        return nn.Sequential(*rule([_walk(layer, rule, done) for layer in flat(module)]))
+    if not is_plain(module, TRANSPARENT):
         return module
-    for name, child in module.named_children():
-        if isinstance(child, nn.ModuleList):
-            setattr(module, name, nn.ModuleList(_walk(entry, rule) for entry in child))
-        elif is_sequence(child) or isinstance(child, tuple(TRANSPARENT)):
-            setattr(module, name, _walk(child, rule))
-        elif not isinstance(child, nn.Identity):
+    for name, child in list(module._modules.items()):
+        if child is None or is_plain(child, [nn.Identity]):
+            continue
+        if is_plain(child, [nn.ModuleList]):
+            setattr(module, name, nn.ModuleList(_walk(entry, rule, done) for entry in child))
+        elif is_sequence(child) or is_plain(child, TRANSPARENT):
+            setattr(module, name, _walk(child, rule, done))
+        else:
             setattr(module, name, sequence(rule([child])))
     return module

@@ -9,7 +9,7 @@ from ablation.record import COMPLETE, FAILED, METRICS, RUNNING, STALE, WAITING, 
 from ablation.report.effect_words import percent
 from ablation.report.sentences import named
 from ablation.report.study import INERT, Row, StudyInfo, latency_keys, latency_of, seeds_text, state_counts
-from ablation.report.tables import converged
+from ablation.report.tables import converged, published_reasons
 
 STATES = (COMPLETE, FAILED, RUNNING, WAITING, STALE)
 EXPECTED = ("loss", "params", "macs", "fvcore_params", "fvcore_flops", "ssim", "psnr", "l1", "ms_ssim", "replica_loss")
@@ -38,7 +38,9 @@ def missing_sentences(rows: Sequence[Row], records: Sequence[Record], study: Stu
         if without:
             which = f": {_listed([named(row) for row in without])}" if len(without) < len(complete) else ""
             name = f"{metric.label[0].upper()}{metric.label[1:]}"
-            texts.append(f"{name} is missing in {len(without)} of {len(complete)} networks with results{which}.")
+            why = published_reasons(without) if metric.path.startswith("costs.fvcore") else []
+            text = f"{name} is missing in {len(without)} of {len(complete)} networks with results{which}."
+            texts.append(" ".join([text, *why]))
     if complete and not latency_keys(records):
         texts.append("Latency was not measured.")
     return texts + _not_converged(rows, latency_keys(records)) + [str(note) for note in study.data.get("notes") or ()]

@@ -96,10 +96,20 @@ def main_columns(keys: Sequence[str]) -> list[Column]:
     return [*_names(), *chosen, *latency, _metric_column(METRICS["ssim"]), Column("seeds", seeds_text)]
 
 
-def footnotes(keys: Sequence[str]) -> list[str]:
-    """What the signs in the tables mean."""
+def published_reasons(rows: Sequence[Row]) -> list[str]:
+    """Why fvcore's flops are missing, once for each reason, with the networks that it holds for."""
+    numbers: dict[str, list[str]] = {}
+    for row in rows:
+        for reason in dict.fromkeys(t.get("costs.fvcore_reason") for t in row.trials):
+            if reason:
+                numbers.setdefault(str(reason), []).append(f"#{row.number}")
+    return [f"fvcore could not count {', '.join(which)}: {reason}" for reason, which in numbers.items()]
+
+
+def footnotes(keys: Sequence[str], rows: Sequence[Row] = ()) -> list[str]:
+    """What the signs in the tables mean, and why counts are missing."""
     notes = [f"± is the standard deviation over seeds, '{NOTHING}' a missing value."]
-    notes += ["M, G: millions, thousand millions; MB: millions of bytes."]
+    notes += ["M, G: millions, thousand millions; MB: millions of bytes.", *published_reasons(rows)]
     return [*notes, "* The timing did not reach the precision asked for."] if keys else notes
 
 
@@ -108,7 +118,7 @@ def write_tables(rows: Sequence[Row], records: Sequence[Record], folder: Path, s
     keys = latency_keys(records)
     paths = [folder / name for name in ("table.csv", "table.md", "table.tex", "trials.csv")]
     write_csv(paths[0], [_flat_row(row, keys, tuple(study.factors)) for row in rows])
-    notes = "\n".join(f"- {escape_markdown(note)}" for note in footnotes(keys))
+    notes = "\n".join(f"- {escape_markdown(note)}" for note in footnotes(keys, rows))
     paths[1].write_text(f"# {study.title}: all variants\n\n{markdown(rows, columns(keys))}\n\n{notes}\n", encoding="utf-8")
     paths[2].write_text(latex(rows, keys, study), encoding="utf-8")
     write_csv(paths[3], [flat(record) for record in records])
@@ -139,6 +149,8 @@ def _flat_row(row: Row, keys: Sequence[str], factors: Sequence[str]) -> dict[str
         mean = row.mean(metric)
         is_count = name in COSTS and mean is not None and mean.is_integer()
         line |= {name: int(mean) if is_count and mean is not None else mean, f"{name}_sd": row.sd(metric)}
+    if any(t.get("costs.fvcore_reason") for t in row.trials):
+        line["fvcore_reason"] = "; ".join(dict.fromkeys(str(r) for t in row.trials if (r := t.get("costs.fvcore_reason"))))
     for key in keys:
         line[f"latency_{key.replace('/', '_b')}_converged"] = converged(row, key)
     return {k: "" if v is None else v for k, v in line.items()}
@@ -187,7 +199,7 @@ def latex(rows: Sequence[Row], keys: Sequence[str], study: StudyInfo) -> str:
     every = columns(keys)
     numbers = every[2:-2]
     cut = len(COSTS)
-    notes = " ".join(footnotes(keys))
+    notes = " ".join(footnotes(keys, rows))
     given = [*_names(), *numbers[cut:], Column("seeds", seeds_text), _state()]
     parts = [
         "% \\usepackage{booktabs,longtable} and, for wide pages, \\usepackage{pdflscape}",
