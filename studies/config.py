@@ -127,7 +127,7 @@ def reconcile_config(stored: StudyConfig, wanted: StudyConfig, where: str) -> St
         if key == "space" and _contains(new, value):
             continue
         what, old, got = _difference(key, value, new)
-        remedy = "Name another folder with --out (or another --study with --storage), or repeat the command that made it."
+        remedy = "Name another folder with --out, in a shared storage another --study too, or repeat the command that made it."
         raise InputError(f"{where} holds a study with another {what}: it must be {old}. Got {got} instead. {remedy}")
     return replace(wanted, seeds=max(stored.seeds, wanted.seeds))
 

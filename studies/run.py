@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from blocks.errors import InputError
+from blocks.errors import InputError, must_be
 from studies.stopping import interrupt_everywhere
 
 BAD_INPUT, DEFECT, INTERRUPTED = 2, 70, 130
@@ -51,6 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """As `parse_args`, but a command's words may stand behind its flags too: `claims FOLDER --format csv C8`."""
     parser = build_parser()
+    _refuse_empty(arguments)
     options, rest = parser.parse_known_args(arguments)
     words = getattr(options, "what", getattr(options, "parts", None))
     if words is None or any(word.startswith("-") for word in rest):
@@ -59,6 +60,15 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     else:
         words.extend(rest)
     return options
+
+
+def _refuse_empty(arguments: Sequence[str]) -> None:
+    """InputError for an argument without text: a variable that is not set must not silently mean the default."""
+    for before, argument in zip(("", *arguments), arguments, strict=False):
+        flag = argument.removesuffix("=") if argument.startswith("--") and argument.endswith("=") else None
+        if argument == "" or flag:
+            name = flag or (before if before.startswith("--") else "An argument")
+            raise must_be(name, "given a value", "", "Leave it out, or set the variable that was to hold it.")
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
