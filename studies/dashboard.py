@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -80,7 +81,9 @@ def pareto_figure(study: optuna.Study) -> go.Figure:
         figure.add_scatter(
             x=[trial.values[1] for trial in trials],
             y=[trial.values[0] for trial in trials],
-            text=[f"trial {t.number}: {t.user_attrs.get('label', '')}<br>{t.values[2]:,.0f} parameters" for t in trials],
+            text=[
+                f"trial {t.number}: {html.escape(t.user_attrs.get('label', ''))}<br>{t.values[2]:,.0f} parameters" for t in trials
+            ],
             mode="markers",
             name=name,
         )

@@ -84,8 +84,8 @@ def plan(
     """Make the study hold every job; what is complete, waiting or running stays as it is. The same call again does nothing.
 
     `choices` names all levels that a factor may ever have (every registered piece), for the dashboard. `retry_failed` gives the
-    jobs that are out of attempts new ones. `hopeless`: network -> why it can't be trained; its jobs are recorded as failed, untried.
-    Two planners at once do not enqueue twice.
+    jobs that are out of attempts new ones. `hopeless`: network -> why it can't be trained; its jobs are recorded as
+    failed, untried. Two planners at once do not enqueue twice.
     """
     wanted = _by_key(jobs)
     with storage_errors(study), exclusive(study):

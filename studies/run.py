@@ -10,8 +10,10 @@ import shlex
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from io import TextIOWrapper
 from pathlib import Path
 
+from ablation.text import printable
 from blocks.errors import InputError, must_be
 from studies.stopping import interrupt_everywhere
 
@@ -335,7 +337,7 @@ def public_line(arguments: Sequence[str]) -> str:
             value = public_url(value)
         elif Path(value).is_absolute():
             value = Path(value).name
-        shown.append(shlex.quote(f"{flag}{equals}{value}"))
+        shown.append(shlex.quote(printable(f"{flag}{equals}{value}")))
     return " ".join(["python -m studies.run", *shown])
 
 
@@ -376,6 +378,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run() -> int:
     """As `main`; a defect of this program has a code of its own, so that a script can tell it from trials that failed."""
     interrupt_everywhere()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without a sign must not cost what is printed
     try:
         return main()
     except Exception:

@@ -102,9 +102,9 @@ def run_worker(
     """Run trials until every job is complete or out of attempts, or until asked to stop.
 
     The objective returns (validation loss, latency_ms, params); it should ask `should_stop` and `lease_lost` often, and raise
-    TrialInterrupted when either says so. Any other exception is a recorded failure; one that may pass (see `studies.retry`) is
-    tried again within this run up to `max_attempts`. With `linger` a worker that finds the queue empty waits for the trials that run elsewhere, and takes over
-    those whose worker is lost. Raises InputError when the storage fails.
+    TrialInterrupted when either says so. Any other exception is a recorded failure; one that may pass (`studies.retry`) is tried
+    again within this run up to `max_attempts`. With `linger` a worker that finds the queue empty waits for the trials that run
+    elsewhere, and takes over those whose worker is lost. Raises InputError when the storage fails.
     """
     report = WorkerReport()
     waited = False

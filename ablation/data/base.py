@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ablation.text import printable
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Dataset:
@@ -31,6 +33,9 @@ class Dataset:
     # N x S x S, 1 on the face (rendered faces, or CelebA with a folder of masks beside it)
     notes: tuple[str, ...] = ()
     # what a report must say about it, e.g. files that could not be decoded
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "notes", tuple(map(printable, self.notes)))  # a file's name may hold bytes that are no UTF-8
 
     def __len__(self) -> int:
         return len(self.images)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from ablation.attribute import Effect
 from ablation.record import METRICS, Metric
+from ablation.report.page import literal
 from ablation.report.scatter import front_of
 from ablation.report.study import Row, StudyInfo, latency_of
 from ablation.report.swaps import BETTER, EXACT, MISSING, MIXED, NOISE, NONE, TRAINED, WORSE, Noise, Swap, verdict
@@ -131,7 +132,7 @@ def axes_of(rows: Sequence[Row], keys: Sequence[str]) -> dict[str, Metric]:
 
 def named(row: Row) -> str:
     """'#3 plain, separable, flatten'."""
-    return f"#{row.number} {row.label}"
+    return f"#{row.number} {literal(row.label)}"
 
 
 def best_sentences(rows: Sequence[Row], keys: Sequence[str]) -> list[str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ablation.attribute import Effect, paired_effects
 from ablation.record import METRICS, Metric, Record
+from ablation.report.page import literal
 from ablation.report.study import Row, StudyInfo, latency_for_ratios, latency_keys, latency_of, swap_levels
 from ablation.stats import pooled_sd
 
@@ -31,7 +32,7 @@ class Swap:
     @property
     def name(self) -> str:
         """'head: flatten to pooled'."""
-        return f"{self.factor}: {self.level_from} to {self.level_to}"
+        return literal(f"{self.factor}: {self.level_from} to {self.level_to}")
 
 
 def compared_metrics(records: Sequence[Record]) -> dict[str, tuple[Metric, bool]]:

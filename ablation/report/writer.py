@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from ablation.record import METRICS, Record
 from ablation.report import accounts, sentences
-from ablation.report.page import Block, Bullets, Heading, Paragraph, Picture, Table, to_html, to_markdown
-from ablation.report.study import Row, StudyInfo, latency_keys, latency_of, rows_of, state_counts
+from ablation.report.page import Block, Bullets, Heading, Paragraph, Picture, Table, literal, to_html, to_markdown
+from ablation.report.study import Row, StudyInfo, as_shown, latency_keys, latency_of, rows_of, state_counts
 from ablation.report.swaps import Noise, Swap, all_swaps, noise_of
 from ablation.report.tables import footnotes, main_columns, write_tables
 
@@ -27,7 +27,7 @@ def write_report(records: Iterable[Record], folder: Path, *, study: StudyInfo, i
     study that is empty, unfinished or has failures, and says so. Where `images_allowed`, pictures already in the folder
     that start with 'gallery' or 'reconstructions' are shown on the page; where not (data that must not be shown), the page says so.
     """
-    records = list(records)
+    records, study = as_shown(records, study)
     folder = Path(folder)
     (folder / PLOTS).mkdir(parents=True, exist_ok=True)
     rows = rows_of(records, study)
@@ -38,7 +38,7 @@ def write_report(records: Iterable[Record], folder: Path, *, study: StudyInfo, i
     pages = {"report.md": to_markdown(blocks), "report.html": to_html(blocks, folder)}
     pages["provenance.json"] = _provenance(records, study)
     for name, text in pages.items():
-        (folder / name).write_text(text, encoding="utf-8")
+        (folder / name).write_text(text, encoding="utf-8", errors="backslashreplace")
     return [*paths, *plots, *(folder / name for name in pages)]
 
 
@@ -85,7 +85,7 @@ def _blocks(
 ) -> list[Block]:  # fmt: skip
     keys = latency_keys(records)
     pictures = [Picture(f"{PLOTS}/{p.name}", p.stem.replace("_", " ")) for p in plots if p.suffix == ".svg"]
-    blocks: list[Block] = [Heading(study.title, 1)]
+    blocks: list[Block] = [Heading(literal(study.title), 1)]
     blocks += [Paragraph(accounts.completeness(rows, records, study)), Paragraph(_setting(study))]
     if not sentences.axes_of(rows, keys):
         empty = Paragraph("No variant has any number yet, so there is nothing to compare.")
