@@ -92,6 +92,10 @@ def pareto_figure(study: optuna.Study) -> go.Figure:
     return figure
 
 
+def _label(trial: FrozenTrial) -> str:
+    return html.escape(str(trial.user_attrs.get("label", "")))
+
+
 def pareto_front(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """The feasible trials that no feasible trial beats in one objective without losing in another; all are minimised."""
     feasible = [trial for trial in trials if trial.user_attrs.get("feasible", True)]

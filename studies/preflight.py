@@ -1,8 +1,8 @@
 """Each network tried on two images before anything is timed or trained, so that what cannot work is known at the start.
 
-A training step tells whether it builds, runs and learns at the study's size. Where a piece is a user's own, what it returns is looked
-at, and a second network with the same saved state has to compute the same: what a piece keeps anywhere else is missing after a
-stop, and in the weights of the best epoch. Pieces of ours are held to that by their tests.
+A training step tells whether it builds, runs and learns at the study's size. Where a piece is a user's own, what it returns is
+looked at, and a second network with the same saved state has to compute the same: what a piece keeps anywhere else is missing
+after a stop, and in the weights of the best epoch. Pieces of ours are held to that by their tests.
 """
 
 from __future__ import annotations

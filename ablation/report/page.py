@@ -92,7 +92,7 @@ def _markdown(block: Block) -> str:
 
 
 # what Markdown reads as markup within a line; an underscore within a word is none
-_MARKUP = re.compile(r"[\\`*~]|(?<=\])\(|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+_MARKUP = re.compile(r"[\\`*~$]|(?<=\])\(|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 _LITERAL = 0xE000
 # private characters: one that stands for a character of a name has its code behind this one
 _LITERALS = re.compile(f"[{chr(_LITERAL)}-{chr(_LITERAL + 127)}]")
