@@ -76,6 +76,8 @@ def run_explain(options: argparse.Namespace) -> int:
     say = lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True)  # noqa: E731
     say(f"Explain   {pair.names[1]} against {pair.names[0]}: {len(factorial.names)} factors ({', '.join(factorial.names)})")
     say(f"Variants  {len(factorial.networks)} networks; {len(factorial.impossible)} combinations cannot exist")
+    if pair.device != "cpu" and pair.threads != 1:
+        say(f"Note: --threads does nothing on {pair.device}: it is for a CPU.")
     say(f"Measures  at {pair.place}, {pair.threads} thread(s), about {duration(_expected_s(pair))}{_beside(pair)}")
     say("          Ctrl-C stops; the same command goes on from the last finished step")
     explanation, paths = explain_pair(pair, factorial, out, options.line, say)

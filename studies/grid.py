@@ -47,6 +47,8 @@ def run_grid(options: argparse.Namespace) -> int:
     run = open_run(config, run_options, dataset, console)
     take_grid_folder(run_options.out, run.study, run_options.storage)
     _note_facts(run, dataset)
+    if config.device != "cpu" and options.latency_threads != 1:
+        console.print(f"Note: --latency-threads does nothing on {config.device}: it is for a CPU.", highlight=False)
     return run_study(run)
 
 

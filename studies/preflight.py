@@ -80,7 +80,7 @@ def _try(spec: ModelSpec, protocol: Protocol, place: torch.device, last_batch: i
     _step(learner, x, mask)
     after = _state_elsewhere(model)
     changed = [name for name, value in after.items() if before.get(name) != value]
-    again = build(spec, seed=1).to(place)
+    again = Learner(build(spec, seed=1), protocol, place).model  # in the same memory format, which decides where noise falls
     again.load_state_dict(model.state_dict())
     _check_same(model, again, x, changed)
     if not changed:

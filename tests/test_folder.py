@@ -186,9 +186,7 @@ CONFIG = {
         (["status", ""], "An argument"),
     ],
 )
-def test_an_argument_without_text_is_not_the_default(
-    capsys: pytest.CaptureFixture[str], arguments: list[str], word: str
-) -> None:
+def test_an_argument_without_text_is_not_the_default(capsys: pytest.CaptureFixture[str], arguments: list[str], word: str) -> None:
     assert main(arguments) == 2
     said = capsys.readouterr().err
     assert said.startswith(f"error: {word} must be given a value.")

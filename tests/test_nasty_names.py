@@ -1,4 +1,4 @@
-"""Names that a person may give, from a space or a record to the whole report: nothing crashes, every name is readable and its own."""
+"""Names that a person may give, from a space or a record to the whole report: nothing crashes, each is readable and its own."""
 
 from __future__ import annotations
 
