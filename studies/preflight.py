@@ -47,8 +47,9 @@ def check_network(spec: ModelSpec, protocol: Protocol, device: str, *, last_batc
     """Tries a network; `last_batch` is the size of an epoch's last batch. What may pass the next time is left to the trial."""
     try:
         with _seeded(device):
-            static_cost(spec)
-            return _try(spec, replace(protocol, compile=False), torch.device(device), last_batch)
+            finding = _try(spec, replace(protocol, compile=False), torch.device(device), last_batch)
+            static_cost(spec)  # last: of an error that a run has too, torch would log a traceback here
+            return finding
     except _Unfit as error:
         return Finding(reason=str(error))
     except Exception as error:

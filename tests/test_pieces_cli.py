@@ -142,7 +142,8 @@ def test_a_parent_that_is_no_number_is_none(monkeypatch: pytest.MonkeyPatch, tex
 
 
 def test_a_byte_order_mark_is_read_over(place: Path) -> None:
-    assert load_space(place / "space.toml", activation="relu").base.image_size == 16
+    (place / "marked.toml").write_text("\ufeff[factors]\nconv = ['standard']\n", encoding="utf-8")
+    assert load_space(place / "marked.toml").factors.keys() == {"conv"}
     spec = ModelSpec()
     assert ModelSpec.from_toml("\ufeff" + spec.to_toml()) == ModelSpec.from_json("\ufeff" + spec.to_json()) == spec
 
