@@ -97,7 +97,7 @@ def _materialised(model: VAE) -> VAE:
 
 def _lazy(model: nn.Module) -> list[str]:
     """Names of the layers that don't know their sizes yet."""
-    return [n for n, m in model.named_modules() if isinstance(m, LazyModuleMixin) and m.has_uninitialized_params()]
+    return [n for n, m in model.named_modules() if isinstance(m, LazyModuleMixin) and m.has_uninitialized_params()]  # type: ignore[misc]
 
 
 def build_without_weights(spec: ModelSpec) -> VAE:

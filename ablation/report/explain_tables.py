@@ -14,6 +14,7 @@ from ablation.report import explain_mechanism as mechanism
 from ablation.report import explain_style as look
 from ablation.report import explain_words as words
 from ablation.report.explain_modes import control_rows
+from ablation.report.explain_names import with_shown_names
 from ablation.report.page import Table
 
 TERMINAL = 100
@@ -178,6 +179,7 @@ def sweep_table(explanation: Explanation) -> Table:
 
 def print_explanation(explanation: Explanation) -> str:
     """The answer and a compact table for a terminal of 100 columns."""
+    explanation = with_shown_names(explanation)
     answer = re.sub(r"\*\*|`", "", words.answer(explanation))
     texts = [f"{explanation.second} against {explanation.first} ({explanation.device})", "", textwrap.fill(answer, TERMINAL), ""]
     texts += [*_factor_lines(explanation), "", *_mode_lines(explanation)]
