@@ -15,11 +15,14 @@ from hypothesis import strategies as st
 from ablation.data.base import Dataset
 from ablation.record import Record
 from ablation.report import print_table, write_report
+from ablation.report.explain_page import write_explanation
+from ablation.report.explain_tables import print_explanation
 from ablation.report.gallery import write_gallery
 from ablation.report.page import Bullets, Heading, literal, to_html, to_markdown, unmarked
 from ablation.report.style import new_figure, save, styled
 from ablation.space import load_space
 from ablation.text import printable, shortened
+from tests.fake_explanation import fake_explanation
 from tests.fakes import failed, fake_records, fake_study
 
 LONG = "a level with a name of more than ninety characters that says everything of what it does, and then"
@@ -106,6 +109,19 @@ def test_a_plot_shows_dollars_as_they_are(tmp_path: Path) -> None:
 def test_a_gallery_takes_any_name(tmp_path: Path) -> None:
     images = np.zeros((2, 3, 16, 16), np.uint8)
     assert write_gallery(images, [(name, images) for name in LEVELS], tmp_path / "gallery.png").stat().st_size > 1000
+
+
+def test_an_explanation_names_networks_of_any_file(tmp_path: Path) -> None:
+    found = fake_explanation()
+    first, second = f"{LONG} this $\\frac{{<b>.toml", f"{LONG} that `x` *y* \udcff.toml"
+    text = json.dumps(found.to_dict()).replace(json.dumps(found.first), json.dumps(first))
+    renamed = type(found).from_dict(json.loads(text.replace(json.dumps(found.second), json.dumps(second))))
+    assert (renamed.first, renamed.second) == (first, second)
+    write_explanation(renamed, tmp_path)
+    assert "<b>.toml" not in (tmp_path / "explanation.html").read_text(encoding="utf-8")
+    assert json.loads((tmp_path / "explanation.json").read_text())["first"] == first
+    heads = next(line for line in print_explanation(renamed).splitlines() if line.startswith("mode ")).split(" ms")
+    assert heads[0].split()[-1] != heads[1].split()[-1]
 
 
 def test_notes_of_a_data_set_can_be_stored_and_printed() -> None:
