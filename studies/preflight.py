@@ -77,9 +77,9 @@ def _try(spec: ModelSpec, protocol: Protocol, place: torch.device, last_batch: i
         return Finding()
     _check_outputs(model, spec, x)
     _step(learner, x, mask)
-    before = _state_elsewhere(model)
+    before = state_elsewhere(model)
     _step(learner, x, mask)
-    after = _state_elsewhere(model)
+    after = state_elsewhere(model)
     changed = [name for name, value in after.items() if before.get(name) != value]
     again = Learner(build(spec, seed=1), protocol, place).model  # in the same memory format, which decides where noise falls
     again.load_state_dict(model.state_dict())
@@ -142,7 +142,7 @@ def _check_same(model: nn.Module, again: nn.Module, x: Tensor, changed: list[str
             )
 
 
-def _state_elsewhere(model: nn.Module) -> dict[str, bytes]:
+def state_elsewhere(model: nn.Module) -> dict[str, bytes]:
     """Attributes of modules that `state_dict` does not hold, by name, as bytes to compare; what can't be pickled is left out."""
     found: dict[str, bytes] = {}
     for path, module in model.named_modules():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import optuna
 import pytest
 
+from ablation.spec import preset
 from blocks.errors import InputError
 from studies.config import StudyFolder
 from studies.folder import check_folder, check_grid_folder, check_name, holder, take_folder, take_grid_folder
@@ -160,6 +162,41 @@ def test_reports_of_two_studies_in_one_journal_lie_apart(tmp_path: Path, monkeyp
     assert (tmp_path / "x/report/report.html").is_file()
     assert (tmp_path / "x/second/report/report.html").is_file()
     shutil.rmtree(tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["table1", "--budget", "1", "--image-size", "16"],
+        ["bench", "static", "--quick"],
+        ["explain", "small", "small_modified", "--quick"],
+        ["paper", "--quick"],
+        ["grid", "--images", "40", "--study", "second"],
+        ["grid", "--images", "40", "--storage", "sqlite:///{}/all.db"],
+    ],
+    ids=lambda arguments: " ".join(arguments[:1]),
+)
+def test_a_command_refuses_another_studys_folder_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    monkeypatch.setenv("ABLATION_CACHE", str(tmp_path / "cache"))
+    begin(tmp_path / "held", "first")
+    before = files(tmp_path)
+    given = [argument.format(tmp_path) for argument in arguments]
+    assert main([*given, "--device", "cpu", "--out", str(tmp_path / "held")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: --out must be a folder of one study alone.")
+    assert said.count("\n") == 1
+    assert files(tmp_path) == before
+
+
+def test_an_explanation_of_another_pair_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also one of an earlier version, whose folder has no marker."""
+    specs = {name: preset(name).to_dict() for name in ("original", "modified")}
+    (tmp_path / "explanation.json").write_text(json.dumps({"specs": specs}))
+    assert main(["explain", "small", "small_modified", "--quick", "--device", "cpu", "--out", str(tmp_path)]) == 2
+    assert "explanation of other networks" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["explanation.json"]
 
 
 CONFIG = {
