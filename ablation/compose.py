@@ -6,6 +6,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.lazy import LazyModuleMixin
 
 from ablation.spec import ModelSpec
 from blocks import ACTIVATIONS, CONNECTIVITIES, CONVS, DOWNS, HEADS, NORMS, UPS, Stage
@@ -74,10 +75,38 @@ class VAE(nn.Module):
 def build(spec: ModelSpec, seed: int | None = None) -> VAE:
     """The network of a spec, with torch's default initialisation; from `seed`, leaving the global generator alone, if given."""
     if seed is None:
-        return VAE(spec)
+        return _materialised(VAE(spec))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # the CPU's alone, where weights are made
-        return VAE(spec)
+        return _materialised(VAE(spec))
+
+
+def _materialised(model: VAE) -> VAE:
+    """A network whose lazy layers know their sizes, by running it once; InputError for one that never runs."""
+    if not _lazy(model):
+        return model
+    spec, training = model.spec, model.training
+    with torch.no_grad():
+        x = torch.zeros(1, spec.in_channels, spec.image_size, spec.image_size, device=next(model.parameters()).device)
+        model.eval()(x, with_mask=model.mask_decoder is not None)
+    if _lazy(model):
+        remedy = "Remove it, or give its size."
+        raise must_be("A lazy layer", "run in a forward pass, which tells its size", _lazy(model)[0], remedy)
+    return model.train(training)
+
+
+def _lazy(model: nn.Module) -> list[str]:
+    """Names of the layers that don't know their sizes yet."""
+    return [n for n, m in model.named_modules() if isinstance(m, LazyModuleMixin) and m.has_uninitialized_params()]  # type: ignore[misc]
+
+
+def build_without_weights(spec: ModelSpec) -> VAE:
+    """The network of a spec on the meta device, to be counted; with weights where a piece looks at values while it is made."""
+    try:
+        with torch.device("meta"):
+            return build(spec)
+    except Exception:
+        return build(spec, seed=0)  # raises again what has nothing to do with values
 
 
 def _staged(spec: ModelSpec) -> Parts:

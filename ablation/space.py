@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ablation.spec import ModelSpec, resolve
+from ablation.text import printable
 from blocks.errors import InputError, must_be
 
 Levels = dict[str, dict[str, Any]]  # level, as text -> the fields that it sets
@@ -111,7 +112,7 @@ class Space:
             f: level if not level[0].isdigit() and level not in ("true", "false") else f"{f} {level}"
             for f, level in intents[0].items()
         }
-        label = ", ".join(text[f] for f in self.factors if f not in inert) or "base"
+        label = printable(", ".join(text[f] for f in self.factors if f not in inert)) or "base"
         return Network(key=key, label=label, spec=spec, intents=tuple(intents), inert=inert)
 
 
@@ -121,12 +122,15 @@ def load_space(path: Path, **base_changes: Any) -> Space:
     for table in ("base", "factors", "defaults"):
         if not isinstance(values.get(table, {}), dict):
             raise must_be(f"{path.name}: {table}", f"a table, [{table}]", values[table])
+    name = values.get("name", path.stem)
+    if not isinstance(name, str) or not name.strip():
+        raise must_be(f"{path.name}: name", "text", name)
     unknown = set(values) - {"name", "base", "factors", "defaults"}
     if unknown:
         raise must_be(f"A table of {path.name}", "base, factors or defaults", sorted(unknown)[0])
     try:
         base = ModelSpec.from_dict({**values.get("base", {}), **base_changes})
-        return Space(name=values.get("name", path.stem), base=base, factors=_levels(values.get("factors", {})))
+        return Space(name=printable(name), base=base, factors=_levels(values.get("factors", {})))
     except InputError as error:
         raise InputError(f"{path.name}: {error}") from None
 
@@ -142,7 +146,7 @@ def load_defaults(path: Path, allowed: Sequence[str]) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows editors begin a file with a byte order mark
     except FileNotFoundError:
         raise must_be("--space", "small, paper or a TOML file", str(path), "There is no such file.") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -157,6 +161,9 @@ def _levels(factors: Mapping[str, Any]) -> dict[str, Levels]:
         )
     result: dict[str, Levels] = {}
     for factor, levels in factors.items():
+        for name in (factor, *(levels if isinstance(levels, dict) else ())):
+            if not name.strip():
+                raise must_be(f"A name in factor {factor!r}" if name != factor else "A factor's name", "text", name)
         if isinstance(levels, dict) and levels and all(isinstance(v, dict) and v for v in levels.values()):
             result[factor] = {level: dict(changes) for level, changes in levels.items()}
             for changes in levels.values():
@@ -164,7 +171,7 @@ def _levels(factors: Mapping[str, Any]) -> dict[str, Levels]:
         elif isinstance(levels, list) and levels:
             resolve({factor: None})
             for level in levels:
-                if not isinstance(level, (str, int, float, list)) or level in ("", []):
+                if not isinstance(level, (str, int, float, list)) or level == [] or (isinstance(level, str) and not level.strip()):
                     raise must_be(f"A level of factor {factor!r}", "text, a number, true, false or a list of numbers", level)
             result[factor] = {level_text(level): {factor: level} for level in levels}
         else:

@@ -18,6 +18,8 @@ from ablation.presets import PRESET_SUMMARIES as PRESET_SUMMARIES
 from ablation.presets import PRESETS as PRESETS
 from blocks.errors import InputError, choices, must_be
 
+BOM = "\ufeff"
+# a byte order mark, with which Windows editors begin a file
 # how a network is laid out -> the fields of the spec that it does not read
 ARCHITECTURES: dict[str, tuple[str, ...]] = {
     "stages": ("mask_width",),
@@ -157,7 +159,7 @@ class ModelSpec:
     def from_json(cls, text: str) -> ModelSpec:
         """The inverse of `to_json`; InputError where the text is no JSON object."""
         try:
-            values = json.loads(text)
+            values = json.loads(text.removeprefix(BOM))
         except json.JSONDecodeError as error:
             raise InputError(f"A spec must be a JSON object. Line {error.lineno}: {error.msg}.") from None
         if not isinstance(values, dict):
@@ -172,7 +174,7 @@ class ModelSpec:
     def from_toml(cls, text: str) -> ModelSpec:
         """The inverse of `to_toml`; InputError where the text is no TOML."""
         try:
-            return cls.from_dict(tomllib.loads(text))
+            return cls.from_dict(tomllib.loads(text.removeprefix(BOM)))
         except tomllib.TOMLDecodeError as error:
             raise InputError(f"A spec must be TOML. {error}.") from None
 

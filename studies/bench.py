@@ -35,6 +35,7 @@ from ablation.training.train import train
 from blocks.errors import choices, must_be
 from studies.bench_coverage import FAMILY, LEAST, MOST, QUICK_RUNS, RUNS, Simulated, by_construction, simulate
 from studies.config import prepare_folder
+from studies.folder import check_folder, take_folder
 from studies.grid import pick_device
 from studies.objective import provenance
 
@@ -348,8 +349,10 @@ def run_bench(options: argparse.Namespace) -> int:
     for part in options.parts:
         if part not in PARTS:
             raise must_be("PART", choices(PARTS), part)
-    prepare_folder(options.out)
     bench = Bench(pick_device(options.device), options.quick, console)
+    settings = {"device": bench.device, "quick": bench.quick}
+    check_folder(options.out, "bench", **settings)
+    take_folder(prepare_folder(options.out), "bench", **settings)
     results: list[Result] = []
     for part in options.parts or PARTS:
         for result in PARTS[part](bench):

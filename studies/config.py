@@ -130,13 +130,13 @@ def reconcile_config(stored: StudyConfig, wanted: StudyConfig, where: str, forme
     """
     began = stored.former_fingerprint or (stored.fingerprint if stored.fingerprint in former else "")
     for key, value in stored.to_dict().items():
-        new = wanted.to_dict().get(key)
+        new: Any = wanted.to_dict().get(key)
         if key in _FREE or new == value:
             continue
         if (key == "space" and _contains(new, value)) or (key == "fingerprint" and value in former):
             continue
         what, old, got = _difference(key, value, new)
-        remedy = "Name another folder with --out (or another --study with --storage), or repeat the command that made it."
+        remedy = "Name another folder with --out, in a shared storage another --study too, or repeat the command that made it."
         if what == "data.limit" and old == "None":  # earlier versions took all files whatever the space said
             remedy += " If the number comes from [defaults] of the space, take `images` out there to go on with all files."
         raise InputError(f"{where} holds a study with another {what}: it must be {old}. Got {got} instead. {remedy}")

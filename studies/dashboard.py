@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -80,13 +81,19 @@ def pareto_figure(study: optuna.Study) -> go.Figure:
         figure.add_scatter(
             x=[trial.values[1] for trial in trials],
             y=[trial.values[0] for trial in trials],
-            text=[f"trial {t.number}: {t.user_attrs.get('label', '')}<br>{t.values[2]:,.0f} parameters" for t in trials],
+            text=[
+                f"trial {t.number}: {html.escape(t.user_attrs.get('label', ''))}<br>{t.values[2]:,.0f} parameters" for t in trials
+            ],
             mode="markers",
             name=name,
         )
     titles = {"title": "Validation loss against latency", "xaxis_title": "latency in ms", "yaxis_title": "validation loss"}
     figure.update_layout(template="none", **titles)
     return figure
+
+
+def _label(trial: FrozenTrial) -> str:
+    return html.escape(str(trial.user_attrs.get("label", "")))
 
 
 def pareto_front(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:

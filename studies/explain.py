@@ -24,6 +24,7 @@ from ablation.spec import PRESETS, ModelSpec, preset
 from blocks.errors import InputError, must_be
 from studies.config import StudyFolder, prepare_folder
 from studies.explain_steps import STEPS, Pair
+from studies.folder import check_folder, take_folder
 from studies.grid import pick_device
 from studies.objective import provenance
 from studies.progress import duration
@@ -68,17 +69,40 @@ def run_explain(options: argparse.Namespace) -> int:
     """Measure what is missing, write the page, print the answer."""
     pair = _pair(options)
     factorial = Factorial.between(*pair.specs)
-    out = prepare_folder(options.out or _default_folder(pair))
+    out = options.out or _default_folder(pair)
+    _check_folder(out, pair)
+    take_folder(prepare_folder(out), "explain", **_settings(pair))
     console = Console(stderr=True)
     say = lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True)  # noqa: E731
     say(f"Explain   {pair.names[1]} against {pair.names[0]}: {len(factorial.names)} factors ({', '.join(factorial.names)})")
     say(f"Variants  {len(factorial.networks)} networks; {len(factorial.impossible)} combinations cannot exist")
+    if pair.device != "cpu" and pair.threads != 1:
+        say(f"Note: --threads does nothing on {pair.device}: it is for a CPU.")
     say(f"Measures  at {pair.place}, {pair.threads} thread(s), about {duration(_expected_s(pair))}{_beside(pair)}")
     say("          Ctrl-C stops; the same command goes on from the last finished step")
     explanation, paths = explain_pair(pair, factorial, out, options.line, say)
     print(print_explanation(explanation))
     say(f"The page: {next(path for path in paths if path.suffix == '.html')}")
     return 0
+
+
+def _settings(pair: Pair) -> dict[str, Any]:
+    """What makes an explanation another one; a larger budget, or more batches, is the same one measured better."""
+    keys = {name: spec.network_key for name, spec in zip(("first", "second"), pair.specs, strict=True)}
+    return {**keys, "device": pair.device, "batch_size": pair.batch_size, "quick": pair.quick}
+
+
+def _check_folder(out: Path, pair: Pair) -> None:
+    """InputError where the folder holds another study, or another pair's explanation, of an earlier version too."""
+    check_folder(out, "explain", **_settings(pair))
+    try:
+        specs = list(json.loads((out / "explanation.json").read_text(encoding="utf-8"))["specs"].values())
+        keys = [ModelSpec.from_dict(spec).network_key for spec in specs]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return  # none yet, or one that is damaged and is written anew
+    if keys != [spec.network_key for spec in pair.specs]:
+        held = "It holds the explanation of other networks. Name another folder."
+        raise must_be("--out", "a folder of one study alone", str(out), held)
 
 
 def explain_pair(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from dataclasses import fields, replace
 from pathlib import Path
@@ -12,15 +11,17 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from ablation.cores import num_cores
+from ablation.cores import num_threads
 from ablation.data import Dataset
 from ablation.device import checked_device
 from ablation.protocol import Protocol
 from ablation.space import Space, load_defaults, load_space
 from ablation.spec import ModelSpec
+from ablation.text import printable
 from ablation.training.trainable import check_trainable
 from blocks.errors import must_be
 from studies.config import StudyConfig, prepare_folder
+from studies.folder import check_grid_folder, take_grid_folder
 from studies.objective import describe_data, provenance
 from studies.reporting import FACTS
 from studies.runner import RunOptions, StudyRun, open_run, run_study
@@ -48,7 +49,10 @@ def run_grid(options: argparse.Namespace) -> int:
     console = Console(stderr=True)
     config, run_options, dataset = prepare(options)
     run = open_run(config, run_options, dataset, console)
+    take_grid_folder(run_options.out, run.study, run_options.storage)
     _note_facts(run)
+    if config.device != "cpu" and options.latency_threads != 1:
+        console.print(f"Note: --latency-threads does nothing on {config.device}: it is for a CPU.", highlight=False)
     return run_study(run)
 
 
@@ -66,7 +70,7 @@ def prepare(options: argparse.Namespace) -> tuple[StudyConfig, RunOptions, Datas
     space = load_space(path, **({"image_size": options.image_size} if options.image_size is not None else {}))
     defaults = load_defaults(path, ALLOWED_DEFAULTS)
     protocol = _protocol(options, defaults)
-    out = options.out or Path("results") / (options.study or f"grid-{options.data}-{space.base.image_size}")
+    out, study, storage = _place(options, f"grid-{options.data}-{space.base.image_size}")
     specs = _check_variants(space)
     check_trainable(specs, protocol)
     config = StudyConfig(
@@ -81,11 +85,11 @@ def prepare(options: argparse.Namespace) -> tuple[StudyConfig, RunOptions, Datas
         latency_threads=options.latency_threads,
     )
     if options.workers == 1:
-        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", num_cores())))
+        torch.set_num_threads(num_threads())
     run_options = RunOptions(
         out=out,
-        storage=options.storage,
-        study=options.study or out.name,
+        storage=storage,
+        study=study,
         workers=options.workers,
         data_root=options.data_root,
         cache_dir=options.cache_dir,
@@ -95,11 +99,19 @@ def prepare(options: argparse.Namespace) -> tuple[StudyConfig, RunOptions, Datas
         command=options.line,
     )
     # places that cannot be written or reached are told before images are decoded
-    prepare_folder(out)
+    prepare_folder(run_options.out)
     open_storage(run_options.where)
     dataset = open_dataset(config, options.data_root, options.cache_dir, progress=True)
     check_trainable(specs, protocol, len(dataset))
     return replace(config, fingerprint=dataset.fingerprint), run_options, dataset
+
+
+def _place(options: argparse.Namespace, name: str) -> tuple[Path, str, str | None]:
+    """Folder, name and storage of the study; InputError where the folder holds another one."""
+    out = options.out or Path("results") / (options.study or name)
+    study = options.study or printable(out.resolve().name)
+    folder, storage = check_grid_folder(out, study, options.storage)
+    return folder, study, storage
 
 
 def _seeds(value: Any) -> int:

@@ -26,6 +26,8 @@ class History:
     stale: list[FrozenTrial] = field(default_factory=list)
     errors: int = 0
     lost: int = 0
+    certain: bool = False
+    # failed in a way that is sure to come back
     last: FrozenTrial | None = None
     # the latest that is not a refused duplicate
 
@@ -33,7 +35,7 @@ class History:
         """Count one trial."""
         kind = trial.user_attrs.get("reason_kind")
         if trial.user_attrs.get("retry_failed"):
-            self.errors = self.lost = 0
+            self.errors, self.lost, self.certain = 0, 0, False
         if trial.state == TrialState.COMPLETE:
             self.complete = self.complete or trial
         elif trial.state == TrialState.WAITING:
@@ -42,11 +44,12 @@ class History:
             (self.stale if stale else self.live).append(trial)
         self.errors += trial.state == TrialState.FAIL and kind in (ERROR, None)
         self.lost += trial.state == TrialState.FAIL and kind == LOST
+        self.certain |= trial.state == TrialState.FAIL and bool(trial.user_attrs.get("certain"))
         self.last = self.last if kind == REFUSED and self.last is not None else trial
 
     def exhausted(self, max_attempts: int, max_lost: int) -> bool:
-        """Whether it failed too often to try again."""
-        return self.errors >= max_attempts or self.lost >= max_lost
+        """Whether it failed too often to try again, or for certain."""
+        return self.certain or self.errors >= max_attempts or self.lost >= max_lost
 
     def state(self, max_attempts: int, max_lost: int) -> str:
         """One of the states of ablation.record; a job that the next plan will enqueue again is waiting."""

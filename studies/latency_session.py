@@ -13,6 +13,7 @@ from torch import nn
 from ablation.compose import build
 from ablation.space import Network
 from ablation.timing.latency import LatencyComparison, ModelLatency, compare_latency
+from blocks.errors import InputError
 from studies.config import StudyConfig, StudyFolder
 from studies.progress import LatencyBar
 from studies.reporting import LATENCY, NOISE, SESSIONS
@@ -141,7 +142,10 @@ class LatencySession:
         failures: dict[str, str] = {}
         for network in self.networks:
             try:
-                models[network.key] = build(network.spec, seed=0)
+                model = build(network.spec, seed=0)
+                if any(m._forward_hooks or m._forward_pre_hooks for m in model.modules()):
+                    raise InputError("it has forward hooks, which would be timed too")  # refused by the timing, for all at once
+                models[network.key] = model
             except Exception as error:
                 failures[network.key] = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
         return models, failures

@@ -103,7 +103,7 @@ def _train(model: Any, key: str, label: str, seed: int, context: TrialContext) -
             should_stop=context.should_stop,
         )
     except TrainingFailure as error:
-        raise TrialFailed(str(error)) from error
+        raise TrialFailed(str(error), certain="out of memory" not in str(error)) from error
     if result.interrupted:
         raise TrialInterrupted("interrupted; the checkpoint is kept")
     return result
@@ -118,7 +118,8 @@ def objective_latency(latency: dict[str, Any], config: StudyConfig) -> float:
     """Median milliseconds at the study's first batch size; TrialFailed where it could not be measured."""
     entry = latency.get(f"{config.device}/{config.latency_batches[0]}", {})
     if entry.get("median_ms") is None:
-        raise TrialFailed(f"latency was not measured: {entry.get('reason', 'no latency session holds this network')}")
+        reason = entry.get("reason", "no latency session holds this network")
+        raise TrialFailed(f"latency was not measured: {reason}", certain="reason" in entry)  # it is stored, and not measured again
     return float(entry["median_ms"])
 
 

@@ -36,6 +36,7 @@ from studies import side_by_side
 from studies.config import StudyFolder, prepare_folder
 from studies.dashboard import dashboard_command
 from studies.explain import explain_pair, named_pair
+from studies.folder import check_folder, take_folder
 from studies.grid import pick_device
 from studies.objective import provenance
 from studies.paper_analysis import Analyst
@@ -65,12 +66,15 @@ def run_paper(options: argparse.Namespace) -> int:
     asked = _asked(options)
     if options.explained is not None:
         _read_explained(options.explained, asked.device)
-    folder = PaperFolder(prepare_folder(options.out or _default_folder(asked)))
+    out = options.out or _default_folder(asked)
+    check_folder(out, "paper")
+    folder = PaperFolder(prepare_folder(out))
     plan = read_plan(folder.plan, asked) or _make_plan(asked, folder, options, say)
     dataset = _as_begun(_open(asked, plan.image_size, plan.images, options), folder)
     groups, limits = groups_of(plan, has_masks=dataset.masks is not None)
     for group in groups:
         check_trainable(group.specs, group.protocol, len(dataset))
+    take_folder(out, "paper")
     write_json(folder.plan, asdict(plan))  # only now: a command that found no data must not decide the next one's plan
     _write_facts(folder, plan, dataset, groups, limits, options.line)
     _announce(plan, dataset, groups, folder, say)

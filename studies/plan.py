@@ -13,13 +13,13 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from ablation.record import COMPLETE, FAILED, RUNNING, STALE, WAITING
-from studies.history import LOST, MAX_ATTEMPTS, MAX_LOST, Histories, History, JobKey, read_histories
+from studies.history import ERROR, LOST, MAX_ATTEMPTS, MAX_LOST, Histories, History, JobKey, read_histories
 from studies.lease import STALE_AFTER_S, is_alive, remove_beat, this_machine
 from studies.levels import Level, declarable, extend, known_distributions
 from studies.storage import attached, batched, exclusive, get_system_attrs, set_attrs, set_system_attr, storage_errors
 
 RESERVED = frozenset(
-    {"network_key", "seed", "levels", "planned", "lease", "reason", "reason_kind", "traceback", "record", "retry_failed"}
+    {"network_key", "seed", "levels", "planned", "lease", "reason", "reason_kind", "traceback", "record", "retry_failed", "certain"}
 )
 NEWER = "job:"  # hidden study attribute: what a later plan says about a job whose trial can no longer be changed
 
@@ -79,11 +79,13 @@ def plan(
     max_lost: int = MAX_LOST,
     stale_after_s: float = STALE_AFTER_S,
     retry_failed: bool = False,
+    hopeless: Mapping[str, str] | None = None,
 ) -> PlanReport:
     """Make the study hold every job; what is complete, waiting or running stays as it is. The same call again does nothing.
 
     `choices` names all levels that a factor may ever have (every registered piece), for the dashboard. `retry_failed` gives the
-    jobs that are out of attempts new ones. Two planners at once do not enqueue twice.
+    jobs that are out of attempts new ones. `hopeless`: network -> why it can't be trained; its jobs are recorded as
+    failed, untried. Two planners at once do not enqueue twice.
     """
     wanted = _by_key(jobs)
     with storage_errors(study), exclusive(study):
@@ -95,8 +97,11 @@ def plan(
             history = found.jobs.get(key, History())
             exhausted = history.exhausted(max_attempts, max_lost)
             if _missing(history) and (retry_failed or not exhausted):
-                _enqueue(study, job, distributions, {"retry_failed": True} if exhausted else {})
-                enqueued += 1
+                marks: dict[str, Any] = {"retry_failed": True} if exhausted else {}
+                reason = (hopeless or {}).get(job.network_key)
+                marks |= {"reason_kind": ERROR, "reason": " ".join(reason.split()), "certain": True} if reason else {}
+                _enqueue(study, job, distributions, marks, TrialState.FAIL if reason else TrialState.WAITING)
+                enqueued += not reason
         _note_changes(study, wanted, found)
         # Other jobs of the study whose worker was lost come back too.
         _enqueue_again(study, {k: h for k, h in found.jobs.items() if k not in wanted}, max_attempts, max_lost)
@@ -127,10 +132,13 @@ def trial_state(
         return StudyState(**_counts(read_histories(study, stale_after_s).jobs, max_attempts, max_lost))
 
 
-def fail(study: optuna.Study, trial: optuna.Trial, kind: str, reason: str, traceback: str = "") -> bool:
-    """Record a trial as failed, with its reason in one line. False when another had already finished it."""
+def fail(study: optuna.Study, trial: optuna.Trial, kind: str, reason: str, traceback: str = "", *, certain: bool = False) -> bool:
+    """Record a trial as failed, with its reason in one line. False when another had already finished it.
+
+    `certain`: it would fail again, so its job is not tried again.
+    """
     try:
-        told = {"reason_kind": kind, "reason": " ".join(reason.split())}
+        told: dict[str, Any] = {"reason_kind": kind, "reason": " ".join(reason.split()), **({"certain": True} if certain else {})}
         set_attrs(trial, {**told, "traceback": traceback} if traceback else told)
         study.tell(trial, state=TrialState.FAIL)
     except (UpdateFinishedTrialError, ValueError):
@@ -167,14 +175,16 @@ def _fail_lost(study: optuna.Study, found: Histories) -> int:
     return failed
 
 
-def _enqueue(study: optuna.Study, job: Job, distributions: Mapping[str, BaseDistribution], marks: Mapping[str, Any]) -> None:
+def _enqueue(
+    study: optuna.Study, job: Job, distributions: Mapping[str, BaseDistribution], marks: Mapping[str, Any], state: TrialState
+) -> None:
     """The same as `Study.enqueue_trial`, with the parameters already in it: shown while it waits, and one write instead of many."""
     params = declarable(job.params, distributions)
     undeclared = {f"level: {name}": level for name, level in job.params.items() if name not in params}
     planned = {**job.attrs, **undeclared, "levels": dict(job.params), "network_key": job.network_key, "seed": job.seed}
     study.add_trial(
         create_trial(
-            state=TrialState.WAITING,
+            state=state,
             params=dict(params),
             distributions={name: distributions[name] for name in params},
             system_attrs={"fixed_params": dict(params)},

@@ -30,13 +30,13 @@ class Board:
         self.console = console or Console(stderr=True)
         self.total, self.done, self.first, self.started = total, done, done, time.monotonic()
         self._bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=28),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[detail]}"),
+            TextColumn("{task.fields[detail]}", markup=False),
             console=self.console,
             disable=not self.console.is_terminal,
         )
@@ -121,7 +121,7 @@ class LatencyBar:
     def __init__(self, title: str, console: Console) -> None:
         self.title, self.console = title, console
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=28),
             TimeElapsedColumn(),
             TextColumn("left"),

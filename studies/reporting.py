@@ -78,11 +78,21 @@ def report_study(
 
 def draw_gallery(found: list[Record], folder: StudyFolder, target: Path) -> Path | None:
     """Originals and, for one seed of each complete network, its reconstructions side by side; None where there are none."""
-    if not folder.originals.exists():
+    originals = _pictures(folder.originals)
+    if originals is None:
         return None
     rows: dict[str, tuple[str, Any]] = {}
     for record in found:
-        path = folder.reconstructions(record.network_key, record.seed)
-        if record.state == COMPLETE and record.network_key not in rows and path.exists():
-            rows[record.network_key] = (record.label, np.load(path))
-    return write_gallery(np.load(folder.originals), list(rows.values()), target / "gallery.png") if rows else None
+        if record.state == COMPLETE and record.network_key not in rows:
+            pictures = _pictures(folder.reconstructions(record.network_key, record.seed))
+            if pictures is not None and pictures.shape == originals.shape and pictures.dtype == originals.dtype:
+                rows[record.network_key] = (record.label, pictures)
+    return write_gallery(originals, list(rows.values()), target / "gallery.png") if rows else None
+
+
+def _pictures(path: Path) -> Any:
+    """A stored array; None where it is missing or cut, which must not cost the report."""
+    try:
+        return np.load(path)
+    except (OSError, ValueError, EOFError):
+        return None

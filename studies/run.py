@@ -10,9 +10,11 @@ import shlex
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from io import TextIOWrapper
 from pathlib import Path
 
-from blocks.errors import InputError
+from ablation.text import printable
+from blocks.errors import InputError, must_be
 from studies.stopping import interrupt_everywhere
 
 BAD_INPUT, DEFECT, INTERRUPTED = 2, 70, 130
@@ -51,6 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """As `parse_args`, but a command's words may stand behind its flags too: `claims FOLDER --format csv C8`."""
     parser = build_parser()
+    _refuse_empty(arguments)
     options, rest = parser.parse_known_args(arguments)
     words = getattr(options, "what", getattr(options, "parts", None))
     if words is None or any(word.startswith("-") for word in rest):
@@ -59,6 +62,15 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     else:
         words.extend(rest)
     return options
+
+
+def _refuse_empty(arguments: Sequence[str]) -> None:
+    """InputError for an argument without text: a variable that is not set must not silently mean the default."""
+    for before, argument in zip(("", *arguments), arguments, strict=False):
+        flag = argument.removesuffix("=") if argument.startswith("--") and argument.endswith("=") else None
+        if argument == "" or flag:
+            name = flag or (before if before.startswith("--") else "An argument")
+            raise must_be(name, "given a value", "", "Leave it out, or set the variable that was to hold it.")
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -329,7 +341,7 @@ def public_line(arguments: Sequence[str]) -> str:
             value = public_url(value)
         elif Path(value).is_absolute():
             value = Path(value).name
-        shown.append(shlex.quote(f"{flag}{equals}{value}"))
+        shown.append(shlex.quote(printable(f"{flag}{equals}{value}")))
     return " ".join(["python -m studies.run", *shown])
 
 
@@ -370,6 +382,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run() -> int:
     """As `main`; a defect of this program has a code of its own, so that a script can tell it from trials that failed."""
     interrupt_everywhere()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without a sign must not cost what is printed
     try:
         return main()
     except Exception:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from studies.fleet import run_workers
 from studies.latency_session import LatencySession, missing_latency
 from studies.objective import NUM_SHOWN, TrialContext
 from studies.plan import Job, PlanReport, StudyState, plan, trial_state
+from studies.preflight import check_network
 from studies.progress import Board, ProgressFile, duration
 from studies.records import records
 from studies.reporting import report_study
@@ -111,9 +114,10 @@ def run_study(run: StudyRun) -> int:
 def run_trials(run: StudyRun) -> int:
     """Cost, time and train what is missing, without announcement and report; the exit code of `run_study`."""
     with StopRequest() as stop:
-        if not measure_latency(run, stop):
+        hopeless = check_networks(run, stop)
+        if stop() or not measure_latency(run, stop, [n for n in run.networks if n.key not in hopeless]):
             return INTERRUPTED
-        report = plan_trials(run)
+        report = plan_trials(run, hopeless)
         _save_originals(run)
         if report.complete < report.planned:
             train_all(run, report, stop)
@@ -154,16 +158,37 @@ def _announcement(run: StudyRun) -> list[tuple[str, str]]:
     ]
 
 
-def measure_latency(run: StudyRun, stop: StopRequest) -> bool:
-    """Time all networks side by side where any lacks its latency; False when stopped before the end."""
+def check_networks(run: StudyRun, stop: StopRequest) -> dict[str, str]:
+    """Try every network that has trials left, before anything is timed or trained: network -> why it can't be studied.
+
+    InputError where none can: then the space, its pieces or the settings are wrong, and nothing is stored.
+    """
+    found = records(run.study, max_attempts=run.config.max_attempts)
+    complete = Counter(record.network_key for record in found if record.state == COMPLETE)
+    protocol = run.config.training_protocol()
+    last = len(split_indices(len(run.dataset), seed=protocol.split_seed).train) % protocol.batch_size
+    hopeless: dict[str, str] = {}
+    for network in run.networks:
+        if complete[network.key] >= run.config.seeds or stop():
+            continue
+        finding = check_network(network.spec, protocol, run.config.device, last_batch=last)
+        if finding.reason:
+            hopeless[network.key] = finding.reason
+        for text in [f"cannot be trained: {finding.reason}"] if finding.reason else [finding.note] if finding.note else []:
+            run.console.print(f"{'':<9} {network.label}: {text}", markup=False, highlight=False, soft_wrap=True)
+    if hopeless and len(hopeless) == len(run.networks) and not run.study.get_trials(deepcopy=False):
+        raise InputError(f"No network of the study can be trained. {run.networks[0].label}: {hopeless[run.networks[0].key]}.")
+    return hopeless
+
+
+def measure_latency(run: StudyRun, stop: StopRequest, networks: list[Network]) -> bool:
+    """Time networks side by side where any lacks its latency; False when stopped before the end."""
     retry = run.options.retry_failed
     for batch_size in run.config.latency_batches:
         # another process that starts the same study waits here, and then finds the latency measured
         with FileLock(run.folder.path / "latency.lock"):
-            if missing_latency(run.study, run.networks, run.config.device, batch_size, retry_failed=retry):
-                session = LatencySession(
-                    config=run.config, networks=run.networks, reference=run.space.reference(), folder=run.folder
-                )
+            if missing_latency(run.study, networks, run.config.device, batch_size, retry_failed=retry):
+                session = LatencySession(config=run.config, networks=networks, reference=run.space.reference(), folder=run.folder)
                 budget = run.options.latency_budget_s
                 session.measure(run.study, batch_size, budget_s=budget, console=run.console, should_stop=stop)
         if stop():
@@ -173,8 +198,8 @@ def measure_latency(run: StudyRun, stop: StopRequest) -> bool:
     return True
 
 
-def plan_trials(run: StudyRun) -> PlanReport:
-    """Enqueue every (network, seed) that is neither done nor on its way."""
+def plan_trials(run: StudyRun, hopeless: Mapping[str, str]) -> PlanReport:
+    """Enqueue every (network, seed) that is neither done nor on its way; those of a network without hope are failed at once."""
     jobs = []
     for seed in range(run.config.seeds):
         for network in run.networks:
@@ -182,7 +207,12 @@ def plan_trials(run: StudyRun) -> PlanReport:
             attrs["factors"] = dict(network.intents[0])
             jobs.append(Job(network_key=network.key, seed=seed, params=network.intents[0], attrs=attrs))
     return plan(
-        run.study, jobs, choices=_choices(run.space), max_attempts=run.config.max_attempts, retry_failed=run.options.retry_failed
+        run.study,
+        jobs,
+        choices=_choices(run.space),
+        max_attempts=run.config.max_attempts,
+        retry_failed=run.options.retry_failed,
+        hopeless=hopeless,
     )
 
 
@@ -232,10 +262,11 @@ def _train_here(run: StudyRun, board: Board, stop: StopRequest) -> None:
 
 def _train_in_workers(run: StudyRun, board: Board, stop: StopRequest) -> None:
     options, shown = run.options, set[int]()
-    command = [sys.executable, "-m", "studies.worker", str(options.out), options.study, "--storage", options.where]
+    command = [sys.executable, "-m", "studies.worker", "--storage", options.where]
     command += ["--data-root", options.data_root] if options.data_root else []
     command += ["--cache-dir", options.cache_dir] if options.cache_dir else []
     command += [part for plugin in options.plugins for part in ("--plugin", plugin)]
+    command += ["--", str(options.out), options.study]  # last: a name may begin with a dash
     tell = _Teller(run, board)
 
     def on_tick(state: StudyState) -> None:

@@ -34,7 +34,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.asked = 0
-        self._parent = int(os.environ.get(PARENT, 0))
+        self._parent = int(parent) if (parent := os.environ.get(PARENT, "")).isdecimal() else 0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequest:

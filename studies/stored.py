@@ -11,6 +11,7 @@ from rich.console import Console
 from ablation.report.explain_page import read_explanation, write_explanation
 from blocks.errors import must_be
 from studies.config import StudyConfig, StudyFolder
+from studies.folder import holder, part_of
 from studies.paper_folder import PaperFolder
 from studies.plan import trial_state
 from studies.records import records
@@ -76,33 +77,42 @@ def _explanation_page(folder: Path, to: Path | None) -> int:
 
 def _opened(options: argparse.Namespace) -> list[tuple[optuna.Study, StudyFolder, StudyConfig]]:
     """The studies that the flags name: one folder, one study of a storage, or all folders under results/."""
-    if options.out is not None:
-        folders = [options.out]
-        if not options.storage and not StudyFolder(options.out).journal.is_file():
-            raise must_be(
-                "FOLDER", "the folder of a study", str(options.out), "It holds no journal.log; `status` lists those under results/."
-            )
+    if options.storage:
+        opened = _of_storage(options, options.out)
+    elif options.out is not None:
+        if not StudyFolder(options.out).journal.is_file():
+            remedy = "It holds no journal.log; `status` lists those under results/."
+            raise must_be("FOLDER", "the folder of a study", str(options.out), remedy)
+        opened = _of_folder(options.out)
     else:
-        folders = (
-            sorted(path.parent for path in Path("results").glob("*/journal.log")) if not options.storage else [Path("results")]
-        )
-    if not folders:
-        raise must_be("FOLDER", "the folder of a study", "no study under results/", "Start one: python -m studies.run grid.")
-    found = []
-    for folder in folders:
-        storage = open_storage(options.storage or StudyFolder(folder).journal, must_exist=True)
-        stored = study_names(storage)
-        names = [options.study] if options.study else stored
-        if options.storage and options.out and not options.study:
-            if options.out.name not in stored:
-                raise must_be("--study", "one of " + ", ".join(stored), None, "Several studies must not share a folder.")
-            names = [options.out.name]
-        for name in names:
-            if name not in stored:
-                raise must_be("--study", "one of " + ", ".join(stored), name)
-            study = optuna.load_study(study_name=name, storage=storage)
-            if "config" in study.user_attrs:
-                where = folder if options.out or not options.storage else folder / name
-                where = PaperFolder(folder).group(name) if PaperFolder(folder).plan.is_file() else where
-                found.append((study, StudyFolder(where), StudyConfig.from_dict(study.user_attrs["config"])))
-    return found
+        folders = sorted(path.parent for path in Path("results").rglob("journal.log"))
+        if not folders:
+            raise must_be("FOLDER", "the folder of a study", "no study under results/", "Start one: python -m studies.run grid.")
+        opened = [found for folder in folders for found in _of_folder(folder)]
+    names = [study.study_name for study, _ in opened]
+    if options.study is not None and options.study not in names:
+        raise must_be("--study", "one of " + ", ".join(names), options.study)
+    return [
+        (study, StudyFolder(where), StudyConfig.from_dict(study.user_attrs["config"]))
+        for study, where in opened
+        if options.study in (None, study.study_name) and "config" in study.user_attrs
+    ]
+
+
+def _of_storage(options: argparse.Namespace, folder: Path | None) -> list[tuple[optuna.Study, Path]]:
+    """Studies of a storage that is named: of the folder's study, if one is given, or of all."""
+    storage = open_storage(options.storage, must_exist=True)
+    stored = study_names(storage)
+    wanted = options.study or (holder(folder).get("study", folder.resolve().name) if folder else None)
+    if wanted is not None and wanted not in stored:
+        raise must_be("--study", "one of " + ", ".join(stored), wanted, "Each has a folder of its own.")
+    names = [wanted] if wanted is not None else stored
+    return [(optuna.load_study(study_name=n, storage=storage), folder or Path("results") / n) for n in names]
+
+
+def _of_folder(folder: Path) -> list[tuple[optuna.Study, Path]]:
+    """Studies of a folder's journal, each with the folder of its files: groups of the paper, or of an earlier version several."""
+    storage = open_storage(StudyFolder(folder).journal, must_exist=True)
+    stored = study_names(storage)
+    where = PaperFolder(folder).group if PaperFolder(folder).plan.is_file() else lambda name: part_of(folder, name, stored)
+    return [(optuna.load_study(study_name=name, storage=storage), where(name)) for name in stored]

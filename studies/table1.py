@@ -28,6 +28,7 @@ from ablation.timing.latency import LatencyComparison, compare_latency
 from ablation.timing.latency_result import spanned
 from blocks.errors import must_be
 from studies.config import prepare_folder
+from studies.folder import check_folder, take_folder
 from studies.grid import pick_device
 from studies.latency_session import floor_of
 from studies.objective import provenance
@@ -198,7 +199,9 @@ def run_table1(options: argparse.Namespace) -> int:
     if options.budget <= 0:
         raise must_be("--budget", "a positive number of seconds", options.budget)
     preset("modified").replace(image_size=options.image_size)  # refuses a size that the stages don't divide, before any work
-    prepare_folder(options.out)
+    settings = {"image_size": options.image_size, "device": device}
+    check_folder(options.out, "table1", **settings)
+    take_folder(prepare_folder(options.out), "table1", **settings)
     table = measure(device, options.image_size, options.budget, console)
     table.provenance["command"] = options.line
     paths = write(table, options.out)

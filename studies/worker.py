@@ -14,7 +14,7 @@ from pathlib import Path
 import optuna
 import torch
 
-from ablation.cores import num_cores
+from ablation.cores import num_threads
 from ablation.data import Dataset, load_dataset, split_indices
 from ablation.data.base import FORMER_NOTE
 from blocks.errors import InputError, WriteError, must_be
@@ -127,7 +127,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--cache-dir")
     parser.add_argument("--plugin", action="append", default=[])
     options = parser.parse_args(argv)
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", num_cores())))
+    torch.set_num_threads(num_threads())
     try:
         for plugin in options.plugin:
             importlib.import_module(plugin)

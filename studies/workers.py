@@ -15,15 +15,13 @@ from optuna.trial import TrialState
 from studies.history import ERROR, INTERRUPTED, MAX_ATTEMPTS, MAX_LOST, REFUSED, job_key
 from studies.lease import BEAT_S, STALE_AFTER_S, Worker, lost_because, read_beats
 from studies.plan import fail, reconcile
+from studies.retry import TrialFailed as TrialFailed
+from studies.retry import may_pass
 from studies.storage import METRIC_NAMES, storage_errors
 
 Objective = Callable[[optuna.Trial], Sequence[float]]
 LINGER_S = 1.0  # between two looks at trials that run elsewhere
 TRACEBACK_CHARS = 8000
-
-
-class TrialFailed(Exception):  # noqa: N818 - an outcome
-    """An objective's expected failure, e.g. a loss that is not a number; the message is the reason, in one line."""
 
 
 class TrialInterrupted(Exception):  # noqa: N818 - an outcome
@@ -104,9 +102,9 @@ def run_worker(
     """Run trials until every job is complete or out of attempts, or until asked to stop.
 
     The objective returns (validation loss, latency_ms, params); it should ask `should_stop` and `lease_lost` often, and raise
-    TrialInterrupted when either says so. Any other exception is a recorded failure, tried again within this run up to
-    `max_attempts`. With `linger` a worker that finds the queue empty waits for the trials that run elsewhere, and takes over
-    those whose worker is lost. Raises InputError when the storage fails.
+    TrialInterrupted when either says so. Any other exception is a recorded failure; one that may pass (`studies.retry`) is tried
+    again within this run up to `max_attempts`. With `linger` a worker that finds the queue empty waits for the trials that run
+    elsewhere, and takes over those whose worker is lost. Raises InputError when the storage fails.
     """
     report = WorkerReport()
     waited = False
@@ -142,7 +140,8 @@ def _run(
         _end(study, trial, INTERRUPTED, str(error) or "interrupted", on_event, report)
     except Exception as error:
         said = str(error) if isinstance(error, TrialFailed) else f"{type(error).__name__}: {error}"
-        _end(study, trial, ERROR, said, on_event, report, traceback.format_exc()[-TRACEBACK_CHARS:])
+        trace = traceback.format_exc()[-TRACEBACK_CHARS:]
+        _end(study, trial, ERROR, said, on_event, report, trace, certain=not may_pass(error))
     except BaseException as error:  # a second Ctrl-C, or sys.exit
         _end(study, trial, INTERRUPTED, f"interrupted by {type(error).__name__}", on_event, report)
         raise
@@ -162,9 +161,17 @@ def _complete(study: optuna.Study, trial: optuna.Trial, values: list[float], on_
 
 
 def _end(
-    study: optuna.Study, trial: optuna.Trial, kind: str, reason: str, on_event: OnEvent, report: WorkerReport, trace: str = ""
+    study: optuna.Study,
+    trial: optuna.Trial,
+    kind: str,
+    reason: str,
+    on_event: OnEvent,
+    report: WorkerReport,
+    trace: str = "",
+    *,
+    certain: bool = False,
 ) -> None:
-    told = fail(study, trial, kind, reason, trace)
+    told = fail(study, trial, kind, reason, trace, certain=certain)
     kept, name = (report.interrupted, "interrupted") if kind == INTERRUPTED else (report.failed, "failed")
     if not told:
         kept, name = report.lost, "lost"

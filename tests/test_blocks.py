@@ -26,6 +26,7 @@ from blocks.basic import ACTIVATIONS, NORMS
 from blocks.connectivity import Dense, DenseBlock
 from blocks.conv import convolution
 from blocks.errors import InputError
+from studies.preflight import state_elsewhere
 
 BATCH = 3
 PIECES = [(family, name) for family, registry in FAMILIES.items() for name in registry.names()]
@@ -210,6 +211,21 @@ def test_save_and_load(case: Case) -> None:
         loaded = case.make(seed=5).double().eval()
         loaded.load_state_dict(state, strict=True)
         assert all(map(torch.equal, outputs(saved, case.input()), outputs(loaded, case.input())))
+
+
+@every_case
+def test_what_training_changes_is_saved(case: Case) -> None:
+    # a run that goes on after a stop has parameters and buffers, and nothing else
+    saved = case.make().double().train()
+    before = [outputs(saved, case.input(seed)) and state_elsewhere(saved) for seed in (1, 2)]
+    assert before[0] == before[1]
+    loaded = case.make(seed=5).double().train()
+    loaded.load_state_dict(saved.state_dict(), strict=True)
+    drawn = []
+    for module in (saved, loaded):
+        torch.manual_seed(0)
+        drawn.append(outputs(module, case.input()))
+    assert all(map(torch.equal, *drawn))
 
 
 @every_case

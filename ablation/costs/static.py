@@ -34,7 +34,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ablation.compose import build
+from ablation.compose import build_without_weights
 from ablation.costs.opcount import CLASSES, Formula, formula, register_op
 from ablation.device import evaluating
 from ablation.spec import ModelSpec
@@ -94,8 +94,7 @@ def static_cost(
         raise must_be("batch_size", "a whole number of at least 1", batch_size)
     if isinstance(spec_or_model, ModelSpec):
         spec = spec_or_model if image_size is None else spec_or_model.replace(image_size=image_size)
-        with torch.device("meta"):
-            model: nn.Module = build(spec)
+        model: nn.Module = build_without_weights(spec)
         shape = image_shape(model)
     else:
         model = getattr(spec_or_model, "_orig_mod", spec_or_model)  # compiled modules wrap the plain one

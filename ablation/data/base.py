@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ablation.text import printable
+
 FORMER_NOTE = (
     "the study began when data were known by the names and sizes of their files: that its first trials saw the same content is "
     "not known; from now on it is"
@@ -38,6 +40,9 @@ class Dataset:
     # N x S x S, 1 on the face (rendered faces, or CelebA with a folder of masks beside it)
     notes: tuple[str, ...] = ()
     # what a report must say about it, e.g. files that could not be decoded
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "notes", tuple(map(printable, self.notes)))  # a file's name may hold bytes that are no UTF-8
 
     def __len__(self) -> int:
         return len(self.images)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from ablation.record import COMPLETE, FAILED, METRICS, RUNNING, STALE, WAITING, Record
 from ablation.report.effect_words import percent
+from ablation.report.page import literal
 from ablation.report.sentences import named
 from ablation.report.study import INERT, Row, StudyInfo, latency_keys, latency_of, seeds_text, state_counts
 from ablation.report.tables import converged, published_reasons
@@ -43,7 +44,7 @@ def missing_sentences(rows: Sequence[Row], records: Sequence[Record], study: Stu
             texts.append(" ".join([text, *why]))
     if complete and not latency_keys(records):
         texts.append("Latency was not measured.")
-    return texts + _not_converged(rows, latency_keys(records)) + [str(note) for note in study.data.get("notes") or ()]
+    return texts + _not_converged(rows, latency_keys(records)) + [literal(str(note)) for note in study.data.get("notes") or ()]
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -56,7 +57,7 @@ def _trials(rows: Sequence[Row], records: Sequence[Record], study: StudyInfo) ->
     for row in rows:
         for trial in row.trials:
             if trial.state == FAILED:
-                texts.append(f"Failed: {named(row)}, seed {trial.seed}: {trial.reason or 'no reason was stored'}.")
+                texts.append(f"Failed: {named(row)}, seed {trial.seed}: {literal(trial.reason) or 'no reason was stored'}.")
     for state in (RUNNING, WAITING, STALE):
         waiting = [f"{named(row)} (seed {t.seed})" for row in rows for t in row.trials if t.state == state]
         if waiting:
@@ -92,7 +93,7 @@ def inert_sentences(rows: Sequence[Row], study: StudyInfo) -> list[str]:
         inert = [row for row in rows if row.level(factor) == INERT]
         if inert and len(levels) > 1:
             names = _listed([named(row) for row in inert])
-            what = f"**{factor}** does nothing in {len(inert)} of {len(rows)} networks"
+            what = f"**{literal(factor)}** does nothing in {len(inert)} of {len(rows)} networks"
             texts.append(f"{what}, each trained once per seed for all its levels: {names}.")
     return texts or ["Every factor changes every network."]
 

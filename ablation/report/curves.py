@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 from ablation.record import Record
 from ablation.report import style
 from ablation.report.study import INERT, Row, StudyInfo
+from ablation.text import shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 COLUMNS = 3
+TITLE_CHARACTERS, LEAST_CHARACTERS = 38, 16
+# of factor and level above a panel, and at least of the level
 NAMED_PER_PANEL = 14
 # beyond this many lines in a panel only the best and the worst carry their number
 KEYS = {"validation": "val_loss", "training": "train_loss"}
@@ -47,13 +50,15 @@ def loss_curves(rows: Sequence[Row], study: StudyInfo) -> Figure:
     figure = style.new_figure(max(3.3 * num_columns, 6.4), 3.5 * num_lines + 0.9)
     grid = figure.subplots(num_lines, num_columns, sharex=True, sharey=True, squeeze=False)
     colours = style.palette(len(levels))
+    heading = shortened([factor], TITLE_CHARACTERS - LEAST_CHARACTERS)[factor] if factor else ""
+    names = shortened(levels, max(LEAST_CHARACTERS, TITLE_CHARACTERS - len(heading)))
     for n, axes in enumerate(grid.flat):
         if n >= len(levels):
             axes.set_axis_off()
             continue
         mine = [row for row in drawn if not factor or row.level(factor) == levels[n]]
         _panel(axes, drawn, mine, colours[n])
-        style.title(axes, f"{factor}: {levels[n]}" if factor else "Loss by epoch")
+        style.title(axes, f"{heading}: {names[levels[n]]}" if factor else "Loss by epoch")
         if n + num_columns >= len(levels):
             axes.set_xlabel("epoch")
             axes.xaxis.set_tick_params(labelbottom=True)

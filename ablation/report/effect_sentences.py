@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from ablation.effect import Effect
 from ablation.record import METRICS
 from ablation.report.effect_words import change, count, counted_signs, percent, size, span, value_text
+from ablation.report.page import literal
 from ablation.report.study import Row, StudyInfo, latency_of
 from ablation.report.swaps import BETTER, MISSING, MIXED, NOISE, NONE, OPEN, TRAINED, WORSE, Judged, Swap, Within, within
 from ablation.sittings import has_enough_rounds, has_intervals
@@ -74,7 +75,7 @@ def _alike(judged: Judged, swap: Swap, key: str) -> str:
 def _levels(judged: Judged, swap: Swap, key: str) -> str:
     """'+0.0885 with connectivity plain, +0.0337 with dense', where that is settled."""
     parts, effect = _parts(judged, swap, key), swap.effects[key]
-    names = [f"{parts[0].factor} {part.level}" if not n else part.level for n, part in enumerate(parts)]
+    names = [literal(f"{parts[0].factor} {part.level}" if not n else part.level) for n, part in enumerate(parts)]
     return ", ".join(
         f"{value_text(part.mean, effect.metric, effect.as_ratio)} with {name}" for part, name in zip(parts, names, strict=True)
     )
@@ -90,9 +91,9 @@ def dependence(judged: Judged, swap: Swap, key: str) -> str:
     parts, effect = _parts(judged, swap, key), swap.effects[key]
     if not _disagree(parts) or effect.mean is None:
         return ""
-    levels = "; ".join(f"with {part.level} {_part(part)}" for part in parts)
+    levels = "; ".join(f"with {literal(part.level)} {_part(part)}" for part in parts)
     average = f"averaged over all pairs {value_text(effect.mean, effect.metric, effect.as_ratio)}, {judged.verdict(swap, key)}"
-    return f"Its effect on {effect.metric.label} depends on {parts[0].factor}: {levels}; {average}."
+    return f"Its effect on {effect.metric.label} depends on {literal(parts[0].factor)}: {levels}; {average}."
 
 
 def _parts(judged: Judged, swap: Swap, key: str) -> list[Within]:
@@ -170,8 +171,11 @@ def answer(judged: Judged, lead: str) -> list[str]:
 
 def _depending(swap: Swap, parts: Sequence[Within]) -> str:
     effect = parts[0].effect
-    levels = [f"with {p.level} it is {counted_signs(p)} (mean {value_text(p.mean, effect.metric, effect.as_ratio)})" for p in parts]
-    return f"What {swap.words} does to {effect.metric.label} depends on {parts[0].factor}: {listed(levels)}."
+    levels = [
+        f"with {literal(p.level)} it is {counted_signs(p)} (mean {value_text(p.mean, effect.metric, effect.as_ratio)})"
+        for p in parts
+    ]
+    return f"What {swap.words} does to {effect.metric.label} depends on {literal(parts[0].factor)}: {listed(levels)}."
 
 
 def _moved(judged: Judged, swaps: Sequence[Swap], key: str) -> list[str]:

@@ -6,7 +6,7 @@ Where a settled interaction says that the effect differs by another factor, the 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,12 +17,15 @@ from ablation.report import style
 from ablation.report.effect_words import value_text
 from ablation.report.study import Row, StudyInfo
 from ablation.report.swaps import BETTER, MISSING, NONE, WORSE, Judged, Swap, Within, within
+from ablation.text import shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 COLUMNS = 3
+NAME_CHARACTERS = 24
+# of a factor and of a level beside the panels
 COLOUR_OF = {BETTER: style.BETTER, WORSE: style.WORSE}
 # inches of one swap, and of one level of another factor below it
 LINE, LANE = 0.5, 0.19
@@ -103,7 +106,7 @@ def _panel(axes: Axes, key: str, judged: Judged, lines: Sequence[float]) -> None
     if key in judged.floors:
         axes.axvspan(-judged.floors[key], judged.floors[key], color=style.PALE, alpha=0.7, zorder=0, linewidth=0)
     axes.axvline(0, color="#444444", linewidth=0.9, zorder=1)
-    axes.set_yticks(lines[:-1], [_label(swap) for swap in judged.swaps], fontsize=8.5)
+    axes.set_yticks(lines[:-1], _labels(judged.swaps), fontsize=8.5)
     axes.set_ylim(lines[-1] + 0.04, -0.04)
     axes.grid(visible=False, axis="y")
     unit = f" [{first.metric.unit}]" if first.metric.unit and not first.as_ratio else ""
@@ -114,10 +117,16 @@ def _panel(axes: Axes, key: str, judged: Judged, lines: Sequence[float]) -> None
         axes.xaxis.set_major_locator(MaxNLocator(5))
 
 
-def _label(swap: Swap) -> str:
+def _labels(swaps: Sequence[Swap]) -> list[str]:
+    names = shortened([name for s in swaps for name in (s.factor, s.level_from, s.level_to)], NAME_CHARACTERS)
+    return [_label(swap, names) for swap in swaps]
+
+
+def _label(swap: Swap, names: Mapping[str, str]) -> str:
     """The swap and how many pairs of networks it rests on (the table says where a metric has fewer)."""
     num_pairs = max(effect.num_networks for effect in swap.effects.values())
-    return f"{swap.factor} ({num_pairs} pair{'' if num_pairs == 1 else 's'})\n{swap.level_from} → {swap.level_to}"
+    factor = names[swap.factor]
+    return f"{factor} ({num_pairs} pair{'' if num_pairs == 1 else 's'})\n{names[swap.level_from]} → {names[swap.level_to]}"
 
 
 def _place(effect: Effect, value: float) -> float:

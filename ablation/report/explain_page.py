@@ -16,6 +16,7 @@ from ablation.report import explain_sweep as sweep
 from ablation.report import explain_tables as tables
 from ablation.report import explain_words as words
 from ablation.report.explain_html import Answer, Block, Code, Drawn, Missing, to_html, to_markdown
+from ablation.report.explain_names import with_shown_names
 from ablation.report.explain_plots import Plot
 from ablation.report.page import Bullets, Heading, Paragraph
 
@@ -38,16 +39,17 @@ def write_explanation(explanation: Explanation, folder: Path) -> list[Path]:
     """
     folder = Path(folder)
     (folder / PLOTS).mkdir(parents=True, exist_ok=True)
+    stored, explanation = explanation, with_shown_names(explanation)
     blocks = _blocks(explanation)
     files = _draw([block for block in blocks if isinstance(block, Plot)], folder / PLOTS)
     placed = [_drawn(block) if isinstance(block, Plot) else block for block in blocks]
     pages = {
         "explanation.html": to_html(placed, folder, _title(explanation)),
         "explanation.md": to_markdown(placed),
-        "explanation.json": json.dumps(explanation.to_dict(), indent=1) + "\n",
+        "explanation.json": json.dumps(stored.to_dict(), indent=1) + "\n",
     }
     for name, text in pages.items():
-        (folder / name).write_text(text, encoding="utf-8")
+        (folder / name).write_text(text, encoding="utf-8", errors="backslashreplace")
     more = [tables.write_attribution_csv(explanation, folder / "attribution.csv")]
     more += [tables.write_blocks_csv(explanation, folder / "time_by_part.csv")] if explanation.decompositions else []
     return [*(folder / name for name in pages), *more, *files]

@@ -14,7 +14,9 @@ from ablation.report import explain_mechanism as mechanism
 from ablation.report import explain_style as look
 from ablation.report import explain_words as words
 from ablation.report.explain_modes import control_rows
+from ablation.report.explain_names import with_shown_names
 from ablation.report.page import Table
+from ablation.text import shortened
 
 TERMINAL = 100
 # columns
@@ -178,6 +180,7 @@ def sweep_table(explanation: Explanation) -> Table:
 
 def print_explanation(explanation: Explanation) -> str:
     """The answer and a compact table for a terminal of 100 columns."""
+    explanation = with_shown_names(explanation)
     answer = re.sub(r"\*\*|`", "", words.answer(explanation))
     texts = [f"{explanation.second} against {explanation.first} ({explanation.device})", "", textwrap.fill(answer, TERMINAL), ""]
     texts += [*_factor_lines(explanation), "", *_mode_lines(explanation)]
@@ -189,17 +192,18 @@ def _factor_lines(explanation: Explanation) -> list[str]:
     """A line per factor with its share of parameters, multiply-accumulates and latency."""
     place = look.main_place(explanation)
     found = [look.find(explanation, "params"), look.find(explanation, "macs"), look.find(explanation, look.LOG, place)]
-    names = ("parameters", "mult.-accum.", "latency")
-    shown = [(name, a) for name, a in zip(names, found, strict=True) if a is not None]
-    gone = [name for name, a in zip(names, found, strict=True) if a is None]
+    heads = ("parameters", "mult.-accum.", "latency")
+    shown = [(name, a) for name, a in zip(heads, found, strict=True) if a is not None]
+    gone = [name for name, a in zip(heads, found, strict=True) if a is None]
     if not shown:
         return ["Nothing was attributed to factors."]
     order = [name for name, _ in look.ranked(shown[-1][1].shapley)]
     lines = [f"{'factor (share of difference)':<34}" + "".join(f"{name:>22}" for name, _ in shown)]
-    for factor in order:
+    steps = {f: "{}: {} → {}".format(look.plain(f), *explanation.factors.get(f, ("", ""))) for f in order}
+    names = shortened(steps.values(), 33)
+    for factor, step in steps.items():
         cells = [_cell(a, factor) for _, a in shown]
-        before, after = explanation.factors.get(factor, ("", ""))
-        lines.append(f"{_cut(f'{look.plain(factor)}: {before} → {after}', 33):<34}" + "".join(f"{c:>22}" for c in cells))
+        lines.append(f"{names[step]:<34}" + "".join(f"{c:>22}" for c in cells))
     if any("~" in line for line in lines):
         lines.append("~ not significant")
     return [*lines, *([f"Not attributed: {', '.join(gone)}."] if gone else [])]
@@ -221,15 +225,14 @@ def _cell(a: Attribution, factor: str) -> str:
 def _mode_lines(explanation: Explanation) -> list[str]:
     if not explanation.modes:
         return [textwrap.fill("Ways of running were not measured.", TERMINAL)]
-    lines = [
-        f"{'mode':<30}{_cut(explanation.first, 12) + ' ms':>16}{_cut(explanation.second, 12) + ' ms':>16}"
-        f"{'ratio':>10}{'gain':>10}{'error':>12}"
-    ]
+    first, second = shortened((explanation.first, explanation.second), 12).values()
+    names = shortened((m.mode for m in explanation.modes), 29)
+    lines = [f"{'mode':<30}{first + ' ms':>16}{second + ' ms':>16}{'ratio':>10}{'gain':>10}{'error':>12}"]
     for m in explanation.modes:
         if m.reason:
-            lines.append(_cut(f"{_cut(m.mode, 29):<30}not usable: {m.reason}", TERMINAL))
+            lines.append(_cut(f"{names[m.mode]:<30}not usable: {m.reason}", TERMINAL))
             continue
         ratio, gain = ("-" if v is None else look.times(v) for v in (m.ratio, m.second_gain))
         times = f"{look.number(m.first_ms):>16}{look.number(m.second_ms):>16}"
-        lines.append(f"{_cut(m.mode, 29):<30}{times}{ratio:>10}{gain:>10}{look.tiny(m.max_error):>12}")
+        lines.append(f"{names[m.mode]:<30}{times}{ratio:>10}{gain:>10}{look.tiny(m.max_error):>12}")
     return lines

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from ablation.text import printable, shortened
 from blocks.errors import must_be
 
 Images = NDArray[np.uint8]
 GAP = 4
-LABEL_CHARACTERS = 26
+LABEL_CHARACTERS, LABEL_LINES = 26, 6
 
 
 def write_gallery(originals: Images, rows: Sequence[tuple[str, Images]], path: Path, *, tile: int = 96) -> Path:
@@ -32,7 +33,8 @@ def write_gallery(originals: Images, rows: Sequence[tuple[str, Images]], path: P
     size = originals.shape[-1] * factor
     font = ImageFont.load_default(size=max(11, size // 7))
     lines = [("original", originals), *rows]
-    texts = ["\n".join(textwrap.wrap(label, LABEL_CHARACTERS)) for label, _ in lines]
+    shown = shortened((printable(label) for label, _ in lines), LABEL_LINES * LABEL_CHARACTERS)
+    texts = ["\n".join(textwrap.wrap(shown[printable(label)], LABEL_CHARACTERS)) for label, _ in lines]
     draw = ImageDraw.Draw(Image.new("RGB", (1, 1)))
     boxes = [draw.multiline_textbbox((0, 0), text, font=font) for text in texts]
     left = int(max(box[2] for box in boxes)) + 2 * GAP

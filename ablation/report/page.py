@@ -88,23 +88,41 @@ def _markdown(block: Block) -> str:
     if isinstance(block, Picture):
         return f"![{_safe(block.alt)}]({block.path})"
     rule = ["---:" if number else "---" for number in block.is_number]
-    lines = [[_cell(c) for c in block.headings], rule, *([_cell(c) for c in line] for line in block.lines)]
+    lines = [[escape_markdown(c) for c in block.headings], rule, *([escape_markdown(c) for c in line] for line in block.lines)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+# what Markdown reads as markup within a line; an underscore within a word is none
+_MARKUP = re.compile(r"[\\`*~$]|(?<=\])\(|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+_LITERAL = 0xE000
+# private characters: one that stands for a character of a name has its code behind this one
+_LITERALS = re.compile(f"[{chr(_LITERAL)}-{chr(_LITERAL + 127)}]")
+
+
+def literal(text: str) -> str:
+    """A name to be put into a sentence, so that none of its characters is read as markup; `unmarked` gives the name again."""
+    return _MARKUP.sub(lambda found: "".join(chr(_LITERAL + ord(c)) for c in found[0]), text)
+
+
+def unmarked(text: str, before: str = "") -> str:
+    """A sentence with the names that `literal` marked as they are written, `before` in front of each character that was marked."""
+    return _LITERALS.sub(lambda found: before + chr(ord(found[0]) - _LITERAL), text)
+
+
 def _safe(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace("\n", " ")
+    return unmarked(text.replace("&", "&amp;").replace("<", "&lt;").replace("\n", " "), before="\\")
 
 
-def _cell(text: str) -> str:
-    return _safe(text).replace("|", "\\|").replace("*", "\\*")
+def escape_markdown(text: str) -> str:
+    """Text that keeps its place in a Markdown table, and reads as it is written: no bars, tags, markup or line ends of its own."""
+    return _safe(literal(unmarked(text))).replace("|", "\\|")
 
 
 def to_html(blocks: Sequence[Block], folder: Path) -> str:
     """One file that needs no other and no network: pictures below `folder` are put inside it."""
     heading = next((b.text for b in blocks if isinstance(b, Heading)), "Report")
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-    head += f"<title>{html.escape(heading)}</title>"
+    head += f"<title>{html.escape(unmarked(heading))}</title>"
     body = "\n".join(block_html(block, folder) for block in blocks)
     return f'<!doctype html>\n<html lang="en"><head>{head}<style>{STYLE}</style></head>\n<body>\n{body}\n</body></html>\n'
 
@@ -118,7 +136,8 @@ def block_html(block: Block, folder: Path) -> str:
     if isinstance(block, Bullets):
         return "<ul>" + "".join(f"<li>{inline(item)}</li>" for item in block.items) + "</ul>"
     if isinstance(block, Picture):
-        return f'<div class="wide"><img alt="{html.escape(block.alt, quote=True)}" src="{data_uri(folder / block.path)}"></div>'
+        alt = html.escape(unmarked(block.alt), quote=True)
+        return f'<div class="wide"><img alt="{alt}" src="{data_uri(folder / block.path)}"></div>'
     head = _html_line("th", block.headings, block.is_number)
     body = "".join(_html_line("td", line, block.is_number) for line in block.lines)
     return f'<div class="wide"><table><thead>{head}</thead><tbody>{body}</tbody></table></div>'
@@ -126,13 +145,13 @@ def block_html(block: Block, folder: Path) -> str:
 
 def _html_line(tag: str, cells: Sequence[str], is_number: Sequence[bool]) -> str:
     kinds = ["" if number else ' class="text"' for number in is_number]
-    return "<tr>" + "".join(f"<{tag}{k}>{html.escape(c)}</{tag}>" for c, k in zip(cells, kinds, strict=True)) + "</tr>"
+    return "<tr>" + "".join(f"<{tag}{k}>{html.escape(unmarked(c))}</{tag}>" for c, k in zip(cells, kinds, strict=True)) + "</tr>"
 
 
 def inline(text: str) -> str:
     """Text with **bold** and `code` as HTML."""
     escaped = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", html.escape(text))
-    return re.sub(r"`(.+?)`", r"<code>\1</code>", escaped)
+    return unmarked(re.sub(r"`(.+?)`", r"<code>\1</code>", escaped))
 
 
 def data_uri(path: Path) -> str:

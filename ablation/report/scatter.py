@@ -12,6 +12,7 @@ from ablation.record import Metric
 from ablation.report import style
 from ablation.report.study import INERT, Row, StudyInfo, axis_label
 from ablation.stats import pareto_front
+from ablation.text import shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 NUMBER_ALL_UP_TO = 24
 # beyond this many variants only the front and the reference carry their number
+LABEL_CHARACTERS, LEVEL_CHARACTERS = 150, 36
+# of a network and of a level in the legend
 LISTED_FRONT = 10
 # beyond this many members the legend refers to the table
 
@@ -197,7 +200,12 @@ def _overlap(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _wrapped(row: Row, mark: str = "") -> str:
-    return textwrap.fill(f"{row.number}  {row.label}{mark}", 40, subsequent_indent="    ")
+    label = shortened([row.label], LABEL_CHARACTERS)[row.label]  # its number tells it apart
+    return textwrap.fill(f"{row.number}  {label}{mark}", 40, subsequent_indent="    ")
+
+
+def _heading(factor: str | None) -> str:
+    return shortened([factor], LEVEL_CHARACTERS)[factor] if factor else ""
 
 
 def _legend(
@@ -212,11 +220,14 @@ def _legend(
         factor, table = looks[name]
         if not factor:
             continue
-        entries.append((blank, factor))
+        entries.append((blank, _heading(factor)))
+        names = shortened(table, LEVEL_CHARACTERS)
         for level, value in table.items():
             shown = {"colour": "#555555", "marker": "o", "fill": True, name: value}
-            entries.append((Line2D([], [], markersize=7, **_drawn_as(shown["colour"], shown["marker"], shown["fill"])), level))
-    headings = [looks[name][0] for name in ("colour", "marker", "fill")] + ["Pareto front"]
+            entries.append(
+                (Line2D([], [], markersize=7, **_drawn_as(shown["colour"], shown["marker"], shown["fill"])), names[level])
+            )
+    headings = [_heading(looks[name][0]) for name in ("colour", "marker", "fill")] + ["Pareto front"]
     if any(row.is_reference for row in rows):
         ring = Line2D([], [], marker="o", markersize=12, markerfacecolor="none", markeredgecolor="#222222", linestyle="")
         entries += [(ring, "reference")]
@@ -226,5 +237,9 @@ def _legend(
     if len(front) > len(listed):
         entries.append((blank, f"and {len(front) - len(listed)} more (see the table)"))
     handles, labels = zip(*entries, strict=True)
-    legend = figure.legend(handles, labels, loc="outside right upper", frameon=False, handlelength=1.4, labelspacing=0.45)
+    legend = figure.legend(
+        handles, [" "] * len(labels), loc="outside right upper", frameon=False, handlelength=1.4, labelspacing=0.45
+    )
+    for text, label in zip(legend.get_texts(), labels, strict=True):
+        text.set_text(label)  # by hand: a label that begins with an underscore would be left out
     style.bold_headings(legend, headings)

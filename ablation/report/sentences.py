@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from ablation.record import METRICS, Metric
 from ablation.report.effect_words import count, percent
+from ablation.report.page import literal
 from ablation.report.study import Row
 from ablation.report.ties import Ties
 
@@ -15,7 +16,7 @@ MOST_NAMED = 8
 
 def named(row: Row) -> str:
     """'#3 plain, separable, flatten'."""
-    return f"#{row.number} {row.label}"
+    return f"#{row.number} {literal(row.label)}"
 
 
 def listed(rows: Sequence[Row]) -> str:

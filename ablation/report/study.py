@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ablation.attribute import intents_of, one_per_trial, usable_value
 from ablation.record import COMPLETE, FAILED, Metric, Record, latency_metric
 from ablation.stats import mean_and_sd
+from ablation.text import printable
 
 INERT = "inert"
 # the level shown for a factor that does not change this network
@@ -94,6 +95,27 @@ class Row:
     def sd(self, metric: Metric) -> float | None:
         """Standard deviation over seeds, None for fewer than two."""
         return mean_and_sd(self.values(metric))[1]
+
+
+def as_shown(records: Iterable[Record], study: StudyInfo) -> tuple[list[Record], StudyInfo]:
+    """Records and study with every name a person gave as it may stand in a line, see `ablation.text`."""
+    shown = [
+        replace(
+            record,
+            label=printable(record.label),
+            reason=printable(" ".join(record.reason.split())),
+            factors=_printable(record.factors),
+            intents=tuple(map(_printable, record.intents)),
+        )
+        for record in records
+    ]
+    factors = {printable(factor): tuple(map(printable, levels)) for factor, levels in study.factors.items()}
+    texts = {name: printable(getattr(study, name)) for name in ("title", "command", "device")}
+    return shown, replace(study, factors=factors, **texts)  # type: ignore[arg-type]
+
+
+def _printable(names: Mapping[str, str]) -> dict[str, str]:
+    return {printable(factor): printable(level) for factor, level in names.items()}
 
 
 def rows_of(records: Iterable[Record], study: StudyInfo | None = None) -> list[Row]:

@@ -9,12 +9,14 @@ import logging
 import os
 import tempfile
 import textwrap
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ablation.record import Metric
+from ablation.report.page import unmarked
 from ablation.report.study import Row, StudyInfo, seeds_text
 
 if TYPE_CHECKING:
@@ -41,10 +43,12 @@ def styled() -> Iterator[None]:
         **sns.axes_style("whitegrid"), **sns.plotting_context("notebook", font_scale=0.9),
         "grid.color": "#E8E8E8", "axes.edgecolor": "#B0B0B0", "axes.linewidth": 0.8,
         "svg.hashsalt": "ablation", "svg.fonttype": "path",
+        "text.parse_math": False, "text.usetex": False,  # a name may hold $
         "font.family": ["sans-serif"], "font.sans-serif": ["DejaVu Sans"], "axes.formatter.useoffset": False,
         "axes.titlesize": 11, "axes.labelsize": 10, "xtick.labelsize": 9, "ytick.labelsize": 9, "legend.fontsize": 8.5,
     }  # fmt: skip
-    with mpl.rc_context(rc):
+    with mpl.rc_context(rc), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # it is drawn as a box, as in every program
         yield
 
 
@@ -98,7 +102,7 @@ def caption(figure: Figure, drawn: Sequence[Row], rows: Sequence[Row], study: St
     lines = [". ".join([", ".join(texts[:2]), *texts[2:]]), *notes]
     characters = int(16 * figure.get_figwidth())  # of this size that fit into the width
     lines = [part for line in lines for part in textwrap.wrap(line, characters)]
-    figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=8, color="#555555")
+    figure.supxlabel(unmarked("\n".join(lines)), x=0.01, ha="left", fontsize=8, color="#555555")
 
 
 def title(axes: Axes, text: str) -> None:

@@ -16,6 +16,7 @@ from ablation.attribute import is_counted, paired_effects
 from ablation.effect import Effect, Pair
 from ablation.interaction import Interaction, Step, pairwise_interactions
 from ablation.record import METRICS, Metric, Record
+from ablation.report.page import literal
 from ablation.report.study import Row, StudyInfo, latency_for_ratios, latency_keys, swap_levels
 from ablation.sittings import has_intervals
 from ablation.stats import CONFIDENCE, NOISE, OPEN, SETTLED, Estimate, judge, t_quantile
@@ -40,12 +41,12 @@ class Swap:
     @property
     def name(self) -> str:
         """'head: flatten to pooled'."""
-        return f"{self.factor}: {self.level_from} to {self.level_to}"
+        return literal(f"{self.factor}: {self.level_from} to {self.level_to}")
 
     @property
     def words(self) -> str:
         """'head from flatten to pooled'."""
-        return f"{self.factor} from {self.level_from} to {self.level_to}"
+        return literal(f"{self.factor} from {self.level_from} to {self.level_to}")
 
     @property
     def step(self) -> Step:

@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from ablation.record import METRICS, Metric, Record
-from ablation.report.study import Row, StudyInfo, axis_label, latency_keys, latency_of, ratio_of, rows_of
+from ablation.report.page import escape_markdown
+from ablation.report.study import Row, StudyInfo, as_shown, axis_label, latency_keys, latency_of, ratio_of, rows_of
 from ablation.sittings import without_doubtful_ends
+from ablation.text import shortened
 
 COSTS = ("params", "fvcore_params", "macs", "fvcore_flops", "elements_written", "bytes_moved", "num_ops")
 QUALITY = ("loss", "ssim", "psnr", "l1", "ms_ssim", "replica_loss")
 SECONDS = Metric(path="training.seconds", label="training", unit="s", digits=0)
+UTF8: dict[str, Any] = {"encoding": "utf-8", "errors": "backslashreplace"}
+# bytes of a name that are no UTF-8 are written as escapes
 NOTHING = "-"
 # stands where a number is missing
 
@@ -119,8 +123,8 @@ def write_tables(rows: Sequence[Row], records: Sequence[Record], folder: Path, s
     paths = [folder / name for name in ("table.csv", "table.md", "table.tex", "trials.csv")]
     write_csv(paths[0], [_flat_row(row, keys, tuple(study.factors)) for row in rows])
     notes = "\n".join(f"- {escape_markdown(note)}" for note in footnotes(keys, rows))
-    paths[1].write_text(f"# {study.title}: all variants\n\n{markdown(rows, columns(keys))}\n\n{notes}\n", encoding="utf-8")
-    paths[2].write_text(latex(rows, keys, study), encoding="utf-8")
+    paths[1].write_text(f"# {escape_markdown(study.title)}: all variants\n\n{markdown(rows, columns(keys))}\n\n{notes}\n", **UTF8)
+    paths[2].write_text(latex(rows, keys, study), **UTF8)
     write_csv(paths[3], [flat(record) for record in records])
     return paths
 
@@ -128,7 +132,7 @@ def write_tables(rows: Sequence[Row], records: Sequence[Record], folder: Path, s
 def write_csv(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
     """One line per mapping; the header is the union of their keys, in order of appearance."""
     names = list(dict.fromkeys(name for line in lines for name in line))
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with path.open("w", newline="", **UTF8) as file:
         writer = csv.DictWriter(file, names, restval="")
         writer.writeheader()
         writer.writerows(lines)
@@ -178,11 +182,6 @@ def markdown(rows: Sequence[Row], chosen: Sequence[Column]) -> str:
     return "\n".join(f"| {' | '.join(escape_markdown(cell) for cell in line)} |" for line in lines)
 
 
-def escape_markdown(text: str) -> str:
-    """Text that keeps its place in a Markdown table: no bars, tags or line ends of its own."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("*", "\\*").replace("\n", " ")
-
-
 _LATEX = str.maketrans({
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "\n": " ", "<": r"\textless{}", ">": r"\textgreater{}",
@@ -229,7 +228,7 @@ def _latex_heading(heading: str) -> str:
 
 def print_table(records: Iterable[Record], study: StudyInfo | None = None, *, width: int = 120) -> str:
     """The main columns as plain text, at most `width` characters wide; the caller prints it."""
-    records = list(records)
+    records, study = as_shown(records, study or StudyInfo(title=""))
     rows = rows_of(records, study)
     if not rows:
         return "No trials yet."
@@ -253,13 +252,11 @@ def _fixed(heads: list[str], cells: list[list[str]], width: int) -> list[str]:
             break
         heads, cells = [*heads[:-3], *heads[-2:]], [[*line[:-3], *line[-2:]] for line in cells]
     widths[1] = min(widths[1], max(width - rest, 8))
+    names = shortened((line[1] for line in cells), widths[1])
+    cells = [[line[0], names[line[1]], *line[2:]] for line in cells]
     lines = [_aligned(line, widths) for line in (heads, ["-" * w for w in widths], *cells)]
     return ["  ".join(line).rstrip() for line in lines]
 
 
 def _aligned(line: Sequence[str], widths: Sequence[int]) -> list[str]:
-    return [_fit(cell, w) if i == 1 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))]
-
-
-def _fit(text: str, width: int) -> str:
-    return text.ljust(width) if len(text) <= width else text[: width - 1] + "…"
+    return [cell.ljust(w) if i == 1 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))]

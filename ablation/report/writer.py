@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from ablation.record import METRICS, Record
 from ablation.report import accounts, effect_sentences, effect_tables, sentences
-from ablation.report.page import Block, Bullets, Heading, Paragraph, Picture, Table, to_html, to_markdown
-from ablation.report.study import Row, StudyInfo, latency_keys, latency_of, rows_of, state_counts
+from ablation.report.page import Block, Bullets, Heading, Paragraph, Picture, Table, literal, to_html, to_markdown
+from ablation.report.study import Row, StudyInfo, as_shown, latency_keys, latency_of, rows_of, state_counts
 from ablation.report.swaps import Judged, judge_all
 from ablation.report.tables import footnotes, main_columns, write_tables
 from ablation.report.ties import RULE, Ties
@@ -29,7 +29,7 @@ def write_report(records: Iterable[Record], folder: Path, *, study: StudyInfo, i
     study that is empty, unfinished or has failures, and says so. Where `images_allowed`, pictures already in the folder
     that start with 'gallery' or 'reconstructions' are shown on the page; where not (data that must not be shown), the page says so.
     """
-    records = list(records)
+    records, study = as_shown(records, study)
     folder = Path(folder)
     (folder / PLOTS).mkdir(parents=True, exist_ok=True)
     rows = rows_of(records, study)
@@ -41,7 +41,7 @@ def write_report(records: Iterable[Record], folder: Path, *, study: StudyInfo, i
     pages = {"report.md": to_markdown(blocks), "report.html": to_html(blocks, folder)}
     pages["provenance.json"] = _provenance(records, study)
     for name, text in pages.items():
-        (folder / name).write_text(text, encoding="utf-8")
+        (folder / name).write_text(text, encoding="utf-8", errors="backslashreplace")
     return [*paths, *plots, *(folder / name for name in pages)]
 
 
@@ -88,7 +88,7 @@ def _blocks(
 ) -> list[Block]:  # fmt: skip
     keys = latency_keys(records)
     pictures = [Picture(f"{PLOTS}/{p.name}", p.stem.replace("_", " ")) for p in plots if p.suffix == ".svg"]
-    blocks: list[Block] = [Heading(study.title, 1)]
+    blocks: list[Block] = [Heading(literal(study.title), 1)]
     about = [Paragraph(accounts.completeness(rows, records, study)), Paragraph(_setting(study))]
     if not ties.axes:
         empty = Paragraph("No variant has any number yet, so there is nothing to compare.")
