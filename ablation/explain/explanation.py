@@ -127,6 +127,9 @@ class ModeResult:
     sittings: int | None = None
     # what it keeps of the network: one of KEEPS; empty where an earlier version did not store it
     keeps: str = ""
+    # of `ablation.stats`, beyond the A/A floor: whether the ratio differs from 1, and the second's gain, corrected over all modes
+    ratio_verdict: str = ""
+    gain_verdict: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,18 +197,18 @@ class Decomposition:
 
     name: str
     place: str
-    total_ms: float
     # uninstrumented
+    total_ms: float
     by_class: tuple[Share, ...]
     by_part: tuple[Share, ...]
     by_block: tuple[Share, ...]
-    host_ms: float = 0.0
     # launches and Python: on CUDA eager minus graph replay, on the CPU calibrated cost of a call times calls
+    host_ms: float = 0.0
     gaps_ms: float = 0.0
+    # unexplained
     residual_ms: float = 0.0
-    # what could not be placed
+    # share of total_ms that is explained
     explained: float = 0.0
-    # share of total_ms that was placed
     notes: tuple[str, ...] = ()
 
 
@@ -216,8 +219,8 @@ class Calibration:
     place: str
     bandwidth_gb_s: float
     macs_per_s: float
-    call_us: float
     # one small operation
+    call_us: float
     threads: int | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
 
@@ -228,8 +231,8 @@ class GuidelinePoint:
 
     setting: str
     ms: float
-    relative: float
     # to the experiment's first setting, everything that the guideline holds fixed being equal
+    relative: float
     low: float | None = None
     high: float | None = None
 
@@ -238,13 +241,16 @@ class GuidelinePoint:
 class Guideline:
     """One of ShuffleNet V2's four guidelines as a small experiment on this machine (Ma et al. 2018, section 2)."""
 
-    name: str
     # "G1" to "G4"
+    name: str
     claim: str
     held_fixed: str
     points: tuple[GuidelinePoint, ...]
-    verdict: str
     # "holds here", "does not hold here", "undecided"
+    verdict: str
+    # of all sittings together; sittings that an interval rests on
+    rounds: int | None = None
+    sittings: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,29 +292,29 @@ class Remedy:
 class Explanation:
     """Everything that was found."""
 
+    # names, e.g. "original" and "modified"
     first: str
     second: str
-    # names, e.g. "original" and "modified"
     specs: Mapping[str, Mapping[str, Any]]
-    costs: Mapping[str, Mapping[str, Any]]
     # name -> StaticCost.to_dict()
-    factors: Mapping[str, tuple[str, str]]
+    costs: Mapping[str, Mapping[str, Any]]
     # factor -> (level in the first, level in the second)
-    impossible: tuple[tuple[str, str], ...] = ()
+    factors: Mapping[str, tuple[str, str]]
     # (combination, reason)
+    impossible: tuple[tuple[str, str], ...] = ()
     device: str = "cpu"
     attributions: tuple[Attribution, ...] = ()
     modes: tuple[ModeResult, ...] = ()
     sweep: tuple[SweepPoint, ...] = ()
-    knee: Mapping[str, int | None] = field(default_factory=dict)
     # name -> batch size from which time grows in proportion to the batch
+    knee: Mapping[str, int | None] = field(default_factory=dict)
     decompositions: tuple[Decomposition, ...] = ()
     calibration: Calibration | None = None
     guidelines: tuple[Guideline, ...] = ()
     controls: tuple[Control, ...] = ()
     remedies: tuple[Remedy, ...] = ()
+    # place -> ratio, low, high of one network against a second copy of itself
     noise: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    # place -> ratio, low, high of one network against itself
     # what was not measured, or only coarsely, and why
     limits: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -342,15 +348,22 @@ class Explanation:
 
 
 def _without_intervals(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The lists of timed numbers of version 1 without the ends of their intervals."""
+    """The lists of timed numbers of version 1 without the ends of their intervals, and with what their modes keep."""
     ends = {"modes": ("ratio", "second_gain"), "sweep": ("ratio",), "controls": ("ratio",), "remedies": ("gain",)}
     bare = {
         name: [{**v, **{f"{field}_{end}": None for field in fields for end in ("low", "high")}} for v in values[name]]
         for name, fields in ends.items()
     }
+    for kind, field in (("modes", "mode"), ("remedies", "name")):
+        bare[kind] = [{**v, "keeps": _keeps(v[field]) if v["max_error"] is not None else ""} for v in bare[kind]]
     points = [[{**p, "low": None, "high": None} for p in g["points"]] for g in values["guidelines"]]
     undecided = [{**g, "points": p, "verdict": "undecided"} for g, p in zip(values["guidelines"], points, strict=True)]
     return {**bare, "guidelines": undecided}
+
+
+def _keeps(mode: str) -> str:
+    """What a mode of version 1 keeps, by its name."""
+    return OTHER if "inference only" in mode else REDUCED if "bf16" in mode else SAME
 
 
 def attribution_of(values: Mapping[str, Any]) -> Attribution:
@@ -359,6 +372,8 @@ def attribution_of(values: Mapping[str, Any]) -> Attribution:
     timed = values["metric"] in TIMED
     effects = {group: {name: _effect(effect, timed) for name, effect in values[group].items()} for group in groups}
     found = Attribution(**{**values, **effects, "path": tuple((factor, value) for factor, value in values["path"])})
+    if timed and found.corrected and not any(e.num for e in found.shapley.values()):
+        found = replace(found, corrected="")
     return replace(found, path=()) if found.sampled else found
 
 
