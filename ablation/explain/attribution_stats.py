@@ -5,7 +5,8 @@ together: all that is said of one quantity (Shapley values, alone, undone, inter
 effect by itself.
 
 Needed repetitions. Standard error and floor shrink with the square root of the number n of repetitions, so an effect of size e is
-settled when e > (q s + floor) sqrt(n / needed), q being the quantile at which the step-down stopped: needed = n ((q s + floor) / e)^2.
+settled when e > (q s + floor) sqrt(n / needed), q being the quantile at which the step-down stopped, and needed is
+n ((q s + floor) / e)^2.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Where the eager latency of one network goes: by class of operation, by part and by block, with host time, gaps and a residual.
 
-The total is a plain call's (`compare_latency`); nothing is instrumented while it is taken. An instrumented run, alternating with plain
-calls, then says what share of a call each operation has:
+The total is a plain call's (`compare_latency`); nothing is instrumented while it is taken. An instrumented run, alternating with
+plain calls, then says what share of a call each operation has:
 
 - CPU: time within each operation by a stop-watch (with one thread that thread's own time, so that other load makes no share), less
   what the stop-watch shows for an operation on 16 numbers. The host's time is

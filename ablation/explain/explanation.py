@@ -92,7 +92,7 @@ def _sampled(a: Attribution) -> bool:
     return a.metric in TIMED and len(a.shapley) > 1 and not a.interactions and a.num_variants < a.num_possible
 
 
-# what a way of running keeps: weights and function to rounding; the function in fewer digits; neither (another function is computed)
+# what a way of running keeps: the function to rounding, the function in fewer digits, or neither
 SAME, REDUCED, OTHER = "the same function", "reduced precision", "another function"
 KEEPS = (SAME, REDUCED, OTHER)
 
@@ -354,8 +354,8 @@ def _without_intervals(values: Mapping[str, Any]) -> dict[str, Any]:
         name: [{**v, **{f"{field}_{end}": None for field in fields for end in ("low", "high")}} for v in values[name]]
         for name, fields in ends.items()
     }
-    for kind, field in (("modes", "mode"), ("remedies", "name")):
-        bare[kind] = [{**v, "keeps": _keeps(v[field]) if v["max_error"] is not None else ""} for v in bare[kind]]
+    for kind, name in (("modes", "mode"), ("remedies", "name")):
+        bare[kind] = [{**v, "keeps": _keeps(v[name]) if v["max_error"] is not None else ""} for v in bare[kind]]
     points = [[{**p, "low": None, "high": None} for p in g["points"]] for g in values["guidelines"]]
     undecided = [{**g, "points": p, "verdict": "undecided"} for g, p in zip(values["guidelines"], points, strict=True)]
     return {**bare, "guidelines": undecided}

@@ -5,8 +5,8 @@ one thing with the multiply-accumulates held fixed. The paper's widths hold them
 exactly, with whole numbers (96 x 96 = 64 x 144 = 48 x 192 = 32 x 288), so there are fewer steps between the extremes. The first
 setting is the one that the guideline recommends; all settings of an experiment are timed side by side (`compare_latency`).
 
-The verdict's rule. A setting is slower, or faster, where its time relative to the first is settled beyond the noise floor (the first
-setting against a second copy of itself): by whole intervals over sittings, corrected over the settings of the experiment.
+The verdict's rule. A setting is slower, or faster, where its time relative to the first is settled beyond the noise floor (the
+first setting against a second copy of itself): by whole intervals over sittings, corrected over the settings of the experiment.
 - "holds here": the setting that departs most from the guideline, the last, is slower, and none is faster.
 - "does not hold here": some setting is faster, or all 95 % intervals end below 1.05.
 - "undecided": anything else; more sittings may settle it.
@@ -235,7 +235,10 @@ def verdict(found: LatencyComparison) -> str:
 
 def decide(ratios: Mapping[str, Estimate], floor: float) -> str:
     """Verdict from the ratios of all settings but the first, by departure; `floor`: of the first against itself, as a logarithm."""
-    logs = {name: replace(e, value=math.log(e.value), low=math.log(e.low or 1), high=math.log(e.high or 1)) for name, e in ratios.items()}
+    logs = {
+        name: replace(e, value=math.log(e.value), low=math.log(e.low or 1), high=math.log(e.high or 1))
+        for name, e in ratios.items()
+    }
     verdicts = judge(logs, dict.fromkeys(logs, floor))
     settled = {name: logs[name].value for name, kind in verdicts.items() if kind == SETTLED}
     if any(value < 0 for value in settled.values()):

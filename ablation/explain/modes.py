@@ -88,7 +88,7 @@ MODES: Mapping[str, Mode] = {
     "compiled + folded + reordered + channels_last + CUDA graph": _mode(
         "the rewritten network compiled, ELU by exp, and one launch", *FUSED, "CUDA graph"
     ),
-    "compiled": _mode("torch.compile of the network as it is, weights as constants", "compile"),
+    "compiled": _mode("torch.compile of the network as it is", "compile"),
     "compiled + channels_last": _mode("torch.compile and memory in the order N, H, W, C", "compile", "channels_last"),
     "compiled + CUDA graph": _mode("torch.compile, then one launch", "compile", "CUDA graph"),
     "compiled + folded + reordered + channels_last + bf16": _mode("the same in bfloat16", *FUSED, "bf16"),
@@ -120,7 +120,8 @@ def run_modes(
 
     `budget_s`: seconds for all of it; modes that compile are left out, and say so, once the budget runs short, or with `quick`.
     With too little time for three sittings of six rounds, modes have ratios and gains without intervals.
-    `progress(mode)` before each is prepared, and while all are timed. InputError for an unknown mode, another image size, or a GPU that isn't there.
+    `progress(mode)` before each is prepared, and while all are timed. InputError for an unknown mode, another image size, or a GPU
+    that isn't there.
     """
     wanted = _check(first, second, names, budget_s)
     place = checked_device(device)
@@ -164,9 +165,7 @@ def _judged(results: list[ModeResult], times: LatencyComparison) -> list[ModeRes
     largest = max((abs(math.log(end)) for end in ends if end is not None), default=0.0)
     ratios, gains = ({m.mode: e for m in results if (e := _logarithm(times, pairs(m.mode)))} for pairs in (_both, _gain))
     verdicts = [judge(found, dict.fromkeys(found, largest)) for found in (ratios, gains)]
-    return [
-        replace(m, ratio_verdict=verdicts[0].get(m.mode, ""), gain_verdict=verdicts[1].get(m.mode, "")) for m in results
-    ]
+    return [replace(m, ratio_verdict=verdicts[0].get(m.mode, ""), gain_verdict=verdicts[1].get(m.mode, "")) for m in results]
 
 
 def _both(mode: str) -> tuple[str, str]:

@@ -1,8 +1,8 @@
 """Two networks at growing batch sizes: latency side by side at each, and the batch size from which time grows in proportion.
 
-A point with time for LEAST_SITTINGS sittings of LEAST_ROUNDS rounds has an interval (`timing_stats`); with less it is a value with its
-number of rounds. A batch that was named is measured beyond the budget: one call of each network tells first how long its interval
-would take, and where that is more than MOST_S, two calls of each make a value.
+A point with time for LEAST_SITTINGS sittings of LEAST_ROUNDS rounds has an interval (`timing_stats`); with less it is a value with
+its number of rounds. A batch that was named is measured beyond the budget: one call of each network tells first how long its
+interval would take, and where that is more than MOST_S, two calls of each make a value.
 
 The knee is where time = max(a, b x batch) bends: below it the cost of launching operations (a) is all that counts, above it every
 image costs the same (b). The fit takes each split of the measured points into a flat part (a: their geometric mean) and a

@@ -182,9 +182,9 @@ class Optimised(nn.Module):
         return self
 
     def relocate(self) -> None:
-        """Weights in memory that is allocated anew, as loading does, with the same compiled code; graphs are captured again.
+        """Move the weights to memory that is allocated anew, as loading does, and capture graphs again; compiled code stays.
 
-        Compiled code takes the weights as arguments, so that they may lie anywhere (torch 2.11 to 2.15).
+        Compiled code of torch 2.15 takes the weights as arguments, so that it uses them wherever they lie.
         """
         with torch.inference_mode(False), torch.no_grad():
             for tensor in (*self.parameters(), *self.buffers()):

@@ -1,4 +1,4 @@
-"""The answer of an explanation in at most five sentences: how much slower, by which pieces, what was saved, where, what helps. No torch."""
+"""The answer of an explanation in five sentences: how much slower, by which pieces, what was saved, where, what helps. No torch."""
 
 from __future__ import annotations
 

@@ -96,7 +96,16 @@ def roofline(explanation: Explanation, pair: Pair) -> Plot:
     shares = [(d.name, share) for d in pair for share in d.by_class]
     lines = [
         [
-            name, s.name, s.ms, s.macs, s.bytes_moved, _intensity(s), _rate(s), _bandwidth(s), s.bandwidth_gb_s, s.limited_by,
+            name,
+            s.name,
+            s.ms,
+            s.macs,
+            s.bytes_moved,
+            _intensity(s),
+            _rate(s),
+            _bandwidth(s),
+            s.bandwidth_gb_s,
+            s.limited_by,
             s.efficiency,
         ]
         for name, s in shares

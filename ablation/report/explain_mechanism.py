@@ -86,14 +86,13 @@ BEYOND = "Shares beyond 100\u00a0% are offset by others of the other sign: toget
 def limits(decomposition: Decomposition) -> str:
     """Which classes of operation run near a bound of the machine, and that the others are near none."""
     known = [share for share in decomposition.by_class if share.limited_by and share.efficiency is not None]
+    if not known:
+        return ""
     near = sorted((share for share in known if share.limit), key=lambda share: -share.ms)
     names = [f"{share.name} by {LIMITS[share.limit]} ({percent(share.efficiency).lstrip('+')} of that bound)" for share in near]
     rest = math.fsum(share.ms for share in known if not share.limit) / decomposition.total_ms
-    text = f"In {decomposition.name}, the machine limits {_listed(names)}" if names else f"In {decomposition.name}, no class is limited"
-    text += "" if names else " by bandwidth, arithmetic or calls"
+    what = f"the machine limits {_listed(names)}" if names else "no class is limited by bandwidth, arithmetic or calls"
     return (
-        f"{text}; classes with {percent(rest).lstrip('+')} of its time are below {100 * LIMITING:.0f}\u00a0% of every bound: their limit is "
-        "overhead, latency or unknown."
-        if known
-        else ""
+        f"In {decomposition.name}, {what}; classes with {percent(rest).lstrip('+')} of its time are below {100 * LIMITING:.0f}\u00a0% "
+        "of every bound: their limit is overhead, latency or unknown."
     )

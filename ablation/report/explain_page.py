@@ -6,7 +6,18 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ablation.explain.explanation import KEEPS, OTHER, REDUCED, SAME, VERSION, Attribution, Explanation, ModeResult, Remedy
+from ablation.explain.explanation import (
+    KEEPS,
+    LIMITING,
+    OTHER,
+    REDUCED,
+    SAME,
+    VERSION,
+    Attribution,
+    Explanation,
+    ModeResult,
+    Remedy,
+)
 from ablation.report import explain_machine as machine
 from ablation.report import explain_mechanism as mechanism
 from ablation.report import explain_modes as modes
@@ -33,7 +44,8 @@ def write_explanation(explanation: Explanation, folder: Path) -> list[Path]:
     """Everything that was found, into `folder` (made if need be): returns the files written.
 
     explanation.html (needs no other file and no network), explanation.md, explanation.json (read again by
-    `Explanation.from_dict`; one that an earlier version wrote there stays as it is), attribution.csv, time_by_part.csv, plots/NAME.svg, NAME_narrow.svg (for phones) and NAME.csv.
+    `Explanation.from_dict`; one that an earlier version wrote there stays as it is), attribution.csv, time_by_part.csv,
+    plots/NAME.svg, NAME_narrow.svg (for phones) and NAME.csv.
     What was not measured is said on the page, with the reason.
     """
     folder = Path(folder)
@@ -196,6 +208,10 @@ def _time(e: Explanation) -> list[Block | Plot]:
         Paragraph(mechanism.mechanism(e)),
         machine.time_by_class(e, pair),
         tables.mechanism_table(e),
+        Paragraph(
+            f"A bound is what a class would take at the machine's bandwidth, at its rate of multiply-accumulates, or for its calls "
+            f"alone; the nearest is the largest. It limits a class where it makes {100 * LIMITING:.0f}\u00a0% of its time or more."
+        ),
     ]
     parts = tables.parts_table(e)
     blocks += (
@@ -243,7 +259,9 @@ def _modes(e: Explanation) -> list[Block | Plot]:
         return [head, Missing(words.missing(e, "other ways of running", ("ways of running", "modes", *words.REASONS["latency"])))]
     blocks: list[Block | Plot] = [head]
     blocks += [modes.modes(e)] if any(m.first_ms and m.second_ms for m in e.modes) else []
-    note = "Gain: eager time over this mode's. Largest error: against the eager reconstruction, both with the same noise; of another "
+    note = (
+        "Gain: eager time over this mode's. Largest error: against the eager reconstruction, both with the same noise; of another "
+    )
     note += "function, which takes the latent mean instead of a sample, against that function run eagerly. Preparation (compiling, "
     note += f"capturing) is no part of latency.{_sittings(e)}"
     return [*blocks, tables.modes_table(e), Paragraph(note), Bullets([_mode(m) for m in tables.by_keeping(e)])]
@@ -257,8 +275,8 @@ def _sittings(e: Explanation) -> str:
     if not timed.sittings or timed.second_gain_low is timed.ratio_low is None:
         return f" All were timed together in {timed.rounds} rounds, too few sittings for intervals."
     return (
-        f" All were timed together in {timed.rounds} rounds of {timed.sittings} sittings, with weights in newly allocated memory in "
-        "each; compiled code stays the same, so intervals do not include what compiling again would change."
+        f" All were timed together in {timed.rounds} rounds of {timed.sittings} sittings, in each with weights in newly allocated "
+        "memory; compiled code stays the same, so intervals do not include what compiling again would change."
     )
 
 

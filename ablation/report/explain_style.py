@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ablation.explain.explanation import EXACT, TRAINED, Attribution, Effect, Explanation
+from ablation.explain.explanation import EXACT, Attribution, Effect, Explanation
 from ablation.record import METRICS, Metric
 from ablation.report import style
 

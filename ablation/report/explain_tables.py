@@ -19,7 +19,6 @@ from ablation.report.page import Table
 # columns
 TERMINAL = 100
 ATTRIBUTION_FIELDS = ("metric", "place", "unit", "kind", "name", "value", "low", "high", "share", "verdict", "needed", "num", "of")
-LIMITS = {"bytes": "bandwidth", "macs": "arithmetic", "calls": "calls"}
 
 
 def write_lines(path: Path, headings: Sequence[str], lines: Sequence[Sequence[Any]]) -> Path:
@@ -125,7 +124,7 @@ def _bound(share: Share) -> list[str]:
         return ["-", "-", "-"]
     bandwidth = f" ({look.number(share.bandwidth_gb_s)} GB/s)" if share.limited_by == "bytes" and share.bandwidth_gb_s else ""
     near = look.percent(share.efficiency).lstrip("+")
-    return [f"{LIMITS[share.limited_by]}{bandwidth}", near, LIMITS.get(share.limit, "neither bound: overhead, latency or unknown")]
+    return [f"{mechanism.LIMITS[share.limited_by]}{bandwidth}", near, mechanism.LIMITS.get(share.limit, "no bound")]
 
 
 def parts_table(explanation: Explanation) -> Table | None:
@@ -143,10 +142,10 @@ def modes_table(explanation: Explanation) -> Table:
     found = words.headline(explanation)
     what = words.slow_word(found.ratio if found else 1.0)
     names = [f"{name} [ms]" for name in (explanation.first, explanation.second)]
-    headings = ["mode", "keeps", f"the {what}", "ratio", *names, "gain", "largest error", "to prepare [s]"]
+    headings = ["mode", f"the {what}", "keeps", "ratio", *names, "gain", "largest error", "to prepare [s]"]
     lines = [
         [
-            m.mode, m.keeps or "-", words.survival(explanation, m) if m.mode != "eager" else "as it is",
+            m.mode, words.survival(explanation, m) if m.mode != "eager" else "as it is", m.keeps or "-",
             look.times_span(m.ratio, m.ratio_low, m.ratio_high), look.number(m.first_ms), look.number(m.second_ms),
             look.times_span(m.second_gain, m.second_gain_low, m.second_gain_high), look.tiny(m.max_error), look.number(m.prepare_s),
         ]

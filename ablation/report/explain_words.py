@@ -1,4 +1,4 @@
-"""What an explanation says beside its answer: verdicts, whether the difference survives, how sure it is, what is missing. No torch."""
+"""What an explanation says beside its answer: verdicts, whether the difference survives, how sure it is. No torch."""
 
 from __future__ import annotations
 
@@ -123,8 +123,8 @@ def opposed_signs(explanation: Explanation) -> list[str]:
         names = [plain(name) for name, (ratio, difference) in both.items() if ratio * difference < 0]
         if names:
             texts.append(
-                f"{', '.join(names)}: as a ratio and in milliseconds the effect has opposite signs ({place_text(log.place)}), because "
-                "it differs between networks, and milliseconds weigh slow networks more."
+                f"{', '.join(names)}: as a ratio and in milliseconds the effect has opposite signs ({place_text(log.place)}), "
+                "because it differs between networks, and milliseconds weigh slow networks more."
             )
     return texts
 

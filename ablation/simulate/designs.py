@@ -48,7 +48,7 @@ def many_factors() -> Factorial:
 
 @dataclass(kw_only=True)
 class Coverage:
-    """Of one construction: how often each kind of interval holds the truth, and runs in which something untrue is called settled."""
+    """Of one construction: how often each kind of interval covers, and in how many runs something untrue is called settled."""
 
     name: str
     runs: int = 0
@@ -98,11 +98,15 @@ def _logarithm(timed: LatencyComparison) -> object:
 def coverage_of_exact(runs: int, *, sittings: int = 3, rounds: int = 6, truth: str = INTERACTING, seed: int = 0) -> Coverage:
     """Of the exact design of latency, over four factors."""
     design = exact_design(few_factors(), 0.0, Pace(1.0, "cpu"), 26, False)
-    return _coverage(f"exact design, {sittings} sittings of {rounds} rounds, {truth}", runs, lambda run: design, sittings, rounds, truth, seed)
+    return _coverage(
+        f"exact design, {sittings} sittings of {rounds} rounds, {truth}", runs, lambda run: design, sittings, rounds, truth, seed
+    )
 
 
-def coverage_of_sampled(runs: int, *, blocks: int = MIN_BLOCKS, sittings: int = 3, truth: str = INTERACTING, seed: int = 0) -> Coverage:
-    """Of the sampled design of latency, over seven factors, with the least number of blocks unless given; new orderings each run."""
+def coverage_of_sampled(
+    runs: int, *, blocks: int = MIN_BLOCKS, sittings: int = 3, truth: str = INTERACTING, seed: int = 0
+) -> Coverage:
+    """Of the sampled design of latency, over seven factors, by default with the fewest blocks; new orderings each run."""
 
     def design(run: int) -> LatencyDesign:
         return sampled_design(many_factors(), 0.0, Pace(1.0, "cpu"), False, run, blocks)
