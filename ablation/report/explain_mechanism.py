@@ -93,6 +93,6 @@ def limits(decomposition: Decomposition) -> str:
     rest = math.fsum(share.ms for share in known if not share.limit) / decomposition.total_ms
     what = f"the machine limits {_listed(names)}" if names else "no class is limited by bandwidth, arithmetic or calls"
     return (
-        f"In {decomposition.name}, {what}; classes with {percent(rest).lstrip('+')} of its time are below {100 * LIMITING:.0f}\u00a0% "
-        "of every bound: their limit is overhead, latency or unknown."
+        f"In {decomposition.name}, {what}; classes with {percent(rest).lstrip('+')} of its time are below "
+        f"{100 * LIMITING:.0f}\u00a0% of every bound: their limit is overhead, latency or unknown."
     )
