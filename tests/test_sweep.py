@@ -61,7 +61,7 @@ def test_knee_with_five_per_cent_noise(seed: int) -> None:
 def _few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweep, "ROUNDS", (6, 6))
     monkeypatch.setattr(sweep, "compare_latency", partial(compare_latency, sittings=1))
-    monkeypatch.setattr(interleave, "WARMUP_ROUNDS", (1, 2))
+    monkeypatch.setattr(interleave, "WARMUP_ROUNDS", (4, 4))
 
 
 class Limited(nn.Module):
