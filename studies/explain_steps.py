@@ -42,7 +42,7 @@ from studies.storage import open_storage, study_names
 # networks whose peak memory is estimated; more take the coarse factorial
 MAX_PEAK_NETWORKS = 512
 # of the budget; calibration, decomposition and guidelines take what they need, about two minutes
-SHARES = {"latency": 0.6, "modes": 0.3, "sweep": 0.1}
+SHARES = {"latency": 0.6, "modes": 0.25, "sweep": 0.1}
 QUICK_BATCHES, BATCHES = (1, 4, 16), (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 # step -> the fields that it gave

@@ -246,13 +246,9 @@ def _result(name: str, both: tuple[nn.Module, nn.Module] | None, reason: str, ti
         text=text,
         first_ms=times[_column(name, 0)].median_ms,
         second_ms=times[_column(name, 1)].median_ms,
-        ratio=ratio and ratio.value,
-        ratio_low=ratio and ratio.low,
-        ratio_high=ratio and ratio.high,
-        first_gain=first_gain and first_gain.value,
-        second_gain=second_gain and second_gain.value,
-        second_gain_low=second_gain and second_gain.low,
-        second_gain_high=second_gain and second_gain.high,
+        **_spread("ratio", ratio),
+        first_gain=None if first_gain is None else first_gain.value,
+        **_spread("second_gain", second_gain),
         max_error=error,
         prepare_s=prepare_s,
         reason=reason or "; ".join(dict.fromkeys(w for w in why if w)),
@@ -260,6 +256,13 @@ def _result(name: str, both: tuple[nn.Module, nn.Module] | None, reason: str, ti
         sittings=num_whole(np.array(times.sittings)),
         keeps=keeps,
     )
+
+
+def _spread(name: str, estimate: Estimate | None) -> dict[str, float | None]:
+    """Value and ends under the names of a result's fields."""
+    if estimate is None:
+        return {}
+    return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
 
 
 def _paired(times: LatencyComparison, over: tuple[str, int], under: tuple[str, int]) -> Estimate | None:

@@ -16,10 +16,11 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ablation.costs.memory_estimate import activation_bytes, available_bytes
 from ablation.costs.static import image_shape
@@ -163,6 +164,7 @@ class _Sweep:
             num_threads=self.threads,
             rounds=ROUNDS,
             budget_s=budget_s,
+            overrun=self.overrun,
         )
         for name, model in found.models.items():
             if model.median_ms is not None:
@@ -222,14 +224,15 @@ def _call_s(model: nn.Module, batch_size: int, sweep: _Sweep) -> float:
     try:
         with settled(place, sweep.threads), torch.inference_mode():
             loaded, x = copy.deepcopy(model).to(place).eval(), torch.rand(shape, device=place)
-            return time_calls(lambda: (loaded(x), _wait(place)), 1, attempts=1) / 1e3
+            return time_calls(partial(_call, loaded, x), 1, attempts=1) / 1e3
     except Exception:  # whatever a network raises is recorded by the comparison that follows
         return math.inf
 
 
-def _wait(place: torch.device) -> None:
-    if place.type == "cuda":
-        torch.cuda.synchronize(place)
+def _call(model: nn.Module, x: Tensor) -> None:
+    model(x)
+    if x.device.type == "cuda":
+        torch.cuda.synchronize(x.device)
 
 
 def knee(times: Mapping[int, float]) -> int | None:

@@ -24,7 +24,7 @@ from ablation.explain.explanation import Attribution
 from ablation.explain.factorial import Factorial
 from ablation.explain.shapley import Cell, Lattice
 from ablation.spec import preset
-from ablation.stats import SETTLED, judge
+from ablation.stats import SETTLED, Estimate, judge, mean_estimate
 from ablation.timing.interleave import Run
 from ablation.timing.latency_result import LatencyComparison, summarise
 
@@ -88,9 +88,7 @@ def coverage_of_ratio(runs: int, sittings: int, rounds: int, *, seed: int = 0) -
     return found
 
 
-def _logarithm(timed: LatencyComparison) -> object:
-    from ablation.stats import mean_estimate
-
+def _logarithm(timed: LatencyComparison) -> Estimate:
     again = timed.sitting_medians(ratios=True)[:, -1]
     return mean_estimate(np.log(again))
 
