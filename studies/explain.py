@@ -30,8 +30,8 @@ from studies.objective import provenance
 from studies.progress import duration
 
 QUICK_BUDGET_S, BUDGET_S = 40.0, 480.0
-FRESH = ("trained",)
 # steps that read what others may have added to since
+FRESH = ("trained",)
 
 
 def read_spec(text: str) -> ModelSpec:
@@ -189,7 +189,7 @@ class _Steps:
         self.found: dict[str, dict[str, Any]] = {}
 
     def run(self, name: str, step: Callable[[], Mapping[str, Any]]) -> None:
-        """Do one step, or read what it gave. What cannot be measured here becomes a limit, told on the page."""
+        """Do one step, or read what it gave. What cannot be measured here becomes a limit, which the page states."""
         path = self.folder / f"{name}-{self.key}.json"
         stored = self._read(path) if name not in FRESH else None
         if stored is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,29 +24,29 @@ from ablation.explain.attribution_values import attribute
 from ablation.explain.calibrate import calibrate
 from ablation.explain.controls import find_controls
 from ablation.explain.decompose import decompose, plain_latency
-from ablation.explain.explanation import Attribution, Calibration
+from ablation.explain.explanation import Attribution, Calibration, SweepPoint
 from ablation.explain.factorial import Factorial
 from ablation.explain.guidelines import guidelines
-from ablation.explain.modes import run_modes
+from ablation.explain.modes import EAGER, run_modes
 from ablation.explain.remedies import SpecGain, rank_remedies
 from ablation.explain.sweep import batch_sweep
 from ablation.record import COMPLETE
 from ablation.spec import ModelSpec
+from ablation.stats import SETTLED
 from ablation.timing.hardware import git_commit, hardware_name
 from ablation.timing.latency import LatencyComparison, compare_latency
 from studies.config import StudyConfig, StudyFolder
-from studies.latency_session import floor_of
 from studies.records import records
 from studies.storage import open_storage, study_names
 
-MAX_PEAK_NETWORKS = 512
 # networks whose peak memory is estimated; more take the coarse factorial
+MAX_PEAK_NETWORKS = 512
+# of the budget; calibration, decomposition and guidelines take what they need, about two minutes
 SHARES = {"latency": 0.6, "modes": 0.25, "sweep": 0.1}
-# of the budget; calibration, decomposition and guidelines take what they need, about a minute
 QUICK_BATCHES, BATCHES = (1, 4, 16), (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
-Found = Mapping[str, Mapping[str, Any]]
 # step -> the fields that it gave
+Found = Mapping[str, Mapping[str, Any]]
 Say = Callable[[str], None]
 
 
@@ -61,8 +62,8 @@ class Pair:
     budget_s: float
     quick: bool
     trained: Path | None = None
-    batches: tuple[int, ...] = ()
     # of the sweep, each measured however long it takes; without any, as many of the usual ones as the budget has time for
+    batches: tuple[int, ...] = ()
 
     @property
     def place(self) -> str:
@@ -95,38 +96,50 @@ def _static(pair: Pair, factorial: Factorial, found: Found, say: Say) -> Mapping
 
 def _latency(pair: Pair, factorial: Factorial, found: Found, say: Say) -> Mapping[str, Any]:
     """Attribution of the latency, per interleaved round, and the controls beside both networks."""
-    settings = _settings(pair)
+    settings, start = _settings(pair), time.monotonic()
     models = dict(zip(pair.names, pair.models(), strict=True))
     controls = find_controls(*pair.specs)
     models |= {control.name: build(ModelSpec.from_dict(control.spec), seed=0) for control in controls}
     budget = SHARES["latency"] * pair.budget_s
-    beside = compare_latency(models, reference=pair.names[0], budget_s=0.2 * budget, **settings)
-    timed = [replace(c, **_timed(beside.models[c.name])) for c in controls]
+    beside = compare_latency(models, reference=pair.names[0], budget_s=0.2 * budget, only_calls=True, **settings)
+    timed = [replace(c, **_timed(beside, c.name)) for c in controls]
     call_ms = sum(beside.models[name].median_ms or 0.0 for name in pair.names) / 2
-    design = latency_design(factorial, 0.8 * budget, call_ms=call_ms, device=pair.device)
+    left = max(budget - (time.monotonic() - start), budget / 2)
+    design = latency_design(factorial, left, call_ms=call_ms, device=pair.device)
 
     def tick(done: int, total: int) -> None:
-        if total > 3 and done % 5 == 0:
-            say(f"latency: group {done + 1} of {total}")
+        say(f"latency: group {done + 1} of {total}")
 
-    comparisons = time_design(design, progress=tick, **settings)
+    comparisons = time_design(design, progress=tick if len(design.groups) > 1 else None, **settings)
     ms, log = attribute_latency(design, comparisons, pair.place)
     return {
         "attributions": [ms, log],
         "controls": timed,
-        "noise": {pair.place: floor_of(beside)},
+        "noise": _noise(pair.place, beside),
         "factors": {name: pair for name, pair in design.factorial.levels.items() if name not in factorial.levels},
-        "limits": [
-            *_told(design, comparisons),
-            f"Latency: one network against itself over all rounds, {100 * noise_floor(comparisons):.2f} % either way.",
-        ],
+        "limits": [*_plan(design, comparisons), *_floor(beside, comparisons)],
     }
 
 
-def _told(design: LatencyDesign, comparisons: Sequence[LatencyComparison]) -> list[str]:
+def _plan(design: LatencyDesign, comparisons: Sequence[LatencyComparison]) -> list[str]:
     """What was planned, and what the budget left of it."""
     short = design.shortfall(comparisons)
     return [design.text, *([short] if short else [])]
+
+
+def _noise(place: str, beside: LatencyComparison) -> dict[str, dict[str, float]]:
+    """The A/A ratio with its interval; nothing where there were too few sittings for one."""
+    floor = beside.noise_floor
+    if floor is None or floor.low is None or floor.high is None:
+        return {}
+    return {place: {"ratio": floor.value, "low": floor.low, "high": floor.high}}
+
+
+def _floor(beside: LatencyComparison, comparisons: Sequence[LatencyComparison]) -> list[str]:
+    """A/A in the attribution's own sittings; and where the controls' sittings are too few, that."""
+    floor, few = noise_floor(comparisons), beside.noise_floor is not None and not beside.noise_floor.known
+    texts = [] if floor is None else [f"Latency: one network against a second copy of itself, {100 * floor:.2f} % either way."]
+    return texts + (["Latency: too few sittings for an A/A noise floor and for intervals of the controls."] if few else [])
 
 
 def _settings(pair: Pair) -> dict[str, Any]:
@@ -134,26 +147,30 @@ def _settings(pair: Pair) -> dict[str, Any]:
     return {"batch_size": pair.batch_size, "device": pair.device, **threads}
 
 
-def _timed(latency: Any) -> dict[str, Any]:
-    return {name: getattr(latency, name) for name in ("median_ms", "ratio", "ratio_low", "ratio_high")}
+def _timed(comparison: LatencyComparison, name: str) -> dict[str, Any]:
+    latency = comparison[name]
+    return {field: getattr(latency, field) for field in ("median_ms", "ratio", "ratio_low", "ratio_high", "rounds", "sittings")}
 
 
 def _modes(pair: Pair, factorial: Factorial, found: Found, say: Say) -> Mapping[str, Any]:
     """Ways of running both networks, and what helps the second."""
     first, second = pair.models()
     budget = SHARES["modes"] * pair.budget_s
-    modes = run_modes(first, second, device=pair.device, batch_size=pair.batch_size, budget_s=budget, quick=pair.quick)
+    modes = run_modes(
+        first, second, device=pair.device, batch_size=pair.batch_size, budget_s=budget, quick=pair.quick,
+        progress=lambda mode: say(f"modes: {mode}"),
+    )  # fmt: skip
     specs = _undone(factorial, found.get("latency", {}))
     return {"modes": modes, "remedies": rank_remedies(modes, device=pair.device, batch_size=pair.batch_size, specs=specs)}
 
 
 def _undone(factorial: Factorial, latency: Mapping[str, Any]) -> list[SpecGain]:
-    """The second network with one swap undone, where that was timed and makes it faster beyond the noise."""
+    """The second network with one swap undone, where that was timed and is settled to make it faster."""
     logs = [a for a in latency.get("attributions", ()) if a["metric"] == "log_latency"]
     gains: list[SpecGain] = []
     for factor, effect in logs[0]["from_end"].items() if logs else ():
         cell = frozenset(factorial.names) - {factor}
-        if effect["verdict"] == "significant" and effect["value"] > 0 and cell in factorial.cells:
+        if effect["verdict"] == SETTLED and effect["value"] > 0 and cell in factorial.cells:
             gain = f"undo {factor}", factorial.cells[cell], math.exp(effect["value"])
             known = effect["low"] is not None and effect["high"] is not None
             gains.append((*gain, math.exp(effect["low"]), math.exp(effect["high"])) if known else gain)
@@ -163,6 +180,7 @@ def _undone(factorial: Factorial, latency: Mapping[str, Any]) -> list[SpecGain]:
 def _sweep(pair: Pair, factorial: Factorial, found: Found, say: Say) -> Mapping[str, Any]:
     """Latency from batch 1 up, and where it begins to grow with the batch."""
     first, second = pair.models()
+    eager = next((m for m in found.get("modes", {}).get("modes", ()) if m["mode"] == EAGER and m["ratio"] is not None), None)
     points, knee = batch_sweep(
         first,
         second,
@@ -172,8 +190,17 @@ def _sweep(pair: Pair, factorial: Factorial, found: Found, say: Say) -> Mapping[
         threads=pair.threads if pair.device == "cpu" else None,
         names=pair.names,
         overrun=bool(pair.batches),
+        known=_known(pair, eager) if eager and pair.device == "cpu" else None,
+        progress=lambda batch: say(f"sweep: batch {batch}"),
     )
     return {"sweep": points, "knee": knee}
+
+
+def _known(pair: Pair, eager: Mapping[str, Any]) -> dict[int, SweepPoint]:
+    """The point that was measured already, with the other ways of running: one number of one thing."""
+    fields = ("first_ms", "second_ms", "ratio", "ratio_low", "ratio_high", "rounds", "sittings")
+    source = "as under other ways of running"
+    return {pair.batch_size: SweepPoint(batch_size=pair.batch_size, source=source, **{f: eager[f] for f in fields})}
 
 
 def _machine(pair: Pair, factorial: Factorial, found: Found, say: Say) -> Mapping[str, Any]:

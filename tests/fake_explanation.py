@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ablation.explain.explanation import (
+    OTHER,
+    REDUCED,
+    SAME,
     Attribution,
     Calibration,
     Control,
@@ -88,15 +91,14 @@ def _effect(metric: str, value: float, whole: float) -> Effect:
         return Effect(value=value, share=value / whole)
     half = 0.008 * abs(whole) if metric != "loss" else 0.025 * abs(whole)
     low, high = value - half, value + half
+    of: dict[str, Any] = {"num": 3, "of": "seeds"} if metric == "loss" else {"num": 5, "of": "sittings"}
     if abs(value) < 0.6 * half:
-        return Effect(
-            value=value, low=low, high=high, share=value / whole, verdict="within noise", needed=2400 if metric != "loss" else 11
-        )
+        return Effect(value=value, low=low, high=high, share=value / whole, verdict="within noise", **of)
     if low < 0 < high:
         return Effect(
-            value=value, low=low, high=high, share=value / whole, verdict="not settled", needed=180 if metric != "loss" else 5
+            value=value, low=low, high=high, share=value / whole, verdict="not settled", needed=180 if metric != "loss" else 5, **of
         )
-    return Effect(value=value, low=low, high=high, share=value / whole, verdict="significant")
+    return Effect(value=value, low=low, high=high, share=value / whole, verdict="settled", **of)
 
 
 def fake_attribution(metric: str, place: str = "") -> Attribution:
@@ -127,7 +129,8 @@ def _mode(mode: str, text: str, first: float, second: float, error: float = 0.0,
     return ModeResult(
         mode=mode, text=text, first_ms=first, second_ms=second, ratio=ratio, ratio_low=ratio * 0.985, ratio_high=ratio * 1.015,
         first_gain=17.7 / first, second_gain=gain, second_gain_low=gain * 0.98, second_gain_high=gain * 1.02,
-        max_error=error, prepare_s=prepare,
+        max_error=error, prepare_s=prepare, rounds=60, sittings=5,
+        keeps=OTHER if mode == "inference only" else REDUCED if "bf16" in mode else SAME,
     )  # fmt: skip
 
 
@@ -175,7 +178,7 @@ def _sweep() -> tuple[SweepPoint, ...]:
         ratio = second / first
         points.append(SweepPoint(
             batch_size=batch, first_ms=first, second_ms=second, ratio=ratio, ratio_low=ratio * 0.98, ratio_high=ratio * 1.02,
-            rounds=20,
+            rounds=60, sittings=5,
         ))  # fmt: skip
     return (*points, SweepPoint(batch_size=256, first_ms=3.0 + 14.7 * 256**0.97, reason="modified: out of memory at 256 images"))
 
@@ -199,7 +202,7 @@ def _guidelines() -> tuple[Guideline, ...]:
     }
     verdicts = {"G1": "holds here", "G2": "holds here", "G3": "undecided", "G4": "holds here"}
     return tuple(
-        Guideline(name=name, claim=claim, held_fixed=fixed, verdict=verdicts[name], points=tuple(
+        Guideline(name=name, claim=claim, held_fixed=fixed, verdict=verdicts[name], rounds=60, sittings=5, points=tuple(
             GuidelinePoint(setting=s, ms=2.1 * r, relative=r, low=r * 0.97, high=r * 1.03)
             for s, r in zip(settings, relative, strict=True)
         ))
@@ -211,18 +214,18 @@ REMEDIES = (
     Remedy(
         name="no concatenation + compiled", text="Same weights; dense blocks write into one buffer, and the whole is compiled.",
         code='model = ablation.optimise(model, concatenate=False, compile=True)\nreconstruction, mean, log_var = model(images)',
-        gain=2.63, gain_low=2.58, gain_high=2.69, max_error=2.9e-6,
+        gain=2.63, gain_low=2.58, gain_high=2.69, max_error=2.9e-6, keeps=SAME,
     ),
     Remedy(
         name="compiled", text="Same weights, compiled.", code="model = torch.compile(model.eval())", gain=2.17, gain_low=2.13,
-        gain_high=2.22, max_error=2.6e-6,
+        gain_high=2.22, max_error=2.6e-6, keeps=SAME,
     ),
     Remedy(
         name="plain encoder", text="Another network: encoder stages without dense connections, to be trained.",
         code='preset = "modified"\nencoder_connectivity = "plain"', gain=2.31, gain_low=2.27, gain_high=2.36,
     ),
     Remedy(name="folded", text="Same weights, batch norm folded.", code="model = ablation.optimise(model, fold=True)", gain=1.03,
-           gain_low=0.99, gain_high=1.05, max_error=1.1e-6),
+           gain_low=0.99, gain_high=1.05, max_error=1.1e-6, keeps=SAME),
 )  # fmt: skip
 
 
@@ -243,9 +246,11 @@ def fake_explanation(**changes: Any) -> Explanation:
         "guidelines": _guidelines(),
         "controls": (
             Control(name="same parameters", label="plain, latent widths cut to 6.28 M parameters", spec={"preset": "original"},
-                    params=6_283_011, macs=447_000_000, median_ms=12.6, ratio=0.71, ratio_low=0.70, ratio_high=0.72),
+                    params=6_283_011, macs=447_000_000, median_ms=12.6, ratio=0.71, ratio_low=0.70, ratio_high=0.72,
+                    rounds=60, sittings=5),
             Control(name="same multiply-accumulates", label="plain, widened to 1.10 G", spec={"preset": "original"},
-                    params=14_100_000, macs=1_101_900_000, median_ms=28.4, ratio=1.60, ratio_low=1.58, ratio_high=1.63),
+                    params=14_100_000, macs=1_101_900_000, median_ms=28.4, ratio=1.60, ratio_low=1.58, ratio_high=1.63,
+                    rounds=60, sittings=5),
         ),
         "remedies": REMEDIES, "noise": {"cpu/1": {"ratio": 1.001, "low": 0.994, "high": 1.007}},
         "limits": ("Peak memory on the CPU is what torch asked for, not what the system gave.",

@@ -262,12 +262,12 @@ def test_sums() -> None:
     assert sum(s.bytes_moved for s in found.by_class) == sum(s.bytes_moved for s in found.by_block)
 
 
-def test_what_could_not_be_placed_is_said() -> None:
+def test_what_is_unexplained_has_a_cause() -> None:
     ops, _ = run_instrumented(hand(), X)
     assert made([(op, 1.0) for op in ops], total=15.1).notes == ("a note",)
     short = made([(op, 1.0) for op in ops], total=20.0)
     assert short.notes[1] == (
-        "+5 ms (25.0% of the total) could not be placed: time outside of operations beyond the calibrated cost of a call "
+        "+5 ms (25.0% of the total) is unexplained: time outside of operations beyond the calibrated cost of a call "
         "(Python, giving memory back, waking threads)."
     )
     over = made([(op, 1.0) for op in ops], total=10.0)

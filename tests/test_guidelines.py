@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -12,16 +14,17 @@ from ablation.explain.guidelines import (
     Bottleneck,
     Experiment,
     Fragments,
+    decide,
     experiments,
     guidelines,
-    judge,
     points,
     verdict,
 )
+from ablation.stats import Estimate
 from ablation.timing.interleave import Plan, Run, interleave
 from ablation.timing.latency_result import LatencyComparison, summarise
 
-FLOOR = (0.99, 1.01)
+FLOOR = math.log(1.01)
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
@@ -88,7 +91,21 @@ def test_input_is_not_read() -> None:
     ],
 )
 def test_rule(intervals: list[tuple[float, float]], expected: str) -> None:
-    assert judge(intervals, FLOOR) == expected
+    assert decide({str(i): ratio(*ends) for i, ends in enumerate(intervals)}, FLOOR) == expected
+
+
+def ratio(low: float, high: float) -> Estimate:
+    """A ratio with this interval, of so many sittings that the correction for several settings is all that t adds."""
+    ends = math.log(low), math.log(high)
+    error = (ends[1] - ends[0]) / (2 * 1.96)
+    return Estimate(value=math.exp(sum(ends) / 2), error=error, freedom=10_000, low=low, high=high, num=99)
+
+
+def test_settings_are_corrected_for_their_number() -> None:
+    """An interval that ends just beyond the floor settles one setting, not one of three."""
+    edge, none = ratio(1.0101, 1.2), ratio(0.95, 1.06)
+    assert decide({"last": edge}, FLOOR) == "holds here"
+    assert decide({"a": none, "b": none, "last": edge}, FLOOR) == "undecided"
 
 
 class Lane:
@@ -106,11 +123,12 @@ class Lane:
         return {"call": self.ms}
 
 
-def compared(times: dict[str, float | None]) -> LatencyComparison:
-    run: Run = interleave([Lane(ms) for ms in times.values()], 0, Plan(rounds=(4, 4)), primary="call", describe=str)
+def compared(times: dict[str, float | None], sittings: int = 3) -> LatencyComparison:
     names = list(times)
+    lanes = [Lane(times[name]) for name in (*names, names[0])]
+    run: Run = interleave(lambda sitting: lanes, Plan(rounds=(6, 6), sittings=sittings), primary="call", describe=str)
     failures = {names[i]: why for i, why in run.failures.items()}
-    return summarise(names, names[0], run, target_half_width=0.01, seed=0, failures=failures, missing={}, provenance={})
+    return summarise(names, names[0], run, target_half_width=0.01, failures=failures, missing={}, provenance={})
 
 
 def test_verdict_and_points_of_a_comparison() -> None:
@@ -118,8 +136,9 @@ def test_verdict_and_points_of_a_comparison() -> None:
     assert verdict(found) == "holds here"
     assert [(p.setting, p.ms, p.relative, p.low, p.high) for p in points(found)] == [
         ("even", 2.0, 1.0, 1.0, 1.0),
-        ("uneven", 3.0, 1.5, 1.5, 1.5),
+        ("uneven", pytest.approx(3.0), 1.5, 1.5, 1.5),
     ]
+    assert verdict(compared({"even": 2.0, "uneven": 3.0}, sittings=2)) == "undecided", "too few sittings for an interval"
 
 
 def test_setting_that_fails_is_named_and_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,5 +157,6 @@ def test_really_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.name == "G3"
     assert [p.setting for p in found.points] == list(small[0].networks)
     assert found.points[0].relative == 1.0
-    assert all(p.low <= p.relative <= p.high for p in found.points)
+    assert found.rounds is not None
+    assert all(p.low is None or p.low <= p.relative <= p.high for p in found.points)
     assert found.verdict in ("holds here", "does not hold here", "undecided")

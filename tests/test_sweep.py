@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from ablation.explain import sweep
 from ablation.explain.explanation import SweepPoint
 from ablation.explain.sweep import BATCHES, batch_sweep, knee
 from ablation.timing import interleave
+from ablation.timing.latency import compare_latency
 from ablation.timing.latency_result import ModelLatency
 from blocks.errors import InputError
 
@@ -57,7 +59,8 @@ def test_knee_with_five_per_cent_noise(seed: int) -> None:
 
 @pytest.fixture(autouse=True)
 def _few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweep, "ROUNDS", (2, 3))
+    monkeypatch.setattr(sweep, "ROUNDS", (6, 6))
+    monkeypatch.setattr(sweep, "compare_latency", partial(compare_latency, sittings=1))
     monkeypatch.setattr(interleave, "WARMUP_ROUNDS", (4, 4))
 
 
@@ -76,7 +79,8 @@ class Limited(nn.Module):
         return out
 
 
-def test_memory_that_runs_out_marks_the_point_and_the_rest_goes_on() -> None:
+def test_memory_that_runs_out_marks_the_point_and_the_rest_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "compare_latency", partial(compare_latency, sittings=3))
     points, knees = batch_sweep(
         Limited(100), Limited(2), batches=(4, 1, 2, 8), budget_s=60, image_size=8, threads=1, names=("roomy", "greedy")
     )
@@ -85,7 +89,8 @@ def test_memory_that_runs_out_marks_the_point_and_the_rest_goes_on() -> None:
     assert all(p.first_ms is not None for p in points)
     assert [p.second_ms is None for p in points] == [False, False, True, True]
     assert [p.ratio is None for p in points] == [False, False, True, True]
-    assert all(p.ratio_low <= p.ratio <= p.ratio_high for p in points[:2])
+    # a budget of a minute has time for the sittings of an interval
+    assert all(p.ratio_low <= p.ratio <= p.ratio_high and p.sittings >= 3 for p in points[:2])
     assert set(knees) == {"roomy", "greedy"}
     assert knees["greedy"] is None
 
@@ -120,67 +125,83 @@ def test_cpu_memory_is_checked_before_it_is_taken(monkeypatch: pytest.MonkeyPatc
 class FakeRuns:
     """Stands for compare_latency: `ms` an image for each model, `seconds` of a fake clock for every comparison."""
 
-    def __init__(self, ms: float, seconds: float, rounds: int = 10) -> None:
-        self.ms, self.seconds, self.now, self.asked, self.rounds = ms, seconds, 0.0, [], rounds
+    def __init__(self, ms: float, seconds: float, sittings: int = 3) -> None:
+        self.ms, self.seconds, self.now, self.asked, self.sittings = ms, seconds, 0.0, [], sittings
 
     def __call__(self, models, *, batch_size: int, budget_s: float, **settings) -> SimpleNamespace:
         self.now += self.seconds
         self.asked.append((batch_size, budget_s))
+        ends = (0.9, 1.1) if self.sittings >= 3 else (None, None)
         found = {
-            name: ModelLatency(median_ms=self.ms * batch_size * (1 + i), ratio=1.0 + i, ratio_low=0.9 + i, ratio_high=1.1 + i)
+            name: ModelLatency(
+                median_ms=self.ms * batch_size * (1 + i),
+                ratio=1.0 + i,
+                **dict(zip(("ratio_low", "ratio_high"), [end and end + i for end in ends], strict=True)),
+            )
             for i, name in enumerate(models)
         }
         enqueue = {name: ModelLatency(median_ms=0.5) for name in models}
-        return SimpleNamespace(models=found, by_kind={"call": found, "enqueue": enqueue}, rounds=self.rounds)
+        sittings = tuple(number for number in range(self.sittings) for _ in range(6))
+        return SimpleNamespace(models=found, by_kind={"call": found, "enqueue": enqueue}, rounds=len(sittings), sittings=sittings)
 
 
 def test_point_that_would_overrun_the_budget_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
     runs = FakeRuns(ms=100.0, seconds=3.0)
     monkeypatch.setattr(sweep, "compare_latency", runs)
     points, knees = batch_sweep(Limited(9), Limited(9), batches=(1, 2, 4, 8), budget_s=25.0, image_size=8, clock=lambda: runs.now)
-    # a round of batch n takes n x (100 + 200 + 100) ms, loading n x 1500 ms; 4 + 6 rounds: 5.5 n seconds
-    # 1 at 0 s; 2 needs 11 of 22 s; 4 needs 22 of 19 s; 8 needs 44 of 19 s
+    # a round of batch n takes n x (100 + 200 + 100) ms; before 2 rounds 6 calls and 4 of warm-up: 4.8 n seconds
+    # 1 at 0 s; 2 needs 9.6 of 22 s; 4 needs 19.2 of 19 s; 8 needs 38 of 19 s
     assert [batch for batch, _ in runs.asked] == [1, 2]
-    assert points[2].reason == "not measured: it would take about 22 s, and 19 s of the budget were left"
-    assert points[3].reason == "not measured: it would take about 44 s, and 19 s of the budget were left"
+    assert points[2].reason == "not measured: it would take about 19 s, and 19 s of the budget were left"
+    assert points[3].reason == "not measured: it would take about 38 s, and 19 s of the budget were left"
     assert points[2].first_ms is None
     assert knees == {"first": None, "second": None}
 
 
-def test_named_batches_are_measured_beyond_the_budget_with_what_they_need(monkeypatch: pytest.MonkeyPatch) -> None:
-    runs = FakeRuns(ms=100.0, seconds=3.0)
+def named(monkeypatch: pytest.MonkeyPatch, call_ms: float) -> tuple[FakeRuns, tuple[SweepPoint, ...]]:
+    """Batches 1, 8 and 64, named, with a budget for the first; a call takes `call_ms` an image, of the second twice that."""
+    runs = FakeRuns(ms=call_ms, seconds=3.0)
     monkeypatch.setattr(sweep, "compare_latency", runs)
-    points, _ = batch_sweep(
-        Limited(9), Limited(9), batches=(1, 8), budget_s=4.0, image_size=8, overrun=True, clock=lambda: runs.now
-    )
-    assert [p.reason for p in points] == ["", ""]
-    # 1 of 4 s is left; batch 8 needs 8 x (5 x 0.3 + 10 x 0.4) s
-    assert runs.asked == [(1, 2.0), (8, pytest.approx(44.0))]
+    slow = Limited(99)
+    monkeypatch.setattr(sweep, "_call_s", lambda model, batch, _: call_ms * batch * (2 if model is slow else 1) / 1e3)
+    points, _ = batch_sweep(Limited(99), slow, batches=(1, 8, 64), budget_s=0.1, image_size=8, overrun=True, clock=lambda: runs.now)
+    return runs, points
 
 
-@pytest.mark.parametrize("overrun", [True, False])
-def test_named_batch_whose_calls_took_longer_than_expected_gets_its_rounds(monkeypatch: pytest.MonkeyPatch, overrun: bool) -> None:
-    class Steep(FakeRuns):
-        """A call takes as the square of the batch, and a comparison as many rounds as its budget has room for."""
+def test_named_batches_are_measured_beyond_the_budget_with_what_their_interval_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs, points = named(monkeypatch, 10.0)
+    assert [(p.reason, p.rounds, p.sittings, p.interval) for p in points] == [("", 18, 3, (1.9, 2.1))] * 3
+    # a round of batch n takes 0.04 n s; a sitting 6 calls, 4 of warm-up, 6 rounds: 0.64 n s; three or five, and a margin
+    assert [batch for batch, _ in runs.asked] == [1, 8, 64]
+    assert [budget for _, budget in runs.asked] == pytest.approx([1.3 * 5 * 0.64, 1.3 * 5 * 0.64 * 8, 1.3 * 3 * 0.64 * 64])
 
-        def __call__(self, models, *, batch_size: int, budget_s: float, **settings) -> SimpleNamespace:
-            self.ms = 0.1 * batch_size
-            a_round = self.ms * batch_size * (1 + 2 + 1) / 1e3
-            loading, warmup = self.ms * batch_size * 15 / 1e3, 4
-            self.rounds = min(40, max(2, round((budget_s - loading) / a_round) - warmup))
-            found = super().__call__(models, batch_size=batch_size, budget_s=budget_s, **settings)
-            found.seconds, found.warmup_rounds = loading + (warmup + self.rounds) * a_round, warmup
-            return found
 
-    runs = Steep(ms=0.0, seconds=0.0)
+def test_a_named_batch_whose_interval_would_take_too_long_is_a_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs, points = named(monkeypatch, 100.0)
+    # a round of batch 64 takes 25.6 s, and 30 of them, loading included, 768 s
+    assert [batch for batch, _ in runs.asked] == [1, 8]
+    last = points[-1]
+    assert (last.first_ms, last.second_ms, last.ratio) == pytest.approx((6400.0, 12800.0, 2.0))
+    assert (last.rounds, last.sittings, last.interval) == (2, 0, (None, None))
+    assert last.reason == "no interval: 3 sittings would take about 17 minutes"
+
+
+def test_one_call_is_timed_and_what_fails_is_endless() -> None:
+    there = sweep._Sweep({"a": Limited(2)}, "cpu", 8, 1, True, lambda: 0.0, 1.0)
+    assert 0 < sweep._call_s(Limited(2), 2, there) < 10
+    assert sweep._call_s(Limited(2), 3, there) == float("inf")
+
+
+def test_a_point_that_is_known_is_not_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs, told = FakeRuns(ms=10.0, seconds=1.0), []
     monkeypatch.setattr(sweep, "compare_latency", runs)
+    known = {1: SweepPoint(batch_size=1, first_ms=7.0, second_ms=14.0, ratio=2.0, rounds=9, sittings=0, source="elsewhere")}
     points, _ = batch_sweep(
-        Limited(99), Limited(99), batches=(1, 4, 64), budget_s=5.0, image_size=8, overrun=overrun, clock=lambda: runs.now
+        Limited(9), Limited(9), batches=(1, 2), budget_s=60, image_size=8, known=known, progress=told.append, clock=lambda: runs.now
     )
-    # of a call of the first at batch 64, expected are 25.6 ms, in truth it takes 409.6
-    assert [batch for batch, _ in runs.asked] == [1, 4, 64, 64][: 4 if overrun else 3]
-    assert points[2].rounds == 2 if not overrun else points[2].rounds >= 6
-    assert (points[2].interval != (None, None)) == overrun
+    assert points[0] is known[1]
+    assert [batch for batch, _ in runs.asked] == [2]
+    assert told == [1, 2]
 
 
 def test_ratio_is_second_over_first_and_enqueue_times_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,12 +213,18 @@ def test_ratio_is_second_over_first_and_enqueue_times_are_kept(monkeypatch: pyte
     assert knees == {"first": 1, "second": 1}
 
 
-@pytest.mark.parametrize(("rounds", "interval"), [(6, (1.9, 2.1)), (5, (None, None))])
-def test_an_interval_needs_six_rounds(monkeypatch: pytest.MonkeyPatch, rounds: int, interval: tuple[float | None, ...]) -> None:
-    monkeypatch.setattr(sweep, "compare_latency", FakeRuns(ms=1.0, seconds=0.0, rounds=rounds))
+@pytest.mark.parametrize(("sittings", "interval"), [(3, (1.9, 2.1)), (2, (None, None))])
+def test_an_interval_needs_sittings(monkeypatch: pytest.MonkeyPatch, sittings: int, interval: tuple[float | None, ...]) -> None:
+    monkeypatch.setattr(sweep, "compare_latency", FakeRuns(ms=1.0, seconds=0.0, sittings=sittings))
     (point,), _ = batch_sweep(Limited(9), Limited(9), batches=(1,), budget_s=25.0, image_size=8)
-    assert (point.rounds, point.interval) == (rounds, interval)
+    assert (point.rounds, point.interval) == (6 * sittings, interval)
     assert SweepPoint(batch_size=1, ratio=2.0, ratio_low=1.9, ratio_high=2.1).interval == (None, None), "nobody noted how many"
+
+
+def test_a_budget_for_a_value_gives_no_interval() -> None:
+    (point,), _ = batch_sweep(Limited(9), Limited(9), batches=(1,), budget_s=0.3, image_size=8, threads=1)
+    assert point.ratio is not None
+    assert (point.interval, point.sittings) == ((None, None), 0)
 
 
 @pytest.mark.parametrize("batches", [(), (0,), (1, 2.0), (True,)])

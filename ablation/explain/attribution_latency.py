@@ -1,38 +1,46 @@
-"""Latency given to the factors, in ms and as the logarithm of the ratio, from interleaved rounds.
+"""Latency given to the factors, in ms and as the logarithm of the ratio, from interleaved rounds in sittings.
 
 Within a round every network is divided by the first network's time in that round, so whatever slows the machine for a while
-cancels. Logarithms of ratios add up where ratios multiply: exp of the parts multiplies up to the ratio of the two networks.
+cancels; the median over the rounds of a sitting is one value of each network. Logarithms of ratios add up where ratios multiply:
+exp of the parts multiplies up to the ratio of the two networks. Networks are loaded anew for every sitting, so what loading changes
+(a percent or so) is in the spread over sittings, and every interval is Student's t over repetitions that were loaded apart.
 
-Exact designs (`LatencyDesign.exact`): every network is timed; effects are contrasts of the networks' medians over rounds, and
-their intervals come from resampling rounds. Sampled designs: each block is a comparison by itself, of the networks along one random
-path and along its reverse (a second random path where some cell cannot exist). A block's mean over its two paths estimates every
-Shapley value without bias, and without error where factors interact in pairs only (antithetic sampling, as in the R package
-kernelshap). The mean over blocks has a Student's t interval, in which both the choice of paths and the noise of timing show. Main
-effects are timed apart, in one comparison; pairwise interactions need the whole factorial and are left empty.
+Exact designs (`LatencyDesign.exact`): every network is timed in each of several sittings, and each sitting gives every effect, as a
+contrast of its networks' values. At least LEAST_SITTINGS of LEAST_ROUNDS rounds give an interval.
+
+Sampled designs: each block is a comparison by itself, one sitting of the networks along one random path and along its reverse (a
+second random path where some cell cannot exist). A block's mean over its two paths estimates every Shapley value without bias, and
+without error where factors interact in pairs only (antithetic sampling, as in the R package kernelshap). The interval is over the
+blocks, at least MIN_BLOCKS, so that the choice of paths shows in it beside the noise of timing. Effects alone and undone are timed
+apart, in sittings like an exact design's; interactions and the greedy path need the whole factorial and are left empty.
+
+`bench coverage` simulates both (`ablation.simulate.designs`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import exp, fsum, log
+from math import exp, fsum
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ablation.explain.attribution_design import LatencyDesign
-from ablation.explain.attribution_stats import CORRECTED, Estimate, from_replicates, from_rounds, judged
-from ablation.explain.attribution_values import attribute
-from ablation.explain.explanation import Attribution, Effect
+from ablation.explain.attribution_design import MIN_BLOCKS, LatencyDesign
+from ablation.explain.attribution_stats import CORRECTED, judged, without_interval
+from ablation.explain.attribution_values import attribute, estimated
+from ablation.explain.explanation import Attribution
 from ablation.explain.factorial import Factorial
-from ablation.explain.shapley import Cell, Contrast, Lattice, along, cells_of, matrix
+from ablation.explain.shapley import Cell, Lattice, along, cells_of
+from ablation.stats import Estimate, mean_estimate
 from ablation.timing.latency_result import AGAIN, LatencyComparison
-from ablation.timing.timing_stats import median_intervals
+from ablation.timing.timing_stats import LEAST_SITTINGS, by_sitting, num_whole, paired_ratios
 from blocks.errors import InputError, must_be
 
 Array = NDArray[np.float64]
+# cell -> a value for each sitting
 Table = dict[Cell, Array]
-# cell -> rounds
+SITTINGS, BLOCKS = "sittings", "blocks"
 
 
 def attribute_latency(
@@ -42,7 +50,6 @@ def attribute_latency(
     *,
     kind: str = "call",
     confidence: float = 0.95,
-    seed: int = 0,
 ) -> tuple[Attribution, Attribution]:
     """(latency_ms, log_latency). `comparisons`: columns by network key, the first network being the reference in each.
 
@@ -52,19 +59,27 @@ def attribute_latency(
     factorial = design if isinstance(design, Factorial) else design.factorial
     _check(factorial, several, kind)
     if isinstance(design, Factorial) or design.exact:
-        return _exact(factorial, several, place, kind, confidence, seed)
-    return _sampled(design, several, place, kind, confidence, seed)
+        return _exact(factorial, several, place, kind, confidence)
+    return _sampled(design, several, place, kind, confidence)
 
 
-def noise_floor(comparisons: Sequence[LatencyComparison], kind: str = "call") -> float:
-    """Half-width, as a logarithm, of the first network's ratio to itself over all rounds of all comparisons."""
-    ratios = []
+def noise_floor(comparisons: Sequence[LatencyComparison], kind: str = "call") -> float | None:
+    """Largest end, as a logarithm, of the interval of the first network's ratio to its second copy, over all sittings.
+
+    None where there were too few sittings for an interval.
+    """
+    logs = []
     for comparison in comparisons:
-        table, columns = comparison.samples[kind], list(comparison.columns)
-        again = table[:, columns.index(comparison.reference + AGAIN)]
-        ratios.append(again / table[:, columns.index(comparison.reference)])
-    (interval,) = median_intervals(np.concatenate(ratios)[:, None])
-    return max(abs(log(interval.low)), abs(log(interval.high)))
+        columns = comparison.columns
+        pair = comparison.samples[kind][:, [columns.index(comparison.reference + AGAIN), columns.index(comparison.reference)]]
+        if not np.isnan(pair).any():
+            logs += np.log(by_sitting(paired_ratios(pair, 1), np.array(comparison.sittings))[:, 0]).tolist()
+    if len(logs) < LEAST_SITTINGS:
+        return None
+    found = mean_estimate(logs)
+    assert found.low is not None
+    assert found.high is not None
+    return max(abs(found.low), abs(found.high))
 
 
 def _check(factorial: Factorial, comparisons: Sequence[LatencyComparison], kind: str) -> None:
@@ -83,59 +98,57 @@ def _check(factorial: Factorial, comparisons: Sequence[LatencyComparison], kind:
         raise must_be("comparisons", "at least one", 0)
 
 
-def _tables(factorial: Factorial, comparison: LatencyComparison, kind: str, reference_ms: float) -> tuple[Table, Table]:
-    # (ms, log ratio) of every cell that this comparison timed; ms as they would be at the reference's pace over all comparisons
+def _logs(factorial: Factorial, comparison: LatencyComparison, kind: str) -> tuple[Table, Array]:
+    """Of every cell that this comparison timed, the logarithm of its ratio in each sitting; and the first network's ms in each."""
     table, columns = comparison.samples[kind], list(comparison.columns)
-    paces = table[:, columns.index(comparison.reference)]
-    timed = {name: table[:, i] for i, name in enumerate(columns) if not np.isnan(table[:, i]).any()}
-    samples = factorial.values(timed)
-    ms = {cell: times * (reference_ms / float(np.median(paces))) for cell, times in samples.items()}
-    return ms, {cell: np.log(times / paces) for cell, times in samples.items()}
+    reference = columns.index(comparison.reference)
+    sittings = np.array(comparison.sittings)
+    ratios = np.log(by_sitting(paired_ratios(table, reference), sittings))
+    timed = {name: ratios[:, i] for i, name in enumerate(columns) if not np.isnan(table[:, i]).any()}
+    return factorial.values(timed), by_sitting(table[:, [reference]], sittings)[:, 0]
 
 
-def _reference_ms(comparisons: Sequence[LatencyComparison], kind: str) -> float:
-    paces = [c.samples[kind][:, list(c.columns).index(c.reference)] for c in comparisons]
-    return float(np.median(np.concatenate(paces)))
+def _both(logs: Table, pace: Array) -> tuple[Table, Table]:
+    """(ms at the first network's pace in each sitting, logarithms of ratios)."""
+    return {cell: np.exp(values) * pace for cell, values in logs.items()}, logs
 
 
-def _ends(names: Sequence[str], table: Table) -> tuple[float, float]:
-    return float(np.median(table[frozenset()])), float(np.median(table[frozenset(names)]))
-
-
-def _both(floor: float, ms: tuple[float, float]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _kinds(floor: float | None, ms: Table, names: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     # what the two attributions differ in. The floor is a ratio: in ms it is that share of the slower network
-    slower = max(ms)
+    slower = max(float(ms[cell].mean()) for cell in (frozenset[str](), frozenset(names)))
     return (
-        {"metric": "latency_ms", "unit": "ms", "noise": (exp(floor) - 1) * slower},
-        {"metric": "log_latency", "unit": "log ratio", "noise": floor},
+        {"metric": "latency_ms", "unit": "ms", "noise": (exp(floor or 0.0) - 1) * slower},
+        {"metric": "log_latency", "unit": "log ratio", "noise": floor or 0.0},
     )
 
 
 def _exact(
-    factorial: Factorial, comparisons: Sequence[LatencyComparison], place: str, kind: str, confidence: float, seed: int
+    factorial: Factorial, comparisons: Sequence[LatencyComparison], place: str, kind: str, confidence: float
 ) -> tuple[Attribution, Attribution]:
-    reference_ms, rounds = _reference_ms(comparisons, kind), min(len(c.samples[kind]) for c in comparisons)
-    both: tuple[Table, Table] = ({}, {})
-    for comparison in reversed(comparisons):  # a network in several comparisons counts as in the first of them
-        for table, found in zip(both, _tables(factorial, comparison, kind, reference_ms), strict=True):
-            table.update({cell: values[:rounds] for cell, values in found.items()})
-    kinds = _both(noise_floor(comparisons, kind), _ends(factorial.names, both[0]))
-    ms, logs = (
-        attribute(factorial.names, table, place=place, confidence=confidence, seed=seed, **what)
-        for table, what in zip(both, kinds, strict=True)
+    found = [_logs(factorial, comparison, kind) for comparison in comparisons]
+    num = min(len(pace) for _, pace in found)
+    logs: Table = {}
+    for table, _ in reversed(found):  # a network in several comparisons counts as in the first of them
+        logs |= {cell: values[:num] for cell, values in table.items()}
+    tables = _both(logs, np.mean([pace[:num] for _, pace in found], axis=0))
+    if min(num_whole(np.array(c.sittings)) for c in comparisons) < LEAST_SITTINGS:
+        tables = tuple({cell: values.mean(keepdims=True) for cell, values in t.items()} for t in tables)  # type: ignore[assignment]
+    kinds = _kinds(noise_floor(comparisons, kind), tables[0], factorial.names)
+    ms, logs_ = (
+        attribute(factorial.names, table, place=place, confidence=confidence, of=SITTINGS, **what)
+        for table, what in zip(tables, kinds, strict=True)
     )
-    return ms, logs
+    return ms, logs_
 
 
 def _sampled(
-    design: LatencyDesign, comparisons: Sequence[LatencyComparison], place: str, kind: str, confidence: float, seed: int
+    design: LatencyDesign, comparisons: Sequence[LatencyComparison], place: str, kind: str, confidence: float
 ) -> tuple[Attribution, Attribution]:
-    reference_ms = _reference_ms(comparisons, kind)
-    tables = [_tables(design.factorial, comparison, kind, reference_ms) for comparison in comparisons]
-    mains, blocks = tables[0], tables[1:]
-    kinds = _both(noise_floor(comparisons, kind), _ends(design.factorial.names, mains[0]))
+    found = [_both(*_logs(design.factorial, comparison, kind)) for comparison in comparisons]
+    enough = num_whole(np.array(comparisons[0].sittings)) >= LEAST_SITTINGS
+    kinds = _kinds(noise_floor(comparisons, kind), found[0][0], design.factorial.names)
     ms, logs = (
-        _from_blocks(design, mains[i], [block[i] for block in blocks], place, confidence, seed, **what)
+        _from_blocks(design, found[0][i], [block[i] for block in found[1:]], place, confidence, enough, **what)
         for i, what in enumerate(kinds)
     )
     return ms, logs
@@ -143,63 +156,58 @@ def _sampled(
 
 def _from_blocks(
     design: LatencyDesign,
-    mains: Table,
+    alone: Table,
     blocks: Sequence[Table],
     place: str,
     confidence: float,
-    seed: int,
+    enough: bool,
     *,
     metric: str,
     unit: str,
     noise: float,
 ) -> Attribution:
     names = design.factorial.names
-    medians = [{cell: float(np.median(times)) for cell, times in block.items()} for block in blocks]
-    shares, ends = _block_shares(design, medians)
+    shares, ends = _block_shares(design, [{cell: float(values.mean()) for cell, values in block.items()} for block in blocks])
     if len(shares) < 2:
         raise must_be("A sampled design", "timed in at least 2 blocks whose networks all work", len(shares))
     start, end = (float(np.mean([pair[i] for pair in ends])) for i in (0, 1))
-    rounds = int(sum(len(block[frozenset()]) for block in blocks))
-    estimates = {name: from_replicates([share[name] for share in shares], confidence) for name in names}
-    shapley = judged(estimates, end - start, noise, confidence, len(shares))
-    lattice = Lattice(names, mains)
-    measured: dict[Cell, float] = {cell: float(np.median(times)) for cell, times in mains.items()}
-    for block in medians:
-        measured |= {cell: value for cell, value in block.items() if cell not in measured}
+    shapley = {name: mean_estimate([share[name] for share in shares], confidence) for name in names}
+    groups = judged(
+        {
+            "shapley": _known(shapley, len(shares) >= MIN_BLOCKS),
+            **{group: _known(effects, enough) for group, effects in _alone(names, alone, confidence).items()},
+        },
+        end - start,
+        noise,
+        {"shapley": BLOCKS, "from_start": SITTINGS, "from_end": SITTINGS},
+    )
     return Attribution(
-        metric=metric, place=place, unit=unit, start=start, end=end,
-        shapley={name: _in_rounds(effect, rounds, len(shares)) for name, effect in shapley.items()},
-        from_start=_main(lattice.from_start(), mains, end - start, noise, confidence, seed),
-        from_end=_main(lattice.from_end(), mains, end - start, noise, confidence, seed),
-        interactions={}, path=Lattice(names, measured).greedy(measured),
-        residual=end - start - fsum(effect.value for effect in shapley.values()),
-        num_variants=len(measured), num_possible=design.factorial.num_possible, corrected=CORRECTED,
+        metric=metric, place=place, unit=unit, start=start, end=end, **groups, interactions={}, path=(),
+        residual=end - start - fsum(effect.value for effect in groups["shapley"].values()),
+        num_variants=len({cell for table in (alone, *blocks) for cell in table}), num_possible=design.factorial.num_possible,
+        corrected=CORRECTED,
     )  # fmt: skip
 
 
+def _alone(names: Sequence[str], table: Table, confidence: float) -> dict[str, dict[str, Estimate]]:
+    lattice, cells = Lattice(names, table), list(table)
+    values = np.array([table[cell] for cell in cells])
+    groups = {"from_start": lattice.from_start(), "from_end": lattice.from_end()}
+    return {group: estimated(contrasts, cells, values, confidence) for group, contrasts in groups.items()}
+
+
+def _known(estimates: dict[str, Estimate], enough: bool) -> dict[str, Estimate]:
+    return estimates if enough else {name: without_interval(estimate) for name, estimate in estimates.items()}
+
+
 def _block_shares(
-    design: LatencyDesign, medians: Sequence[dict[Cell, float]]
+    design: LatencyDesign, blocks: Sequence[dict[Cell, float]]
 ) -> tuple[list[dict[str, float]], list[tuple[float, float]]]:
     # a path through a network that failed is no path; the uniform draw over the others stays uniform
     shares, ends = [], []
-    for orderings, block in zip(design.orderings, medians, strict=False):  # blocks beyond the budget were not timed
+    for orderings, block in zip(design.orderings, blocks, strict=False):  # blocks beyond the budget were not timed
         whole = [along(order, block) for order in orderings if all(cell in block for cell in cells_of(order))]
         if whole:
             shares.append({name: fsum(steps[name] for steps in whole) / len(whole) for name in design.factorial.names})
             ends.append((block[frozenset()], block[frozenset(design.factorial.names)]))
     return shares, ends
-
-
-def _main(
-    contrasts: dict[str, Contrast], table: Table, whole: float, noise: float, confidence: float, seed: int
-) -> dict[str, Effect]:
-    cells = list(table)
-    values = np.array([table[cell] for cell in cells])
-    found: list[Estimate] = from_rounds(matrix(list(contrasts.values()), cells), values, confidence, seed)
-    return judged(dict(zip(contrasts, found, strict=True)), whole, noise, confidence, values.shape[1])
-
-
-def _in_rounds(effect: Effect, rounds: int, num_blocks: int) -> Effect:
-    # what would settle it is more blocks; told as rounds of all of them together
-    needed = None if effect.needed is None else -(-effect.needed * rounds // num_blocks)
-    return Effect(**{**vars(effect), "needed": needed})

@@ -8,12 +8,10 @@ import numpy as np
 
 from ablation.attribute import one_per_trial, usable_value
 from ablation.explain.attribution_values import attribute
-from ablation.explain.explanation import Attribution
+from ablation.explain.explanation import TRAINED, Attribution
 from ablation.explain.factorial import Factorial
 from ablation.record import METRICS, Record
 from blocks.errors import InputError, choices, must_be
-
-TRAINED = ("loss", "ssim", "psnr")
 
 
 def attribute_all(factorial: Factorial, records: Iterable[Record]) -> tuple[list[Attribution], list[str]]:
@@ -55,5 +53,5 @@ def attribute_trained(factorial: Factorial, records: Iterable[Record], metric: s
     values = merged.values({key: np.array([by_seed[seed] for seed in seeds]) for key, by_seed in found.items()})
     return attribute(
         merged.names, values, metric=metric, place=f"{len(seeds)} seeds" if len(seeds) > 1 else "1 seed",
-        unit=METRICS[metric].unit, confidence=confidence, centre="mean",
+        unit=METRICS[metric].unit, confidence=confidence,
     )  # fmt: skip

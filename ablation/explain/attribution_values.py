@@ -8,14 +8,15 @@ from math import fsum
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ablation.explain.attribution_stats import CORRECTED, Estimate, from_replicates, from_rounds, judged
+from ablation.explain.attribution_stats import CORRECTED, judged
 from ablation.explain.explanation import Attribution, Effect
 from ablation.explain.shapley import Cell, Contrast, Lattice, matrix
-from blocks.errors import InputError, choices, must_be
+from ablation.stats import Estimate, mean_estimate
+from blocks.errors import InputError, must_be
 
-CENTRES = ("median", "mean")
-GROUPS = ("shapley", "from_start", "from_end", "interactions")
+Contrasts = dict[str, dict[str, Contrast]]
 
 
 def attribute(
@@ -27,36 +28,39 @@ def attribute(
     unit: str = "",
     noise: float = 0.0,
     confidence: float = 0.95,
-    centre: str = "median",
-    seed: int = 0,
+    of: str = "seeds",
 ) -> Attribution:
     """Attribute v(all swaps) - v(none) to the factors. Cells that are missing are taken as impossible.
 
     `values`: cell -> one number where it is counted (effects are exact, integers without any rounding), or an array with one number
-    for each repetition, the same for all cells, where it is measured. `centre`: "median" over rounds of timing, with bootstrap
-    intervals; "mean" over seeds, with Student's t intervals of each seed's Shapley values. `noise`: half-width of the noise floor
-    (A/A), in the same unit. InputError where an end is missing, no path of cells joins them, or the numbers of repetitions differ.
+    for each repetition, the same for all cells, where it is measured: effects are means over repetitions, with Student's t
+    intervals of each repetition's effect; of one repetition without. `of`: what the repetitions are. `noise`: half-width of the
+    noise floor (A/A), in the same unit. InputError where an end is missing, no path of cells joins them, or the numbers of
+    repetitions differ.
     """
-    if centre not in CENTRES:
-        raise must_be("centre", choices(CENTRES), centre)
     if not 0 < confidence < 1:
         raise must_be("confidence", "between 0 and 1", confidence)
     lattice = lattice_of(names, values)
-    contrasts = {
-        "shapley": lattice.shapley(), "from_start": lattice.from_start(),
-        "from_end": lattice.from_end(), "interactions": lattice.interactions(),
-    }  # fmt: skip
+    contrasts = contrasts_of(lattice)
     counted = all(np.ndim(value) == 0 for value in values.values())
     if counted:
         centres, groups = _counted(values, contrasts)
     else:
-        centres, groups = _measured(values, contrasts, noise, confidence, centre, seed)
+        centres, groups = _measured(values, contrasts, noise, confidence, of)
     start, end = centres[frozenset()], centres[frozenset(names)]
     return Attribution(
         metric=metric, place=place, unit=unit, start=float(start), end=float(end), **groups,
         path=lattice.greedy(centres), residual=_residual(start, end, lattice, centres, groups["shapley"]),
         num_variants=len(values), num_possible=2 ** len(names), corrected="" if counted else CORRECTED,
     )  # fmt: skip
+
+
+def contrasts_of(lattice: Lattice) -> Contrasts:
+    """Everything that is said of a quantity, by group."""
+    return {
+        "shapley": lattice.shapley(), "from_start": lattice.from_start(),
+        "from_end": lattice.from_end(), "interactions": lattice.interactions(),
+    }  # fmt: skip
 
 
 def lattice_of(names: Sequence[str], values: Mapping[Cell, Any]) -> Lattice:
@@ -71,7 +75,7 @@ def lattice_of(names: Sequence[str], values: Mapping[Cell, Any]) -> Lattice:
     return lattice
 
 
-def _counted(values: Mapping[Cell, Any], contrasts: Mapping[str, Mapping[str, Contrast]]) -> tuple[dict[Cell, Any], dict[str, Any]]:
+def _counted(values: Mapping[Cell, Any], contrasts: Contrasts) -> tuple[dict[Cell, Any], dict[str, Any]]:
     # fractions hold every integer and every float without rounding
     exact = {cell: Fraction(value) for cell, value in values.items()}
     whole = exact[max(exact, key=len)] - exact[frozenset()]
@@ -83,12 +87,7 @@ def _counted(values: Mapping[Cell, Any], contrasts: Mapping[str, Mapping[str, Co
 
 
 def _measured(
-    values: Mapping[Cell, Any],
-    contrasts: Mapping[str, Mapping[str, Contrast]],
-    noise: float,
-    confidence: float,
-    centre: str,
-    seed: int,
+    values: Mapping[Cell, Any], contrasts: Contrasts, noise: float, confidence: float, of: str
 ) -> tuple[dict[Cell, Any], dict[str, Any]]:
     cells = list(values)
     shapes = {np.shape(value) for value in values.values()}
@@ -97,20 +96,18 @@ def _measured(
     table = np.array([values[cell] for cell in cells], dtype=np.float64)  # cells x repetitions
     if not np.isfinite(table).all():
         raise must_be("values", "finite", "NaN or infinity", "Leave out the cells that have no value.")
-    middles = np.median(table, axis=1) if centre == "median" else table.mean(axis=1)
-    centres = {cell: float(middle) for cell, middle in zip(cells, middles, strict=True)}
-    weights = matrix([contrast for members in contrasts.values() for contrast in members.values()], cells)
-    if centre == "median":
-        estimates = from_rounds(weights, table, confidence, seed)
-    else:
-        estimates = [from_replicates(row, confidence) for row in weights @ table]
+    centres = {cell: float(middle) for cell, middle in zip(cells, table.mean(axis=1), strict=True)}
     whole = centres[max(cells, key=len)] - centres[frozenset()]
-    found = iter(estimates)
-    groups: dict[str, dict[str, Effect]] = {}
-    for group, members in contrasts.items():
-        mine: dict[str, Estimate] = {name: next(found) for name in members}
-        groups[group] = judged(mine, whole, noise, confidence, table.shape[1])
-    return centres, groups
+    estimates = {group: estimated(members, cells, table, confidence) for group, members in contrasts.items()}
+    return centres, judged(estimates, whole, noise, dict.fromkeys(contrasts, of))
+
+
+def estimated(
+    contrasts: Mapping[str, Contrast], cells: Sequence[Cell], table: NDArray[np.float64], confidence: float = 0.95
+) -> dict[str, Estimate]:
+    """Contrasts of cells x repetitions, each from its value in every repetition."""
+    rows = matrix(list(contrasts.values()), cells) @ table
+    return {name: mean_estimate(row, confidence) for name, row in zip(contrasts, rows, strict=True)}
 
 
 def _residual(start: Any, end: Any, lattice: Lattice, centres: Mapping[Cell, Any], shapley: Mapping[str, Effect]) -> float:

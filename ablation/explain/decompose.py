@@ -1,7 +1,7 @@
 """Where the eager latency of one network goes: by class of operation, by part and by block, with host time, gaps and a residual.
 
-The total is a plain call's (`compare_latency`); nothing is instrumented while it is taken. An instrumented run, by turns with plain
-calls, then says what share of a call each operation has:
+The total is a plain call's (`compare_latency`); nothing is instrumented while it is taken. An instrumented run, alternating with
+plain calls, then says what share of a call each operation has:
 
 - CPU: time within each operation by a stop-watch (with one thread that thread's own time, so that other load makes no share), less
   what the stop-watch shows for an operation on 16 numbers. The host's time is
@@ -48,11 +48,12 @@ from ablation.explain.explanation import Calibration, Decomposition
 from ablation.timing.latency import compare_latency, settled
 from ablation.timing.latency_result import LatencyComparison
 from ablation.timing.timers import GPU, capture
+from ablation.timing.timing_stats import LEAST_SITTINGS
 
+# share of the latency that must be explained for no note to say otherwise
 ENOUGH = 0.95
-# share of the latency that must be placed for no note to say otherwise
-SLOWED = 1.25
 # total over the mean of the plain calls by which other load is suspected
+SLOWED = 1.25
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def plain_latency(
         batch_size=batch_size,
         num_threads=threads,
         input_shape=input_shape or image_shape(model),
-        rounds=(6, 12) if quick else (20, 40),
+        sittings=1 if quick else LEAST_SITTINGS,
         budget_s=2.5 if quick else 10,
     )
 
@@ -139,7 +140,7 @@ def _on_cpu(model: nn.Module, x: Tensor, total_ms: float, calibration: Calibrati
     scale = total_ms / plain
     num_ops, num_modules = len(rounds.ops), num_module_calls(model, x)
     watch = "the thread's own time" if stop_watch() is not time.perf_counter_ns else "wall time"
-    notes = [f"{len(rounds.plain_ms)} instrumented rounds by turns with plain calls, whose mean was {plain:.3g} ms of {watch}."]
+    notes = [f"{len(rounds.plain_ms)} instrumented rounds, alternating with plain calls, whose mean was {plain:.3g} ms of {watch}."]
     host = scale * host_time(calibration, num_ops, num_modules)  # calibrated in the same time as `plain`
     if scale > SLOWED:
         notes.append(f"The total is {scale:.2f} times that: other load slowed it, and every efficiency is too low by this factor.")
@@ -201,7 +202,7 @@ def _replayed_on_gpu(model: nn.Module, x: Tensor, total_ms: float, graph_ms: flo
 def assemble(
     model: nn.Module, name: str, placed: Placed, calibration: Calibration, *, batch_size: int, shape: tuple[int, ...], place: str
 ) -> Decomposition:
-    """Sums by class, part and block, with bounds, and what could not be placed."""
+    """Sums by class, part and block, with bounds, and what is unexplained."""
     cost = static_cost(model, batch_size, input_shape=shape)
     classes = {kind: cost.by_class[kind] for kind in CLASSES if kind in cost.by_class and kind != "unused"}  # holds no operation
     groups = {
@@ -234,7 +235,7 @@ def _doubts(explained: float, residual: float, ops: Sequence[Any], num_ops: int)
             if residual > 0
             else "operations took longer when watched one by one, or calls cost less than the calibrated ones"
         )
-        yield f"{residual:+.3g} ms ({1 - explained:.1%} of the total) could not be placed: {cause}."
+        yield f"{residual:+.3g} ms ({1 - explained:.1%} of the total) is unexplained: {cause}."
     if not ops:
         yield "No operation was seen."
     elif len(ops) > num_ops:

@@ -5,43 +5,46 @@ one thing with the multiply-accumulates held fixed. The paper's widths hold them
 exactly, with whole numbers (96 x 96 = 64 x 144 = 48 x 192 = 32 x 288), so there are fewer steps between the extremes. The first
 setting is the one that the guideline recommends; all settings of an experiment are timed side by side (`compare_latency`).
 
-The verdict's rule, fixed before anything was measured. A setting is slower, or faster, where the whole 95 % interval of its time
-relative to the first lies beyond the noise floor (the first setting against itself).
+The verdict's rule. A setting is slower, or faster, where its time relative to the first is settled beyond the noise floor (the
+first setting against a second copy of itself): by whole intervals over sittings, corrected over the settings of the experiment.
 - "holds here": the setting that departs most from the guideline, the last, is slower, and none is faster.
-- "does not hold here": some setting is faster, or all intervals end below 1.05.
-- "undecided": anything else; more rounds may settle it.
+- "does not hold here": some setting is faster, or all 95 % intervals end below 1.05.
+- "undecided": anything else; more sittings may settle it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ablation.device import checked_device
 from ablation.explain.explanation import Guideline, GuidelinePoint
+from ablation.stats import SETTLED, Estimate, judge
 from ablation.timing.latency import compare_latency
 from ablation.timing.latency_result import LatencyComparison
+from ablation.timing.timing_stats import num_whole
 
-SIDE = 56
 # height and width of the feature map, as in the paper
-SMALL = 1.05
+SIDE = 56
 # a departure that costs less than this, for certain, is none
+SMALL = 1.05
 HOLDS, FAILS, UNDECIDED = "holds here", "does not hold here", "undecided"
-ANY_INPUT = (1, 1, 1)
 # C x H x W of an input that is not read
-PAIRS = {"1:1": (96, 96), "1:2.25": (64, 144), "1:4": (48, 192), "1:9": (32, 288)}
+ANY_INPUT = (1, 1, 1)
 # G1: widths of equal product
+PAIRS = {"1:1": (96, 96), "1:2.25": (64, 144), "1:4": (48, 192), "1:9": (32, 288)}
 UNITS = {
     "neither": (False, False),
     "shortcut only": (False, True),
     "ReLU only": (True, False),
     "ReLU and shortcut": (True, True),
 }
-# G4: with ReLU, with shortcut
 
 Stack = Callable[..., nn.Module]
 
@@ -182,7 +185,7 @@ def _element_wise(stack: Stack, channels: int, units: int, batch: int) -> Experi
 
 
 def guidelines(device: str = "cpu", *, threads: int | None = None, quick: bool = False) -> tuple[Guideline, ...]:
-    """All four, measured: under a minute (12 s with `quick`, which takes fewer rounds of the same networks)."""
+    """All four, measured: under a minute (20 s with `quick`, which takes fewer sittings of the same networks)."""
     checked_device(device)
     return tuple(_measure(experiment, device, threads, quick) for experiment in experiments(device))
 
@@ -193,8 +196,7 @@ def _measure(experiment: Experiment, device: str, threads: int | None, quick: bo
         device=device,
         input_shape=ANY_INPUT,
         num_threads=threads,
-        rounds=(8, 20) if quick else (20, 80),
-        budget_s=2.0 if quick else 12.0,
+        budget_s=5.0 if quick else 12.0,
     )
     return Guideline(
         name=experiment.name,
@@ -202,6 +204,8 @@ def _measure(experiment: Experiment, device: str, threads: int | None, quick: bo
         held_fixed=experiment.held_fixed + _unmeasured(found),
         points=points(found),
         verdict=verdict(found),
+        rounds=found.rounds,
+        sittings=num_whole(np.array(found.sittings)),
     )
 
 
@@ -221,19 +225,24 @@ def _unmeasured(found: LatencyComparison) -> str:
 
 def verdict(found: LatencyComparison) -> str:
     """The rule of this module's first lines."""
-    others = [m for name, m in found.models.items() if name != found.reference]
-    intervals = [(m.ratio_low, m.ratio_high) for m in others if m.ratio_low is not None and m.ratio_high is not None]
+    others = {name: found.paired(name, found.reference) for name in found.models if name != found.reference}
+    known = {name: estimate for name, estimate in others.items() if estimate is not None and estimate.known}
     floor = found.noise_floor
-    if len(intervals) < len(others) or floor is None:
+    if len(known) < len(others) or not known or floor is None or floor.low is None or floor.high is None:
         return UNDECIDED
-    return judge(intervals, (floor.low, floor.high))
+    return decide(known, max(abs(math.log(floor.low)), abs(math.log(floor.high))))
 
 
-def judge(intervals: Sequence[tuple[float, float]], floor: tuple[float, float]) -> str:
-    """Verdict from the intervals of all settings but the first, by departure, and that of the first against itself."""
-    least, most = min(1.0, floor[0]), max(1.0, floor[1])
-    if any(high < least for _, high in intervals):
+def decide(ratios: Mapping[str, Estimate], floor: float) -> str:
+    """Verdict from the ratios of all settings but the first, by departure; `floor`: of the first against itself, as a logarithm."""
+    logs = {
+        name: replace(e, value=math.log(e.value), low=math.log(e.low or 1), high=math.log(e.high or 1))
+        for name, e in ratios.items()
+    }
+    verdicts = judge(logs, dict.fromkeys(logs, floor))
+    settled = {name: logs[name].value for name, kind in verdicts.items() if kind == SETTLED}
+    if any(value < 0 for value in settled.values()):
         return FAILS
-    if intervals[-1][0] > most:
+    if settled.get(list(ratios)[-1], 0.0) > 0:
         return HOLDS
-    return FAILS if all(high < SMALL for _, high in intervals) else UNDECIDED
+    return FAILS if all(e.high is not None and e.high < SMALL for e in ratios.values()) else UNDECIDED

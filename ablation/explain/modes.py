@@ -2,36 +2,41 @@
 
 Every mode is a stack of steps (`ablation.faster.optimised`). Its outputs are compared with the eager ones under the same noise
 ("inference only": with z = mean on both sides) before it is timed; where those of either network differ by more than the tolerance
-of `optimise`, it is not used. All modes of both networks are then timed by one interleaved
-comparison, so that the ratio of the two networks in a mode, and the gain of a mode over eager, are paired by round. Compiling,
-autotuning and capturing are done before and reported apart. A mode that fails, isn't usable here or didn't fit in the budget
-carries the reason.
+of `optimise`, it is not used. All modes of both networks are then timed by one interleaved comparison in sittings, so that the
+ratio of the two networks in a mode, and the gain of a mode over eager, are paired by round and their intervals rest on sittings.
+For every sitting eager networks are copied; prepared ones, which would have to be compiled again, keep their compiled code and have
+their weights moved to memory that is allocated anew (`Optimised.relocate`). Compiling, autotuning and capturing are done before and
+reported apart. A mode that fails, isn't usable here or didn't fit in the budget carries the reason. `keeps` says whether a mode
+computes the same function to rounding, the same in fewer digits, or another one.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from torch import nn
 
 from ablation.compose import VAE
 from ablation.device import checked_device
-from ablation.explain.explanation import ModeResult
+from ablation.explain.explanation import OTHER, REDUCED, SAME, ModeResult
 from ablation.faster.optimise import beyond, example, prepared, told
 from ablation.faster.optimised import REWRITES, Optimised
 from ablation.faster.rewrite import checked_copy
+from ablation.stats import Estimate, judge
+from ablation.timing.interleave import SITTINGS
 from ablation.timing.latency import compare_latency
 from ablation.timing.latency_result import LatencyComparison
-from ablation.timing.timing_stats import Interval, median_intervals
+from ablation.timing.timing_stats import LEAST_ROUNDS, num_whole
 from blocks.errors import choices, must_be
 
 EAGER = "eager"
 FUSED = (*REWRITES, "fast ELU", "compile", "channels_last")
-PREPARING = 0.6
 # share of the budget after which no further mode is compiled
+PREPARING = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +55,11 @@ class Mode:
     def needs_cuda(self) -> bool:
         """Whether it runs on a CUDA device only."""
         return "CUDA graph" in self.steps
+
+    @property
+    def keeps(self) -> str:
+        """What it keeps of the network: one of KEEPS."""
+        return OTHER if "mean only" in self.steps else REDUCED if "bf16" in self.steps else SAME
 
 
 def _mode(text: str, *steps: str) -> Mode:
@@ -79,7 +89,7 @@ MODES: Mapping[str, Mode] = {
     "compiled + folded + reordered + channels_last + CUDA graph": _mode(
         "the rewritten network compiled, ELU by exp, and one launch", *FUSED, "CUDA graph"
     ),
-    "compiled": _mode("torch.compile of the network as it is, weights as constants", "compile"),
+    "compiled": _mode("torch.compile of the network as it is", "compile"),
     "compiled + channels_last": _mode("torch.compile and memory in the order N, H, W, C", "compile", "channels_last"),
     "compiled + CUDA graph": _mode("torch.compile, then one launch", "compile", "CUDA graph"),
     "compiled + folded + reordered + channels_last + bf16": _mode("the same in bfloat16", *FUSED, "bf16"),
@@ -102,14 +112,17 @@ def run_modes(
     budget_s: float = 300.0,
     names: Sequence[str] | None = None,
     quick: bool = False,
-    rounds: tuple[int, int] = (10, 60),
+    rounds: tuple[int, int] = (LEAST_ROUNDS, 20),
+    sittings: int = SITTINGS,
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> tuple[ModeResult, ...]:
     """Both networks in the modes `names` (all of `MODES` unless given; eager is always among them), in the order of `MODES`.
 
     `budget_s`: seconds for all of it; modes that compile are left out, and say so, once the budget runs short, or with `quick`.
-    `progress(mode)` before each is prepared. InputError for an unknown mode, another image size, or a GPU that isn't there.
+    With too little time for three sittings of six rounds, modes have ratios and gains without intervals.
+    `progress(mode)` before each is prepared, and while all are timed. InputError for an unknown mode, another image size, or a GPU
+    that isn't there.
     """
     wanted = _check(first, second, names, budget_s)
     place = checked_device(device)
@@ -139,12 +152,56 @@ def run_modes(
         batch_size=batch_size,
         device=str(place),
         reference=_column(EAGER, 0),
-        rounds=(min(rounds), max(rounds)),
+        rounds=rounds,
+        sittings=sittings,
         budget_s=left,
         seed=seed,
         only_calls=True,
+        progress=_by_sitting(progress),
     )
-    return tuple(_result(name, ready.get(name), reasons.get(name, ""), times, seed) for name in wanted)
+    results = [_result(name, ready.get(name), reasons.get(name, ""), times) for name in wanted]
+    return tuple(_judged(results, times))
+
+
+def _judged(results: list[ModeResult], times: LatencyComparison) -> list[ModeResult]:
+    """With verdicts on ratios and on gains, each corrected over all modes."""
+    floor = times.noise_floor
+    ends = () if floor is None else (floor.low, floor.high)
+    largest = max((abs(math.log(end)) for end in ends if end is not None), default=0.0)
+    ratios, gains = ({m.mode: e for m in results if (e := _logarithm(times, pairs(m.mode)))} for pairs in (_both, _gain))
+    verdicts = [judge(found, dict.fromkeys(found, largest)) for found in (ratios, gains)]
+    return [replace(m, ratio_verdict=verdicts[0].get(m.mode, ""), gain_verdict=verdicts[1].get(m.mode, "")) for m in results]
+
+
+def _both(mode: str) -> tuple[str, str]:
+    return _column(mode, 1), _column(mode, 0)
+
+
+def _gain(mode: str) -> tuple[str, str]:
+    return _column(EAGER, 1), _column(mode, 1)
+
+
+def _logarithm(times: LatencyComparison, pair: tuple[str, str]) -> Estimate | None:
+    if pair[0] == pair[1] or pair[0] not in times.columns or pair[1] not in times.columns:
+        return None
+    found = times.paired(*pair)
+    if found is None:
+        return None
+    low, high = (None if end is None else math.log(end) for end in (found.low, found.high))
+    return replace(found, value=math.log(found.value), low=low, high=high)
+
+
+def _by_sitting(progress: Callable[[str], None] | None) -> Callable[[int, int], None] | None:
+    # compare_latency tells of every block; one line in ten rounds is enough
+    last = -1
+
+    def tick(rounds: int, most: int) -> None:
+        nonlocal last
+        if progress is not None and rounds % 10 == 0 and rounds != last:
+            last = rounds
+            progress(f"timing all of them, round {rounds + 1} of at most {most}")
+
+    return tick
 
 
 def _check(first: nn.Module, second: nn.Module, names: Sequence[str] | None, budget_s: float) -> list[str]:
@@ -176,42 +233,45 @@ def _column(mode: str, which: int) -> str:
     return f"{mode}: {('first', 'second')[which]}"
 
 
-def _result(name: str, both: tuple[nn.Module, nn.Module] | None, reason: str, times: LatencyComparison, seed: int) -> ModeResult:
-    text = MODES[name].text
+def _result(name: str, both: tuple[nn.Module, nn.Module] | None, reason: str, times: LatencyComparison) -> ModeResult:
+    text, keeps = MODES[name].text, MODES[name].keeps
     if both is None:
-        return ModeResult(mode=name, text=text, reason=reason)
+        return ModeResult(mode=name, text=text, reason=reason, keeps=keeps)
     errors = [model.max_error if isinstance(model, Optimised) else 0.0 for model in both]
     prepare_s = sum(model.prepare_s for model in both if isinstance(model, Optimised))
     why = [times[_column(name, i)].reason for i in range(2)]
     ratio, first_gain, second_gain = (
-        _paired(times, (name, 1), (name, 0), seed),
-        _paired(times, (EAGER, 0), (name, 0), seed),
-        _paired(times, (EAGER, 1), (name, 1), seed),
+        _paired(times, (name, 1), (name, 0)),
+        _paired(times, (EAGER, 0), (name, 0)),
+        _paired(times, (EAGER, 1), (name, 1)),
     )
     return ModeResult(
         mode=name,
         text=text,
         first_ms=times[_column(name, 0)].median_ms,
         second_ms=times[_column(name, 1)].median_ms,
-        ratio=ratio and ratio.value,
-        ratio_low=ratio and ratio.low,
-        ratio_high=ratio and ratio.high,
-        first_gain=first_gain and first_gain.value,
-        second_gain=second_gain and second_gain.value,
-        second_gain_low=second_gain and second_gain.low,
-        second_gain_high=second_gain and second_gain.high,
+        **_spread("ratio", ratio),
+        first_gain=None if first_gain is None else first_gain.value,
+        **_spread("second_gain", second_gain),
         max_error=errors[1],
         first_max_error=errors[0],
         prepare_s=prepare_s,
         reason=reason or "; ".join(dict.fromkeys(w for w in why if w)),
+        rounds=times.rounds,
+        sittings=num_whole(np.array(times.sittings)),
+        keeps=keeps,
     )
 
 
-def _paired(times: LatencyComparison, over: tuple[str, int], under: tuple[str, int], seed: int) -> Interval | None:
-    # median over rounds of the ratio within a round; None where either failed
-    samples = times.samples.get("call")
-    if samples is None or not len(samples):
-        return None
-    columns = [samples[:, times.columns.index(_column(*which))] for which in (over, under)]
-    ratios = columns[0] / columns[1]
-    return None if np.isnan(ratios).any() else median_intervals(ratios[:, None], seed)[0]
+def _spread(name: str, estimate: Estimate | None) -> dict[str, float | None]:
+    """Value and ends under the names of a result's fields."""
+    if estimate is None:
+        return {}
+    return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+
+
+def _paired(times: LatencyComparison, over: tuple[str, int], under: tuple[str, int]) -> Estimate | None:
+    """Ratio within rounds, its interval over sittings; None where either failed. Of eager over itself, 1 without an interval."""
+    if over == under:
+        return None if times[_column(*over)].failed else Estimate(value=1.0)
+    return times.paired(_column(*over), _column(*under))

@@ -1,29 +1,41 @@
-"""What to do about a slow network: modes and specs as remedies, ranked by their measured gain, with code that can be pasted."""
+"""What to do about a slow network, with code that can be pasted: ways of running it, and other specs.
+
+Ranked by what they keep: first what computes the same function to rounding, then the same in reduced precision, then another
+function of the same weights, then other networks, which must be trained; each by measured gain.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ablation.explain.explanation import ModeResult, Remedy
+from ablation.explain.explanation import KEEPS, ModeResult, Remedy
 from ablation.explain.modes import EAGER, MODES
 from ablation.faster.optimise import tolerance_of
 from ablation.spec import ModelSpec
+from ablation.stats import SETTLED
 
-SpecGain = tuple[str, ModelSpec, float] | tuple[str, ModelSpec, float, float, float]
 # name, spec, gain in latency (the network as it is over this one), and where known the gain's interval
+SpecGain = tuple[str, ModelSpec, float] | tuple[str, ModelSpec, float, float, float]
 
 
 def rank_remedies(
     modes: Iterable[ModeResult], *, device: str = "cpu", batch_size: int = 1, specs: Sequence[SpecGain] = ()
 ) -> tuple[Remedy, ...]:
-    """Remedies for the second network, the largest gain first: modes whose whole interval is above 1, and specs to train.
+    """Remedies for the second network, ranked: modes whose gain is settled, and specs to train.
 
     A mode that gains nothing here, or whose outputs differ by more than the tolerance of `optimise`, is no remedy; `modes` says so.
     The code of a mode takes `model` (a `VAE` with its weights) and `x` (images on the device); the code of a spec builds another
     network, which must be trained.
     """
     found = [_remedy(mode, device, batch_size) for mode in modes if mode.mode != EAGER and _gains(mode) and _same_outputs(mode)]
-    return tuple(sorted((*found, *spec_remedies(specs)), key=lambda remedy: -remedy.gain))
+    return tuple(sorted((*found, *spec_remedies(specs)), key=rank))
+
+
+def rank(remedy: Remedy) -> tuple[int, float]:
+    """Sorts remedies: by what they keep, then by gain."""
+    if remedy.max_error is None:
+        return len(KEEPS), -remedy.gain
+    return KEEPS.index(remedy.keeps) if remedy.keeps in KEEPS else 0, -remedy.gain
 
 
 def spec_remedies(specs: Sequence[SpecGain]) -> tuple[Remedy, ...]:
@@ -42,7 +54,8 @@ def _same_outputs(mode: ModeResult) -> bool:
 
 
 def _gains(mode: ModeResult) -> bool:
-    return mode.second_gain is not None and mode.second_gain_low is not None and mode.second_gain_low > 1
+    stands = mode.second_gain_low is not None and mode.second_gain_low > 1
+    return mode.second_gain is not None and stands and mode.gain_verdict in ("", SETTLED)
 
 
 def _remedy(mode: ModeResult, device: str, batch_size: int) -> Remedy:
@@ -62,6 +75,7 @@ def _remedy(mode: ModeResult, device: str, batch_size: int) -> Remedy:
         gain_low=mode.second_gain_low,
         gain_high=mode.second_gain_high,
         max_error=mode.max_error,
+        keeps=mode.keeps or MODES[mode.mode].keeps,
     )
 
 

@@ -1,5 +1,9 @@
 """Two networks at growing batch sizes: latency side by side at each, and the batch size from which time grows in proportion.
 
+A point with time for LEAST_SITTINGS sittings of LEAST_ROUNDS rounds has an interval (`timing_stats`); with less it is a value with
+its number of rounds. A batch that was named is measured beyond the budget: one call of each network tells first how long its
+interval would take, and where that is more than MOST_S, two calls of each make a value.
+
 The knee is where time = max(a, b x batch) bends: below it the cost of launching operations (a) is all that counts, above it every
 image costs the same (b). The fit takes each split of the measured points into a flat part (a: their geometric mean) and a
 proportional part (b: the geometric mean of time / batch; at least two points), and keeps the one with the least squared error of
@@ -8,30 +12,38 @@ logarithms. The knee is the smallest measured batch with b x batch >= 0.9 a, or 
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
-from torch import nn
+import numpy as np
+import torch
+from torch import Tensor, nn
 
 from ablation.costs.memory_estimate import activation_bytes, available_bytes
 from ablation.costs.static import image_shape
 from ablation.device import checked_device
-from ablation.explain.explanation import INTERVAL_ROUNDS, SweepPoint
-from ablation.timing.interleave import WARMUP_ROUNDS
-from ablation.timing.latency import compare_latency
+from ablation.explain.explanation import SweepPoint
+from ablation.timing.interleave import LONG_ROUND_S, ROUNDS, SITTINGS, WARMUP_ROUNDS
+from ablation.timing.latency import compare_latency, settled
 from ablation.timing.latency_result import LatencyComparison, ModelLatency
-from ablation.timing.timers import ENQUEUE
+from ablation.timing.timers import ENQUEUE, time_calls
+from ablation.timing.timing_stats import LEAST_ROUNDS, LEAST_SITTINGS, num_whole
 from blocks.errors import must_be
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-ROUNDS = (10, 40)
-LEAST_ROUNDS = INTERVAL_ROUNDS
-# that a point must have time for, after warming up
-REACHED = 0.9
 # share of a that b x batch must have at the knee
-SAFETY = 1.5
+REACHED = 0.9
 # over the bytes that shapes need: copies in other layouts, the allocator
+SAFETY = 1.5
+# calls of a network that load it and choose how many fill a block, at most
+CALLS_BEFORE = 6
+# a named batch whose interval takes longer has none; one that is quick gets all sittings within so many seconds
+MOST_S, ENOUGH_S = 420.0, 100.0
+# over the time that one call foretells
+MARGIN = 1.3
 NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
 
 
@@ -46,13 +58,16 @@ def batch_sweep(
     threads: int | None = None,
     names: tuple[str, str] = ("first", "second"),
     overrun: bool = False,
+    known: Mapping[int, SweepPoint] | None = None,
+    progress: Callable[[int], None] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[tuple[SweepPoint, ...], dict[str, int | None]]:
     """One point for every batch size, ascending, and the knee of each network by name.
 
     A network that runs out of memory is left out of larger batches, the other goes on; a point that would overrun what is left of
-    `budget_s` isn't measured, unless it may `overrun`: then with the fewest rounds that give an interval. Either is said in the
-    point's `reason`. InputError for batch sizes that are none.
+    `budget_s` isn't measured, unless it may `overrun` (batches that were named). Either is said in the point's `reason`.
+    `known`: points that were measured before, under the same settings, by batch size. `progress(batch size)` before each point.
+    InputError for batch sizes that are none.
     """
     if not batches or any(not isinstance(n, int) or isinstance(n, bool) or n < 1 for n in batches):
         raise must_be("batches", "one or more whole numbers of at least 1", tuple(batches))
@@ -61,7 +76,12 @@ def batch_sweep(
     pair = dict(zip(names, (first, second), strict=True))
     sweep = _Sweep(pair, device, image_size, threads, overrun, clock, clock() + budget_s)
     sizes = sorted(set(batches))
-    points = tuple(sweep.point(n, len(sizes) - i) for i, n in enumerate(sizes))
+    found = []
+    for i, n in enumerate(sizes):
+        if progress is not None:
+            progress(n)
+        found.append(sweep.take(known[n]) if known and n in known else sweep.point(n, len(sizes) - i))
+    points = tuple(found)
     times = {name: {p.batch_size: ms for p in points if (ms := (p.first_ms, p.second_ms)[i])} for i, name in enumerate(names)}
     return points, {name: knee(found) for name, found in times.items()}
 
@@ -81,31 +101,59 @@ class _Sweep:
     ) -> None:
         self.models, self.device, self.image_size, self.threads = models, device, image_size, threads
         self.overrun, self.clock, self.end = overrun, clock, end
-        self.gone: dict[str, str] = {}
         # name -> why it is left out from here on
-        self.last: dict[str, tuple[int, float]] = {}
+        self.gone: dict[str, str] = {}
         # name -> its last batch size and ms
+        self.last: dict[str, tuple[int, float]] = {}
         on_cpu = checked_device(device).type == "cpu"  # a GPU says itself when its memory is full; a CPU's process is killed
         self.bytes = {
             name: SAFETY * activation_bytes(model, image_shape(model, image_size)) for name, model in models.items() if on_cpu
         }
+
+    def take(self, point: SweepPoint) -> SweepPoint:
+        """A point that was measured before."""
+        for name, ms in zip(self.models, (point.first_ms, point.second_ms), strict=True):
+            if ms is not None:
+                self.last[name] = (point.batch_size, ms)
+        return point
 
     def point(self, batch_size: int, points_left: int) -> SweepPoint:
         self._check_memory(batch_size)
         alive = {name: model for name, model in self.models.items() if name not in self.gone}
         if not alive:
             return SweepPoint(batch_size=batch_size, reason=self._reasons())
-        needs, left = self._seconds(alive, batch_size), self.end - self.clock()
-        if needs > left and not self.overrun:
+        if self.overrun:
+            return self._named(alive, batch_size)
+        calls, left = self._calls(alive, batch_size), self.end - self.clock()
+        needs = _seconds(calls, 1, 2)
+        if needs > left:
             why = f"not measured: it would take about {needs:.2g} s, and {max(0.0, left):.2g} s of the budget were left"
             return SweepPoint(batch_size=batch_size, reason="; ".join(filter(None, (self._reasons(), why))))
-        found = self._compare(alive, batch_size, max(needs, min(left, max(left / 3, left / points_left)), 1e-3))
-        whole = all(model.median_ms is not None for model in found.models.values())
-        if self.overrun and whole and found.rounds < LEAST_ROUNDS:
-            # calls take more than in proportion to the batch, so that what it needs was estimated too low: now it is known
-            each = found.seconds / (found.warmup_rounds + found.rounds)  # loading included, which is a margin
-            found = self._compare(alive, batch_size, each * (1 + WARMUP_ROUNDS[0] + LEAST_ROUNDS))
-        return self._point(found, batch_size)
+        enough = MARGIN * _seconds(calls, LEAST_SITTINGS, LEAST_ROUNDS)
+        share = min(left, max(left / 3, left / points_left, enough), max(enough, ENOUGH_S))
+        return self._point(self._compare(alive, batch_size, max(share, 1e-3)), batch_size)
+
+    def _named(self, alive: Mapping[str, nn.Module], batch_size: int) -> SweepPoint:
+        """With an interval, however long it takes, up to MOST_S; else a value."""
+        calls = {name: _call_s(model, batch_size, self) for name, model in alive.items()}
+        least, all_of_it = (_seconds(calls, sittings, LEAST_ROUNDS) for sittings in (LEAST_SITTINGS, SITTINGS))
+        if least > MOST_S and all(math.isfinite(seconds) for seconds in calls.values()):
+            return self._value(alive, batch_size, MARGIN * least)
+        budget = max(MARGIN * least, min(MARGIN * all_of_it, ENOUGH_S)) if math.isfinite(least) else ENOUGH_S
+        return self._point(self._compare(alive, batch_size, budget), batch_size)
+
+    def _value(self, alive: Mapping[str, nn.Module], batch_size: int, needs: float) -> SweepPoint:
+        """From two calls of each network by turns, after the first; no interval."""
+        rounds = [{name: _call_s(model, batch_size, self) for name, model in alive.items()} for _ in range(2)]
+        ms = {name: 1e3 * math.sqrt(rounds[0][name] * rounds[1][name]) for name in alive}
+        self.last |= {name: (batch_size, value) for name, value in ms.items()}
+        one, two = self.models
+        why = f"no interval: {LEAST_SITTINGS} sittings would take about {needs / 60:.0f} minutes"
+        ratio = ms[two] / ms[one] if one in ms and two in ms else None
+        return SweepPoint(
+            batch_size=batch_size, first_ms=ms.get(one), second_ms=ms.get(two), ratio=ratio, rounds=2, sittings=0,
+            reason="; ".join(filter(None, (self._reasons(), why))),
+        )  # fmt: skip
 
     def _compare(self, alive: Mapping[str, nn.Module], batch_size: int, budget_s: float) -> LatencyComparison:
         found = compare_latency(
@@ -116,6 +164,7 @@ class _Sweep:
             num_threads=self.threads,
             rounds=ROUNDS,
             budget_s=budget_s,
+            overrun=self.overrun,
         )
         for name, model in found.models.items():
             if model.median_ms is not None:
@@ -129,11 +178,9 @@ class _Sweep:
             if free is not None and needs > free:
                 self.gone[name] = f"{name}: out of memory at batch {batch_size} (about {needs / 1e9:.2g} of {free / 1e9:.2g} GB)"
 
-    def _seconds(self, alive: Mapping[str, nn.Module], batch_size: int) -> float:
-        # loading and calibrating a lane takes 5 calls; a round one of each, and the reference's once more
-        calls = {name: ms * batch_size / size / 1e3 for name, (size, ms) in self.last.items() if name in alive}
-        again = next((calls[name] for name in alive if name in calls), 0.0)
-        return 5 * sum(calls.values()) + (WARMUP_ROUNDS[0] + LEAST_ROUNDS) * (sum(calls.values()) + again)
+    def _calls(self, alive: Mapping[str, nn.Module], batch_size: int) -> dict[str, float]:
+        """Seconds of a call of each network, in proportion to its last batch; without those that have none."""
+        return {name: ms * batch_size / size / 1e3 for name, (size, ms) in self.last.items() if name in alive}
 
     def _point(self, found: LatencyComparison, batch_size: int) -> SweepPoint:
         for name, model in found.models.items():
@@ -154,11 +201,38 @@ class _Sweep:
             first_enqueue_ms=enqueue[one].median_ms if one in enqueue else None,
             second_enqueue_ms=enqueue[two].median_ms if two in enqueue else None,
             rounds=found.rounds,
+            sittings=num_whole(np.array(found.sittings)) if paired.ratio_low is not None else 0,
             reason="; ".join([*failed, *self.gone.values()]),
         )
 
     def _reasons(self) -> str:
         return "; ".join(self.gone.values())
+
+
+def _seconds(calls: Mapping[str, float], sittings: int, rounds: int) -> float:
+    """What so many sittings of so many rounds take, where calls take so long; the first network runs twice a round."""
+    a_round = sum(calls.values()) + next(iter(calls.values()), 0.0)
+    warm_up = 1 if a_round > LONG_ROUND_S else WARMUP_ROUNDS[0]
+    before = CALLS_BEFORE / 2 if a_round > LONG_ROUND_S else CALLS_BEFORE
+    return sittings * (before + warm_up + rounds) * a_round
+
+
+def _call_s(model: nn.Module, batch_size: int, sweep: _Sweep) -> float:
+    """Seconds of one call, on random images; infinite where it fails, for whose reason the comparison says."""
+    place = checked_device(sweep.device)
+    shape = (batch_size, *image_shape(model, sweep.image_size))
+    try:
+        with settled(place, sweep.threads), torch.inference_mode():
+            loaded, x = copy.deepcopy(model).to(place).eval(), torch.rand(shape, device=place)
+            return time_calls(partial(_call, loaded, x), 1, attempts=1) / 1e3
+    except Exception:  # whatever a network raises is recorded by the comparison that follows
+        return math.inf
+
+
+def _call(model: nn.Module, x: Tensor) -> None:
+    model(x)
+    if x.device.type == "cuda":
+        torch.cuda.synchronize(x.device)
 
 
 def knee(times: Mapping[int, float]) -> int | None:

@@ -70,8 +70,8 @@ class Optimised(nn.Module):
 
     Images float32 N x C x S x S on the device it was made for. Draws the noise of `forward` from torch's generator exactly as `VAE`
     does, so that both agree under one seed. With "mean only", log_var is None. With "upsample late", the last upsampling belongs to
-    the part `output`. It can't be changed: a deep copy is itself, and moving it raises InputError. Not for several threads at once
-    with "CUDA graph".
+    the part `output`. It can't be changed: a deep copy is itself, with its weights at another place in memory (`relocate`), and
+    moving it to another device raises InputError. Not for several threads at once with "CUDA graph".
     """
 
     parts = VAE.parts
@@ -189,7 +189,20 @@ class Optimised(nn.Module):
             raise must_be("device", rule, str(probe.device), "Call `optimise` for it.")
         return self
 
+    def relocate(self) -> None:
+        """Move the weights to memory that is allocated anew, as loading does, and capture graphs again; compiled code stays.
+
+        Compiled code of torch 2.15 takes the weights as arguments, so that it uses them wherever they lie.
+        """
+        with torch.inference_mode(False), torch.no_grad():
+            for tensor in (*self.parameters(), *self.buffers()):
+                tensor.data = tensor.data.clone(memory_format=torch.preserve_format)
+        with torch.inference_mode():
+            self._graphs = {name: _Replayed(self._whole, graph.x, graph.noise) for name, graph in self._graphs.items()}
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Optimised:
+        # code that was compiled for this network would have to be compiled again for a copy
+        self.relocate()
         return self
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ablation.explain.explanation import Decomposition, Explanation, Share
@@ -22,7 +22,7 @@ Pair = tuple[Decomposition, Decomposition]
 
 
 def time_by_class(explanation: Explanation, pair: Pair) -> Plot:
-    """One stacked bar per network: classes of operation, launches and host, gaps, and what could not be placed."""
+    """One stacked bar per network: classes of operation, launches and host, gaps, and what is unexplained."""
     lines = []
     for d in pair:
         shares: Mapping[str, Share] = {share.name: share for share in d.by_class}
@@ -56,9 +56,9 @@ def _stacked(explanation: Explanation, pair: Pair, width: float) -> Figure:
     )
     heading(figure, "Where the time goes")
     shown = sum(len(segments(d)) for d in pair)
-    placed = "; ".join(f"{d.name}: {100 * d.explained:.1f} % placed, {look.number(d.residual_ms)} ms not" for d in pair)
+    rest = "; ".join(f"{d.name}: {100 * d.explained:.1f} % explained, {look.number(d.residual_ms)} ms not" for d in pair)
     _note_above_legend(
-        axes, figure, f"Shows {shown} of {shown} shares. {placed}. Totals are uninstrumented; the profiler gives shares only."
+        axes, figure, f"Shows {shown} of {shown} shares. {rest}. Totals are uninstrumented; the profiler gives shares only."
     )
     return figure
 
@@ -95,7 +95,19 @@ def roofline(explanation: Explanation, pair: Pair) -> Plot:
     """Every class of both networks: intensity against attained rate under the machine's roof; without products: bandwidth."""
     shares = [(d.name, share) for d in pair for share in d.by_class]
     lines = [
-        [name, s.name, s.ms, s.macs, s.bytes_moved, _intensity(s), _rate(s), _bandwidth(s), s.limited_by, s.efficiency]
+        [
+            name,
+            s.name,
+            s.ms,
+            s.macs,
+            s.bytes_moved,
+            _intensity(s),
+            _rate(s),
+            _bandwidth(s),
+            s.bandwidth_gb_s,
+            s.limited_by,
+            s.efficiency,
+        ]
         for name, s in shares
     ]
     return Plot(
@@ -103,10 +115,21 @@ def roofline(explanation: Explanation, pair: Pair) -> Plot:
         alt="Roofline: attained rate of every class of operation under this machine's limits",
         draw=lambda width: _roofline(explanation, shares, width),
         headings=(
-            "network", "class", "ms", "macs", "bytes_moved", "macs_per_byte", "macs_per_s", "gb_per_s", "limited_by", "efficiency",
+            "network", "class", "ms", "macs", "bytes_moved", "macs_per_byte", "macs_per_s", "gb_per_s",
+            "bound_gb_per_s", "nearest_bound", "efficiency",
         ),
         lines=lines,
     )  # fmt: skip
+
+
+def bandwidths(shares: Iterable[Share]) -> tuple[float, float]:
+    """The least and the largest bandwidth that the bounds of these shares were made with, GB/s; (1, 1) without any."""
+    used = [bandwidth for share in shares if (bandwidth := share.bandwidth_gb_s)] or [1.0]
+    return min(used), max(used)
+
+
+def _span(used: list[float]) -> str:
+    return " to ".join(f"{bandwidth:.3g}" for bandwidth in dict.fromkeys((min(used), max(used)))) + " GB/s"
 
 
 def _intensity(share: Share) -> float | None:
@@ -159,13 +182,15 @@ def _roof(axes: Axes, explanation: Explanation, working: Sequence[tuple[str, Sha
     ys = [(_rate(s) or 0.0) / 1e9 for _, s in working]
     roof = explanation.calibration
     if roof is not None:
-        rate, ridge = roof.macs_per_s / 1e9, roof.macs_per_s / 1e9 / roof.bandwidth_gb_s
-        low, high = min([*xs, ridge]) / 3, max([*xs, ridge]) * 3
-        axes.plot([low, ridge, high], [low * roof.bandwidth_gb_s, rate, rate], color=DARK, linewidth=1.4, zorder=2)
+        rate, used = roof.macs_per_s / 1e9, dict.fromkeys(bandwidths(share for _, share in working))
+        ridges = [rate / bandwidth for bandwidth in used]
+        low, high = min([*xs, *ridges]) / 3, max([*xs, *ridges]) * 3
         axes.annotate(f"{rate:.3g} G/s", (high, rate), xytext=(-2, 4), textcoords="offset points", ha="right", fontsize=8)
-        middle = math.sqrt(low * ridge)
+        for bandwidth, ridge in zip(used, ridges, strict=True):
+            axes.plot([low, ridge, high], [low * bandwidth, rate, rate], color=DARK, linewidth=1.4, zorder=2)
+        bandwidth, middle = max(used), math.sqrt(low * min(ridges))
         at = {"xytext": (-4, 5), "textcoords": "offset points", "ha": "right", "fontsize": 8}
-        axes.annotate(f"{roof.bandwidth_gb_s:.3g} GB/s", (middle, middle * roof.bandwidth_gb_s), **at)  # type: ignore[arg-type]
+        axes.annotate(_span(list(used)), (middle, middle * bandwidth), **at)  # type: ignore[arg-type]
         ys.append(rate)
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -188,9 +213,10 @@ def _strip(axes: Axes, explanation: Explanation, moving: Sequence[tuple[str, Sha
     named_lines(axes, classes or ["none"])
     axes.set_xscale("log")
     roof = explanation.calibration
-    if roof is not None:
-        axes.axvline(roof.bandwidth_gb_s, color=DARK, linewidth=1.2, linestyle="--", zorder=1)
-    every = [v for _, s in moving if (v := _bandwidth(s))] + ([roof.bandwidth_gb_s] if roof else [])
+    used = bandwidths(share for _, share in moving) if roof is not None and moving else ()
+    for bandwidth in dict.fromkeys(used):
+        axes.axvline(bandwidth, color=DARK, linewidth=1.2, linestyle="--", zorder=1)
+    every = [v for _, s in moving if (v := _bandwidth(s))] + list(used)
     if every:
         axes.set_xlim(min(every) / 2, max(every) * 2)
         style.scale_axis(axes, "x", every)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 
-from ablation.explain.explanation import Decomposition, Explanation
+from ablation.explain.explanation import LIMITING, Decomposition, Explanation
 from ablation.report.explain_style import GAPS, HOST, RESIDUAL, main_place, number, percent
 
-LEAST_SHARE = 0.1
 # of a difference, for a factor or class to be named in the answer
+LEAST_SHARE = 0.1
+LIMITS = {"bytes": "bandwidth", "macs": "arithmetic", "calls": "calls"}
 
 
 def decomposed(explanation: Explanation) -> tuple[Decomposition, Decomposition] | None:
@@ -23,7 +24,7 @@ def decomposed(explanation: Explanation) -> tuple[Decomposition, Decomposition] 
 
 
 def mechanism_rows(explanation: Explanation) -> list[tuple[str, float, float, float]]:
-    """(class or 'launches and host', 'gaps', 'not placed'; ms in the first; in the second; added), the largest addition first."""
+    """(class or 'launches and host', 'gaps', 'unexplained'; ms in the first; in the second; added), the largest addition first."""
     pair = decomposed(explanation)
     if pair is None:
         return []
@@ -39,46 +40,59 @@ def segments(decomposition: Decomposition) -> dict[str, float]:
     return classes | {name: ms for name, ms in rest.items() if ms}
 
 
-def mechanism(explanation: Explanation) -> str:
-    """Where the added time goes, and how much of it multiplies nothing."""
+def added_time(explanation: Explanation) -> str:
+    """Where the added time goes, in one sentence; empty where that was not measured."""
     pair, rows = decomposed(explanation), mechanism_rows(explanation)
     if pair is None:
         return ""
     whole = pair[1].total_ms - pair[0].total_ms
     if not whole:
         return "Both networks take the same time."
-    added = [row for row in rows if abs(row[3] / whole) >= LEAST_SHARE][:5]
-    told = [f"{name} {percent(more / whole).lstrip('+')}" for name, _, _, more in added]
+    causes = [row for row in rows if row[3] / whole >= LEAST_SHARE][:3]
+    listed = _listed([f"{name} ({percent(more / whole).lstrip('+')})" for name, _, _, more in causes])
+    what = f"the {number(abs(whole))}\u00a0ms that it takes {'longer' if whole > 0 else 'less'} when profiled"
+    against = next((row for row in rows if row[3] / whole <= -LEAST_SHARE), None)
+    text = f"Of {what}, most is {listed}" if listed else f"Of {what}, no class of operation makes {100 * LEAST_SHARE:.0f}\u00a0%"
+    less = "less" if whole > 0 else "more"
+    return text + (f", while {against[0]} takes {number(abs(against[3]))}\u00a0ms {less}." if against else ".")
+
+
+def _listed(texts: list[str]) -> str:
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}" if texts else ""
+
+
+def mechanism(explanation: Explanation) -> str:
+    """Where the added time goes, how much of it multiplies nothing, what limits it, and why shares may exceed 100 %."""
+    pair, rows = decomposed(explanation), mechanism_rows(explanation)
+    if pair is None:
+        return ""
+    whole = pair[1].total_ms - pair[0].total_ms
+    if not whole:
+        return added_time(explanation)
     worked = {share.name for d in pair for share in d.by_class if share.macs}
     idle = sum(more for name, _, _, more in rows if name not in worked and name not in (HOST, GAPS, RESIDUAL))
     ends = f"{number(pair[0].total_ms)} against {number(pair[1].total_ms)}\u00a0ms in the profiled session"
-    text = f"Of the {number(whole)}\u00a0ms between them ({ends}), {', '.join(told) or 'no class has 10 % or more'}"
-    explained = min(d.explained for d in pair)
+    beyond = any(abs(row[3] / whole) > 1 for row in rows)
     return (
-        f"{text}; operations that multiply nothing are {percent(idle / whole).lstrip('+')} of it"
-        f" (at least {math.floor(100 * explained)}\u00a0% of either latency is placed).{_limited(pair[1])}"
+        f"{added_time(explanation)} Operations that multiply nothing make {percent(idle / whole).lstrip('+')} of the difference "
+        f"({ends}; at least {math.floor(100 * min(d.explained for d in pair))}\u00a0% of either latency is explained). "
+        f"{limits(pair[1])}{' ' + BEYOND if beyond else ''}"
     )
 
 
-def _limited(decomposition: Decomposition) -> str:
-    """The second network's time by the bound nearest to each of its classes, and how little of it the bound itself would take."""
-    texts = {"bytes": "bytes", "macs": "multiply-accumulates", "calls": "calls"}
-    known = [share for share in decomposition.by_class if share.limited_by]
-    by_limit = {limit: sum(s.ms for s in known if s.limited_by == limit) for limit in dict.fromkeys(s.limited_by for s in known)}
-    order = sorted(((ms, limit) for limit, ms in by_limit.items() if ms > 0), reverse=True)
-    told = [
-        f"{texts.get(limit, limit)} {percent(ms / decomposition.total_ms).lstrip('+')}{_at_full_rate(decomposition, limit)}"
-        for ms, limit in order
-        if ms >= 0.005 * decomposition.total_ms
-    ]
-    return f" Time of {decomposition.name} by the nearest bound of each class: {', '.join(told)}." if told else ""
+BEYOND = "Shares beyond 100\u00a0% are offset by others of the other sign: together they are 100\u00a0%."
 
 
-def _at_full_rate(decomposition: Decomposition, limit: str) -> str:
-    """' (7 % at full bandwidth)': what the classes of a bound would take if they ran at it."""
-    rate = {"bytes": "at full bandwidth", "macs": "at full rate"}.get(limit)
-    bounds = [s.bytes_bound_ms if limit == "bytes" else s.macs_bound_ms for s in decomposition.by_class if s.limited_by == limit]
-    known = [bound for bound in bounds if bound is not None]
-    if rate is None or len(known) < len(bounds):
+def limits(decomposition: Decomposition) -> str:
+    """Which classes of operation run near a bound of the machine, and that the others are near none."""
+    known = [share for share in decomposition.by_class if share.limited_by and share.efficiency is not None]
+    if not known:
         return ""
-    return f" ({percent(math.fsum(known) / decomposition.total_ms).lstrip('+')} {rate})"
+    near = sorted((share for share in known if share.limit), key=lambda share: -share.ms)
+    names = [f"{share.name} by {LIMITS[share.limit]} ({percent(share.efficiency).lstrip('+')} of that bound)" for share in near]
+    rest = math.fsum(share.ms for share in known if not share.limit) / decomposition.total_ms
+    what = f"the machine limits {_listed(names)}" if names else "no class is limited by bandwidth, arithmetic or calls"
+    return (
+        f"In {decomposition.name}, {what}; classes with {percent(rest).lstrip('+')} of its time are below "
+        f"{100 * LIMITING:.0f}\u00a0% of every bound: their limit is overhead, latency or unknown."
+    )

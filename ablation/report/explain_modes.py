@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MODE_WRAP = 18
 # characters of a mode's name on a line
+MODE_WRAP = 18
 
 
 def modes(explanation: Explanation) -> Plot:
     """What each way of running saves of the second network's time, and the ratio that is left."""
     fields = (
         "mode", "text", "first_ms", "second_ms", "ratio", "ratio_low", "ratio_high", "first_gain", "second_gain", "second_gain_low",
-        "second_gain_high", "max_error", "prepare_s", "reason",
+        "second_gain_high", "max_error", "prepare_s", "reason", "rounds", "sittings", "keeps", "ratio_verdict", "gain_verdict",
     )  # fmt: skip
     lines = [[*(getattr(m, f) for f in fields), survival(explanation, m)] for m in explanation.modes]
     return Plot(

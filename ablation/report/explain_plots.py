@@ -20,27 +20,27 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDE, NARROW = 7.6, 4.1
 # inches
-SIDE_BY_SIDE = 6.0
+WIDE, NARROW = 7.6, 4.1
 # from this width on panels stand beside each other
+SIDE_BY_SIDE = 6.0
 DARK = "#222222"
 NAME_POINTS, WRAP = 8.5, 22
-LINE_INCHES = 1.2 * NAME_POINTS / 72
 # of a name beside its line
+LINE_INCHES = 1.2 * NAME_POINTS / 72
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plot:
     """One picture to be drawn at any width, and its numbers."""
 
-    stem: str
     # file name without its ending
+    stem: str
     alt: str
     draw: Callable[[float], Figure]
     headings: Sequence[str]
-    lines: Sequence[Sequence[Any]]
     # for the CSV file beside it; None is an empty cell
+    lines: Sequence[Sequence[Any]]
 
 
 def below(figure: Figure, shown: int, possible: int, what: str, *notes: str) -> None:
@@ -143,7 +143,8 @@ def _waterfall(explanation: Explanation, attribution: Attribution, order: Sequen
     factor_ticks(axes)
     axes.set_xlabel(f"latency relative to {explanation.first}")
     heading(figure, f"What made the ratio, {look.place_text(attribution.place)}")
-    sure = "Bars: exact Shapley values of the logarithm, which multiply; whiskers: 95 % intervals. Hatched: not significant."
+    whiskers = "whiskers: 95 % intervals" if any(e.low is not None for _, e in order) else "no intervals"
+    sure = f"Bars: Shapley values of the logarithm, {attribution.kind}, which multiply; {whiskers}. Hatched: not settled."
     rest = f"Residual {look.times(math.exp(attribution.residual))}." if abs(attribution.residual) > 1e-9 else "Residual 0."
     below(
         figure,
@@ -160,7 +161,7 @@ def _waterfall(explanation: Explanation, attribution: Attribution, order: Sequen
 def _step(axes: Axes, line: int, now: float, effect: Effect, colour: Any) -> None:
     """One factor's bar from the product so far, its whisker and its text."""
     start, end = math.exp(now), math.exp(now + effect.value)
-    weak = effect.verdict not in ("significant", "exact")
+    weak = not effect.sure
     bar(axes, line, start, end, colour, weak)
     reach = max(start, end)
     if effect.low is not None and effect.high is not None:
@@ -171,7 +172,7 @@ def _step(axes: Axes, line: int, now: float, effect: Effect, colour: Any) -> Non
 
 
 def bar(axes: Axes, line: float, start: float, end: float, colour: Any, weak: bool = False, height: float = 0.62) -> None:
-    """A horizontal bar between two values; pale and hatched where it is not significant."""
+    """A horizontal bar between two values; pale and hatched where it is not settled."""
     looks: dict[str, Any] = {"facecolor": "white", "hatch": "/////"} if weak else {"facecolor": colour}
     axes.barh(line, end - start, left=start, height=height, edgecolor=colour, linewidth=1.0, zorder=2, **looks)
 
@@ -195,7 +196,7 @@ def beside(axes: Axes, line: float, at: float, text: str) -> None:
 
 
 def shapley(explanation: Explanation, found: Sequence[Attribution], stem: str, title: str) -> Plot:
-    """One panel per quantity, one bar per factor: exact Shapley values in native units."""
+    """One panel per quantity, one bar per factor: Shapley values in native units."""
     lines = [
         [a.metric, a.place, a.unit, name, e.value, e.low, e.high, look.share_of(a, e), e.verdict, e.needed]
         for a in found for name, e in a.shapley.items()
@@ -218,7 +219,7 @@ def _shapley(explanation: Explanation, found: Sequence[Attribution], title: str,
         shown += _shapley_panel(panel, explanation, attribution, names)
         named_lines(panel, labels)
     heading(figure, title)
-    note = "Hatched: not significant. Whiskers: 95 % intervals where a quantity was measured; counts are exact."
+    note = "Hatched: not settled. Whiskers: 95 % intervals where a quantity was measured or estimated; counts are exact."
     below(figure, shown, len(names) * len(found), "effects", note)
     return figure
 
@@ -232,7 +233,7 @@ def _shapley_panel(axes: Axes, explanation: Explanation, attribution: Attributio
         if name in attribution.shapley
     ]
     for line, effect, colour in effects:
-        bar(axes, line, 0, effect.value * metric.scale, colour, effect.verdict not in ("significant", "exact"))
+        bar(axes, line, 0, effect.value * metric.scale, colour, not effect.sure)
         if effect.low is not None and effect.high is not None:
             whisker(axes, line, effect.low * metric.scale, effect.high * metric.scale)
     ends = [v * metric.scale for _, e, _ in effects for v in (0.0, e.value, e.low, e.high) if v is not None] or [0.0]

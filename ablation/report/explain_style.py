@@ -10,14 +10,14 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ablation.explain.explanation import Attribution, Effect, Explanation
+from ablation.explain.explanation import EXACT, Attribution, Effect, Explanation
 from ablation.record import METRICS, Metric
 from ablation.report import style
 
-FIRST, SECOND = "#9A9A9A", "#222222"
 # the two networks
-MORE_FACTORS = ("#8B4513", "#332288", "#999933", "#661100")
+FIRST, SECOND = "#9A9A9A", "#222222"
 # after six of the safe seven (its grey is taken by the networks)
+MORE_FACTORS = ("#8B4513", "#332288", "#999933", "#661100")
 # Paul Tol's muted scheme, and a few of his others; convolutions are the cold ones
 CLASS_LOOKS: dict[str, tuple[str, str]] = {
     "convolution": ("#332288", "o"), "pointwise convolution": ("#88CCEE", "s"), "depthwise convolution": ("#44AA99", "^"),
@@ -26,15 +26,15 @@ CLASS_LOOKS: dict[str, tuple[str, str]] = {
     "elementwise": ("#6699CC", "p"), "reduction": ("#661100", "h"),
     "random": ("#EE8866", "*"), "copy": ("#4477AA", "d"), "unused": ("#DDDDDD", "8"),
 }  # fmt: skip
-HOST, GAPS, RESIDUAL = "launches and host", "gaps", "not placed"
+HOST, GAPS, RESIDUAL = "launches and host", "gaps", "unexplained"
 REST_LOOKS = {HOST: "#555555", GAPS: "#BBBBBB", RESIDUAL: "#FFFFFF"}
 EXTRA_METRICS = {
     "latency_ms": Metric(path="", label="latency", unit="ms", digits=2),
     "log_latency": Metric(path="", label="logarithm of latency"),
     "peak_bytes": Metric(path="", label="peak memory", unit="MB", scale=1e-6, digits=1),
 }
-TRAINED = ("loss", "ssim", "psnr")
 LOG = "log_latency"
+NO_CHANGE = "no change"
 
 
 def metric_of(name: str) -> Metric:
@@ -95,8 +95,14 @@ def tiny(value: float | None) -> str:
 
 
 def signed(value: float, metric: Metric) -> str:
-    """'+1.234' in the unit in which the metric is shown."""
-    return f"{value * metric.scale:+.{metric.digits}f}".replace("-", "−")
+    """'+1.234' in the unit in which the metric is shown; '0' for exactly nothing, and more digits for what would round to that."""
+    shown = value * metric.scale
+    if not shown:
+        return "0"
+    text = f"{shown:+.{metric.digits}f}"
+    if not float(text):
+        text = f"{shown:+.{1 - math.floor(math.log10(abs(shown)))}f}"
+    return text.replace("-", "−")
 
 
 def effect_text(name: str, effect: Effect) -> str:
@@ -105,6 +111,8 @@ def effect_text(name: str, effect: Effect) -> str:
     if name == LOG:
         low, high = (None if v is None else math.exp(v) for v in (effect.low, effect.high))
         return times_span(math.exp(effect.value), low, high)
+    if not effect.value and effect.verdict == EXACT:
+        return NO_CHANGE
     text = f"{signed(effect.value, metric)} {metric.unit}".rstrip()
     if effect.low is None or effect.high is None:
         return text
@@ -123,8 +131,12 @@ def percent(share: float | None) -> str:
     """'+52 %' of a whole."""
     if share is None:
         return "-"
-    text = f"{100 * share:+.0f}\u00a0%".replace("-", "−")
-    return text if text[1:] != "0\u00a0%" else text[1:]
+    if not share:
+        return "0\u00a0%"
+    text = f"{100 * share:+.0f}"
+    if not float(text):
+        text = f"{100 * share:+.1f}" if abs(share) >= 0.0005 else "under +0.1" if share > 0 else "under −0.1"
+    return f"{text}\u00a0%".replace("-", "−")
 
 
 def place_text(place: str) -> str:
@@ -150,7 +162,7 @@ def main_place(explanation: Explanation) -> str:
 
 
 def noise_floor(explanation: Explanation, place: str) -> float | None:
-    """The largest logarithm that timing one network against itself reached, either way; None where that was not done."""
+    """The largest logarithm that timing one network against a second copy of itself reached; None where that was not done."""
     noise = explanation.noise.get(place)
     return max(abs(math.log(noise[k])) for k in ("ratio", "low", "high")) if noise else None
 

@@ -27,9 +27,11 @@ def sweep(explanation: Explanation) -> Plot:
         "ratio_low",
         "ratio_high",
         "rounds",
+        "sittings",
         "first_enqueue_ms",
         "second_enqueue_ms",
         "reason",
+        "source",
     )
     points = sorted(explanation.sweep, key=lambda p: p.batch_size)
     return Plot(
@@ -76,8 +78,8 @@ def _sweep(explanation: Explanation, points: Sequence[SweepPoint], width: float)
     notes = [f"Knee, from which time grows with the batch: {knees}." if knees else "No knee was looked for."]
     notes += [f"Missing (cross): {'; '.join(gone)}."] if gone else []
     spanned = sum(p.interval != (None, None) for p in ratios)
-    told = f", {spanned} with a 95 % interval (thick)" if spanned else ", too few rounds for intervals"
-    below(figure, values, 2 * len(points), "times", f"{len(ratios)} of {len(points)} ratios{told}.", *notes)
+    with_ = f", {spanned} with a 95 % interval (thick)" if spanned else ", too few sittings for intervals"
+    below(figure, values, 2 * len(points), "times", f"{len(ratios)} of {len(points)} ratios{with_}.", *notes)
     return figure
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ablation.explain.explanation import Attribution, Explanation
+from ablation.explain.explanation import KEEPS, Attribution, Explanation, ModeResult, Share
 from ablation.report import explain_mechanism as mechanism
 from ablation.report import explain_style as look
 from ablation.report import explain_words as words
@@ -18,9 +18,9 @@ from ablation.report.explain_names import with_shown_names
 from ablation.report.page import Table
 from ablation.text import shortened
 
-TERMINAL = 100
 # columns
-ATTRIBUTION_FIELDS = ("metric", "place", "unit", "kind", "name", "value", "low", "high", "share", "verdict", "needed")
+TERMINAL = 100
+ATTRIBUTION_FIELDS = ("metric", "place", "unit", "kind", "name", "value", "low", "high", "share", "verdict", "needed", "num", "of")
 
 
 def write_lines(path: Path, headings: Sequence[str], lines: Sequence[Sequence[Any]]) -> Path:
@@ -41,12 +41,12 @@ def _attribution_lines(a: Attribution) -> list[list[Any]]:
     head = [a.metric, a.place, a.unit]
     groups = {"shapley": a.shapley, "from_start": a.from_start, "from_end": a.from_end, "interaction": a.interactions}
     lines = [
-        [*head, kind, name, e.value, e.low, e.high, look.share_of(a, e), e.verdict, e.needed]
+        [*head, kind, name, e.value, e.low, e.high, look.share_of(a, e), e.verdict, e.needed, e.num, e.of]
         for kind, effects in groups.items() for name, e in effects.items()
     ]  # fmt: skip
-    lines += [[*head, "greedy path", factor, value, *([None] * 5)] for factor, value in a.path]
+    lines += [[*head, "greedy path", factor, value, *([None] * 7)] for factor, value in a.path]
     whole = {"start": a.start, "end": a.end, "residual": a.residual, "variants": a.num_variants, "possible": a.num_possible}
-    return lines + [[*head, "whole", name, value, *([None] * 5)] for name, value in whole.items()]
+    return lines + [[*head, "whole", name, value, *([None] * 7)] for name, value in whole.items()]
 
 
 def write_blocks_csv(explanation: Explanation, path: Path) -> Path:
@@ -60,8 +60,8 @@ def write_blocks_csv(explanation: Explanation, path: Path) -> Path:
 
 
 def effects_table(a: Attribution) -> Table:
-    """One line per factor: Shapley value, share, main effects from both ends, verdict."""
-    headings = ["factor", "Shapley value", "share", "alone, in the first", "undone, in the second", "verdict"]
+    """One line per factor: Shapley value, share, effect as the only and as the last swap, verdict."""
+    headings = ["factor", "Shapley value", "share", "as the only swap", "as the last swap", "verdict"]
     lines = [
         [
             look.plain(name), look.effect_text(a.metric, e), look.percent(look.share_of(a, e)),
@@ -93,11 +93,7 @@ def mechanism_table(explanation: Explanation) -> Table:
     lines = []
     for name, before, after, more in rows:
         share = seconds.get(name)
-        limits = (
-            [f"{share.num_ops:,}", share.limited_by or "-", look.percent(share.efficiency).lstrip("+")]
-            if share
-            else ["-", "-", "-"]
-        )
+        limits = [f"{share.num_ops:,}", *_bound(share)] if share else ["-"] * 4
         lines.append(
             [
                 name,
@@ -108,7 +104,7 @@ def mechanism_table(explanation: Explanation) -> Table:
                 *limits,
             ]
         )
-    lines.append(["total", *(look.number(v) for v in (pair[0].total_ms, pair[1].total_ms, whole)), "", "", "", ""])
+    lines.append(["total", *(look.number(v) for v in (pair[0].total_ms, pair[1].total_ms, whole)), *([""] * 5)])
     of = explanation.second
     headings = [
         "class",
@@ -117,10 +113,20 @@ def mechanism_table(explanation: Explanation) -> Table:
         "added [ms]",
         "share",
         f"operations in {of}",
+        "nearest bound",
+        "bound over time",
         "limited by",
-        "of that limit",
     ]
-    return Table(headings, [False, True, True, True, True, True, False, True], lines)
+    return Table(headings, [False, True, True, True, True, True, False, True, False], lines)
+
+
+def _bound(share: Share) -> list[str]:
+    """The nearest bound with the bandwidth that it was made with, how near it is, and whether that makes it a limit."""
+    if not share.limited_by:
+        return ["-", "-", "-"]
+    bandwidth = f" ({look.number(share.bandwidth_gb_s)} GB/s)" if share.limited_by == "bytes" and share.bandwidth_gb_s else ""
+    near = look.percent(share.efficiency).lstrip("+")
+    return [f"{mechanism.LIMITS[share.limited_by]}{bandwidth}", near, mechanism.LIMITS.get(share.limit, "no bound")]
 
 
 def parts_table(explanation: Explanation) -> Table | None:
@@ -134,20 +140,25 @@ def parts_table(explanation: Explanation) -> Table | None:
 
 
 def modes_table(explanation: Explanation) -> Table:
-    """One line per way of running: times, ratio, gain, error, preparation, and whether the difference survives."""
+    """One line per way of running, by what it keeps: times, ratio, gain, error, preparation, whether the difference survives."""
     found = words.headline(explanation)
     what = words.slow_word(found.ratio if found else 1.0)
     names = [f"{name} [ms]" for name in (explanation.first, explanation.second)]
-    headings = ["mode", f"the {what}", "ratio", *names, "gain", "largest error", "to prepare [s]"]
+    headings = ["mode", f"the {what}", "keeps", "ratio", *names, "gain", "largest error", "to prepare [s]"]
     lines = [
         [
-            m.mode, words.survival(explanation, m) if m.mode != "eager" else "as it is",
+            m.mode, words.survival(explanation, m) if m.mode != "eager" else "as it is", m.keeps or "-",
             look.times_span(m.ratio, m.ratio_low, m.ratio_high), look.number(m.first_ms), look.number(m.second_ms),
             look.times_span(m.second_gain, m.second_gain_low, m.second_gain_high), look.tiny(m.max_error), look.number(m.prepare_s),
         ]
-        for m in explanation.modes
+        for m in by_keeping(explanation)
     ]  # fmt: skip
-    return Table(headings, [False, False, True, True, True, True, True, True], lines)
+    return Table(headings, [False, False, False, True, True, True, True, True, True], lines)
+
+
+def by_keeping(explanation: Explanation) -> list[ModeResult]:
+    """The ways of running: first those that compute the same function, then reduced precision, then another function."""
+    return sorted(explanation.modes, key=lambda m: KEEPS.index(m.keeps) if m.keeps in KEEPS else 0)
 
 
 def controls_table(explanation: Explanation) -> Table:
@@ -167,13 +178,14 @@ def sweep_table(explanation: Explanation) -> Table:
     lines = [
         [
             str(p.batch_size), look.number(p.first_ms), look.number(p.second_ms),
-            look.times_span(p.ratio, *p.interval), "-" if p.rounds is None else str(p.rounds), p.reason or "-",
+            look.times_span(p.ratio, *p.interval), "-" if p.rounds is None else str(p.rounds),
+            "-" if p.sittings is None else str(p.sittings), "; ".join(filter(None, (p.source, p.reason))) or "-",
         ]
         for p in points
     ]  # fmt: skip
     return Table(
-        ["batch", f"{explanation.first} [ms]", f"{explanation.second} [ms]", "ratio", "rounds", "missing because"],
-        [True, True, True, True, True, False],
+        ["batch", f"{explanation.first} [ms]", f"{explanation.second} [ms]", "ratio", "rounds", "sittings", "notes"],
+        [True, True, True, True, True, True, False],
         lines,
     )
 
@@ -183,6 +195,7 @@ def print_explanation(explanation: Explanation) -> str:
     explanation = with_shown_names(explanation)
     answer = re.sub(r"\*\*|`", "", words.answer(explanation))
     texts = [f"{explanation.second} against {explanation.first} ({explanation.device})", "", textwrap.fill(answer, TERMINAL), ""]
+    texts += [textwrap.fill(note, TERMINAL), ""] if (note := re.sub("`", "", words.earlier(explanation))) else []
     texts += [*_factor_lines(explanation), "", *_mode_lines(explanation)]
     limits = [textwrap.fill(f"- {limit}", TERMINAL, subsequent_indent="  ") for limit in explanation.limits]
     return "\n".join([*texts, *(["", "Limits:", *limits] if limits else [])]).rstrip() + "\n"
@@ -205,7 +218,7 @@ def _factor_lines(explanation: Explanation) -> list[str]:
         cells = [_cell(a, factor) for _, a in shown]
         lines.append(f"{names[step]:<34}" + "".join(f"{c:>22}" for c in cells))
     if any("~" in line for line in lines):
-        lines.append("~ not significant")
+        lines.append("~ not settled")
     return [*lines, *([f"Not attributed: {', '.join(gone)}."] if gone else [])]
 
 
@@ -218,7 +231,7 @@ def _cell(a: Attribution, factor: str) -> str:
     if effect is None:
         return "-"
     bare = look.effect_text(a.metric, effect).split(" (")[0]
-    doubt = "" if effect.verdict in ("significant", "exact") else " ~"
+    doubt = "" if effect.sure else " ~"
     return f"{bare} ({look.percent(look.share_of(a, effect))}){doubt}".replace("\u00a0", " ")
 
 
