@@ -47,7 +47,7 @@ def saving(evidence: Evidence) -> Finding:
     """C3."""
     explanation = _at_size(evidence)
     attribution = costs.attribution_of(explanation, "params")
-    costs.unmixed(attribution)
+    costs.unmixed(attribution.shapley, attribution.metric, attribution.place)
     whole = attribution.end - attribution.start
     found = costs.pieces(attribution.shapley, whole)
     connectivity, convolution = costs.named(found)
@@ -78,7 +78,7 @@ def arithmetic(evidence: Evidence) -> Finding:
     """C4."""
     explanation = _at_size(evidence)
     a = costs.attribution_of(explanation, "macs")
-    costs.unmixed(a)
+    costs.unmixed(a.shapley, a.metric, a.place)
     groups = {"Shapley value": a.shapley, "alone in `original`": a.from_start, "in `modified`": a.from_end}
     found = {name: costs.pieces(effects, a.end - a.start) for name, effects in groups.items()}
     values = {name: costs.named(pieces)[1].value for name, pieces in found.items()}
@@ -113,14 +113,17 @@ def _scope(explanation: Explanation) -> str:
 CLAIMS = (
     Claim(
         id="C1", says="9,352,195 and 6,283,267 parameters, a 32.8 % reduction", rule=C1_RULE, link="table-1", find=parameters,
+        by_chance=False,
         measurement="parameters, counted",
     ),
     Claim(
         id="C3", says="the saving comes from dense connectivity and separable convolutions", rule=C3_RULE, link="cost", find=saving,
+        by_chance=False,
         measurement="exact attribution of the parameter difference to the pieces that differ",
     ),
     Claim(
         id="C4", says="separable convolutions reduce the theoretical cost", rule=C4_RULE, link="cost", find=arithmetic,
+        by_chance=False,
         measurement="multiply-accumulates of both models, attributed in the same way",
     ),
 )  # fmt: skip

@@ -13,7 +13,9 @@ from typing import Any
 from ablation.judge.evidence import Evidence
 from ablation.judge.verdict import KINDS, Verdict, joined, plain
 
-VERSION = 1
+VERSION = 2
+# of the paper; C2 is judged in two parts
+NUM_CLAIMS = 21
 OF_VERDICT = ("id", "verdict", "claim", "found", "rule", "measurement", "scope", "section")
 OF_NUMBER = ("quantity", "value", "low", "high", "unit", "source")
 COLUMNS = (*OF_VERDICT, *OF_NUMBER)
@@ -73,11 +75,11 @@ def counts(verdicts: Iterable[Verdict]) -> dict[str, dict[str, int]]:
 
 
 def counts_text(verdicts: Iterable[Verdict]) -> str:
-    """'Of 21 claims 9 hold, 8 fail and 4 are undecided.' of the paper's claims."""
+    """'Of 22 verdicts on 21 claims 9 hold, 8 fail and 5 are undecided.' of the paper's claims, of which C2 has two parts."""
     number: Mapping[str, int] = counts(verdicts).get("C", dict.fromkeys(KINDS, 0))
     words = {"holds": ("holds", "hold"), "fails": ("fails", "fail"), "undecided": ("is undecided", "are undecided")}
     told = [f"{plain(num)} {words[kind][num != 1]}" for kind, num in number.items() if num]
-    return f"Of {sum(number.values())} claims {joined(told)}."
+    return f"Of {sum(number.values())} verdicts on {NUM_CLAIMS} claims {joined(told)}."
 
 
 def write_ledger(verdicts: Sequence[Verdict], folder: Path, evidence: Evidence | None = None) -> list[Path]:

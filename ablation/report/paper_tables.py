@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ablation.explain.explanation import Attribution, Explanation
-from ablation.judge.evidence import Estimate, Evidence, Trial, estimate
+from ablation.judge.evidence import Evidence, Trial
 from ablation.report import explain_style, tables
 from ablation.report import paper_style as look
 from ablation.report.curves import losses_of
@@ -16,6 +16,7 @@ from ablation.report.explain_words import Headline, headline
 from ablation.report.page import Table
 from ablation.report.paper_numbers import REPORTED
 from ablation.report.paper_pieces import MASKED, hypothesis_rows, inside
+from ablation.stats import Estimate, mean_estimate
 
 Measure = tuple[str, str, int]
 # label with its unit, path, digits
@@ -62,8 +63,8 @@ def plus_minus(found: Estimate | None, digits: int, *, scale: float = 1.0) -> st
     """'0.7012 ± 0.0062'; '-' where nothing was measured."""
     if found is None:
         return tables.NOTHING
-    text = look.decimal(found.mean * scale, digits)
-    return text if found.high is None else f"{text} ±\u00a0{look.decimal((found.high - found.mean) * scale, digits)}"
+    text = look.decimal(found.value * scale, digits)
+    return text if found.high is None else f"{text} ±\u00a0{look.decimal((found.high - found.value) * scale, digits)}"
 
 
 def table_1(evidence: Evidence) -> Table:
@@ -145,9 +146,9 @@ def last_loss(evidence: Evidence, arm: str, which: str) -> dict[int, float]:
 def _last_losses(evidence: Evidence, which: str) -> list[str]:
     a, b = (last_loss(evidence, arm, which) for arm in look.PAIR)
     both = [b[seed] - a[seed] for seed in a if seed in b]
-    texts = [plus_minus(estimate(v.values()) if v else None, 4) for v in (a, b)]
-    difference = estimate(both) if both else None
-    return [*texts, ("+" if difference is not None and difference.mean > 0 else "") + plus_minus(difference, 4)]
+    texts = [plus_minus(mean_estimate(list(v.values())) if v else None, 4) for v in (a, b)]
+    difference = mean_estimate(both) if both else None
+    return [*texts, ("+" if difference is not None and difference.value > 0 else "") + plus_minus(difference, 4)]
 
 
 def quality(evidence: Evidence, names: Sequence[str]) -> Table:
@@ -181,7 +182,7 @@ def measures(evidence: Evidence, rows: Sequence[Measure]) -> tuple[Table | None,
             gone.append(label)
             continue
         difference = evidence.difference(path)
-        plus = "+" if difference is not None and difference.mean > 0 else ""
+        plus = "+" if difference is not None and difference.value > 0 else ""
         lines.append([label, *(plus_minus(found, digits) for found in pair), plus + plus_minus(difference, digits)])
     headings = ("", *look.PAIR, "modified − original")
     return (Table(headings, (False, True, True, True), lines) if lines else None), gone
@@ -210,7 +211,7 @@ def hypotheses(evidence: Evidence) -> Table | None:
 
 def _mean_of(trials: Sequence[Trial], path: str, digits: int) -> str:
     values = inside(trials, path)
-    return plus_minus(estimate(values) if values else None, digits)
+    return plus_minus(mean_estimate(values) if values else None, digits)
 
 
 def pieces(found: Sequence[Attribution]) -> Table:
@@ -234,7 +235,7 @@ def training_speed(evidence: Evidence) -> Table | None:
         seconds = [t.record.training["seconds"] / len(e) for t in trials if (e := t.record.training.get("epochs")) and _timed(t)]
         speed = evidence.estimate(arm, "record.training.images_per_second")
         if seconds or speed is not None:
-            lines.append([arm, str(len(trials)), plus_minus(estimate(seconds) if seconds else None, 1), plus_minus(speed, 0)])
+            lines.append([arm, str(len(trials)), plus_minus(mean_estimate(seconds) if seconds else None, 1), plus_minus(speed, 0)])
     return Table(("", "seeds", "seconds an epoch", "images a second"), (False, True, True, True), lines) if lines else None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from ablation.judge.evidence import MODIFIED, ORIGINAL, SAME_PARAMETERS, Estimate, Evidence, Trial
+from ablation.judge.evidence import MODIFIED, ORIGINAL, SAME_PARAMETERS, Evidence, Trial
 from ablation.judge.rules import LEAST_SEEDS, PAPER_SCALE
 from ablation.judge.rules_cost import size_text
 from ablation.judge.verdict import NOT_COMPUTED, Verdict
@@ -14,6 +14,7 @@ from ablation.report import explain_style
 from ablation.report import paper_style as look
 from ablation.report.explain_words import headline
 from ablation.report.paper_numbers import REPORTED
+from ablation.stats import Estimate
 
 NUM_FINDINGS = 3
 OF_COST = "C1 to C6"
@@ -65,21 +66,23 @@ def _quality(evidence: Evidence) -> str:
     difference = evidence.difference(metric.path)
     if first is None or second is None or difference is None:
         return ""
-    settled = difference.num_seeds >= LEAST_SEEDS and difference.low is not None and difference.high is not None
+    settled = difference.num >= LEAST_SEEDS and difference.low is not None and difference.high is not None
     apart = difference.low is not None and difference.high is not None and difference.low * difference.high > 0
-    verb = "not measurably different" if not apart else "worse" if difference.mean < 0 else "better"
-    text = f"Reconstructions by {MODIFIED} {f'are {verb}: ' if settled else 'reach '}SSIM {look.decimal(second.mean, 3)}"
-    text += f" against {look.decimal(first.mean, 3)}"
+    verb = "not measurably different" if not apart else "worse" if difference.value < 0 else "better"
+    text = f"Reconstructions by {MODIFIED} {f'are {verb}: ' if settled else 'reach '}SSIM {look.decimal(second.value, 3)}"
+    text += f" against {look.decimal(first.value, 3)}"
     text += f" ({_difference(difference)})"
     control = evidence.estimate(SAME_PARAMETERS, metric.path)
-    return text + ("." if control is None else f"; a plain network with as few parameters reaches {look.decimal(control.mean, 3)}.")
+    return text + (
+        "." if control is None else f"; a plain network with as few parameters reaches {look.decimal(control.value, 3)}."
+    )
 
 
 def _difference(found: Estimate) -> str:
-    text = f"{'+' if found.mean > 0 else ''}{look.decimal(found.mean, 3)}"
+    text = f"{'+' if found.value > 0 else ''}{look.decimal(found.value, 3)}"
     if found.low is None or found.high is None:
         return f"{text} with one seed, so without an interval"
-    return f"{text}, 95\u00a0% interval {look.decimal(found.low, 3)} to {look.decimal(found.high, 3)} over {found.num_seeds} seeds"
+    return f"{text}, 95\u00a0% interval {look.decimal(found.low, 3)} to {look.decimal(found.high, 3)} over {found.num} seeds"
 
 
 def _parameters(evidence: Evidence) -> str:
