@@ -12,8 +12,8 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 
-from ablation.explain.attribution_trained import attribute_trained
-from ablation.explain.explanation import Explanation, attribution_of
+from ablation.explain.attribution_trained import attribute_all, attribute_trained
+from ablation.explain.explanation import Attribution, Explanation, attribution_of
 from ablation.explain.factorial import Factorial
 from ablation.judge.evidence import EXPLANATION_LIMIT, MODIFIED, ORIGINAL, Evidence, Trial
 from ablation.judge.verdict import joined
@@ -67,15 +67,13 @@ def collect(folder: PaperFolder) -> Evidence:
 
 def loss_by_seed(records: Sequence[Record]) -> dict[str, tuple[float, ...]]:
     """Piece -> its Shapley value in the validation loss with each seed that all networks have; empty without one."""
-    complete = [record for record in records if record.state == COMPLETE]
-    pair = {r.label: ModelSpec.from_dict(r.spec) for r in complete if r.label in (ORIGINAL, MODIFIED)}
-    if len(pair) < len((ORIGINAL, MODIFIED)):
+    complete, factorial = _factorial(records)
+    if factorial is None:
         return {}
     by_seed: dict[int, list[Record]] = {}
     for record in complete:
         by_seed.setdefault(record.seed, []).append(record)
     networks = {record.network_key for record in complete}
-    factorial = Factorial.between(pair[ORIGINAL], pair[MODIFIED])
     try:
         found = [
             attribute_trained(factorial, held, "loss").shapley
@@ -85,6 +83,22 @@ def loss_by_seed(records: Sequence[Record]) -> dict[str, tuple[float, ...]]:
     except InputError:
         return {}  # the networks between the two were not trained; `attribution.json` has the reason
     return {name: tuple(effects[name].value for effects in found) for name in found[0]} if found else {}
+
+
+def attributed(records: Sequence[Record]) -> tuple[tuple[Attribution, ...], list[str]]:
+    """Loss, SSIM and PSNR given to the pieces, from all trials, and why any is not."""
+    complete, factorial = _factorial(records)
+    if factorial is None:
+        return (), []
+    found, limits = attribute_all(factorial, complete)
+    return tuple(found), limits
+
+
+def _factorial(records: Sequence[Record]) -> tuple[list[Record], Factorial | None]:
+    """Complete trials, and all networks between the two of the paper; None unless both were trained."""
+    complete = [record for record in records if record.state == COMPLETE]
+    pair = {r.label: ModelSpec.from_dict(r.spec) for r in complete if r.label in (ORIGINAL, MODIFIED)}
+    return complete, Factorial.between(pair[ORIGINAL], pair[MODIFIED]) if len(pair) == 2 else None
 
 
 def _scale(facts: Mapping[str, Any], records: Sequence[Record]) -> dict[str, Any]:

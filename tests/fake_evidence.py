@@ -241,8 +241,18 @@ def _skeleton(arm: str, seed: int) -> dict[str, Any]:
 
 def _per_image(arm: str, seed: int, reporting: Mapping[str, Any]) -> dict[str, list[float]]:
     """Values by image whose mean is the trial's: an effect of the image, common to all arms, and a little of its own."""
-    names = ("ssim", "ms_ssim", "psnr", "l1", "delta_e", "l1_inside", "l1_outside", "high_frequency", "high_frequency_matched",
-             "linear_auc")
+    names = (
+        "ssim",
+        "ms_ssim",
+        "psnr",
+        "l1",
+        "delta_e",
+        "l1_inside",
+        "l1_outside",
+        "high_frequency",
+        "high_frequency_matched",
+        "linear_auc",
+    )
     found = {}
     for name in names:
         relative = 0.1 * _wobbles(name) + 0.02 * _wobbles(name, arm, seed)
@@ -364,7 +374,9 @@ def fake_loss_attribution(num_seeds: int = 3, shares: Mapping[str, float] = PIEC
     return tuple(_attribution(metric, start, end, shares, num_seeds, half) for metric, (start, end) in ends.items())
 
 
-def fake_loss_by_seed(num_seeds: int = 3, shares: Mapping[str, float] = PIECES, half: float = 0.005) -> dict[str, tuple[float, ...]]:
+def fake_loss_by_seed(
+    num_seeds: int = 3, shares: Mapping[str, float] = PIECES, half: float = 0.005
+) -> dict[str, tuple[float, ...]]:
     """The same by seed: of three seeds each piece's share has a t interval of about `half` to either side."""
     whole = 0.6699 - 0.5572
     signs = (0.0, 1.0, -1.0) * num_seeds

@@ -21,9 +21,9 @@ from scipy import stats
 from ablation.explain.explanation import Attribution, Effect, Explanation, ModeResult
 from ablation.judge import claims_masks, compared, rules_cost
 from ablation.judge.claims import CLAIMS, PAPER_CLAIMS, judge, judge_one
+from ablation.judge.compared import Compared
 from ablation.judge.evidence import MAIN_ARMS, MODIFIED, ORIGINAL, SAME_PARAMETERS, Evidence, Trial
 from ablation.judge.ledger import COLUMNS, counts, counts_text, from_json, ledger_rows, to_csv, to_json, to_markdown, write_ledger
-from ablation.judge.compared import Compared, quotient
 from ablation.judge.verdict import FAILS, HOLDS, UNDECIDED, Verdict, agreed, all_of, from_side, plain, spanned
 from ablation.record import Record
 from ablation.stats import mean_estimate
@@ -133,7 +133,9 @@ CASES: dict[str, tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]]]
         attributed("log_latency", 0.2, "cuda", connectivity=0.9, conv=-0.1),
     ),
     "C7": (SAME, {}, {"references": {}}),
-    "C8": ({"truths": {LOSS: (0.55, 0.67, 0.6, 0.60)}}, {"spread": 0.002}, {"loss_by_seed": {}, "truths": {LOSS: (0.55, 0.67, 0.6, 0.60)}}),
+    "C8": ({"truths": {LOSS: (0.55, 0.67, 0.6, 0.60)}}, {"spread": 0.002}, {
+        "loss_by_seed": {}, "truths": {LOSS: (0.55, 0.67, 0.6, 0.60)},
+    }),
     "C9": (
         {}, quality(delta_e=(8.0, 7.0), colour_error_mean=(0.03, 0.02)),
         quality(delta_e=(8.0, 7.0), colour_error_mean=(0.02, 0.03)),
@@ -641,7 +643,9 @@ def test_connectivity_s_share_of_the_slowdown_by_hand() -> None:
     # 0.83 + 0.52 of weights that add up to 1.761
     weights = (0.83, 0.52, 0.12, 0.09, -0.018, 0.055, 0.004, 0.16)
     number = next(n for n in of("C5", fake_evidence()).evidence if n.name == "share of the slowdown, connectivity")
-    assert number.value == pytest.approx(1.35 / sum(weights)) and number.low is None, "its interval would divide by a fixed slowdown"
+    assert number.value == pytest.approx(1.35 / sum(weights)) and number.low is None, (
+        "its interval would divide by a fixed slowdown"
+    )
 
 
 def traffic(explanation: Explanation, share: float, unplaced: float = 0.05, limited_by: str = "macs") -> Explanation:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -87,7 +86,9 @@ def _pieces(evidence: Evidence) -> Part:
     comparisons = len(shares) + 1
     kinds = {name: _kind(name, share, share in named, comparisons) for name, share in shares.items()}
     told = joined(f"{share.label.removeprefix(SHARE)} {_percent(share)}" for share in shares.values())
-    why = f" Shares beyond 100 % are possible, for other pieces {_others(shares)}." if _beyond_whole(shares) else ""
+    lowering = [share.label.removeprefix(SHARE) for share in shares.values() if share.estimate.value < 0]
+    why = f" The others add up to more than 100\u00a0%, for {joined(lowering)} lower{'s' * (len(lowering) == 1)} the loss."
+    why = why if lowering else ""
     text = f"Shares of the rise in validation loss, {seeds_text(shares[costs.CONVOLUTION].num_seeds)}: {told}.{why}"
     head = Part(kind=UNDECIDED, text="")
     if kinds.get(costs.HEAD) == FAILS:
@@ -125,15 +126,6 @@ def _shares(evidence: Evidence) -> dict[str, Compared]:
 def _percent(share: Compared) -> str:
     e = share.estimate
     return percent_span(e.value, e.low, e.high)
-
-
-def _beyond_whole(shares: Mapping[str, Compared]) -> bool:
-    return any(share.estimate.value > 1 for share in shares.values()) or any(share.estimate.value < 0 for share in shares.values())
-
-
-def _others(shares: Mapping[str, Compared]) -> str:
-    lowering = [share.label.removeprefix(SHARE) for share in shares.values() if share.estimate.value < 0]
-    return f"lower the loss ({joined(lowering)})"
 
 
 def _why_not_attributed(evidence: Evidence) -> str:

@@ -56,8 +56,14 @@ def saving(evidence: Evidence) -> Finding:
     beaten = most is not None and most.value <= together
     kind = FAILS if beaten or max(connectivity.value, convolution.value) >= 0 else HOLDS
     told = "; ".join(p.told(1e-6, "M") for p in sorted(found.values(), key=lambda p: p.value))
+    adding = [p.label for p in found.values() if p.value * whole < 0]
+    why = (
+        f" The others make more than 100\u00a0%, for {joined(adding)} go{'es' * (len(adding) == 1)} the other way."
+        if adding
+        else ""
+    )
     sentence = (
-        f"Of {spanned(whole * 1e-6, None, None, signed=True)} M parameters, by exact Shapley values: {told}. Connectivity and "
+        f"Of {spanned(whole * 1e-6, None, None, signed=True)} M parameters, by exact Shapley values: {told}.{why} Connectivity and "
         f"convolution together make {spanned(together * 1e-6, None, None, signed=True)} M."
     )
     if beaten and most is not None:

@@ -36,7 +36,8 @@ C5_RULE = (
     f"Two parts. Concatenation: with dense blocks that write into one buffer instead, at least {percent(LEAST_CAUSE)} of the "
     "slowdown (of the ratio's logarithm) goes away, by the whole interval of the gain's logarithm less that share of the "
     f"ratio's, both over at least {LEAST_SITTINGS} sittings (their errors added, which is cautious). Re-reading: at least "
-    f"{percent(MAJORITY)} of the added time is moving bytes. In each network that is at least what the bytes of each kind of operation take at the "
+    f"{percent(MAJORITY)} of the added time is moving bytes. In each network that is at least what the bytes of each kind of "
+    "operation take at the "
     "machine's own bandwidth (and no more than the kind's time), and at most, beside it, all the time of the kinds that bytes "
     "limit, of concatenation, and what has no kind. Of the added time it is at least the least of `modified` less the most "
     "of `original`, at most the other way round. Reached when the least is enough, missed when even the most is not. The claim "
@@ -76,7 +77,7 @@ def _connectivity(explanation: Explanation) -> Part:
     share = piece.value / whole
     source = f"attribution of log_latency: {attribution.place}"
     number = Number(name="share of the slowdown, connectivity", value=share, source=source)
-    beyond = ", beyond 100 % for other pieces lower it" if share > 1 else ""
+    beyond = ", beyond 100\u00a0% for other pieces lower it" if share > 1 else ""
     text = f"Dense connectivity as a whole makes {percent(share)} of the slowdown (Shapley value of the logarithm{beyond})."
     return Part(kind=UNDECIDED, text=text, numbers=(number,))
 

@@ -49,7 +49,7 @@ def slower(evidence: Evidence) -> Finding:
     one, floor = found[1], costs.noise_floor(explanation, found[1].place)
     above, below = (side(one.log, bound, evidence.error) for bound in (floor, -floor))
     kind = HOLDS if above == 1 else FAILS if below == -1 else UNDECIDED
-    words = {HOLDS: "Slower", FAILS: "Faster, against the paper", UNDECIDED: "Neither slower nor faster for sure"}
+    words = {HOLDS: "Slower", FAILS: "Faster, against the paper", UNDECIDED: "Whether slower is not settled"}
     sentence = f"{words[kind]}: {_took(one)}.{_elsewhere(found)}"
     noise = Number(name="A/A noise, batch 1", value=math.exp(floor), source=f"explanation.noise: {one.place}")
     numbers = (*(ratio.number for ratio in found.values()), noise)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ablation.judge.evidence import Evidence
+from ablation.judge.evidence import MISSES, Evidence
 from ablation.judge.verdict import KINDS, Verdict, joined, plain
 
 VERSION = 2
@@ -56,11 +56,16 @@ def _cell(text: str) -> str:
 
 def to_json(verdicts: Sequence[Verdict], evidence: Evidence | None = None) -> str:
     """ledger.json: verdicts by id, each with its numbers by name; how many of each kind; the study's scale and provenance."""
-    found: dict[str, Any] = {"version": VERSION, "counts": counts(verdicts)}
+    found: dict[str, Any] = {"version": VERSION, "counts": counts(verdicts), "correction": correction(verdicts)}
     if evidence is not None:
         found |= {"scale": dict(evidence.scale), "provenance": dict(evidence.provenance)}
         found |= {"given_up": list(evidence.given_up), "limits": list(evidence.limits)}
     return json.dumps({**found, "verdicts": {v.id: v.to_dict() for v in verdicts}}, indent=2, ensure_ascii=False) + "\n"
+
+
+def correction(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """How verdicts were corrected together: the method, how many, and the chance of any wrong one by luck."""
+    return {"method": "Holm", "together": max((v.together for v in verdicts), default=0), "family_wise_error": MISSES}
 
 
 def from_json(text: str) -> tuple[Verdict, ...]:

@@ -199,6 +199,12 @@ def ratios(explanation: Explanation) -> dict[int, Ratio]:
     return dict(sorted(found.items()))
 
 
+def interval_of(explanation: Explanation, place: str) -> tuple[float | None, float | None]:
+    """The interval of the latency ratio at a place, where it rests on enough sittings."""
+    found = next((ratio.log.exp() for ratio in ratios(explanation).values() if ratio.place == place), None)
+    return (None, None) if found is None else (found.low, found.high)
+
+
 def main_place(explanation: Explanation) -> str:
     """Device and batch size of the first attribution of latency; the device at batch 1 without one."""
     timed = (a for a in explanation.attributions if a.metric in ("log_latency", "latency_ms") and a.place)

@@ -9,6 +9,7 @@ from typing import Any
 
 from ablation.explain.explanation import Attribution, Explanation
 from ablation.judge.evidence import Evidence, Trial
+from ablation.judge.rules_cost import interval_of
 from ablation.report import explain_style, tables
 from ablation.report import paper_style as look
 from ablation.report.curves import losses_of
@@ -131,9 +132,9 @@ def timed(explanation: Explanation | None, batch: int) -> Headline | None:
 
 def _latency(e: Explanation | None, batch: int) -> list[str]:
     point = timed(e, batch)
-    if point is None:
+    if e is None or point is None:
         return [tables.NOTHING] * 3
-    ratio = explain_style.times_span(point.ratio, point.low, point.high)
+    ratio = explain_style.times_span(point.ratio, *interval_of(e, point.place))
     return [explain_style.number(point.first_ms), explain_style.number(point.second_ms), ratio]
 
 
