@@ -21,6 +21,7 @@ from ablation.judge.evidence import MAIN_ARMS, MODIFIED, ORIGINAL, Evidence, Tri
 from ablation.judge.rules import rounded
 from ablation.record import Record
 from ablation.report import paper_style as look
+from ablation.timing.hardware import git_commit
 from blocks.errors import must_be
 from studies.paper_evidence import UNREADABLE, VERSION, as_explanation, attributed, loss_by_seed, read_json
 
@@ -51,6 +52,7 @@ def read_published(folder: Path) -> Evidence:
     except (*UNREADABLE, OSError, EOFError, csv.Error) as error:
         remedy = f"It cannot be read ({type(error).__name__}: {error})."
         raise must_be(name, "what `report FOLDER --to DIR` writes of a study of the paper", str(folder / name), remedy) from None
+    found = replace(found, provenance={**found.provenance, "judged with commit": git_commit()})
     versions = {t.analysis["version"] for t in (*found.trials, *found.hypotheses) if "version" in t.analysis} - {VERSION}
     if not versions:
         return found

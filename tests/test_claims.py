@@ -19,12 +19,12 @@ import pytest
 from scipy import stats
 
 from ablation.explain.explanation import Attribution, Effect, Explanation, ModeResult
-from ablation.judge import claims_masks, compared, rules_cost
+from ablation.judge import claims, claims_masks, compared, rules_cost
 from ablation.judge.claims import CLAIMS, PAPER_CLAIMS, judge, judge_one
-from ablation.judge.compared import Compared
+from ablation.judge.compared import Compared, quotient
 from ablation.judge.evidence import MAIN_ARMS, MODIFIED, ORIGINAL, SAME_PARAMETERS, Evidence, Trial
 from ablation.judge.ledger import COLUMNS, counts, counts_text, from_json, ledger_rows, to_csv, to_json, to_markdown, write_ledger
-from ablation.judge.verdict import FAILS, HOLDS, UNDECIDED, Verdict, agreed, all_of, from_side, plain, spanned
+from ablation.judge.verdict import FAILS, HOLDS, UNDECIDED, Claim, Finding, Verdict, agreed, all_of, from_side, plain, spanned
 from ablation.record import Record
 from ablation.stats import mean_estimate
 from tests.fake_evidence import QUALITY, TRAIN, VALIDATION, fake_evidence, fake_loss_by_seed, fake_references
@@ -1069,3 +1069,103 @@ def test_fake_worlds_have_the_means_that_they_were_given() -> None:
     assert isinstance(evidence.loss_attribution[0], Attribution)
     trial = evidence.trials[0]
     assert float(np.mean(trial.analysis["per_image"]["ssim"])) == pytest.approx(trial.get(f"{QUALITY}.ssim"))
+
+
+# what is judged together, and on which hardware
+
+
+def test_by_luck_at_most_one_study_in_twenty_decides_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """21 claims about nothing, three seeds each, half of them with images; as often judged as needed to see 5 % from 50 %."""
+
+    def nothing(number: int) -> Claim:
+        def find(evidence: Evidence) -> Finding:
+            # what seeds and images add, of equal size: the images are the same for all seeds
+            draw = np.random.default_rng((int(evidence.scale["study"]), number))
+            images = draw.normal(size=100) if number % 2 else np.zeros(100)
+            values = tuple((draw.normal(size=3) / 10 + images.mean()).tolist())
+            found = Compared(label="x", values=values, images=images if number % 2 else None, error=evidence.error)
+            return Finding(kind=found.kind(), sentence="x")
+
+        return Claim(id=f"C{number}", says="x", measurement="x", rule="x", link="x", find=find)
+
+    monkeypatch.setattr(claims, "CLAIMS", tuple(nothing(number) for number in range(21)))
+    empty = fake_evidence(0)
+    wrong = sum(any(v.kind != UNDECIDED for v in judge(replace(empty, scale={"study": study}))) for study in range(400))
+    assert wrong <= 400 * 0.05 + 3 * (400 * 0.05 * 0.95) ** 0.5
+
+
+def test_holm_step_down_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chances 0.01, 0.02, 0.04 and 0.2 of four: 0.01 passes 0.05 / 4, 0.02 then fails 0.05 / 3; of three all pass in their turn."""
+
+    def claim(number: int, chance: float, by_chance: bool = True) -> Claim:
+        def find(evidence: Evidence) -> Finding:
+            return Finding(kind=HOLDS if chance <= evidence.error else UNDECIDED, sentence=str(evidence.error))
+
+        return Claim(id=f"C{number}", says="x", measurement="x", rule="x", link="x", find=find, by_chance=by_chance)
+
+    for chances, kinds in (((0.01, 0.02, 0.04, 0.2), [HOLDS, *[UNDECIDED] * 3]), ((0.04, 0.016, 0.025), [HOLDS] * 3)):
+        monkeypatch.setattr(claims, "CLAIMS", tuple(claim(n, chance) for n, chance in enumerate(chances)))
+        verdicts = judge(fake_evidence(0))
+        assert [v.kind for v in verdicts] == kinds and {v.together for v in verdicts} == {len(chances)}
+    monkeypatch.setattr(claims, "CLAIMS", (claim(1, 0.04), claim(2, 0.03, by_chance=False)))
+    verdicts = judge(fake_evidence(0))
+    assert [(v.kind, v.together) for v in verdicts] == [(HOLDS, 1), (HOLDS, 0)], "what rests on no interval is not corrected"
+
+
+@pytest.mark.parametrize("claim_id", [c.id for c in CLAIMS if c.of_gpu])
+def test_time_is_decided_by_a_gpu_alone(claim_id: str) -> None:
+    assert {c.id for c in CLAIMS if c.of_gpu} == {"C2a", "C2b", "C5", "C6", "C21"}
+    for changes in CASES[claim_id][:2]:
+        evidence = fake_evidence(**(changes or steps(1.9)))
+        assert of(claim_id, evidence).kind in (HOLDS, FAILS)
+        speed = {**evidence.speed, "device": "cpu"}
+        assert evidence.explanation is not None
+        places = tuple(replace(a, place=a.place.replace("cuda", "cpu")) for a in evidence.explanation.attributions)
+        cpu = replace(evidence, speed=speed, explanation=replace(evidence.explanation, device="cpu", attributions=places))
+        found = of(claim_id, cpu)
+        assert found.kind == UNDECIDED and "Not settled by a CPU" in found.sentence
+        assert [n.value for n in found.evidence] == [n.value for n in of(claim_id, evidence).evidence], "its figures are shown"
+    assert claim_id in claims.GPU_POLICY and claim_id not in {v.id for v in judge(cpu) if v.together}
+
+
+@pytest.mark.parametrize("claim_id", ["C2a", "C2b", "C5", "C6"])
+def test_an_interval_from_one_sitting_is_none(claim_id: str) -> None:
+    holds = CASES[claim_id][0]["explanation"]
+    for sittings in (0, 1, 2):
+        found = of(claim_id, fake_evidence(explanation=on_gpu(holds, sittings)))
+        assert found.kind == UNDECIDED and "takes 3 sittings" in found.sentence
+        assert all(n.low is None for n in found.evidence if n.name != "share of added time, moving bytes")
+
+
+def test_one_guard_for_all_claims_about_the_course_of_training() -> None:
+    for claim_id, holds in (("C17", {**FALLING}), ("C19", {}), ("C20", {**FALLING})):
+        short, full = (of(claim_id, fake_evidence(**holds, **scale)) for scale in ({}, PAPER_RUN))
+        assert (short.kind, full.kind) == (UNDECIDED, HOLDS), claim_id
+        assert "90 steps were trained, 9 in each epoch, and a verdict needs 3,504" in short.sentence
+        assert "or below the steps of 8 of them (3,504, of 438 each)" in rule_of(claim_id)
+
+
+@pytest.mark.parametrize(("spread", "num"), [(0.05, 3), (0.05, 8), (0.2, 5)])
+def test_fieller_s_interval_covers(spread: float, num: int) -> None:
+    """Or there is none, where what is divided by is not settled."""
+    rng = np.random.default_rng(5)
+    hits, made = 0, 0
+    for _ in range(2000):
+        lower = 1 + spread * rng.normal(size=num)
+        upper = 0.4 * lower + spread * rng.normal(size=num)
+        found = quotient(upper, lower)
+        made += found.known
+        hits += found.contains(0.4)
+    assert made > 1000 and 0.93 <= hits / made <= 0.98
+
+
+def test_nothing_is_divided_by_what_may_be_zero() -> None:
+    assert not quotient([1.0, 1.1, 0.9], [0.1, -0.2, 0.3]).known
+    share = Compared(label="x", values=(1.0, 1.1, 0.9), over=(0.1, -0.2, 0.3))
+    assert share.side(0.1) == 0 and "the whole of which x is a part is not settled above zero" in share.doubt(0.1)
+
+
+def test_shares_beyond_the_whole_give_their_reason() -> None:
+    found = of("C8", fake_evidence(loss_by_seed=fake_loss_by_seed(3, {"connectivity": 0.6, "convolution": 0.7, "head": -0.3})))
+    assert "The others add up to more than 100\u00a0%, for head lowers the loss." in found.sentence
+    assert "100\u00a0%" not in of("C8", fake_evidence()).sentence

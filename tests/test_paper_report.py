@@ -56,7 +56,7 @@ def _verdicts() -> list[Verdict]:
         Verdict(
             id=name, says=f"what {name} says", measurement="counting", rule=f"rule of {name}", kind=kinds[n % 3],
             sentence=f"sentence of {name}", evidence=(number,), scope="rendered faces",
-            link="table-1" if name == "C2" else "nowhere",
+            link="table-1" if name == "C2a" else "nowhere",
         )
         for n, name in enumerate(ids)
     ]  # fmt: skip
@@ -194,8 +194,8 @@ def test_the_places_that_claims_name_are_sections(page: str) -> None:
 def test_a_verdict_without_a_section_links_to_itself() -> None:
     study = Study(fake_evidence(1), _verdicts(), {})
     assert study.places["C1"] == "claims"
-    assert study.places["C2"] == "table-1"
-    assert [v.id for v in study.section("Table 1", "table-1").verdicts] == ["C2"]
+    assert study.places["C2a"] == "table-1"
+    assert [v.id for v in study.section("Table 1", "table-1").verdicts] == ["C2a"]
 
 
 def test_the_ledger_holds_what_the_page_says(folder: Path, evidence: Evidence) -> None:
@@ -267,7 +267,7 @@ def test_the_scale_is_named_and_compared_with_the_papers(evidence: Evidence) -> 
     whole = {"data": "celeba", "image_size": 144, "num_images": 20_000, "epochs": 10, "width": "the paper's"}
     assert words.paper_scale(fake_evidence(1, scale=whole)).startswith("**This is the paper's scale**")
     assert "epochs unknown" in words.paper_scale(replace(evidence, scale={}))
-    assert "Given up for the budget: Two seeds." in words.budget(replace(evidence, given_up=("Two seeds.",)))
+    assert "Left out for lack of time: Two seeds." in words.budget(replace(evidence, given_up=("Two seeds.",)))
 
 
 def test_the_papers_numbers_stand_beside_ours(evidence: Evidence) -> None:
@@ -566,7 +566,7 @@ def test_what_is_missing_is_said_with_its_reason(tmp_path: Path) -> None:
         "Not measured: parameters at 144 px and latency. Why: Latency was not timed.",
         "Not measured: loss given to the pieces. Why: no reason was stored.",
         "Not measured: references (mean face, PCA). Why: no reason was stored.",
-        "Not measured: training steps timed in turns. Why: no reason was stored.", "Not measured: samples of the data.",
+        "Not measured: interleaved training steps. Why: no reason was stored.", "Not measured: samples of the data.",
         "Not measured: t-SNE maps.",
     ):  # fmt: skip
         assert sentence in text, sentence

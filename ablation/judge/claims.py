@@ -35,7 +35,7 @@ RULES_CHANGED = (
     "Rules and verdicts come from the same authors: every rule was written before its claim was first judged, and these were "
     "changed afterwards, knowing verdicts. After three seeds on rendered faces, before any run on CelebA: C7, C8, C14, C16 and "
     "C17 ask for more than before; C12 asks that flat clouds are passed too, not Gaussians alone (what it would be by Gaussians "
-    "is told with it); T3 is asked without mask only, which is less. After the first runs on both: C20 holds only after as many "
+    "stands with it); T3 is asked without mask only, which is less. After the first runs on both: C20 holds only after as many "
     "training steps as C17 asks for. After the second: C12 no longer fails where clusters are merely not seen; C11 asks for "
     "matched detail beside power; C6 is settled by CUDA devices alone; C5's bounds allow for the doubt about both networks; C8 "
     "asks for a settled rise; C20's overfitting must be more than jitter; C7, C10 and C17 fail only beyond Bonferroni's "

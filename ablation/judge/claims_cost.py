@@ -75,7 +75,7 @@ def saving(evidence: Evidence) -> Finding:
 C4_RULE = (
     "Multiply-accumulates given to the convolution kind, encoder and decoder added: its exact Shapley value, its effect swapped "
     "alone in `original`, and what it still contributes in `modified`. Holds when all three are below zero; fails when all are "
-    "above; undecided where they disagree. The total of `modified`, with all its pieces, is told beside it and does not decide: "
+    "above; undecided where they disagree. The total of `modified`, with all its pieces, stands beside it and does not decide: "
     "the claim is about the convolution."
 )
 

@@ -41,7 +41,7 @@ C12_RULE = (
     f"principal component). Holds when both excesses are larger in `modified` ({BY_SEED} above zero) and both of "
     f"`modified` lie above the null's 95 % range with each of at least {LEAST_SEEDS} seeds. Fails when both excesses are smaller "
     "in the same sense; else undecided, and so where no cluster is seen at all: these two measures can miss clusters, so that "
-    "seeing none is no proof that there are none. What the same rule gives against Gaussians alone is told beside it and does not "
+    "seeing none is no proof that there are none. What the same rule gives against Gaussians alone stands beside it and does not "
     "decide, nor do t-SNE maps: the extent of an axis is no evidence."
 )
 
@@ -157,7 +157,7 @@ def attributes(evidence: Evidence) -> Finding:
 
 
 def _single(evidence: Evidence, num_seeds: int) -> tuple[str, tuple[Number, ...]]:
-    """What is told of single attributes."""
+    """What is known of single attributes."""
     if num_seeds < LEAST_SINGLE:
         return f"{seeds_text(num_seeds)} cannot settle single attributes; that takes {LEAST_SINGLE}.", ()
     better, worse, num = single_attributes(evidence)

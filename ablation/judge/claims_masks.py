@@ -90,7 +90,7 @@ def _told(compared: Compared) -> str:
 
 T1_RULE = (
     "L1 inside the face with the mask less that without it, for each of the four losses with L1 or L2: below zero. Under SSIM "
-    f"alone, where they saw no gain, it is told beside them and does not decide. {ALL}"
+    f"alone, where they saw no gain, it stands beside them and does not decide. {ALL}"
 )
 
 

@@ -131,8 +131,8 @@ def _traffic(explanation: Explanation) -> Part:
     text = (
         f"Of the {plain(added)} ms added ({plain(first.total_ms)} to {plain(second.total_ms)} ms in the profiled session), moving "
         f"bytes makes {percent(share)} where both move them at the machine's bandwidth, and from {percent(low)} to {percent(high)} "
-        "where either may take all the time of concatenation, of the kinds of operation that bytes limit, and what could not be "
-        f"placed; concatenation itself is {percent(concat[0].value)} of the added time, {percent(concat[1].value)} of the added "
+        "where either may take all the time of concatenation, of the kinds of operation that bytes limit, and what has no "
+        f"kind; concatenation itself is {percent(concat[0].value)} of the added time, {percent(concat[1].value)} of the added "
         f"bytes and {plain(concat[2].value)} of {ops[1]} operations (`original` runs {ops[0]})."
     )
     moving = Number(name="share of added time, moving bytes", value=share, low=low, high=high, source=source)

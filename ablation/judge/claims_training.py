@@ -57,8 +57,8 @@ NOT_FINITE = re.compile(r"\b(nan|inf|infinite|infinity|not finite)\b", re.IGNORE
 C17_RULE = (
     f"Share of the fall in training loss from the first to the last epoch that is made by epoch {EARLY}: the ratio of the means, "
     f"with Fieller's interval. Holds when for both networks the interval over seeds (t, at least {LEAST_SEEDS} seeds) lies above "
-    f"{percent(MOST)}; fails when for one it lies below {BONFERRONI}; else undecided; {LONG_ENOUGH}. What falls within the first "
-    "epoch is not counted, which is cautious."
+    f"{percent(MOST)}; fails when for one it lies below {BONFERRONI}; else undecided, and always {LONG_ENOUGH}. What falls within "
+    "the first epoch is not counted, which is cautious."
 )
 
 
@@ -137,8 +137,8 @@ def _last(trial: Trial, name: str) -> float | None:
 
 C19_RULE = (
     "Validation less training loss, both in evaluation mode on the same fixed weights. Holds when the gap is smaller in "
-    f"`modified`: {BY_SEED} of its difference lies below zero; fails when it lies above; else undecided; {LONG_ENOUGH}: how the "
-    "gap ends cannot show before."
+    f"`modified`: {BY_SEED} of its difference lies below zero; fails when it lies above; else undecided, and always "
+    f"{LONG_ENOUGH}: how the gap ends cannot show before."
 )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import hypot, inf
 
 import numpy as np
@@ -28,8 +28,12 @@ def side(found: Estimate, bound: float = 0.0, error: float = MISSES) -> int:
     """1 where the whole interval that misses with the chance `error` lies above the bound, -1 where below, else 0."""
     if found.error is None:
         return 0
-    reach = t_quantile(1 - error / 2, found.freedom) * found.error if found.error else 0.0
+    reach = _quantile(1 - error / 2, found.freedom) * found.error if found.error else 0.0
     return 1 if found.value - reach > bound else -1 if found.value + reach < bound else 0
+
+
+# of a few levels and degrees of freedom, asked for again and again
+_quantile = lru_cache(maxsize=1024)(t_quantile)
 
 
 def quotient(upper: Sequence[float] | Array, lower: Sequence[float] | Array, confidence: float = CONFIDENCE) -> Estimate:
@@ -102,12 +106,16 @@ class Compared:
 
     def side(self, bound: float = 0.0, comparisons: int = 1) -> int:
         """1 wholly above the bound, -1 wholly below, 0 neither, or too few seeds to tell; corrected for so many comparisons."""
-        return self._side(bound, self.error / comparisons)
+        return self._side(bound, self.error / comparisons, self.error)
 
-    def _side(self, bound: float, error: float) -> int:
-        if self.num_seeds < LEAST_SEEDS or (self.over is not None and side(mean_estimate(self.over), 0.0, error) != 1):
+    def _side(self, bound: float, error: float, error_of_whole: float) -> int:
+        if self.num_seeds < LEAST_SEEDS or not self._has_whole(error_of_whole):
             return 0
         return side(self.beyond(bound), 0.0, error)
+
+    def _has_whole(self, error: float) -> bool:
+        """Whether what it is a share of is settled above zero; its comparisons share this one, so it isn't corrected for them."""
+        return self.over is None or side(mean_estimate(self.over), 0.0, error) == 1
 
     def kind(self, wanted: int = 1, bound: float = 0.0, comparisons: int = 1) -> str:
         """The verdict on one of several comparisons that must all lie on the side `wanted`.
@@ -124,12 +132,12 @@ class Compared:
             return ""
         if self.num_seeds < LEAST_SEEDS:
             return f"{seeds_text(self.num_seeds)}, and a verdict needs {LEAST_SEEDS}"
-        if self.over is not None and side(mean_estimate(self.over), 0.0, self.error / comparisons) != 1:
+        if not self._has_whole(self.error):
             return f"the whole of which {self.label} is a part is not settled above zero"
         if comparisons > 1 and self.side(bound):
             return f"{self.label} lies beyond the bound, but not after Bonferroni's correction for {comparisons} comparisons"
-        if self._side(bound, MISSES):
-            return f"{self.label} is settled by itself, but not among all that is judged together"
+        if self._side(bound, MISSES, MISSES):
+            return f"{self.label} is settled alone, but not with all verdicts together"
         where = "zero" if bound == 0 else f"{bound:g}"
         if side(_less(self.values, self.over, bound) or self.estimate, 0.0, MISSES):
             return f"with the spread over images, the interval of {self.label} includes {where}"

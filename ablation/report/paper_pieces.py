@@ -28,7 +28,7 @@ Edit = tuple[str, int, str, str, float, float]
 
 
 def loss_pieces(evidence: Evidence) -> Plot | None:
-    """Exact Shapley values of the pieces in loss, SSIM and PSNR; None where the factorial was not trained."""
+    """Shapley values of the pieces in loss, SSIM and PSNR; None where the factorial was not trained."""
     if not evidence.loss_attribution:
         return None
     names = list(dict.fromkeys(name for a in evidence.loss_attribution for name in a.shapley))

@@ -136,7 +136,7 @@ def pieces_section(study: Study) -> list[Part]:
         found = e.loss_attribution[0]
         of = f"{found.num_variants} of {found.num_possible} combinations of their pieces were trained, both networks among them"
         of += f", {found.place} each" if found.place else ""
-        blocks += [tables.pieces(e.loss_attribution), Paragraph(f"Exact Shapley values with 95 % intervals over seeds; {of}.")]
+        blocks += [tables.pieces(e.loss_attribution), Paragraph(f"Shapley values with 95 % intervals over seeds; {of}.")]
     note = "Controls in the table of quality: a plain network with as few parameters as modified, and original with a pooled head."
     return [*blocks, Paragraph(note)]
 

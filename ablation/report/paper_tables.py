@@ -216,7 +216,7 @@ def _mean_of(trials: Sequence[Trial], path: str, digits: int) -> str:
 
 
 def pieces(found: Sequence[Attribution]) -> Table:
-    """Exact Shapley values of each piece in every quantity that was given to the pieces, the largest first by the first of them."""
+    """Shapley values of each piece in every quantity that was given to the pieces, the largest first by the first of them."""
     names = dict.fromkeys(name for a in found for name, _ in explain_style.ranked(a.shapley))
     lines = []
     for name in names:
