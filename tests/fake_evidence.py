@@ -14,13 +14,14 @@ import copy
 import math
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ablation.explain.explanation import Attribution, Effect
+from ablation.explain.explanation import Attribution, Effect, Explanation
 from ablation.judge.evidence import MAIN_ARMS, Evidence, Trial
 from ablation.record import COMPLETE, FAILED, Record
 from tests.fake_explanation import fake_explanation
@@ -161,7 +162,7 @@ def fake_evidence(
         "arms": {arm: {"spec": {"preset": "small"}, "params": p, "macs": m} for arm, (p, m) in COSTS.items()},
         "trials": tuple(trials),
         "hypotheses": fake_hypotheses(numbers, spread, hypothesis_truths or {}),
-        "explanation": fake_explanation(),
+        "explanation": timed_in_sittings(fake_explanation()),
         "loss_attribution": fake_loss_attribution(len(numbers)),
         "loss_by_seed": fake_loss_by_seed(len(numbers)),
         "references": fake_references(),
@@ -332,6 +333,12 @@ def _failed(trial: Trial) -> Trial:
     empty = {"costs": {}, "latency": {}, "training": {}, "quality": {}}
     plain = {**trial.record.to_dict(), **empty, "state": FAILED, "reason": "loss became NaN in epoch 2 (step 5 of 9)"}
     return Trial(arm=trial.arm, record=Record.from_dict(plain))
+
+
+def timed_in_sittings(explanation: Explanation, sittings: int = 5, device: str | None = None) -> Explanation:
+    """The same with latencies over so many sittings, on another device where one is given."""
+    provenance = {**explanation.provenance, "sittings": sittings}
+    return replace(explanation, provenance=provenance, device=device or explanation.device)
 
 
 def without_paths(trial: Trial, paths: Sequence[str], reason: str = "left out here") -> Trial:

@@ -27,7 +27,7 @@ from ablation.judge.ledger import COLUMNS, counts, counts_text, from_json, ledge
 from ablation.judge.verdict import FAILS, HOLDS, UNDECIDED, Claim, Finding, Verdict, agreed, all_of, from_side, plain, spanned
 from ablation.record import Record
 from ablation.stats import mean_estimate
-from tests.fake_evidence import QUALITY, TRAIN, VALIDATION, fake_evidence, fake_loss_by_seed, fake_references
+from tests.fake_evidence import QUALITY, TRAIN, VALIDATION, fake_evidence, fake_loss_by_seed, fake_references, timed_in_sittings
 from tests.fake_explanation import fake_attribution, fake_explanation
 
 LATENT, MOVES, LOSS = "analysis.latent", "analysis.traversal", "record.training.best_loss"
@@ -70,7 +70,7 @@ def timed(ratio: float, *, gain: float | None = 1.16, half: float = 0.015) -> di
 
 def on_gpu(explanation: Explanation, sittings: int = 5) -> Explanation:
     """The same as measured on a GPU, over so many sittings."""
-    return replace(explanation, device="cuda", provenance={**explanation.provenance, "sittings": sittings})
+    return timed_in_sittings(explanation, sittings, "cuda")
 
 
 def attributed(metric: str, half: float | None = None, device: str = "cpu", **values: float) -> dict[str, Any]:

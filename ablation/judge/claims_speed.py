@@ -131,12 +131,12 @@ def training_speed(evidence: Evidence) -> Finding:
 
 CLAIMS = (
     Claim(
-        id="C2a", says="`modified` is slower", rule=C2A_RULE, link="cost", find=slower, of_gpu=True,
+        id="C2a", says="`modified` runs slower", rule=C2A_RULE, link="cost", find=slower, of_gpu=True,
         measurement="latency ratio at batch 1 with its interval; and at 8, 32, 128, where the paper is silent",
     ),
     Claim(
-        id="C2b", says="by a factor of 5.8 (1.77 → 10.32 ms)", rule=C2B_RULE, link="cost", find=by_the_factor, of_gpu=True,
-        measurement="latency ratio at batch 1 with its interval",
+        id="C2b", says="`modified` is 5.8 times slower (1.77 → 10.32 ms)", rule=C2B_RULE, link="cost", find=by_the_factor,
+        of_gpu=True, measurement="latency ratio at batch 1 with its interval",
     ),
     Claim(
         id="C21", says="`modified` trains faster per epoch (in the released code's notes)", rule=C21_RULE, link="training-speed",
