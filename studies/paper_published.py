@@ -11,13 +11,14 @@ import gzip
 import json
 import re
 import sys
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from ablation.explain.explanation import attribution_of
-from ablation.judge.evidence import MAIN_ARMS, MODIFIED, ORIGINAL, Evidence, Trial
+from ablation.judge.evidence import MODIFIED, ORIGINAL, Evidence, Trial
 from ablation.judge.rules import rounded
 from ablation.record import Record
 from ablation.report import paper_style as look
@@ -28,6 +29,8 @@ from studies.paper_evidence import UNREADABLE, VERSION, as_explanation, attribut
 EVIDENCE, TRIALS, LEDGER, PAGE = "evidence.json.gz", "trials.csv", "ledger.json", "paper.md"
 FORMAT = 1
 PLAIN = ("scale", "arms", "references", "speed", "given_up", "limits", "provenance", "loss_by_seed")
+# what T1 and T4 ask for by image
+OF_HYPOTHESES = frozenset({"l1_inside", "ms_ssim", "lpips"})
 # beside a study's page as it was published
 EXPLAINED = Path("..") / "explain" / "explanation.json"
 # keys and groups of keys whose values are text even where they look like numbers
@@ -49,7 +52,7 @@ def read_published(folder: Path) -> Evidence:
     name = EVIDENCE if (folder / EVIDENCE).is_file() else TRIALS
     try:
         found = _read(folder / EVIDENCE) if name == EVIDENCE else _read_earlier(folder)
-    except (*UNREADABLE, OSError, EOFError, csv.Error) as error:
+    except (*UNREADABLE, OSError, EOFError, zlib.error, csv.Error) as error:
         remedy = f"It cannot be read ({type(error).__name__}: {error})."
         raise must_be(name, "what `report FOLDER --to DIR` writes of a study of the paper", str(folder / name), remedy) from None
     found = replace(found, provenance={**found.provenance, "judged with commit": git_commit()})
@@ -66,21 +69,20 @@ def write_evidence(evidence: Evidence, folder: Path) -> Path:
     plain["references"] = {name: {k: v for k, v in row.items() if k != "per_image"} for name, row in evidence.references.items()}
     plain |= {"format": FORMAT, "loss_attribution": [asdict(a) for a in evidence.loss_attribution]}
     plain["explanation"] = None if evidence.explanation is None else evidence.explanation.to_dict()
-    for name in ("trials", "hypotheses"):
-        plain[name] = [
-            _plain(trial, every_image=name == "hypotheses" or trial.arm in MAIN_ARMS) for trial in getattr(evidence, name)
-        ]
+    plain["trials"] = [_plain(trial, trial.arm in look.PAIR) for trial in evidence.trials]
+    plain["hypotheses"] = [_plain(trial, OF_HYPOTHESES) for trial in evidence.hypotheses]
     path = folder / EVIDENCE
     path.write_bytes(gzip.compress(json.dumps(plain, default=dict).encode(), mtime=0))
     return path
 
 
-def _plain(trial: Trial, *, every_image: bool) -> dict[str, Any]:
-    """A trial; values by image as the rules read them, and those alone that a rule reads."""
+def _plain(trial: Trial, by_image: bool | frozenset[str]) -> dict[str, Any]:
+    """A trial; values by image as the rules read them: all, none, or those of these metrics."""
     analysis = {name: value for name, value in trial.analysis.items() if name != "per_image"}
-    if every_image and trial.analysis.get("per_image"):
-        by_image = trial.analysis["per_image"]
-        analysis["per_image"] = {name: [None if v is None else rounded(v) for v in values] for name, values in by_image.items()}
+    values = trial.analysis.get("per_image") or {}
+    kept = [name for name in values if by_image is True or (by_image and name in by_image)]
+    if kept:
+        analysis["per_image"] = {name: [None if v is None else rounded(v) for v in values[name]] for name in kept}
     return {"arm": trial.arm, "record": trial.record.to_dict(), "analysis": analysis}
 
 
