@@ -84,8 +84,8 @@ def _found(claim: Claim, evidence: Evidence) -> Finding:
     except Lacking as reason:
         return Finding(kind=UNDECIDED, sentence=f"{NOT_COMPUTED} {reason}", refused=True)
     except Exception as error:  # stored by another version, or cut short: named, and the other claims are judged all the same
-        reason = f"The evidence could not be read: {type(error).__name__}: {error}"
-        return Finding(kind=UNDECIDED, sentence=f"{NOT_COMPUTED} {reason}", refused=True)
+        unread = f"The evidence could not be read: {type(error).__name__}: {error}"
+        return Finding(kind=UNDECIDED, sentence=f"{NOT_COMPUTED} {unread}", refused=True)
     if not claim.of_gpu or found.device.startswith("cuda"):
         return found
     return replace(found, kind=UNDECIDED, sentence=f"{ON_CPU} {found.sentence}", refused=True)
