@@ -140,8 +140,16 @@ def noise_floor(explanation: Explanation, place: str) -> float:
 
 
 def sittings_of(explanation: Explanation, found: object) -> int:
-    """On how many sittings a latency rests: 0 where it isn't stored, as by versions that knew one sitting alone."""
-    return int(getattr(found, "sittings", None) or explanation.provenance.get("sittings") or 0)
+    """On how many sittings (of sampled networks, blocks) a latency rests: 0 where it isn't stored, as by earlier versions.
+
+    Those knew one sitting alone, whose rounds give no interval.
+    """
+    if isinstance(found, Attribution):
+        nums = [int(getattr(effect, "num", None) or 0) for effect in found.shapley.values()]
+        sittings = min(nums, default=0)
+    else:
+        sittings = int(getattr(found, "sittings", None) or 0)
+    return int(sittings or explanation.provenance.get("sittings") or 0)
 
 
 def in_log(value: float, low: float | None, high: float | None, sittings: int) -> Estimate:
