@@ -13,14 +13,15 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from ablation.judge.claims import CLAIMS, PAPER_CLAIMS, RULES_CHANGED, judge
+from ablation.judge.claims import CLAIMS, CORRECTION, GPU_POLICY, PAPER_CLAIMS, RULES_CHANGED, judge
 from ablation.judge.ledger import counts_text, from_json, to_csv, to_json
 from ablation.judge.verdict import Claim, Verdict
 from blocks.errors import choices, must_be
 from studies.paper_evidence import collect
 from studies.paper_folder import PaperFolder
+from studies.paper_published import is_published, read_published
 
-ID = re.compile(r"[CT]\d+")
+ID = re.compile(r"[CT]\d+[ab]?")
 LEDGER = "ledger.json"
 INDENT = " " * 15
 # of what stands below a claim's id and verdict
@@ -31,15 +32,19 @@ def run_claims(options: argparse.Namespace) -> int:
     ids = [text for text in options.what if ID.fullmatch(text)]
     folders = [Path(text) for text in options.what if not ID.fullmatch(text)]
     for name in ids:
-        if name not in {claim.id for claim in CLAIMS}:
+        if not any(_is_of(claim.id, [name]) for claim in CLAIMS):
             raise must_be("ID", choices(claim.id for claim in CLAIMS), name)
     if len(folders) > 1:
         raise must_be("FOLDER", "one study of the paper", [str(folder) for folder in folders])
     if not folders:
         if options.format != "text":
             raise must_be("FOLDER", f"a study of the paper with --format {options.format}", None)
-        told = [_rule(claim) for claim in CLAIMS if not ids or claim.id in ids]
-        print("\n\n".join([*told, *([] if ids else _told({"changed": RULES_CHANGED}, at=5))]))
+        told = [_rule(claim) for claim in CLAIMS if not ids or _is_of(claim.id, ids)]
+        print(
+            "\n\n".join(
+                [*told, *([] if ids else _told({"corrected": CORRECTION, "hardware": GPU_POLICY, "changed": RULES_CHANGED}, at=5))]
+            )
+        )
         return 0
     text = ledger_of(folders[0])
     try:
@@ -47,7 +52,7 @@ def run_claims(options: argparse.Namespace) -> int:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         remedy = f"It cannot be read ({type(error).__name__}: {error}). `report FOLDER` writes it again."
         raise must_be(LEDGER, "the ledger that `paper` writes", str(folders[0] / LEDGER), remedy) from None
-    chosen = [verdict for verdict in every if not ids or verdict.id in ids]
+    chosen = [verdict for verdict in every if not ids or _is_of(verdict.id, ids)]
     if options.format == "json":
         print(json.dumps({**json.loads(text), "verdicts": {v.id: v.to_dict() for v in chosen}}, indent=2, ensure_ascii=False))
     elif options.format == "csv":
@@ -57,10 +62,18 @@ def run_claims(options: argparse.Namespace) -> int:
     return 0
 
 
+def _is_of(name: str, ids: Sequence[str]) -> bool:
+    """Whether a claim is one of these or a part of one: C2a is of C2."""
+    return name in ids or name.rstrip("ab") in ids
+
+
 def ledger_of(folder: Path) -> str:
-    """The ledger as JSON: of a study's folder, judged again; of a folder with a ledger.json, as stored. InputError for another."""
-    if PaperFolder(folder).plan.is_file():
-        evidence = collect(PaperFolder(folder))
+    """The ledger as JSON: of a study's folder or its published page, judged again; of a ledger.json alone, as stored.
+
+    InputError for any other folder.
+    """
+    if PaperFolder(folder).plan.is_file() or is_published(folder):
+        evidence = collect(PaperFolder(folder)) if PaperFolder(folder).plan.is_file() else read_published(folder)
         return to_json(judge(evidence), evidence)
     if not (folder / LEDGER).is_file():
         raise must_be(

@@ -29,6 +29,7 @@ from ablation.judge.evidence import MODIFIED, ORIGINAL
 from ablation.record import COMPLETE
 from ablation.spec import ModelSpec, preset
 from ablation.timing.hardware import describe_hardware, machine_name
+from ablation.timing.timing_stats import LEAST_ROUNDS
 from ablation.training.speed import compare_training
 from ablation.training.trainable import check_trainable
 from blocks.errors import must_be
@@ -214,7 +215,7 @@ def _pace(plan: PaperPlan, rates: dict[str, float] | None, has_masks: bool) -> P
     groups, _ = groups_of(plan, has_masks=has_masks)
     step_s: dict[str, dict[str, float]] = {}
     for group in groups:
-        timed = compare_training(group.specs, group.protocol, device=plan.device, budget_s=2.0, rounds=(3, 5))
+        timed = compare_training(group.specs, group.protocol, device=plan.device, budget_s=2.0, rounds=(3, 5), sittings=1)
         step_s.setdefault(group.kind, {}).update({name: speed.step_ms / 1e3 for name, speed in timed.items()})
     # on a busy machine one trial may be measured far too slow, but n at a time never do more than n times as much
     measured = rates is not None and {"1", str(plan.workers)} <= set(rates)
@@ -328,11 +329,11 @@ def _explain(plan: PaperPlan, folder: PaperFolder, command: str, say: Say) -> No
 
 
 def _time_training(plan: PaperPlan, folder: PaperFolder) -> None:
-    """Training steps of the two models in turns, once."""
-    if read_json(folder.speed):
+    """Interleaved training steps of the two models, once; again where an earlier version timed one sitting alone."""
+    if read_json(folder.speed).get("sittings"):
         return
     names = dict(zip((ORIGINAL, MODIFIED), plan.pair, strict=True))
-    timed = compare_training(names, plan.protocol, device=plan.device, budget_s=SPEED_S[plan.quick], rounds=(10, 200))
+    timed = compare_training(names, plan.protocol, device=plan.device, budget_s=SPEED_S[plan.quick], rounds=(LEAST_ROUNDS, 200))
     values = {f"{name}_ms": speed.step_ms for name, speed in timed.items()}
     ratio = {key: value for key, value in asdict(timed[MODIFIED]).items() if key != "step_ms"}
     threads = torch.get_num_threads() if plan.device == "cpu" else None

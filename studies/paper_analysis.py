@@ -101,7 +101,8 @@ class Analyst:
         values, arrays = self.quality(model, group.protocol)
         if record.label in (ORIGINAL, MODIFIED):
             found, more = self.latent(model)
-            values = {**values, **found, "not_computed": {**values["not_computed"], **found["not_computed"]}}
+            merged = {name: {**values[name], **found[name]} for name in ("not_computed", "per_image")}
+            values = {**values, **found, **merged}
             arrays |= more
         _save_arrays(path.with_suffix(".npz"), arrays)
         write_json(path, {**values, "version": VERSION, "stamp": stamp(record), "commit": git_commit()})
@@ -147,7 +148,7 @@ class Analyst:
         few = {"num_images": 4, "num_dims": 6} if self.plan.quick else {}
         moves, strips = traverse(model, mean, np.array(kl), device=self.plan.device, **few)
         arrays |= strips
-        found: dict[str, Any] = {"latent": space.values, "traversal": moves}
+        found: dict[str, Any] = {"latent": space.values, "traversal": moves, "per_image": space.per_image}
         found["not_computed"] = {**space.not_computed, **moves.pop("not_computed", {})}
         if data.name == "faces":
             found["disentanglement"] = self.disentangled(model)

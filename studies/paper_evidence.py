@@ -12,17 +12,21 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 
-from ablation.explain.explanation import Explanation, attribution_of
-from ablation.judge.evidence import EXPLANATION_LIMIT, Evidence, Trial
+from ablation.explain.attribution_trained import attribute_all, attribute_trained
+from ablation.explain.explanation import Attribution, Explanation, attribution_of
+from ablation.explain.factorial import Factorial
+from ablation.judge.evidence import EXPLANATION_LIMIT, MODIFIED, ORIGINAL, Evidence, Trial
 from ablation.judge.verdict import joined
 from ablation.record import COMPLETE, Record
+from ablation.spec import ModelSpec
 from ablation.timing.hardware import git_commit, machine_name
+from blocks.errors import InputError
 from studies.config import StudyConfig
 from studies.paper_folder import GROUPS, HYPOTHESES, MODELS, SIDE_STUDIES, PaperFolder
 from studies.reporting import current_records
 from studies.storage import open_storage, study_names
 
-VERSION = 3
+VERSION = 4
 # of what is measured of a trial: raise it when a measure changes
 STALE = "measured by another version of this suite; the command of `paper` that made the study measures it again, without training"
 
@@ -46,6 +50,7 @@ def collect(folder: PaperFolder) -> Evidence:
         hypotheses=tuple(_trial(folder, g, g, record) for g in found if g in hypotheses for record in found[g]),
         explanation=explanation,
         loss_attribution=tuple(attribution_of(values) for values in read_json(folder.attribution).get("attributions", ())),
+        loss_by_seed=loss_by_seed([record for _, record in arms]),
         references=references,
         speed=read_json(folder.speed),
         given_up=tuple(plan.get("given_up", ())),
@@ -58,6 +63,42 @@ def collect(folder: PaperFolder) -> Evidence:
         ),
         provenance=_provenance(facts, [record for _, record in arms]),
     )
+
+
+def loss_by_seed(records: Sequence[Record]) -> dict[str, tuple[float, ...]]:
+    """Piece -> its Shapley value in the validation loss with each seed that all networks have; empty without one."""
+    complete, factorial = _factorial(records)
+    if factorial is None:
+        return {}
+    by_seed: dict[int, list[Record]] = {}
+    for record in complete:
+        by_seed.setdefault(record.seed, []).append(record)
+    networks = {record.network_key for record in complete}
+    try:
+        found = [
+            attribute_trained(factorial, held, "loss").shapley
+            for _, held in sorted(by_seed.items())
+            if {record.network_key for record in held} == networks
+        ]
+    except InputError:
+        return {}  # the networks between the two were not trained; `attribution.json` has the reason
+    return {name: tuple(effects[name].value for effects in found) for name in found[0]} if found else {}
+
+
+def attributed(records: Sequence[Record]) -> tuple[tuple[Attribution, ...], list[str]]:
+    """Loss, SSIM and PSNR given to the pieces, from all trials, and why any is not."""
+    complete, factorial = _factorial(records)
+    if factorial is None:
+        return (), []
+    found, limits = attribute_all(factorial, complete)
+    return tuple(found), limits
+
+
+def _factorial(records: Sequence[Record]) -> tuple[list[Record], Factorial | None]:
+    """Complete trials, and all networks between the two of the paper; None unless both were trained."""
+    complete = [record for record in records if record.state == COMPLETE]
+    pair = {r.label: ModelSpec.from_dict(r.spec) for r in complete if r.label in (ORIGINAL, MODIFIED)}
+    return complete, Factorial.between(pair[ORIGINAL], pair[MODIFIED]) if len(pair) == 2 else None
 
 
 def _scale(facts: Mapping[str, Any], records: Sequence[Record]) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class PaperFolder:
 
     @property
     def speed(self) -> Path:
-        """Training steps timed in turns."""
+        """Interleaved training steps."""
         return self.path / "speed.json"
 
     @property

@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from ablation.judge.claims import judge
 from ablation.judge.evidence import Evidence
-from ablation.report.paper_page import write_paper
+from ablation.report.paper_page import kept_pictures, write_paper
 from blocks.errors import must_be
 from studies.config import prepare_folder
-from studies.paper_evidence import STALE, arrays_of, collect
+from studies.paper_evidence import STALE, Arrays, arrays_of, collect
 from studies.paper_folder import PaperFolder
+from studies.paper_published import read_published, write_evidence
 
 
 def report_paper(folder: PaperFolder, console: Console, *, page: Path, shareable: bool = False) -> list[Path]:
     """Judge and write the page; where it is `shareable`, without pictures that show real faces, whose licence forbids that."""
     evidence = collect(folder)
     _refuse_stale(folder, evidence)
-    verdicts = judge(evidence)
     allowed = not shareable or evidence.scale.get("data") == "faces"
-    paths = write_paper(evidence, verdicts, arrays_of(folder, evidence), prepare_folder(page), images_allowed=allowed)
+    return _write(evidence, arrays_of(folder, evidence), console, page, images_allowed=allowed)
+
+
+def report_published(folder: Path, console: Console, *, page: Path) -> list[Path]:
+    """Judge again and write the page from a folder of an earlier page; pictures that need more than it holds are kept."""
+    evidence, kept = read_published(folder), kept_pictures(folder)
+    allowed = evidence.scale.get("data") == "faces"
+    return _write(evidence, {}, console, page, images_allowed=allowed, kept=kept)
+
+
+def _write(evidence: Evidence, arrays: Arrays, console: Console, page: Path, **how: Any) -> list[Path]:
+    verdicts = judge(evidence)
+    paths = [*write_paper(evidence, verdicts, arrays, prepare_folder(page), **how), write_evidence(evidence, page)]
     for verdict in verdicts:
         console.print(f"{verdict.id:<4} {verdict.kind:<10} {verdict.sentence}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"The page: {next(path for path in paths if path.suffix == '.html')}", markup=False, soft_wrap=True)

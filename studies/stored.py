@@ -13,6 +13,7 @@ from blocks.errors import must_be
 from studies.config import StudyConfig, StudyFolder
 from studies.folder import holder, part_of
 from studies.paper_folder import PaperFolder
+from studies.paper_published import is_published
 from studies.plan import trial_state
 from studies.records import records
 from studies.storage import open_storage, study_names
@@ -36,6 +37,8 @@ def run_report(options: argparse.Namespace) -> int:
         return _paper_page(PaperFolder(options.out), options.to)
     if options.out is not None and (options.out / "explanation.json").is_file() and not options.study:
         return _explanation_page(options.out, options.to)
+    if options.out is not None and is_published(options.out) and not options.study:
+        return _published_page(options.out, options.to)
     from studies.reporting import report_study  # here: the dashboard takes a second to import
 
     papers = _papers() if options.out is None and not options.storage else []
@@ -61,6 +64,13 @@ def _paper_page(folder: PaperFolder, to: Path | None) -> int:
     from studies.paper_report import report_paper
 
     report_paper(folder, Console(), page=to or folder.page, shareable=to is not None)
+    return 0
+
+
+def _published_page(folder: Path, to: Path | None) -> int:
+    from studies.paper_report import report_published
+
+    report_published(folder, Console(), page=to or folder)
     return 0
 
 

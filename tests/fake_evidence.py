@@ -14,13 +14,14 @@ import copy
 import math
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ablation.explain.explanation import Attribution, Effect
+from ablation.explain.explanation import Attribution, Effect, Explanation
 from ablation.judge.evidence import MAIN_ARMS, Evidence, Trial
 from ablation.record import COMPLETE, FAILED, Record
 from tests.fake_explanation import fake_explanation
@@ -100,7 +101,7 @@ SCALE = {
 }  # fmt: skip
 SPEED = {
     "batch_size": 32, "device": "cpu", "original_ms": 410.0, "modified_ms": 760.0, "ratio": 1.85, "low": 1.80, "high": 1.91,
-    "rounds": 48, "threads": 2,
+    "rounds": 48, "sittings": 5, "threads": 2,
 }  # fmt: skip
 # loss, share of it that the pieces make, of the trained factorial
 PIECES = {
@@ -161,8 +162,9 @@ def fake_evidence(
         "arms": {arm: {"spec": {"preset": "small"}, "params": p, "macs": m} for arm, (p, m) in COSTS.items()},
         "trials": tuple(trials),
         "hypotheses": fake_hypotheses(numbers, spread, hypothesis_truths or {}),
-        "explanation": fake_explanation(),
+        "explanation": timed_in_sittings(fake_explanation()),
         "loss_attribution": fake_loss_attribution(len(numbers)),
+        "loss_by_seed": fake_loss_by_seed(len(numbers)),
         "references": fake_references(),
         "speed": dict(SPEED),
         "limits": ("LPIPS was not computed: its weights are not there.",),
@@ -181,7 +183,7 @@ def _trial(arm: str, seed: int, means: Mapping[str, float], spread: float, curve
         put(tree, path, mean * (1 + noise))
     analysis = tree["analysis"]
     reporting = analysis["quality"]["reporting"]
-    analysis["per_image"] = _per_image(arm, seed, reporting)
+    analysis["per_image"] = _per_image(arm, seed, {**reporting, "linear_auc": analysis["latent"]["linear_auc_mean"]})
     _latent_details(analysis, arm, seed)
     record = _record(arm, seed, spread, curves, reporting)
     plain = record.to_dict()
@@ -240,7 +242,18 @@ def _skeleton(arm: str, seed: int) -> dict[str, Any]:
 
 def _per_image(arm: str, seed: int, reporting: Mapping[str, Any]) -> dict[str, list[float]]:
     """Values by image whose mean is the trial's: an effect of the image, common to all arms, and a little of its own."""
-    names = ("ssim", "ms_ssim", "psnr", "l1", "delta_e", "l1_inside", "l1_outside", "high_frequency", "high_frequency_matched")
+    names = (
+        "ssim",
+        "ms_ssim",
+        "psnr",
+        "l1",
+        "delta_e",
+        "l1_inside",
+        "l1_outside",
+        "high_frequency",
+        "high_frequency_matched",
+        "linear_auc",
+    )
     found = {}
     for name in names:
         relative = 0.1 * _wobbles(name) + 0.02 * _wobbles(name, arm, seed)
@@ -322,6 +335,12 @@ def _failed(trial: Trial) -> Trial:
     return Trial(arm=trial.arm, record=Record.from_dict(plain))
 
 
+def timed_in_sittings(explanation: Explanation, sittings: int = 5, device: str | None = None) -> Explanation:
+    """The same with latencies over so many sittings, on another device where one is given."""
+    provenance = {**explanation.provenance, "sittings": sittings}
+    return replace(explanation, provenance=provenance, device=device or explanation.device)
+
+
 def without_paths(trial: Trial, paths: Sequence[str], reason: str = "left out here") -> Trial:
     """The same trial without what stands at these paths, which are named in not_computed by their last key."""
     if not paths:
@@ -360,6 +379,18 @@ def fake_loss_attribution(num_seeds: int = 3, shares: Mapping[str, float] = PIEC
     """Loss, SSIM and PSNR of the pair given to the pieces; `half` is half the interval as a share of the difference."""
     ends = {"loss": (0.5572, 0.6699), "ssim": (0.70, 0.60), "psnr": (21.0, 19.0)}
     return tuple(_attribution(metric, start, end, shares, num_seeds, half) for metric, (start, end) in ends.items())
+
+
+def fake_loss_by_seed(
+    num_seeds: int = 3, shares: Mapping[str, float] = PIECES, half: float = 0.005
+) -> dict[str, tuple[float, ...]]:
+    """The same by seed: of three seeds each piece's share has a t interval of about `half` to either side."""
+    whole = 0.6699 - 0.5572
+    signs = (0.0, 1.0, -1.0) * num_seeds
+    return {
+        name: tuple(whole * (share + (-1) ** n * half * 3**0.5 / 4.303 * sign) for sign in signs[:num_seeds])
+        for n, (name, share) in enumerate(shares.items())
+    }
 
 
 def _attribution(metric: str, start: float, end: float, shares: Mapping[str, float], num_seeds: int, half: float) -> Attribution:

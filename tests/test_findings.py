@@ -15,7 +15,8 @@ from ablation.judge.findings import blocks, cores, measured_numbers, problems, s
 from ablation.judge.findings_values import Span, Unsupported, evaluate
 from ablation.judge.ledger import write_ledger
 from studies.reference import write_index
-from tests.fake_evidence import fake_evidence
+from tests.fake_evidence import SPEED, fake_evidence, timed_in_sittings
+from tests.fake_explanation import fake_explanation
 
 ROOT = Path(__file__).parents[1]
 SECTIONS = ("", "What it reaches")
@@ -39,7 +40,8 @@ def root(tmp_path: Path) -> Path:
     (tmp_path / "x.json").write_text(json.dumps(STORED), encoding="utf-8")
     (tmp_path / "t.csv").write_text(TABLE, encoding="utf-8")
     (tmp_path / "r.md").write_text(TEXT, encoding="utf-8")
-    write_ledger(judge(fake_evidence()), tmp_path)
+    gpu = timed_in_sittings(fake_explanation(), device="cuda")
+    write_ledger(judge(fake_evidence(explanation=gpu, speed={**SPEED, "device": "cuda"})), tmp_path)
     return tmp_path
 
 
@@ -101,8 +103,8 @@ def test_a_corrupted_index_is_found_out(tmp_path: Path) -> None:
         "Saves 33 % and 3.07 M.\n<!-- finding x.json: 1 - {b.params} / {a.params} = 33 %; {a.params} - {b.params} = 3.07 M -->",
         "×2.94 (2.87 to 3.01).\n<!-- finding x.json: modes[mode=eager].ratio = ×2.94 (2.87 to 3.01); modes.1.ratio > 3 -->",
         "Equal to 2.4e-7.\n<!-- finding x.json: error = 2.4e-7 -->",
-        "Slower.\n<!-- finding ledger.json: C2 = holds; C3 = fails -->",
-        "5.83\n<!-- finding ledger.json: C2.evidence.latency ratio, batch 1 = 5.83 -->",
+        "Slower.\n<!-- finding ledger.json: C2a = holds; C3 = fails -->",
+        "5.83\n<!-- finding ledger.json: C2a.evidence.latency ratio, batch 1 = 5.83 -->",
         "**conv** It costs: latency ×1.518 (+51.8 %).\n<!-- finding r.md: copied -->",
         "Nothing is stated here.",
     ],
@@ -124,8 +126,8 @@ def test_true_sentences(root: Path, text: str) -> None:
         ("1\n<!-- finding x.json: modes[mode=compiled].ratio = 1 -->", "0 items have mode = compiled"),
         ("3.22 (3.13 to 3.30)\n<!-- finding x.json: {ratios.1} - {ratios.1} = 3.22 (3.13 to 3.30) -->", "stored is 0"),
         ("9 (8 to 10)\n<!-- finding x.json: {modes.1.ratio} * 3 = 9 (8 to 10) -->", "no interval"),
-        ("Slower.\n<!-- finding ledger.json: C2 = fails -->", "stored is 'holds'"),
-        ("5\n<!-- finding ledger.json: C2 = 5 -->", "stored is 'holds'"),
+        ("Slower.\n<!-- finding ledger.json: C2a = fails -->", "stored is 'holds'"),
+        ("5\n<!-- finding ledger.json: C2a = 5 -->", "stored is 'holds'"),
         ("5\n<!-- finding x.json: word = 5 -->", "stored is 'reached'"),
         ("Half as slow again.\n<!-- finding r.md: after \"**head**\" after \"latency ×\" = 1.5 ±3% -->", "stored is 1.017"),
         ("1\n<!-- finding r.md: after \"**norm**\" = 1 -->", "the text has no '**norm**'"),

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import pdist
 from sklearn.metrics import roc_auc_score, silhouette_score
 
+from ablation.latent import probes
 from ablation.latent.clusters import best_silhouette, mean_silhouette, num_distinct, silhouette_against_nulls, silhouettes
 from ablation.latent.hopkins import (
     NULLS,
@@ -40,6 +41,7 @@ from ablation.latent.probes import (
 )
 from ablation.latent.purity import nearest_neighbours, neighbour_purity, purity
 from ablation.latent.summary import LatentAnalysis, analyse_latents
+from ablation.stats import mean_estimate
 from blocks.errors import InputError
 
 Points = NDArray[np.float64]
@@ -537,3 +539,40 @@ def test_too_few_images_and_too_few_different_means_are_said() -> None:
 def test_what_does_not_fit_is_refused(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         analysed(**changes)
+
+
+def _two_classes(rng: np.random.Generator, num: int = 60) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+    labels = (rng.random((num, 3)) < 0.4).astype(np.uint8)
+    labels[:10], labels[10:20] = 1, 0  # enough of both classes
+    return rng.normal(size=(num, 4)) + labels[:, [0, 1, 2, 0]], labels
+
+
+def test_auc_by_image_has_the_mean_of_the_probes() -> None:
+    points, labels = _two_classes(np.random.default_rng(2))
+    found = probes.auc_by_image(points, labels, seed=3)
+    assert found.shape == (60,)
+    expected = np.mean([probes.linear_probe(points, column, seed=3)[0] for column in labels.T])
+    assert found.mean() == pytest.approx(expected)
+
+
+def test_auc_by_image_has_delong_s_variance() -> None:
+    """Of one fold by hand: the variance of placements in each class over its size (DeLong et al. 1988, equations 5 to 7)."""
+    rng = np.random.default_rng(4)
+    scores, labels = rng.normal(size=40), np.repeat([0, 1], [25, 15]).astype(np.uint8)
+    scores[labels == 1] += 1
+    positive, negative = scores[labels == 1], scores[labels == 0]
+    placed = [(p > negative).mean() for p in positive], [(positive > n).mean() for n in negative]
+    variance = sum(np.var(values, ddof=1) / len(values) for values in placed)
+    deviations = probes._deviations(scores, labels)
+    assert (deviations**2).sum() == pytest.approx(variance)
+    assert deviations.sum() == pytest.approx(0)
+
+
+def test_interval_of_two_spaces_over_images_is_not_too_narrow() -> None:
+    """Fresh images each time, probes that read nothing, where what fitting adds is most: the difference is 0."""
+    rng, hits = np.random.default_rng(6), 0
+    labels = np.repeat([0, 1], 30).astype(np.uint8)[:, None]
+    for _ in range(150):
+        first, second = (probes.auc_by_image(rng.normal(size=(60, 2)), labels) for _ in range(2))
+        hits += mean_estimate(second - first).contains(0)
+    assert hits >= 150 * 0.95 - 3 * (150 * 0.95 * 0.05) ** 0.5

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from ablation.explain.explanation import Attribution
+from dataclasses import replace
+
+import numpy as np
+
 from ablation.judge import rules_cost as costs
 from ablation.judge.evidence import MAIN_ARMS, MODIFIED, ORIGINAL, POOLED, SAME_PARAMETERS, Evidence, Trial
 from ablation.judge.rules import (
+    BONFERRONI,
     BY_SEED,
     LEAST_SEEDS,
+    Array,
+    Compared,
     compare,
     concluded,
     counted,
@@ -16,7 +22,6 @@ from ablation.judge.rules import (
     scope_of,
     seeds_text,
     settled,
-    side_of,
 )
 from ablation.judge.verdict import (
     FAILS,
@@ -25,11 +30,9 @@ from ablation.judge.verdict import (
     Claim,
     Finding,
     Lacking,
-    Number,
     Part,
     all_of,
     attempt,
-    from_side,
     joined,
     percent,
     percent_span,
@@ -37,25 +40,25 @@ from ablation.judge.verdict import (
 
 LEAST_CAUSE, MAJORITY = 0.1, 0.5
 LOSS = "record.training.best_loss"
+SHARE = "share of the loss, "
 
 C8_RULE = (
-    "The difference in validation loss given to the pieces (Shapley values of the trained networks between the two, intervals "
-    f"over at least {LEAST_SEEDS} seeds), and a plain network cut to the parameters of `modified`. A cause makes at least "
-    f"{percent(LEAST_CAUSE)} of the mean rise, which must itself be settled ({BY_SEED} above zero). Dense connectivity is swapped "
-    "together with down- and upsampling where the study trains them so; the numbers say it. Holds when dense connectivity, "
-    "separable convolutions, and fewer parameters alone (the plain network) each are a cause by their whole interval, and no "
-    f"piece that the paper does not name makes more than {percent(MAJORITY)}; fails when one of the three is below "
-    f"{percent(LEAST_CAUSE)} by its whole interval, or a piece that is not named above {percent(MAJORITY)}; else undecided. The "
-    "pooled head is itself most of the fewer parameters, which the paper does name: above that bound it refutes only where "
-    "`original` with that head also reaches a higher loss than the plain network (the whole interval over seeds); else it decides "
-    "nothing."
+    "The difference in validation loss given to the pieces (Shapley values of the trained networks between the two), and a plain "
+    "network cut to the parameters of `modified`. A cause makes at least "
+    f"{percent(LEAST_CAUSE)} of the mean rise, which must itself be settled ({BY_SEED} above zero); a share is the ratio of both "
+    f"means, with Fieller's interval over at least {LEAST_SEEDS} seeds. Dense connectivity is swapped together with down- and "
+    "upsampling where the study trains them so; the numbers say it. Holds when dense connectivity, separable convolutions, and "
+    "fewer parameters alone (the plain network) each are a cause by their whole interval, and no piece that the paper does not "
+    f"name makes more than {percent(MAJORITY)}; fails when one of the three is below {percent(LEAST_CAUSE)} by its whole interval, "
+    f"or a piece that is not named above {percent(MAJORITY)}, each {BONFERRONI} for all of these; else undecided. The pooled head "
+    "is itself most of the fewer parameters, which the paper does name: above that bound it refutes only where `original` with "
+    "that head also reaches a higher loss than the plain network (the whole interval over seeds); else it decides nothing."
 )
 
 
 def causes(evidence: Evidence) -> Finding:
     """C8."""
-    attribution = next((a for a in evidence.loss_attribution if a.metric == "loss"), None)
-    parts = [attempt(lambda: _pieces(evidence, attribution)), attempt(lambda: _fewer_parameters(evidence))]
+    parts = [attempt(lambda: _pieces(evidence)), attempt(lambda: _fewer_parameters(evidence))]
     if not any(part.numbers for part in parts):
         raise Lacking(" ".join(part.text for part in parts))
     numbers = tuple(number for part in parts for number in part.numbers)
@@ -74,37 +77,55 @@ def _rise(evidence: Evidence) -> Part:
     return Part(kind=UNDECIDED, text=f"No rise of the validation loss is settled: {listed(found)}")
 
 
-def _pieces(evidence: Evidence, attribution: Attribution | None) -> Part:
-    if attribution is None:
+def _pieces(evidence: Evidence) -> Part:
+    if not evidence.loss_by_seed:
         raise Lacking(_why_not_attributed(evidence))
-    costs.unmixed(attribution)
-    whole = attribution.end - attribution.start
-    if whole <= 0:
-        raise Lacking("`modified` reached no higher loss, so there is no fall to be explained.")
-    found = costs.pieces(attribution.shapley, whole)
-    named = costs.named(found)
-    shares = {
-        p: Number(
-            name=f"share of the loss, {p.name}", value=p.value / whole, low=None if p.low is None else p.low / whole,
-            high=None if p.high is None else p.high / whole, source=f"attribution of loss: {attribution.place}",
-        )
-        for p in sorted(found.values(), key=lambda p: -p.value)
-    }  # fmt: skip
-    enough = _seeds_of(attribution.place) >= LEAST_SEEDS
-    kinds = [from_side(side_of(shares[p].low, shares[p].high, LEAST_CAUSE)) for p in named]
-    beside = {p.name: from_side(side_of(s.low, s.high, MAJORITY), -1) for p, s in shares.items() if p not in named}
-    told = joined(f"{p.label} {percent_span(n.value, n.low, n.high)}" for p, n in shares.items())
-    text = f"Shares of the rise in validation loss, {attribution.place}: {told}."
+    costs.unmixed(evidence.loss_by_seed, "loss")
+    shares = _shares(evidence)
+    named = costs.named(shares)
+    comparisons = len(shares) + 1
+    kinds = {name: _kind(name, share, share in named, comparisons) for name, share in shares.items()}
+    told = joined(f"{share.label.removeprefix(SHARE)} {_percent(share)}" for share in shares.values())
+    lowering = [share.label.removeprefix(SHARE) for share in shares.values() if share.estimate.value < 0]
+    why = f" The others add up to more than 100\u00a0%, for {joined(lowering)} lower{'s' * (len(lowering) == 1)} the loss."
+    why = why if lowering else ""
+    text = f"Shares of the rise in validation loss, {seeds_text(shares[costs.CONVOLUTION].num_seeds)}: {told}.{why}"
     head = Part(kind=UNDECIDED, text="")
-    if beside.get(costs.HEAD) == FAILS:
+    if kinds.get(costs.HEAD) == FAILS:
         head = attempt(lambda: _head_itself(evidence))
-        beside[costs.HEAD] = head.kind
-    kinds += beside.values()
-    few = "" if enough else f"A verdict needs {LEAST_SEEDS} seeds."
-    return Part(
-        kind=all_of(kinds) if enough else UNDECIDED, text=" ".join(filter(None, (text, head.text, few))),
-        numbers=(*shares.values(), *head.numbers),
-    )  # fmt: skip
+        kinds[costs.HEAD] = head.kind
+    doubt = settled(*named, bound=LEAST_CAUSE, comparisons=comparisons)
+    numbers = tuple(replace(share.numbers[0], name=f"{SHARE}{piece}") for piece, share in shares.items())
+    text = " ".join(filter(None, (f"{text}{doubt}", head.text)))
+    return Part(kind=all_of(kinds.values()), text=text, numbers=(*numbers, *head.numbers))
+
+
+def _kind(name: str, share: Compared, is_named: bool, comparisons: int) -> str:
+    return share.kind(1, LEAST_CAUSE, comparisons) if is_named else share.kind(-1, MAJORITY, comparisons)
+
+
+def _shares(evidence: Evidence) -> dict[str, Compared]:
+    """Piece -> its share of the rise, the largest first."""
+    by_factor = {factor: np.array(values) for factor, values in evidence.loss_by_seed.items()}
+    whole = tuple(sum(by_factor.values()).tolist())  # type: ignore[union-attr]
+    groups: dict[str, Array] = {}
+    for factor, values in by_factor.items():
+        piece = costs.piece_of(factor)
+        groups[piece] = groups.get(piece, 0.0) + values
+    with_sampling = costs.with_sampling(by_factor)
+    found = {
+        piece: Compared(
+            label=f"{SHARE}{costs.label_of(piece, with_sampling)}", values=tuple(values.tolist()), over=whole,
+            source="Shapley values of the loss by seed", error=evidence.error,
+        )
+        for piece, values in groups.items()
+    }  # fmt: skip
+    return dict(sorted(found.items(), key=lambda item: -item[1].estimate.value))
+
+
+def _percent(share: Compared) -> str:
+    e = share.estimate
+    return percent_span(e.value, e.low, e.high)
 
 
 def _why_not_attributed(evidence: Evidence) -> str:
@@ -126,30 +147,28 @@ def _head_itself(evidence: Evidence) -> Part:
     return Part(kind=kind, text=f"{said}: {listed(found)}{settled(found)}", numbers=found.numbers)
 
 
-def _seeds_of(place: str) -> int:
-    first = place.partition(" ")[0]
-    return int(first) if first.isdigit() else 0
-
-
 def _fewer_parameters(evidence: Evidence) -> Part:
     """How much of the fall a plain network of equally few parameters shows."""
-    fall = compare(evidence, "validation loss", LOSS)
-    if min(fall.estimate.values) <= 0:
+    rise = compare(evidence, "validation loss", LOSS)
+    if min(rise.values) <= 0:
         raise Lacking("`modified` did not reach a higher loss with every seed, so no share of its fall can be given to anything.")
+    losses = evidence.values(MODIFIED, LOSS)
 
-    # the mean fall below every share: the mean of ratios of noisy differences would be far noisier
-    def share(first: Trial, second: Trial) -> float | None:
+    def more(first: Trial, second: Trial) -> float | None:
         a, b = first.get(LOSS), second.get(LOSS)
-        return None if a is None or b is None else (b - a) / fall.estimate.mean
+        return None if a is None or b is None or first.seed not in losses else b - a
 
-    found = pairwise(evidence, "share of the rise by fewer parameters alone", share, arms=(ORIGINAL, SAME_PARAMETERS))
-    e = found.estimate
+    found = pairwise(
+        evidence, "share of the rise by fewer parameters alone", more, over=lambda first, _: losses[first.seed] - first.get(LOSS),
+        arms=(ORIGINAL, SAME_PARAMETERS),
+    )  # fmt: skip
+    comparisons = len(_shares(evidence)) + 1 if evidence.loss_by_seed else 1
     text = (
-        f"A plain network cut to the same parameters shows {percent_span(e.mean, e.low, e.high)} of it ({seeds_text(e.num_seeds)})."
+        f"A plain network cut to the same parameters shows {_percent(found)} of it ({seeds_text(found.num_seeds)})."
         f"{_reduction(evidence)}"
     )
-    kind = from_side(found.side(LEAST_CAUSE))
-    return Part(kind=kind, text=text + settled(found, bound=LEAST_CAUSE), numbers=found.numbers)
+    doubt = settled(found, bound=LEAST_CAUSE, comparisons=comparisons)
+    return Part(kind=found.kind(1, LEAST_CAUSE, comparisons), text=text + doubt, numbers=found.numbers)
 
 
 def _reduction(evidence: Evidence) -> str:

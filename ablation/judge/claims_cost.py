@@ -47,7 +47,7 @@ def saving(evidence: Evidence) -> Finding:
     """C3."""
     explanation = _at_size(evidence)
     attribution = costs.attribution_of(explanation, "params")
-    costs.unmixed(attribution)
+    costs.unmixed(attribution.shapley, attribution.metric, attribution.place)
     whole = attribution.end - attribution.start
     found = costs.pieces(attribution.shapley, whole)
     connectivity, convolution = costs.named(found)
@@ -56,8 +56,14 @@ def saving(evidence: Evidence) -> Finding:
     beaten = most is not None and most.value <= together
     kind = FAILS if beaten or max(connectivity.value, convolution.value) >= 0 else HOLDS
     told = "; ".join(p.told(1e-6, "M") for p in sorted(found.values(), key=lambda p: p.value))
+    adding = [p.label for p in found.values() if p.value * whole < 0]
+    why = (
+        f" The others make more than 100\u00a0%, for {joined(adding)} go{'es' * (len(adding) == 1)} the other way."
+        if adding
+        else ""
+    )
     sentence = (
-        f"Of {spanned(whole * 1e-6, None, None, signed=True)} M parameters, by exact Shapley values: {told}. Connectivity and "
+        f"Of {spanned(whole * 1e-6, None, None, signed=True)} M parameters, by exact Shapley values: {told}.{why} Connectivity and "
         f"convolution together make {spanned(together * 1e-6, None, None, signed=True)} M."
     )
     if beaten and most is not None:
@@ -69,7 +75,7 @@ def saving(evidence: Evidence) -> Finding:
 C4_RULE = (
     "Multiply-accumulates given to the convolution kind, encoder and decoder added: its exact Shapley value, its effect swapped "
     "alone in `original`, and what it still contributes in `modified`. Holds when all three are below zero; fails when all are "
-    "above; undecided where they disagree. The total of `modified`, with all its pieces, is told beside it and does not decide: "
+    "above; undecided where they disagree. The total of `modified`, with all its pieces, stands beside it and does not decide: "
     "the claim is about the convolution."
 )
 
@@ -78,7 +84,7 @@ def arithmetic(evidence: Evidence) -> Finding:
     """C4."""
     explanation = _at_size(evidence)
     a = costs.attribution_of(explanation, "macs")
-    costs.unmixed(a)
+    costs.unmixed(a.shapley, a.metric, a.place)
     groups = {"Shapley value": a.shapley, "alone in `original`": a.from_start, "in `modified`": a.from_end}
     found = {name: costs.pieces(effects, a.end - a.start) for name, effects in groups.items()}
     values = {name: costs.named(pieces)[1].value for name, pieces in found.items()}
@@ -113,14 +119,17 @@ def _scope(explanation: Explanation) -> str:
 CLAIMS = (
     Claim(
         id="C1", says="9,352,195 and 6,283,267 parameters, a 32.8 % reduction", rule=C1_RULE, link="table-1", find=parameters,
+        by_chance=False,
         measurement="parameters, counted",
     ),
     Claim(
         id="C3", says="the saving comes from dense connectivity and separable convolutions", rule=C3_RULE, link="cost", find=saving,
+        by_chance=False,
         measurement="exact attribution of the parameter difference to the pieces that differ",
     ),
     Claim(
         id="C4", says="separable convolutions reduce the theoretical cost", rule=C4_RULE, link="cost", find=arithmetic,
+        by_chance=False,
         measurement="multiply-accumulates of both models, attributed in the same way",
     ),
 )  # fmt: skip

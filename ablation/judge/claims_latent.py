@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-
-import numpy as np
-from scipy import stats
 
 from ablation.judge.evidence import MODIFIED, ORIGINAL, Evidence, Trial
 from ablation.judge.rules import (
     BY_SEED,
     LEAST_SEEDS,
+    WITH_IMAGES,
     Value,
     compare,
     concluded,
@@ -23,8 +20,12 @@ from ablation.judge.rules import (
     settled,
 )
 from ablation.judge.verdict import FAILS, UNDECIDED, Claim, Finding, Number, agreed, from_side, joined
+from ablation.stats import SETTLED
+from ablation.stats import judge as holm
 
 LATENT = "analysis.latent"
+# values by image whose mean is the mean AUC
+AUC_BY_IMAGE = "linear_auc"
 SIGNIFICANCE = 0.05
 LEAST_SINGLE = 5
 # seeds for a single attribute: with fewer, Holm's correction over some thirty of them is out of reach
@@ -40,7 +41,7 @@ C12_RULE = (
     f"principal component). Holds when both excesses are larger in `modified` ({BY_SEED} above zero) and both of "
     f"`modified` lie above the null's 95 % range with each of at least {LEAST_SEEDS} seeds. Fails when both excesses are smaller "
     "in the same sense; else undecided, and so where no cluster is seen at all: these two measures can miss clusters, so that "
-    "seeing none is no proof that there are none. What the same rule gives against Gaussians alone is told beside it and does not "
+    "seeing none is no proof that there are none. What the same rule gives against Gaussians alone stands beside it and does not "
     "decide, nor do t-SNE maps: the extent of an axis is no evidence."
 )
 
@@ -124,34 +125,40 @@ def _maps(evidence: Evidence) -> list[Number]:
             e = evidence.estimate(arm, path)
             if e is not None:
                 name = f"silhouette of the t-SNE map, perplexity {perplexity}, {arm}"
-                found.append(Number(name=name, value=e.mean, low=e.low, high=e.high, source=path))
+                found.append(Number(name=name, value=e.value, low=e.low, high=e.high, source=path))
     return found
 
 
 C13_RULE = (
     "ROC AUC of linear probes on the posterior means, averaged over the attributes that have enough positives. Holds when the "
-    f"mean is higher in `modified`: {BY_SEED} lies above zero; fails when it lies below; else undecided. How many single "
-    f"attributes differ is counted with Holm's correction over all of them (paired t tests, {SIGNIFICANCE:g}) from {LEAST_SINGLE} "
-    "seeds on, and does not decide."
+    f"mean is higher in `modified`: {BY_SEED} lies above zero, {WITH_IMAGES} (DeLong's, corrected for fitting); fails when it lies "
+    "below; else undecided. How many single attributes differ is counted with Holm's correction over all of them (paired t tests, "
+    f"{SIGNIFICANCE:g}) from {LEAST_SINGLE} seeds on, and does not decide."
 )
 
 
 def attributes(evidence: Evidence) -> Finding:
     """C13."""
-    found = compare(evidence, "mean AUC of linear probes", f"{LATENT}.linear_auc_mean", needs=("attributes", "probes"))
+    found = compare(
+        evidence, "mean AUC of linear probes", f"{LATENT}.linear_auc_mean", by_image=AUC_BY_IMAGE, needs=("attributes", "probes")
+    )
     kind = from_side(found.side())
     counts, numbers = _single(evidence, found.num_seeds)
     said = ("`modified` serves attributes better.", "`modified` serves attributes worse.", "For attributes nothing is settled.")
     sentence = f"{concluded(kind, said)} {listed(found)} {counts}{settled(found)}"
     knn = f"{LATENT}.knn_auc_mean"
     extra = [compare(evidence, "mean AUC of neighbours", knn)] if has(evidence, knn) else []
+    # the correction is cautious: right to decide by, too wide to be shown as 95 %
+    shown = [number for number in numbers_of((found, *extra)) if not number.name.endswith("over images")]
     probed = sorted({int(n) for arm in (ORIGINAL, MODIFIED) for n in evidence.values(arm, f"{LATENT}.num_probed").values()})
-    scope = scope_of(evidence, f"{' or '.join(map(str, probed))} attributes" if probed else "")
-    return Finding(kind=kind, sentence=sentence, evidence=(*numbers_of((found, *extra)), *numbers), scope=scope)
+    extra_scope = [f"{' or '.join(map(str, probed))} attributes"] if probed else []
+    extra_scope += [] if found.images is not None else ["without the spread over images, for scores by image are not stored"]
+    scope = scope_of(evidence, "; ".join(extra_scope))
+    return Finding(kind=kind, sentence=sentence, evidence=(*shown, *numbers), scope=scope)
 
 
 def _single(evidence: Evidence, num_seeds: int) -> tuple[str, tuple[Number, ...]]:
-    """What is told of single attributes."""
+    """What is known of single attributes."""
     if num_seeds < LEAST_SINGLE:
         return f"{seeds_text(num_seeds)} cannot settle single attributes; that takes {LEAST_SINGLE}.", ()
     better, worse, num = single_attributes(evidence)
@@ -164,31 +171,10 @@ def single_attributes(evidence: Evidence) -> tuple[int, int, int]:
     names = dict.fromkeys(
         n for arm in (ORIGINAL, MODIFIED) for t in evidence.of(arm).values() for n in t.get(f"{LATENT}.probes") or {}
     )
-    differences = {}
-    for name in names:
-        found = evidence.difference(f"{LATENT}.probes.{name}.linear_auc")
-        if found is not None and found.num_seeds >= LEAST_SINGLE:
-            differences[name] = found.values
-    kept = holm({name: _p_value(values) for name, values in differences.items()})
-    rises = [float(np.mean(differences[name])) > 0 for name in kept]
-    return sum(rises), len(rises) - sum(rises), len(differences)
-
-
-def _p_value(values: tuple[float, ...]) -> float:
-    """Two-sided t test against zero; certain where the values do not differ at all."""
-    if float(np.ptp(values)) == 0:
-        return 1.0 if values[0] == 0 else 0.0
-    return float(stats.ttest_1samp(values, 0.0).pvalue)
-
-
-def holm(p_values: Mapping[str, float], level: float = SIGNIFICANCE) -> list[str]:
-    """Names that stay significant by Holm's step-down (1979)."""
-    kept: list[str] = []
-    for rank, name in enumerate(sorted(p_values, key=lambda name: p_values[name])):
-        if p_values[name] > level / (len(p_values) - rank):
-            break
-        kept.append(name)
-    return kept
+    found = {name: evidence.difference(f"{LATENT}.probes.{name}.linear_auc") for name in names}
+    tested = {name: e for name, e in found.items() if e is not None and e.num >= LEAST_SINGLE}
+    rises = [tested[name].value > 0 for name, verdict in holm(tested, confidence=1 - SIGNIFICANCE).items() if verdict == SETTLED]
+    return sum(rises), len(rises) - sum(rises), len(tested)
 
 
 C15_RULE = (

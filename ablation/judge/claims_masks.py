@@ -18,7 +18,6 @@ from ablation.judge.rules import (
     concluded,
     hypotheses_of,
     numbers_of,
-    one_of,
     scope_of,
     seeds_text,
 )
@@ -30,8 +29,8 @@ BEST = "L2 + SSIM, mask"
 FEW = 2
 # open comparisons that are named again; more are counted
 ALL = (
-    f"Holds when for all of them the whole 95 % interval over at least {LEAST_SEEDS} seeds (t, paired by seed) lies on that side "
-    "and the bootstrap over images agrees where there are values by image; fails when one lies on the other side after "
+    f"Holds when for all of them the whole interval over at least {LEAST_SEEDS} seeds (t, paired by seed) lies on that side, with "
+    "the spread over test images in its error where there are values by image; fails when one lies on the other side after "
     "Bonferroni's correction; else undecided."
 )
 
@@ -67,7 +66,7 @@ def _pairs(
 
 
 def _judged(evidence: Evidence, found: Sequence[Compared], wanted: int, said: tuple[str, str, str], note: str = "") -> Finding:
-    kinds = [one_of(c.side(), c.estimate, wanted, comparisons=len(found)) for c in found]
+    kinds = [c.kind(wanted, comparisons=len(found)) for c in found]
     open_ = [c for c, kind in zip(found, kinds, strict=True) if kind == UNDECIDED]
     fewest = min(c.num_seeds for c in found)
     which = joined(_pair(c) for c in open_) if len(open_) <= FEW else f"{len(open_)} of {len(found)}"
@@ -86,12 +85,12 @@ def _pair(compared: Compared) -> str:
 
 def _told(compared: Compared) -> str:
     e = compared.estimate
-    return f"{_pair(compared)} {spanned(e.mean, e.low, e.high, signed=True)}"
+    return f"{_pair(compared)} {spanned(e.value, e.low, e.high, signed=True)}"
 
 
 T1_RULE = (
     "L1 inside the face with the mask less that without it, for each of the four losses with L1 or L2: below zero. Under SSIM "
-    f"alone, where they saw no gain, it is told beside them and does not decide. {ALL}"
+    f"alone, where they saw no gain, it stands beside them and does not decide. {ALL}"
 )
 
 

@@ -19,14 +19,13 @@ from ablation.judge.rules import (
     concluded,
     differing,
     has,
+    image_values,
     listed,
     numbers_of,
-    one_of,
     pairwise,
     scope_of,
     seeds_text,
     settled,
-    weakened,
 )
 from ablation.judge.verdict import (
     UNDECIDED,
@@ -55,10 +54,11 @@ LOSS = "record.training.best_loss"
 
 C7_RULE = (
     f"SSIM, MS-SSIM, PSNR and L1 on the test split, each as the share of the way from `original` back to the {FLOOR}, which shows "
-    f"the same picture for everyone and is what a model without any quality reaches. Slightly means under {percent(SLIGHT)} of "
-    f"that way. Holds when for every metric {BY_SEED} lies below {percent(SLIGHT)} and {WITH_IMAGES}; fails when for at least one "
-    f"it lies above {BONFERRONI}; else undecided, and so where `original` itself is not better with every seed than the {FLOOR}, "
-    "from which there is no way to fall. A metric that the image size does not allow is left out and named."
+    "the same picture for everyone and is what a model without any quality reaches: the ratio of the means, with Fieller's "
+    f"interval. Slightly means under {percent(SLIGHT)} of that way. Holds when for every metric {BY_SEED} lies below "
+    f"{percent(SLIGHT)}, {WITH_IMAGES}; fails when for at least one it lies above {BONFERRONI}; else undecided, and so where "
+    f"`original` itself is not better with every seed than the {FLOOR}, from which there is no way to fall. A metric that the "
+    "image size does not allow is left out and named."
 )
 
 
@@ -85,25 +85,32 @@ def _fall(evidence: Evidence, metric: str, comparisons: int) -> Part:
     path, floor = f"{Q}.{metric}", (_reference(evidence, FLOOR) or {}).get(metric)
     if floor is None:
         raise Lacking(f"{label} was not measured of the {FLOOR}.")
-
-    def share(first: Trial, second: Trial) -> float | None:
-        top, bottom = first.get(path), second.get(path)
-        return None if top is None or bottom is None or top == floor else (top - bottom) / (top - floor)
-
-    def by_image(first: Trial, second: Trial) -> Array | None:
-        change, top = differing(metric)(first, second), first.get(path)
-        return None if change is None or top is None or top == floor else -change / (top - floor)
-
-    change = compare(evidence, label, path, unit=unit, needs=(metric,))
     better = -1 if metric in LOWER_IS_BETTER else 1
+    change = compare(evidence, label, path, unit=unit, needs=(metric,))
     if any(better * (top - floor) <= 0 for top in evidence.values(ORIGINAL, path).values()):
         text = f"{change.text}: `original` is not better than the {FLOOR} in {label} with every seed."
         return Part(kind=UNDECIDED, text=text, numbers=change.numbers)
-    found = pairwise(evidence, f"fall of {label}", share, by_image=by_image, needs=(metric,))
-    way, shown = found.estimate, found.estimate.num_seeds
-    text = f"{change.text}: {percent_span(way.mean, way.low, way.high)} of the way to the {FLOOR} ({seeds_text(shown)})."
-    kind = one_of(found.side(SLIGHT), way, -1, SLIGHT, comparisons=comparisons)
-    doubt = settled(found, bound=SLIGHT) + weakened(found.side(SLIGHT), way, -1, SLIGHT, comparisons=comparisons)
+
+    def fall(first: Trial, second: Trial) -> float | None:
+        top, bottom = first.get(path), second.get(path)
+        return None if top is None or bottom is None else better * (top - bottom)
+
+    def way(first: Trial, second: Trial) -> float | None:
+        return None if fall(first, second) is None else better * (first.get(path) - floor)
+
+    def fall_by_image(first: Trial, second: Trial) -> Array | None:
+        change = differing(metric)(first, second)
+        return None if change is None else -better * change
+
+    def way_by_image(first: Trial, second: Trial) -> Array | None:
+        top = image_values(first, metric)
+        return None if top is None or image_values(second, metric) is None else better * (top - floor)
+
+    found = pairwise(evidence, f"fall of {label}", fall, over=way, by_image=fall_by_image, over_image=way_by_image, needs=(metric,))
+    e = found.estimate
+    text = f"{change.text}: {percent_span(e.value, e.low, e.high)} of the way to the {FLOOR} ({seeds_text(e.num)})."
+    kind = found.kind(-1, SLIGHT, comparisons)
+    doubt = settled(found, wanted=-1, bound=SLIGHT, comparisons=comparisons)
     return Part(kind=kind, text=text + doubt, numbers=(*change.numbers, *found.numbers))
 
 
@@ -115,12 +122,12 @@ def _reference(evidence: Evidence, name: str) -> Mapping[str, Any] | None:
 def _relative_loss(evidence: Evidence) -> Part:
     def rise(first: Trial, second: Trial) -> float | None:
         a, b = first.get(LOSS), second.get(LOSS)
-        return None if not a or b is None else b / a - 1
+        return None if a is None or b is None else b - a
 
-    found = pairwise(evidence, "relative rise of the validation loss", rise)
+    found = pairwise(evidence, "relative rise of the validation loss", rise, over=lambda first, _: first.get(LOSS))
     e = found.estimate
     text = (
-        f"The validation loss of `modified` is {percent_span(e.mean, e.low, e.high)} higher; in the paper it is "
+        f"The validation loss of `modified` is {percent_span(e.value, e.low, e.high)} higher; in the paper it is "
         f"{percent(PAPER_LOSSES[1] / PAPER_LOSSES[0] - 1)} higher."
     )
     return Part(kind=UNDECIDED, text=text, numbers=found.numbers)
@@ -128,7 +135,7 @@ def _relative_loss(evidence: Evidence) -> Part:
 
 C9_RULE = (
     "Colour error in CIELAB (delta E, mean over pixels) and error of each image's mean colour, averaged over channels. Holds "
-    f"when both are higher in `modified`: {BY_SEED} lies above zero and, for delta E, {WITH_IMAGES}. Fails when both are lower "
+    f"when both are higher in `modified`: {BY_SEED} lies above zero, for delta E {WITH_IMAGES}. Fails when both are lower "
     "in the same sense; else undecided."
 )
 
@@ -166,7 +173,7 @@ def _both(
 C10_RULE = (
     "L1 outside the face, and how much it rises in proportion from `original` to `modified` beyond the rise inside the face (in "
     "proportion, so that a region is not called worse for being harder). Holds when both lie above zero: "
-    f"{BY_SEED}, and {WITH_IMAGES}. Fails when either lies below zero in the same sense, {BONFERRONI}; else undecided."
+    f"{BY_SEED}, {WITH_IMAGES}. Fails when either lies below zero in the same sense, {BONFERRONI}; else undecided."
 )
 
 
@@ -177,14 +184,13 @@ def background(evidence: Evidence) -> Finding:
     inside = compare(evidence, "L1 inside the face", f"{Q}.l1_inside", by_image="l1_inside", needs=needs)
     more = _more_outside(evidence, needs)
     judged = (outside, more)
-    kind = all_of(one_of(c.side(), c.estimate, comparisons=len(judged)) for c in judged)
-    doubt = "".join(dict.fromkeys(weakened(c.side(), c.estimate, comparisons=len(judged)) for c in judged))
+    kind = all_of(c.kind(comparisons=len(judged)) for c in judged)
     said = (
         "`modified` is worse on backgrounds.",
         "`modified` is not worse on backgrounds in particular.",
         "Not settled by region.",
     )
-    sentence = f"{concluded(kind, said)} {listed(outside, inside, more)}{settled(*judged)}{doubt}"
+    sentence = f"{concluded(kind, said)} {listed(outside, inside, more)}{settled(*judged, comparisons=len(judged))}"
     numbers = (*outside.numbers, *inside.numbers, *more.numbers)
     region = next((t.get(f"{Q}.region") for t in evidence.of(MODIFIED).values()), None)
     return Finding(kind=kind, sentence=sentence, evidence=numbers, scope=scope_of(evidence, REGIONS.get(str(region), "")))
@@ -202,19 +208,25 @@ def _more_outside(evidence: Evidence, needs: tuple[str, ...]) -> Compared:
         return None if outside is None or inside is None else outside - inside
 
     def by_image(first: Trial, second: Trial) -> Array | None:
-        changes = [differing(name)(first, second) for name in SIDES]
-        bases = [first.get(f"{Q}.{name}") for name in SIDES]
-        if changes[0] is None or changes[1] is None or not all(bases):
-            return None
-        return changes[0] / bases[0] - changes[1] / bases[1]
+        outside, inside = (_ratio_by_image(first, second, name) for name in SIDES)
+        return None if outside is None or inside is None else outside - inside
 
     return pairwise(evidence, "relative rise outside beyond the one inside", more, by_image=by_image, needs=needs)
+
+
+def _ratio_by_image(first: Trial, second: Trial, name: str) -> Array | None:
+    """Values by image whose mean is the ratio of the two means and whose spread is that of the ratio (delta method)."""
+    below, above = (image_values(trial, name) for trial in (first, second))
+    if below is None or above is None or len(below) != len(above) or not np.nanmean(below):
+        return None
+    ratio = np.nanmean(above) / np.nanmean(below)
+    return np.asarray(ratio + (above - ratio * below) / np.nanmean(below))
 
 
 C11_RULE = (
     "Above 1/4 cycle per pixel, two numbers: power of the reconstruction over that of the original image, and matched detail, the "
     "part of the original's own waves that the reconstruction shows (1 for a perfect one, 0 for noise of any power; power alone "
-    f"would count noise as detail). Holds when both are lower in `modified`: {BY_SEED} lies below zero, and {WITH_IMAGES}. Fails "
+    f"would count noise as detail). Holds when both are lower in `modified`: {BY_SEED} lies below zero, {WITH_IMAGES}. Fails "
     "when both lie above; else undecided."
 )
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from ablation.explain.explanation import Attribution, Decomposition, Explanation, ModeResult, Share
+from ablation.explain.explanation import Attribution, Decomposition, Explanation, Share
 from ablation.judge import rules_cost as costs
 from ablation.judge.evidence import Evidence
-from ablation.judge.rules import concluded, side_of
+from ablation.judge.rules import concluded, side
 from ablation.judge.verdict import (
     FAILS,
     HOLDS,
@@ -23,9 +23,10 @@ from ablation.judge.verdict import (
     from_side,
     joined,
     percent,
-    percent_span,
     plain,
 )
+from ablation.stats import Estimate
+from ablation.timing.timing_stats import LEAST_SITTINGS
 
 LEAST_CAUSE = 0.1
 MAJORITY = 0.5
@@ -33,20 +34,22 @@ WITHOUT, CONCAT = "no concatenation", "concatenation"
 
 C5_RULE = (
     f"Two parts. Concatenation: with dense blocks that write into one buffer instead, at least {percent(LEAST_CAUSE)} of the "
-    f"slowdown (of the ratio's logarithm) goes away, by the whole interval of the gain. Re-reading: at least {percent(MAJORITY)} "
-    "of the added time is moving bytes. In each network that is at least what the bytes of each kind of operation take at the "
+    "slowdown (of the ratio's logarithm) goes away, by the whole interval of the gain's logarithm less that share of the "
+    f"ratio's, both over at least {LEAST_SITTINGS} sittings (their errors added, which is cautious). Re-reading: at least "
+    f"{percent(MAJORITY)} of the added time is moving bytes. In each network that is at least what the bytes of each kind of "
+    "operation take at the "
     "machine's own bandwidth (and no more than the kind's time), and at most, beside it, all the time of the kinds that bytes "
-    "limit, of concatenation, and what could not be placed. Of the added time it is at least the least of `modified` less the most "
+    "limit, of concatenation, and what has no kind. Of the added time it is at least the least of `modified` less the most "
     "of `original`, at most the other way round. Reached when the least is enough, missed when even the most is not. The claim "
     "names both: it holds when both are reached, fails when either is missed for sure, else undecided. What dense connectivity "
-    "adds as a whole (Shapley value) is told beside it and does not decide."
+    "adds as a whole (Shapley value) stands beside it and does not decide."
 )
 
 
 def concatenation(evidence: Evidence) -> Finding:
     """C5."""
     explanation = costs.explained(evidence)
-    parts = [attempt(lambda: _without(explanation)), attempt(lambda: _traffic(explanation))]
+    parts = [attempt(lambda: _without(explanation, evidence.error)), attempt(lambda: _traffic(explanation))]
     kind = all_of(part.kind for part in parts)
     beside = attempt(lambda: _connectivity(explanation))
     found = _together(kind, [*parts, beside], explanation)
@@ -66,16 +69,16 @@ def _causes(concat: Part, reading: Part) -> str:
 def _connectivity(explanation: Explanation) -> Part:
     """What dense connectivity as a whole makes of the slowdown, as a logarithm."""
     attribution = costs.attribution_of(explanation, "log_latency")
-    costs.unmixed(attribution)
+    costs.unmixed(attribution.shapley, attribution.metric, attribution.place)
     whole = attribution.end - attribution.start
     piece = costs.named(costs.pieces(attribution.shapley, whole))[0]
     if whole <= 0:
         raise Lacking("There is no slowdown here to be given to connectivity.")
-    value, low, high = (None if v is None else v / whole for v in (piece.value, piece.low, piece.high))
-    assert value is not None
+    share = piece.value / whole
     source = f"attribution of log_latency: {attribution.place}"
-    number = Number(name="share of the slowdown, connectivity", value=value, low=low, high=high, source=source)
-    text = f"Dense connectivity as a whole makes {percent_span(value, low, high)} of the slowdown (Shapley value of the logarithm)."
+    number = Number(name="share of the slowdown, connectivity", value=share, source=source)
+    beyond = ", beyond 100\u00a0% for other pieces lower it" if share > 1 else ""
+    text = f"Dense connectivity as a whole makes {percent(share)} of the slowdown (Shapley value of the logarithm{beyond})."
     return Part(kind=UNDECIDED, text=text, numbers=(number,))
 
 
@@ -84,36 +87,31 @@ def _together(kind: str, parts: list[Part], explanation: Explanation) -> Finding
     if not any(part.numbers for part in parts):
         raise Lacking(sentence)
     numbers = tuple(number for part in parts for number in part.numbers)
-    return Finding(kind=kind, sentence=sentence, scope=costs.machine(explanation), evidence=numbers)
+    return Finding(kind=kind, sentence=sentence, scope=costs.machine(explanation), evidence=numbers, device=explanation.device)
 
 
-def _without(explanation: Explanation) -> Part:
+def _without(explanation: Explanation, error: float) -> Part:
     modes = {mode.mode: mode for mode in explanation.modes}
     mode, eager = modes.get(WITHOUT), modes.get("eager")
     if mode is None or mode.second_gain is None or eager is None or not eager.ratio:
         raise Lacking(f"`modified` was not timed without concatenation{f' ({mode.reason})' if mode and mode.reason else ''}.")
     if eager.ratio <= 1:
         raise Lacking("There is no slowdown here to be caused.")
-    gain, share = _gain(mode), _gone(mode, math.log(eager.ratio))
-    text = f"Without concatenation `modified` becomes ×{gain.text} as fast: {percent(share.value)} of its slowdown."
-    return Part(kind=from_side(side_of(share.low, share.high, LEAST_CAUSE)), text=text, numbers=(gain, share))
+    ratio = costs.in_log(eager.ratio, eager.ratio_low, eager.ratio_high, costs.sittings_of(explanation, eager))
+    gain = costs.in_log(mode.second_gain, mode.second_gain_low, mode.second_gain_high, costs.sittings_of(explanation, mode))
+    shown, source = gain.exp(), f"explanation.modes: {mode.mode}"
+    number = Number(name="gain without concatenation", value=shown.value, low=shown.low, high=shown.high, source=source)
+    share = Number(name="share of the slowdown that goes away", value=gain.value / ratio.value, source=source)
+    text = f"Without concatenation `modified` becomes ×{number.text} as fast: {percent(share.value)} of its slowdown."
+    text += "" if gain.known and ratio.known else f" Without an interval, which takes {LEAST_SITTINGS} sittings."
+    return Part(kind=from_side(side(_beyond(gain, ratio), error=error)), text=text, numbers=(number, share))
 
 
-def _gain(mode: ModeResult) -> Number:
-    assert mode.second_gain is not None
-    return Number(
-        name="gain without concatenation", value=mode.second_gain, low=mode.second_gain_low, high=mode.second_gain_high,
-        source=f"explanation.modes: {mode.mode}",
-    )  # fmt: skip
-
-
-def _gone(mode: ModeResult, whole: float) -> Number:
-    """Share of the slowdown, as a logarithm, that goes away."""
-    ends = (mode.second_gain, mode.second_gain_low, mode.second_gain_high)
-    value, low, high = (None if gain is None else math.log(gain) / whole for gain in ends)
-    assert value is not None
-    name = "share of the slowdown that goes away"
-    return Number(name=name, value=value, low=low, high=high, source=f"explanation.modes: {mode.mode}")
+def _beyond(gain: Estimate, ratio: Estimate) -> Estimate:
+    """The gain's logarithm less the least share of the ratio's, with the sum of both errors: right however they go together."""
+    error = None if gain.error is None or ratio.error is None else gain.error + LEAST_CAUSE * ratio.error
+    freedom = min(gain.freedom, ratio.freedom)
+    return Estimate(value=gain.value - LEAST_CAUSE * ratio.value, error=error, freedom=freedom, num=min(gain.num, ratio.num))
 
 
 def _traffic(explanation: Explanation) -> Part:
@@ -133,8 +131,8 @@ def _traffic(explanation: Explanation) -> Part:
     text = (
         f"Of the {plain(added)} ms added ({plain(first.total_ms)} to {plain(second.total_ms)} ms in the profiled session), moving "
         f"bytes makes {percent(share)} where both move them at the machine's bandwidth, and from {percent(low)} to {percent(high)} "
-        "where either may take all the time of concatenation, of the kinds of operation that bytes limit, and what could not be "
-        f"placed; concatenation itself is {percent(concat[0].value)} of the added time, {percent(concat[1].value)} of the added "
+        "where either may take all the time of concatenation, of the kinds of operation that bytes limit, and what has no "
+        f"kind; concatenation itself is {percent(concat[0].value)} of the added time, {percent(concat[1].value)} of the added "
         f"bytes and {plain(concat[2].value)} of {ops[1]} operations (`original` runs {ops[0]})."
     )
     moving = Number(name="share of added time, moving bytes", value=share, low=low, high=high, source=source)
@@ -165,10 +163,10 @@ def _concat(first: Decomposition, second: Decomposition, source: str) -> tuple[N
 
 C6_RULE = (
     "The effect of the convolution kind alone on latency, everything else fixed and averaged over all ways to fix it (Shapley "
-    "value of the ratio's logarithm; the ends of encoder's and decoder's intervals added, which is cautious), at each device and "
-    "batch size where it was timed. Holds when at one batch size at least on a CUDA device the whole 95 % interval excludes a gain "
-    "beyond the A/A noise; fails when it is faster beyond that noise at all of them; else undecided. A CPU is no hardware made for "
-    "standard convolutions: it is told beside them and does not decide."
+    "value of the ratio's logarithm; the ends of encoder's and decoder's intervals added, which is cautious), at each batch size "
+    "where it was timed. Holds when at one batch size at least the whole interval excludes a gain beyond the A/A noise "
+    "(Bonferroni's correction for the number of batch sizes); fails when it is faster beyond that noise at all of them; else "
+    "undecided."
 )
 
 
@@ -177,47 +175,50 @@ def not_faster(evidence: Evidence) -> Finding:
     explanation = costs.explained(evidence)
     costs.attribution_of(explanation, "log_latency")
     timed = [a for a in explanation.attributions if a.metric == "log_latency"]
-    parts = [attempt(lambda a=a: _effect(explanation, a)) for a in timed]  # type: ignore[misc]
-    kinds = [part.kind for a, part in zip(timed, parts, strict=True) if a.place.startswith("cuda")]
-    kind = HOLDS if HOLDS in kinds else FAILS if kinds and all(k == FAILS for k in kinds) else UNDECIDED
-    only = "" if kinds else ": only a CPU was timed, which is no hardware made for standard convolutions"
+    deciding = [a for a in timed if a.place.startswith("cuda")] or timed
+    errors = (evidence.error, evidence.error / len(deciding))
+    parts = [attempt(lambda a=a: _effect(explanation, a, *errors)) for a in timed]  # type: ignore[misc]
+    kinds = [part.kind for a, part in zip(timed, parts, strict=True) if a in deciding]
+    kind = HOLDS if HOLDS in kinds else FAILS if all(k == FAILS for k in kinds) else UNDECIDED
     found = _together(kind, parts, explanation)
-    said = ("Not faster here.", "Faster, against the paper.", f"Not settled{only}.")
-    return replace(found, sentence=f"{concluded(kind, said)} {found.sentence}{costs.sampled(explanation)}")
+    said = ("Not faster here.", "Faster, against the paper.", "Not settled.")
+    device = deciding[0].place.partition("/")[0]
+    return replace(found, sentence=f"{concluded(kind, said)} {found.sentence}{costs.sampled(explanation)}", device=device)
 
 
-def _effect(explanation: Explanation, attribution: Attribution) -> Part:
-    costs.unmixed(attribution)
+def _effect(explanation: Explanation, attribution: Attribution, error: float, corrected: float) -> Part:
+    costs.unmixed(attribution.shapley, attribution.metric, attribution.place)
     whole = attribution.end - attribution.start
-    piece = costs.named(costs.pieces(attribution.shapley, whole))[1]
-    floor = costs.noise_floor(explanation, attribution.place)
-    kind = UNDECIDED
-    if piece.low is not None and piece.high is not None:
-        kind = HOLDS if piece.low > -floor else FAILS if piece.high < -floor else UNDECIDED
-    word = {HOLDS: "not faster", FAILS: "faster"}.get(kind, "neither for sure")
+    sittings = costs.sittings_of(explanation, attribution)
     groups = {
         "Shapley value": attribution.shapley, "alone in `original`": attribution.from_start, "in `modified`": attribution.from_end,
     }  # fmt: skip
-    numbers = [_multiplied(name, costs.named(costs.pieces(e, whole))[1], attribution.place) for name, e in groups.items()]
+    found = {name: costs.named(costs.pieces(effects, whole))[1] for name, effects in groups.items()}
+    logs = {name: costs.log_of(piece, sittings) for name, piece in found.items()}
+    log, floor = logs["Shapley value"], costs.noise_floor(explanation, attribution.place)
+    kind = HOLDS if side(log, -floor, corrected) == 1 else FAILS if side(log, -floor, error) == -1 else UNDECIDED
+    word = {HOLDS: "not faster", FAILS: "faster"}.get(kind, "neither is settled")
+    numbers = [_multiplied(name, estimate, attribution.place) for name, estimate in logs.items()]
     ways = ("by Shapley value", *list(groups)[1:])
     told = joined(f"{number.text} {way}" for way, number in zip(ways, numbers, strict=True))
-    text = f"On {costs.place_text(attribution.place)} separable convolutions multiply the latency by {told}: {word}."
+    where = costs.place_text(attribution.place)
+    few = "" if log.known else f" (without an interval, which takes {LEAST_SITTINGS} sittings)"
+    text = f"On {where} separable convolutions multiply the latency by {told}: {word}{few}."
     return Part(kind=kind, text=text, numbers=tuple(numbers))
 
 
-def _multiplied(name: str, piece: costs.Piece, place: str) -> Number:
-    low, high = (None if end is None else math.exp(end) for end in (piece.low, piece.high))
-    what = f"latency by the convolution kind, {name}, {place}"
-    return Number(name=what, value=math.exp(piece.value), low=low, high=high, source=f"attribution of log_latency: {place}")
+def _multiplied(name: str, log: Estimate, place: str) -> Number:
+    what, found = f"latency by the convolution kind, {name}, {place}", log.exp()
+    return Number(name=what, value=found.value, low=found.low, high=found.high, source=f"attribution of log_latency: {place}")
 
 
 CLAIMS = (
     Claim(
         id="C5", says="concatenation and re-reading all previous feature maps cause the slowdown", rule=C5_RULE, link="cost",
-        find=concatenation, measurement="time, bytes and operations by kind; the same network without concatenation",
+        find=concatenation, of_gpu=True, measurement="time, bytes and operations by kind; the same network without concatenation",
     ),
     Claim(
         id="C6", says="separable convolutions may not be faster on hardware made for standard ones", rule=C6_RULE, link="cost",
-        find=not_faster, measurement="the convolution kind's own effect on latency, on each device and batch size",
+        find=not_faster, of_gpu=True, measurement="the convolution kind's own effect on latency, on each device and batch size",
     ),
 )  # fmt: skip

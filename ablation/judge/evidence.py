@@ -7,15 +7,13 @@ from its place and named in `not_computed`, with its reason.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from ablation.explain.explanation import Attribution, Explanation
 from ablation.record import COMPLETE, Record
-from ablation.stats import t_quantile
+from ablation.stats import Estimate, mean_estimate
 
 ORIGINAL, MODIFIED = "original", "modified"
 POOLED, SAME_PARAMETERS = "original, pooled head", "plain, same parameters"
@@ -47,34 +45,10 @@ class Trial:
         return value
 
 
-@dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """A mean over seeds with its 95 % interval by Student's t; one seed has no interval."""
-
-    mean: float
-    low: float | None
-    high: float | None
-    values: tuple[float, ...]
-
-    @property
-    def num_seeds(self) -> int:
-        """How many values it rests on."""
-        return len(self.values)
-
-
-def estimate(values: Iterable[float]) -> Estimate:
-    """Mean and t interval of values over seeds."""
-    kept = tuple(float(v) for v in values)
-    assert kept, "an estimate needs a value"
-    mean = float(np.mean(kept))
-    if len(kept) == 1:
-        return Estimate(mean=mean, low=None, high=None, values=kept)
-    half = -t_quantile(0.025, len(kept) - 1) * float(np.std(kept, ddof=1)) / len(kept) ** 0.5
-    return Estimate(mean=mean, low=mean - half, high=mean + half, values=kept)
-
-
-EXPLANATION_LIMIT = "The explanation of the pair"
 # how the limit begins that tells why there is none
+EXPLANATION_LIMIT = "The explanation of the pair"
+# chance of any wrong verdict by luck among all that are judged together
+MISSES = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,16 +67,20 @@ class Evidence:
     # of `original` against `modified` at 144 px, whatever size was trained
     loss_attribution: tuple[Attribution, ...] = ()
     # loss, ssim, psnr of the pair given to the pieces, from the trained factorial
+    loss_by_seed: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    # piece -> its Shapley value in the validation loss, by seed; together they are the whole difference
     references: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     # "mean face", "PCA, 128 components" -> quality ("reporting" metrics) and per_image
     speed: Mapping[str, Any] = field(default_factory=dict)
-    # training steps of original and modified timed in turns: batch_size, device, original_ms, modified_ms, ratio, low, high
+    # interleaved training steps of original and modified: batch_size, device, original_ms, modified_ms, ratio, low, high, sittings
     given_up: tuple[str, ...] = ()
     # what the budget did not allow, one sentence each
     limits: tuple[str, ...] = ()
     # what was not measured, and why
     provenance: Mapping[str, Any] = field(default_factory=dict)
     # command, seed, data, hardware, software, commit, started
+    error: float = MISSES
+    # largest chance of a wrong verdict by luck that a rule may take: less where several claims are judged together
 
     def of(self, arm: str) -> dict[int, Trial]:
         """The complete trials of one arm, by seed."""
@@ -116,13 +94,13 @@ class Evidence:
     def estimate(self, arm: str, path: str) -> Estimate | None:
         """Mean over seeds; None where no seed has the value."""
         values = self.values(arm, path)
-        return estimate(values.values()) if values else None
+        return mean_estimate(list(values.values())) if values else None
 
     def difference(self, path: str, first: str = ORIGINAL, second: str = MODIFIED) -> Estimate | None:
         """Second minus first, paired by seed; None where no seed has both."""
         a, b = self.values(first, path), self.values(second, path)
         both = [seed for seed in a if seed in b]
-        return estimate(b[seed] - a[seed] for seed in both) if both else None
+        return mean_estimate([b[seed] - a[seed] for seed in both]) if both else None
 
     def not_computed(self, name: str) -> str:
         """Why a measurement is missing: the first reason that a trial gives; empty where none does."""

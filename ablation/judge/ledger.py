@@ -10,10 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ablation.judge.evidence import Evidence
+from ablation.judge.evidence import MISSES, Evidence
 from ablation.judge.verdict import KINDS, Verdict, joined, plain
 
-VERSION = 1
+VERSION = 2
+# of the paper; C2 is judged in two parts
+NUM_CLAIMS = 21
 OF_VERDICT = ("id", "verdict", "claim", "found", "rule", "measurement", "scope", "section")
 OF_NUMBER = ("quantity", "value", "low", "high", "unit", "source")
 COLUMNS = (*OF_VERDICT, *OF_NUMBER)
@@ -54,11 +56,16 @@ def _cell(text: str) -> str:
 
 def to_json(verdicts: Sequence[Verdict], evidence: Evidence | None = None) -> str:
     """ledger.json: verdicts by id, each with its numbers by name; how many of each kind; the study's scale and provenance."""
-    found: dict[str, Any] = {"version": VERSION, "counts": counts(verdicts)}
+    found: dict[str, Any] = {"version": VERSION, "counts": counts(verdicts), "correction": correction(verdicts)}
     if evidence is not None:
         found |= {"scale": dict(evidence.scale), "provenance": dict(evidence.provenance)}
         found |= {"given_up": list(evidence.given_up), "limits": list(evidence.limits)}
     return json.dumps({**found, "verdicts": {v.id: v.to_dict() for v in verdicts}}, indent=2, ensure_ascii=False) + "\n"
+
+
+def correction(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """How verdicts were corrected together: the method, how many, and the chance of any wrong one by luck."""
+    return {"method": "Holm", "together": max((v.together for v in verdicts), default=0), "family_wise_error": MISSES}
 
 
 def from_json(text: str) -> tuple[Verdict, ...]:
@@ -73,11 +80,11 @@ def counts(verdicts: Iterable[Verdict]) -> dict[str, dict[str, int]]:
 
 
 def counts_text(verdicts: Iterable[Verdict]) -> str:
-    """'Of 21 claims 9 hold, 8 fail and 4 are undecided.' of the paper's claims."""
+    """'Of 22 verdicts on 21 claims 9 hold, 8 fail and 5 are undecided.' of the paper's claims, of which C2 has two parts."""
     number: Mapping[str, int] = counts(verdicts).get("C", dict.fromkeys(KINDS, 0))
     words = {"holds": ("holds", "hold"), "fails": ("fails", "fail"), "undecided": ("is undecided", "are undecided")}
     told = [f"{plain(num)} {words[kind][num != 1]}" for kind, num in number.items() if num]
-    return f"Of {sum(number.values())} claims {joined(told)}."
+    return f"Of {sum(number.values())} verdicts on {NUM_CLAIMS} claims {joined(told)}."
 
 
 def write_ledger(verdicts: Sequence[Verdict], folder: Path, evidence: Evidence | None = None) -> list[Path]:

@@ -1,30 +1,29 @@
 """What most rules are made of: a quantity of two arms, paired by seed and by image, and on which side of a bound it lies. No torch.
 
-A number counts as above (below) a bound only when its whole 95 % interval by Student's t over at least LEAST_SEEDS seeds does and,
-where the trials hold a value for every image, the bootstrap interval over images does too: the same images for both arms, averaged
-over seeds first. Everything else is on neither side, and says why.
+A number counts as above (below) a bound only when its whole interval by Student's t over at least LEAST_SEEDS seeds does (95 %
+where one claim is judged, more where several are), with the spread over test images in its error where the trials hold a value for
+every image: the same images for both arms, averaged over seeds first. Everything else is on neither side, and says why.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ablation.judge.evidence import MODIFIED, ORIGINAL, Estimate, Evidence, Trial, estimate
-from ablation.judge.verdict import KINDS, UNDECIDED, Lacking, Number, from_side, joined, plain, spanned
+from ablation.judge.compared import LEAST_SEEDS, Array, Compared, counted, seeds_text, side
+from ablation.judge.evidence import MODIFIED, ORIGINAL, Evidence, Trial
+from ablation.judge.verdict import KINDS, UNDECIDED, Lacking, Number, joined
 from ablation.record import COMPLETE
-from ablation.stats import Interval, bootstrap_mean, t_quantile
 
-LEAST_SEEDS = 3
-BY_SEED = f"the 95 % interval over seeds (t, at least {LEAST_SEEDS} seeds, paired by seed)"
-WITH_IMAGES = "the paired bootstrap over test images agrees"
-MISSES = 0.05
-# of a refutation, over all comparisons of a claim
-BONFERRONI = "after Bonferroni's correction over seeds"
+__all__ = ["LEAST_SEEDS", "Array", "Compared", "counted", "seeds_text", "side"]
+BY_SEED = f"the interval over seeds (t, at least {LEAST_SEEDS} seeds, paired by seed)"
+WITH_IMAGES = "with the spread over test images in its error"
+BONFERRONI = "after Bonferroni's correction"
 Q = "analysis.quality.reporting"
+# of a value by image that count
+DIGITS = 5
 PAPER_SCALE: Mapping[str, object] = {
     "data": "celeba",
     "image_size": 144,
@@ -34,103 +33,11 @@ PAPER_SCALE: Mapping[str, object] = {
 }
 PAPER = "CelebA (20,000 images), 144 px, 10 epochs, full width"
 
-Array = NDArray[np.float64]
 Value = Callable[[Trial], float | None]
 Pair = Callable[[Trial, Trial], float | None]
 # of one seed's two trials
 Images = Callable[[Trial, Trial], Array | None]
 # of one seed's two trials -> one number for each image, whose mean is the quantity
-
-
-@dataclass(frozen=True, kw_only=True)
-class Compared:
-    """One quantity of two arms: each mean over the seeds that both have, and what was estimated of their pairs."""
-
-    label: str
-    unit: str = ""
-    estimate: Estimate
-    images: Interval | None = None
-    first: float | None = None
-    second: float | None = None
-    # means of the arms, where the quantity is their difference
-    arms: tuple[str, str] = (ORIGINAL, MODIFIED)
-    source: str = ""
-
-    @property
-    def num_seeds(self) -> int:
-        """Seeds that both arms have."""
-        return self.estimate.num_seeds
-
-    def side(self, bound: float = 0.0) -> int:
-        """1 wholly above the bound, -1 wholly below, 0 neither, or too few seeds to tell."""
-        if self.num_seeds < LEAST_SEEDS:
-            return 0
-        over_seeds = side_of(self.estimate.low, self.estimate.high, bound)
-        return over_seeds if self.images is None or side_of(self.images.low, self.images.high, bound) == over_seeds else 0
-
-    def doubt(self, bound: float = 0.0) -> str:
-        """Why it lies on neither side; empty where it lies on one."""
-        if self.side(bound):
-            return ""
-        if self.num_seeds < LEAST_SEEDS:
-            return f"{seeds_text(self.num_seeds)}, and a verdict needs {LEAST_SEEDS}"
-        where = "zero" if bound == 0 else f"{bound:g}"
-        if side_of(self.estimate.low, self.estimate.high, bound):
-            return f"the bootstrap over images does not agree on {self.label}"
-        return f"the interval of {self.label} includes {where}"
-
-    @property
-    def text(self) -> str:
-        """'SSIM 0.700 against 0.600, −0.0998 (−0.1053 to −0.0943)'; the interval over images stands among the numbers."""
-        ends = "" if self.first is None or self.second is None else f" {plain(self.first)} against {plain(self.second)},"
-        e = self.estimate
-        return f"{self.label}{ends} {spanned(e.mean, e.low, e.high, signed=True)} {self.unit}".rstrip()
-
-    @property
-    def numbers(self) -> tuple[Number, ...]:
-        """Both means, the estimate over seeds and the one over images."""
-        found = [
-            Number(name=f"{self.label}, {name}", value=value, unit=self.unit, source=self.source)
-            for name, value in zip(self.arms, (self.first, self.second), strict=True)
-            if value is not None
-        ]
-        for name, e in ((f"over {seeds_text(self.num_seeds)}", self.estimate), ("over images", self.images)):
-            if e is not None:
-                found.append(Number(
-                    name=f"{self.label}, {name}", value=e.mean, low=e.low, high=e.high, unit=self.unit, source=self.source
-                ))  # fmt: skip
-        return tuple(found)
-
-
-def side_of(low: float | None, high: float | None, bound: float = 0.0) -> int:
-    """1 where the interval is known and lies wholly above the bound, -1 wholly below, else 0."""
-    if low is None or high is None:
-        return 0
-    return 1 if low > bound else -1 if high < bound else 0
-
-
-def one_of(side: int, found: Estimate, wanted: int = 1, bound: float = 0.0, *, comparisons: int) -> str:
-    """The verdict on one of several comparisons that must all lie on the side `wanted`: fails only beyond Bonferroni's correction.
-
-    That all of them hold needs no correction; that one of them fails does.
-    """
-    if side == -wanted and side_of(*corrected(found.values, comparisons), bound) != side:
-        return UNDECIDED
-    return from_side(side, wanted)
-
-
-def weakened(side: int, found: Estimate, wanted: int = 1, bound: float = 0.0, *, comparisons: int) -> str:
-    """Why `one_of` fails nothing although the plain interval lies on the other side; empty where it does not come to that."""
-    if side != -wanted or one_of(side, found, wanted, bound, comparisons=comparisons) != UNDECIDED:
-        return ""
-    return f" Not settled: beyond the bound, but not after Bonferroni's correction for {comparisons} comparisons."
-
-
-def corrected(values: Sequence[float], comparisons: int) -> tuple[float, float]:
-    """t interval whose misses over this many comparisons are MISSES in all (Bonferroni)."""
-    mean, freedom = float(np.mean(values)), len(values) - 1
-    half = -t_quantile(MISSES / comparisons / 2, freedom) * float(np.std(values, ddof=1)) / len(values) ** 0.5
-    return mean - half, mean + half
 
 
 def at(path: str) -> Value:
@@ -154,9 +61,17 @@ def differing(path: str) -> Images:
 
 
 def image_values(trial: Trial, name: str) -> Array | None:
-    """One metric for each test image, NaN where an image has none; None where the trial holds no values by image."""
+    """One metric for each test image, NaN where an image has none; None where the trial holds no values by image.
+
+    To DIGITS digits, so that a study judged from its folder and from what is published of it gives the same.
+    """
     found = trial.get(f"analysis.per_image.{name}")
-    return None if not found else np.array([np.nan if v is None else v for v in found], dtype=np.float64)
+    return None if not found else np.array([np.nan if v is None else rounded(v) for v in found], dtype=np.float64)
+
+
+def rounded(value: float) -> float:
+    """To DIGITS significant digits."""
+    return float(f"{value:.{DIGITS}g}")
 
 
 def compare(
@@ -188,20 +103,30 @@ def pairwise(
     label: str,
     of_pair: Pair,
     *,
+    over: Pair | None = None,
     unit: str = "",
     by_image: Images | None = None,
+    over_image: Images | None = None,
     arms: tuple[str, str] = (ORIGINAL, MODIFIED),
     needs: Sequence[str] = (),
 ) -> Compared:
-    """A quantity that both arms' trials of one seed make together, over the seeds that have it; Lacking where none has."""
+    """A quantity that both arms' trials of one seed make together, over the seeds that have it; Lacking where none has.
+
+    `over`: of what it is a share; the share is then the ratio of the means.
+    """
     pairs = pairs_of(evidence, of_pair, arms)
     if not pairs:
         raise Lacking(why_missing(evidence, label, arms, needs))
-    values = [value for a, b in pairs if (value := of_pair(a, b)) is not None]
-    images = None if by_image is None else over_images(by_image, pairs)
+    values, lower = (_by_seed(make, pairs) for make in (of_pair, over))
+    assert values is not None
     return Compared(
-        label=label, unit=unit, estimate=estimate(values), images=images, arms=arms, source=f"{arms[0]} and {arms[1]}: {label}"
-    )
+        label=label, unit=unit, values=values, over=lower, images=over_images(by_image, pairs),
+        images_over=over_images(over_image, pairs), arms=arms, source=f"{arms[0]} and {arms[1]}: {label}", error=evidence.error,
+    )  # fmt: skip
+
+
+def _by_seed(make: Pair | None, pairs: Iterable[tuple[Trial, Trial]]) -> tuple[float, ...] | None:
+    return None if make is None else tuple(value for a, b in pairs if (value := make(a, b)) is not None)
 
 
 def pairs_of(evidence: Evidence, of_pair: Pair, arms: tuple[str, str]) -> list[tuple[Trial, Trial]]:
@@ -211,19 +136,21 @@ def pairs_of(evidence: Evidence, of_pair: Pair, arms: tuple[str, str]) -> list[t
     return [(a, b) for a, b in both if (value := of_pair(a, b)) is not None and np.isfinite(value)]
 
 
-def over_images(values: Images, pairs: Iterable[tuple[Trial, Trial]]) -> Interval | None:
-    """Bootstrap over images of the values averaged over seeds; None unless every pair has them, for equally many images."""
-    found = [values(first, second) for first, second in pairs]
-    if any(v is None for v in found) or len({len(v) for v in found if v is not None}) != 1:
+def over_images(values: Images | None, pairs: Iterable[tuple[Trial, Trial]]) -> Array | None:
+    """Values by image, averaged over seeds, without those that are not finite; None unless every pair has them, equally many."""
+    found = [] if values is None else [values(first, second) for first, second in pairs]
+    kept = [v for v in found if v is not None]
+    if not kept or len(kept) < len(found) or len({len(v) for v in kept}) != 1:
         return None
-    stacked = np.stack([v for v in found if v is not None]).mean(axis=0)  # seeds x images -> images
-    kept = stacked[np.isfinite(stacked)]
-    return bootstrap_mean(kept.tolist()) if len(kept) > 1 else None
+    mean = np.stack(kept).mean(axis=0)  # seeds x images -> images
+    finite = mean[np.isfinite(mean)]
+    return finite if len(finite) > 1 else None
 
 
-def settled(*compared: Compared, bound: float = 0.0) -> str:
-    """' Not settled: ...' with the reason for each that lies on neither side; empty where all lie on one."""
-    reasons = list(dict.fromkeys(doubt for c in compared if (doubt := c.doubt(bound))))
+def settled(*compared: Compared, wanted: int = 1, bound: float = 0.0, comparisons: int = 1) -> str:
+    """' Not settled: ...' with the reason for each whose verdict is open (`Compared.kind`); empty where none is."""
+    open_ = [c for c in compared if c.kind(wanted, bound, comparisons) == UNDECIDED]
+    reasons = list(dict.fromkeys(c.doubt(bound, comparisons) for c in open_))
     return f" Not settled: {joined(reasons)}." if reasons else ""
 
 
@@ -247,16 +174,6 @@ def has(evidence: Evidence, path: str) -> bool:
 def concluded(kind: str, said: tuple[str, str, str]) -> str:
     """The words for this verdict, of those for holds, fails and undecided."""
     return said[KINDS.index(kind)]
-
-
-def seeds_text(count: int) -> str:
-    """'1 seed', '3 seeds'."""
-    return counted(count, "seed")
-
-
-def counted(count: object, what: str) -> str:
-    """'1 epoch', '3 epochs'."""
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def why_missing(evidence: Evidence, what: str, arms: Iterable[str], needs: Sequence[str] = ()) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ablation.explain.explanation import Attribution, Decomposition, Effect, Explanation
 from ablation.judge.evidence import EXPLANATION_LIMIT, Evidence
 from ablation.judge.verdict import Lacking, Number, percent, plain, spanned
+from ablation.stats import CONFIDENCE, Estimate, t_quantile
 from ablation.timing.hardware import machine_name
+from ablation.timing.timing_stats import LEAST_SITTINGS
 
 CONNECTIVITY, CONVOLUTION, HEAD, WIDTHS, OTHER, MIXED = "connectivity", "convolution", "head", "widths", "the rest", "mixed"
 # piece -> words of a factor's name that belong to it
@@ -18,6 +21,7 @@ SAMPLING = ("downsampling", "upsampling", "transposed")
 # words of factors that the trained networks swap together with connectivity
 BODIES = ("encoder", "decoder")
 # factors in which a coarse attribution of latency merges connectivity, convolution and widths
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +40,7 @@ class Piece:
     @property
     def label(self) -> str:
         """Its name, and what it was not told apart from."""
-        return f"{self.name} (with down- and upsampling)" if self.with_sampling else self.name
+        return label_of(self.name, self.with_sampling)
 
     def told(self, scale: float = 1.0, unit: str = "") -> str:
         """'head −7.86 M (256 %)'."""
@@ -59,8 +63,18 @@ def pieces(effects: Mapping[str, Effect], whole: float) -> dict[str, Piece]:
     groups: dict[str, list[Effect]] = {}
     for factor, effect in effects.items():
         groups.setdefault(piece_of(factor), []).append(effect)
-    sampling = any(piece_of(factor) == CONNECTIVITY and any(word in factor for word in SAMPLING) for factor in effects)
+    sampling = with_sampling(effects)
     return {name: _sum(name, group, whole, sampling and name == CONNECTIVITY) for name, group in groups.items()}
+
+
+def with_sampling(factors: Iterable[str]) -> bool:
+    """Whether connectivity was only ever swapped together with down- and upsampling."""
+    return any(piece_of(factor) == CONNECTIVITY and any(word in factor for word in SAMPLING) for factor in factors)
+
+
+def label_of(piece: str, sampling: bool) -> str:
+    """A piece's name, and what it was not kept apart from."""
+    return f"{piece} (with down- and upsampling)" if sampling and piece == CONNECTIVITY else piece
 
 
 def _sum(name: str, effects: list[Effect], whole: float, with_sampling: bool) -> Piece:
@@ -70,7 +84,7 @@ def _sum(name: str, effects: list[Effect], whole: float, with_sampling: bool) ->
     return Piece(name=name, value=value, low=low, high=high, share=value / whole if whole else None, with_sampling=with_sampling)
 
 
-def named(found: Mapping[str, Piece]) -> tuple[Piece, Piece]:
+def named(found: Mapping[str, T]) -> tuple[T, T]:
     """The two pieces that the paper credits: connectivity and convolution."""
     if not {CONNECTIVITY, CONVOLUTION} <= set(found):
         raise Lacking("Connectivity and convolution are not among the pieces in which the two networks differ.")
@@ -101,13 +115,13 @@ def attribution_of(explanation: Explanation, metric: str) -> Attribution:
     return found
 
 
-def unmixed(attribution: Attribution) -> None:
+def unmixed(factors: Iterable[str], metric: str, place: str = "") -> None:
     """Lacking where a factor merges pieces that the claim tells apart."""
-    mixed = [factor for factor in attribution.shapley if piece_of(factor) == MIXED]
+    mixed = [factor for factor in factors if piece_of(factor) == MIXED]
     if mixed:
-        where = f" at {attribution.place}" if attribution.place else ""
+        where = f" at {place}" if place else ""
         together = "; ".join(factor.replace(" and ", ", ") for factor in mixed)
-        raise Lacking(f"{attribution.metric}{where} was given to wholes, not to the pieces in them: {together}.")
+        raise Lacking(f"{metric}{where} was given to wholes, not to the pieces in them: {together}.")
 
 
 def both_decomposed(explanation: Explanation) -> tuple[Decomposition, Decomposition]:
@@ -125,26 +139,58 @@ def noise_floor(explanation: Explanation, place: str) -> float:
     return max(abs(math.log(noise[end])) for end in ("ratio", "low", "high")) if noise else 0.0
 
 
+def sittings_of(explanation: Explanation, found: object) -> int:
+    """On how many sittings (of sampled networks, blocks) a latency rests: 0 where it isn't stored, as by earlier versions.
+
+    Those knew one sitting alone, whose rounds give no interval.
+    """
+    if isinstance(found, Attribution):
+        nums = [int(getattr(effect, "num", None) or 0) for effect in found.shapley.values()]
+        sittings = min(nums, default=0)
+    else:
+        sittings = int(getattr(found, "sittings", None) or 0)
+    return int(sittings or explanation.provenance.get("sittings") or 0)
+
+
+def in_log(value: float, low: float | None, high: float | None, sittings: int) -> Estimate:
+    """The logarithm of a ratio with its 95 % interval, where that rests on enough sittings; else the value alone."""
+    if low is None or high is None or sittings < LEAST_SITTINGS:
+        return Estimate(value=math.log(value), num=sittings)
+    return of_interval(math.log(value), math.log(low), math.log(high), sittings)
+
+
+def of_interval(value: float, low: float, high: float, num: int) -> Estimate:
+    """The estimate from `num` replicates that has this 95 % interval by Student's t."""
+    error = (high - low) / 2 / t_quantile((1 + CONFIDENCE) / 2, num - 1)
+    return Estimate(value=value, error=error, freedom=num - 1, low=low, high=high, num=num)
+
+
+def log_of(piece: Piece, sittings: int) -> Estimate:
+    """A piece's effect on a logarithm; with its interval where that rests on enough sittings."""
+    if piece.low is None or piece.high is None or sittings < LEAST_SITTINGS:
+        return Estimate(value=piece.value, num=sittings)
+    return of_interval(piece.value, piece.low, piece.high, sittings)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ratio:
     """Latency of the second network over the first."""
 
     batch_size: int
     place: str
-    value: float
-    low: float | None
-    high: float | None
+    log: Estimate
 
     @property
     def text(self) -> str:
         """'×3.22 (3.13 to 3.30)'."""
-        return f"×{spanned(self.value, self.low, self.high)}"
+        found = self.log.exp()
+        return f"×{spanned(found.value, found.low, found.high)}"
 
     @property
     def number(self) -> Number:
         """As a verdict's number."""
-        name = f"latency ratio, batch {self.batch_size}"
-        return Number(name=name, value=self.value, low=self.low, high=self.high, source=f"explanation: {self.place}")
+        name, found = f"latency ratio, batch {self.batch_size}", self.log.exp()
+        return Number(name=name, value=found.value, low=found.low, high=found.high, source=f"explanation: {self.place}")
 
 
 def ratios(explanation: Explanation) -> dict[int, Ratio]:
@@ -152,15 +198,19 @@ def ratios(explanation: Explanation) -> dict[int, Ratio]:
     found: dict[int, Ratio] = {}
     for p in explanation.sweep:
         if p.ratio:
-            low, high = p.interval
-            place = f"{explanation.device}/{p.batch_size}"
-            found[p.batch_size] = Ratio(batch_size=p.batch_size, place=place, value=p.ratio, low=low, high=high)
+            log = in_log(p.ratio, *p.interval, sittings_of(explanation, p))
+            found[p.batch_size] = Ratio(batch_size=p.batch_size, place=f"{explanation.device}/{p.batch_size}", log=log)
     for mode in explanation.modes:
         if mode.mode == "eager" and mode.ratio and main_place(explanation).endswith("/1"):
-            found[1] = Ratio(
-                batch_size=1, place=main_place(explanation), value=mode.ratio, low=mode.ratio_low, high=mode.ratio_high
-            )
+            log = in_log(mode.ratio, mode.ratio_low, mode.ratio_high, sittings_of(explanation, mode))
+            found[1] = Ratio(batch_size=1, place=main_place(explanation), log=log)
     return dict(sorted(found.items()))
+
+
+def interval_of(explanation: Explanation, place: str) -> tuple[float | None, float | None]:
+    """The interval of the latency ratio at a place, where it rests on enough sittings."""
+    found = next((ratio.log.exp() for ratio in ratios(explanation).values() if ratio.place == place), None)
+    return (None, None) if found is None else (found.low, found.high)
 
 
 def main_place(explanation: Explanation) -> str:

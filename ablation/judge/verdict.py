@@ -49,6 +49,10 @@ class Finding:
     sentence: str
     evidence: tuple[Number, ...] = ()
     scope: str = ""
+    device: str = ""
+    # that it was measured on; for claims about time
+    refused: bool = False
+    # whether it is undecided whatever was measured, for the study is too small for it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +68,10 @@ class Claim:
     # section of the page that holds the evidence
     find: Callable[[Evidence], Finding]
     # raises Lacking where the evidence does not have what the rule needs
+    by_chance: bool = True
+    # whether it rests on intervals, and so counts among the verdicts that are corrected together
+    of_gpu: bool = False
+    # whether it is about time, which the paper measured on a GPU: `claims.GPU_POLICY`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +88,8 @@ class Verdict:
     scope: str
     # on which data, at which size, on which hardware
     link: str
+    together: int = 0
+    # how many verdicts it was corrected with, itself among them; 0 where it rests on no interval
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; the numbers by name."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ablation.latent.clusters import num_distinct, silhouette_against_nulls
 from ablation.latent.hopkins import NUM_NULLS, Points, hopkins_against_nulls
 from ablation.latent.maps import maps, usable_perplexities
-from ablation.latent.probes import LEAST_OF_A_CLASS, dimension_probes, probe_attributes, split_attributes
+from ablation.latent.probes import LEAST_OF_A_CLASS, auc_by_image, dimension_probes, probe_attributes, split_attributes
 from ablation.latent.purity import Labels, neighbour_purity
 from blocks.errors import must_be
 
@@ -40,6 +40,8 @@ class LatentAnalysis:
     # "tsne_30" and the like, N x 2, in the order of the images
     not_computed: dict[str, str] = field(default_factory=dict)
     # measure -> why it is not among the values
+    per_image: dict[str, list[float]] = field(default_factory=dict)
+    # "linear_auc": values by image whose mean is that of the values
 
 
 def analyse_latents(
@@ -73,7 +75,10 @@ def analyse_latents(
     usable, not_computed = usable_perplexities(len(points), perplexities)
     values["tsne"], arrays = maps(points, usable, seed=seed, nulls=null_maps)
     read, unread = _attributes(points, labels, attribute_names, seed)
-    return LatentAnalysis(values=values | read, arrays=arrays, not_computed=not_computed | unread)
+    per_image = {}
+    if labels is not None and "probes" in read:
+        per_image["linear_auc"] = auc_by_image(points, labels[:, split_attributes(labels, attribute_names)[0]], seed=seed).tolist()
+    return LatentAnalysis(values=values | read, arrays=arrays, not_computed=not_computed | unread, per_image=per_image)
 
 
 def _all_missing(reason: str, labels: Labels | None) -> dict[str, str]:

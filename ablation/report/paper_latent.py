@@ -204,7 +204,7 @@ def _active_text(evidence: Evidence, arm: str) -> str:
     found, dims = evidence.estimate(arm, f"{LATENT}.active_units"), evidence.estimate(arm, f"{LATENT}.num_dims")
     if found is None:
         return f"{arm}: active units not measured"
-    return f"{arm}: {found.mean:.4g} active" + (f" of {dims.mean:.0f}" if dims is not None else "")
+    return f"{arm}: {found.value:.4g} active" + (f" of {dims.value:.0f}" if dims is not None else "")
 
 
 def _kl(evidence: Evidence, tables: dict[str, dict[int, list[float]]], width: float) -> Figure:

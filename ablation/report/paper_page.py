@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ablation.judge.claims import RULES_CHANGED
+from ablation.judge.claims import CORRECTION, GPU_POLICY, RULES_CHANGED
 from ablation.judge.evidence import Evidence
 from ablation.judge.ledger import write_ledger
 from ablation.judge.verdict import Verdict
@@ -17,13 +17,12 @@ from ablation.report.explain_html import Answer, Drawn, Missing
 from ablation.report.explain_page import PLOTS
 from ablation.report.explain_plots import NARROW, WIDE, Plot
 from ablation.report.explain_tables import write_lines
-from ablation.report.page import Heading, Paragraph
+from ablation.report.page import Heading, Paragraph, Picture
 from ablation.report.paper_html import Block, Claims, Contents, Section, Strip, to_html, to_markdown
 from ablation.report.paper_strips import Strips, write_strips
-from ablation.report.paper_study import Part, Study
+from ablation.report.paper_study import STRIPS, Part, Study
 
 TITLE = "The paper reproduced and judged"
-STRIPS = "strips"
 SECTIONS = (
     sections.table_1, sections.figures, sections.quality_section, sections.pieces_section, sections.latent_section,
     sections.traversal_section, sections.hypotheses_section, sections.cost_section, sections.limits_section,
@@ -33,18 +32,26 @@ FONTS = ["DejaVu Sans", "Verdana", "Bitstream Vera Sans"]
 
 
 def write_paper(
-    evidence: Evidence, verdicts: Sequence[Verdict], arrays: look.Arrays, folder: Path, *, images_allowed: bool
+    evidence: Evidence,
+    verdicts: Sequence[Verdict],
+    arrays: look.Arrays,
+    folder: Path,
+    *,
+    images_allowed: bool,
+    kept: Mapping[str, bytes] | None = None,
 ) -> list[Path]:
     """Everything that the study found, into `folder` (made if need be): returns the files written.
 
     paper.html (needs no other file and no network), paper.md, claims.csv, claims.md, ledger.json, trials.csv, plots/NAME.svg,
     NAME_narrow.svg (for phones) and NAME.csv, and strips/NAME.png. Without `images_allowed` no picture that shows a face is written
     or put into the page, which says so in its place. Earlier strips and plots in `folder` that are not of this page are removed.
+    `kept`: files of an earlier page (`kept_pictures`), for what needs arrays that are not at hand.
     """
-    folder = Path(folder)
-    parts = page_parts(Study(evidence, verdicts, arrays, images_allowed))
+    folder, pictures = Path(folder), kept or {}
+    parts = page_parts(Study(evidence, verdicts, arrays, images_allowed, pictures))
     files = _draw([p for p in parts if isinstance(p, Plot)], folder / PLOTS)
     files += _pictures([p for p in parts if isinstance(p, Strips)], folder / STRIPS)
+    files += _put_back(pictures, parts, folder)
     blocks = [_placed(part) for part in parts]
     pages = {"paper.html": to_html(blocks, folder, TITLE), "paper.md": to_markdown(blocks)}
     for name, text in pages.items():
@@ -62,6 +69,10 @@ def page_parts(study: Study) -> list[Part]:
     head += [Paragraph(words.paper_scale(e)), Paragraph(words.budget(e)), Contents(listed)]
     claims: list[Part] = [Section("The paper's claims, judged", "claims")]
     claims += [Claims(verdicts, study.places)] if verdicts else [Missing("No claim was judged.")]
+    claims += [
+        Paragraph(f"**Judged together.** {words.correction(verdicts)} {CORRECTION}"),
+        Paragraph(f"**Hardware.** {GPU_POLICY}"),
+    ]
     claims += [Paragraph(f"**How the rules came about.** {RULES_CHANGED}")]
     return [*head, *claims, *body]
 
@@ -104,6 +115,22 @@ def _pictures(found: Sequence[Strips], folder: Path) -> list[Path]:
     if not any(folder.iterdir()):
         folder.rmdir()
     return files
+
+
+def kept_pictures(folder: Path) -> dict[str, bytes]:
+    """Strips and t-SNE maps of a page, by path below its folder."""
+    paths = [*folder.glob(f"{STRIPS}/*.png"), *folder.glob(f"{PLOTS}/tsne_*")]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(paths)}
+
+
+def _put_back(kept: Mapping[str, bytes], parts: Sequence[Part], folder: Path) -> list[Path]:
+    """Writes those of the kept files that the page shows."""
+    shown = {p.path for p in parts if isinstance(p, Picture)}
+    shown |= {path for p in parts if isinstance(p, Drawn) for path in (p.path, p.narrow, p.numbers)}
+    for name in sorted(shown & set(kept)):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(kept[name])
+    return [folder / name for name in sorted(shown & set(kept))]
 
 
 def _emptied(folder: Path, suffixes: Sequence[str]) -> None:

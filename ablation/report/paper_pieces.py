@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ablation.explain.explanation import Explanation
-from ablation.judge.evidence import MODIFIED, ORIGINAL, Evidence, Trial, estimate
+from ablation.judge.evidence import MODIFIED, ORIGINAL, Evidence, Trial
 from ablation.record import COMPLETE
 from ablation.report import explain_plots
 from ablation.report import paper_style as look
 from ablation.report.explain_plots import SIDE_BY_SIDE, Plot, below, heading, named_lines
+from ablation.stats import mean_estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,7 +28,7 @@ Edit = tuple[str, int, str, str, float, float]
 
 
 def loss_pieces(evidence: Evidence) -> Plot | None:
-    """Exact Shapley values of the pieces in loss, SSIM and PSNR; None where the factorial was not trained."""
+    """Shapley values of the pieces in loss, SSIM and PSNR; None where the factorial was not trained."""
     if not evidence.loss_attribution:
         return None
     names = list(dict.fromkeys(name for a in evidence.loss_attribution for name in a.shapley))
@@ -150,11 +151,11 @@ def _hypotheses(evidence: Evidence, rows: dict[str, dict[bool, list[Trial]]], wi
             shown += len(values)
             if not values:
                 continue
-            at, found = line + (0.13 if masked else -0.13), estimate(values)
+            at, found = line + (0.13 if masked else -0.13), mean_estimate(values)
             if found.low is not None and found.high is not None:
                 axes.plot([found.low, found.high], [at, at], color=colour, linewidth=1.2)
             axes.scatter(values, [at] * len(values), color=colour, s=9, alpha=0.5, linewidths=0)
-            axes.scatter([found.mean], [at], color=colour, marker=marker, s=42, zorder=3)
+            axes.scatter([found.value], [at], color=colour, marker=marker, s=42, zorder=3)
     named_lines(axes, list(rows), 18)
     axes.set_xlabel("mean absolute error inside the face")
     looks: tuple[tuple[str, tuple[str, str]], ...] = (("without mask", PLAIN), ("with mask", WITH_MASK))

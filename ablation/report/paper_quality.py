@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ablation.judge.evidence import MODIFIED, ORIGINAL, Evidence, Trial, estimate
+from ablation.judge.evidence import MODIFIED, ORIGINAL, Evidence, Trial
 from ablation.record import Metric
 from ablation.report import paper_style as look
 from ablation.report.explain_plots import DARK, Plot, below, heading
+from ablation.stats import mean_estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -102,7 +103,7 @@ def _against(axes: Axes, evidence: Evidence, metric: Metric, arms: Sequence[str]
 def _points(axes: Axes, evidence: Evidence, metric: Metric, group: Sequence[str]) -> None:
     """Arms that look alike: their seeds, their means and the intervals of these."""
     found = [(evidence.arms[a]["params"] * 1e-6, list(evidence.values(a, metric.path).values())) for a in group]
-    held = [(x, values, estimate(values)) for x, values in found if values]
+    held = [(x, values, mean_estimate(values)) for x, values in found if values]
     if not held:
         return
     colour, marker = look.look(group[0])
@@ -111,7 +112,7 @@ def _points(axes: Axes, evidence: Evidence, metric: Metric, group: Sequence[str]
         axes.vlines(*zip(*spans, strict=True), color=colour, linewidth=1.2, zorder=3)
     x, y = zip(*((x, value) for x, values, _ in held for value in values), strict=True)
     axes.scatter(x, y, s=9, color=colour, alpha=0.55, linewidths=0, zorder=2)
-    x, y = zip(*((x, e.mean) for x, _, e in held), strict=True)
+    x, y = zip(*((x, e.value) for x, _, e in held), strict=True)
     axes.scatter(x, y, s=46 if group[0] in look.LOOKS else 22, color=colour, marker=marker, zorder=4)
 
 

@@ -20,6 +20,7 @@ from ablation.report.explain_html import Missing
 from ablation.report.explain_mechanism import decomposed
 from ablation.report.page import Bullets, Heading, Paragraph
 from ablation.report.paper_study import Part, Study
+from ablation.timing.timing_stats import LEAST_SITTINGS
 
 PICTURES = "Large pictures are compressed on this page; every pixel is in the PNG files of `strips`."
 WITHHELD = (
@@ -51,16 +52,23 @@ def figures(study: Study) -> list[Part]:
     blocks: list[Part] = [study.section("The paper's figures again", "figures")]
     blocks += [Paragraph(PICTURES) if study.images_allowed else Missing(WITHHELD)]
     blocks += [study.section("Figure 1: samples of the data", "figure-1", 3)]
-    blocks += [study.strip(partial(strips.samples, e, arrays), "samples of the data", "samples")]
+    blocks += [study.strip(partial(strips.samples, e, arrays), "samples of the data", "samples", stem="figure_1_samples")]
     blocks += [study.section("Figure 2: originals beside reconstructions", "figure-2", 3)]
-    blocks += [study.strip(partial(strips.reconstructions, e, arrays), "reconstructions", "reconstructions")]
+    blocks += [
+        study.strip(
+            partial(strips.reconstructions, e, arrays), "reconstructions", "reconstructions", stem="figure_2_reconstructions"
+        )
+    ]
     blocks += [study.section("Figure 3: t-SNE of the posterior means", "figure-3", 3)]
-    blocks += [study.plot(maps.tsne_attributes(e, arrays), "t-SNE maps", "tsne", "t-SNE", "latent")]
+    blocks += [study.plot(maps.tsne_attributes(e, arrays), "t-SNE maps", "tsne", "t-SNE", "latent", stem="tsne_attributes")]
     more = maps.tsne_perplexities(e, arrays)
-    blocks += [more] if more is not None else []
+    if more is not None or "plots/tsne_perplexities.svg" in study.kept:
+        blocks += [study.plot(more, "t-SNE maps by perplexity", "tsne", stem="tsne_perplexities")]
     blocks += _colours(study)
     blocks += [study.section("Figures 4 and 5: latent dimension 20 from −3 to 3", "figure-4-5", 3)]
-    blocks += [study.strip(partial(strips.paper_traversal, e, arrays), "the paper's traversal", "traversal")]
+    blocks += [
+        study.strip(partial(strips.paper_traversal, e, arrays), "the paper's traversal", "traversal", stem="figure_4_5_traversal")
+    ]
     blocks += [
         study.section("Figure 6: loss by epoch", "figure-6", 3),
         study.plot(curves.loss_curves(e), "loss curves", "curves", "epochs"),
@@ -128,7 +136,7 @@ def pieces_section(study: Study) -> list[Part]:
         found = e.loss_attribution[0]
         of = f"{found.num_variants} of {found.num_possible} combinations of their pieces were trained, both networks among them"
         of += f", {found.place} each" if found.place else ""
-        blocks += [tables.pieces(e.loss_attribution), Paragraph(f"Exact Shapley values with 95 % intervals over seeds; {of}.")]
+        blocks += [tables.pieces(e.loss_attribution), Paragraph(f"Shapley values with 95 % intervals over seeds; {of}.")]
     note = "Controls in the table of quality: a plain network with as few parameters as modified, and original with a pooled head."
     return [*blocks, Paragraph(note)]
 
@@ -166,11 +174,19 @@ def traversal_section(study: Study) -> list[Part]:
     blocks: list[Part] = [study.section("Traversals of single dimensions", "traversals")]
     blocks += study.measures(tables.TRAVERSAL, "traversals", "traversal")
     for arm in look.PAIR:
-        blocks += [study.strip(partial(strips.traversals, e, arrays, arm), f"strips of {arm}'s dimensions", "traversal")]
+        blocks += [
+            study.strip(
+                partial(strips.traversals, e, arrays, arm), f"strips of {arm}'s dimensions", "traversal", stem=f"traversal_{arm}"
+            )
+        ]
     blocks += [study.section("Attribute edits", "edits", 3), study.plot(pieces.edits(e), "attribute edits", "edits", "attributes")]
     blocks += study.measures(tables.EDITS, "means over edits", "edits", "attributes") if pieces.edits_of(e) else []
     for arm in look.PAIR:
-        blocks += [study.strip(partial(strips.edit_strips, e, arrays, arm), f"strips of {arm}'s edits", "edits", "attributes")]
+        blocks += [
+            study.strip(
+                partial(strips.edit_strips, e, arrays, arm), f"strips of {arm}'s edits", "edits", "attributes", stem=f"edits_{arm}"
+            )
+        ]
     return blocks
 
 
@@ -211,17 +227,16 @@ def _training_speed(study: Study) -> list[Part]:
     blocks: list[Part] = [study.section("Training speed", "training-speed", 3)]
     if speed.get("original_ms") and speed.get("modified_ms"):
         ratio = explain_style.times_span(
-            speed.get("ratio") or speed["modified_ms"] / speed["original_ms"], speed.get("low"), speed.get("high")
+            speed.get("ratio") or speed["modified_ms"] / speed["original_ms"],
+            *((speed.get("low"), speed.get("high")) if (speed.get("sittings") or 0) >= LEAST_SITTINGS else (None, None)),
         )
         first, second = (explain_style.number(speed[f"{arm}_ms"]) for arm in look.PAIR)
         where = f"batch {speed.get('batch_size', 'unknown')}, {speed.get('device', 'device unknown')}"
-        blocks.append(
-            Paragraph(f"One training step, timed in turns ({where}): original {first} ms, modified {second} ms, {ratio}.")
-        )
+        blocks.append(Paragraph(f"One training step, interleaved ({where}): original {first} ms, modified {second} ms, {ratio}."))
     else:
-        blocks.append(Missing(words.missing(e, "training steps timed in turns", "speed", "training step")))
+        blocks.append(Missing(words.missing(e, "interleaved training steps", "speed", "training step")))
     table = tables.training_speed(e)
-    note = "As the trials ran, perhaps side by side with others; the steps timed in turns are the fair comparison."
+    note = "As the trials ran, perhaps side by side with others; the interleaved steps are the fair comparison."
     return [
         *blocks,
         study.table(table, "training speed of the trials", "training speed"),
@@ -233,7 +248,8 @@ def limits_section(study: Study) -> list[Part]:
     """Section 10."""
     e = study.evidence
     groups = {
-        "Given up for the budget": list(e.given_up), "Limits": list(e.limits), "Not computed": words.not_computed(e),
+        "Left out for lack of time": list(e.given_up), "Limits": [*e.limits, *([KEPT] if study.kept else [])],
+        "Not computed": words.not_computed(e),
         "Trials that failed or were not finished": words.failures(e),
     }  # fmt: skip
     blocks: list[Part] = [study.section("Limits", "limits")]
@@ -242,6 +258,13 @@ def limits_section(study: Study) -> list[Part]:
     made = [f"{explain_style.plain(k).capitalize()}: {_plain(v)}" for k, v in e.provenance.items()]
     files = "Every number: `trials.csv`, `claims.csv`, `ledger.json`, and a CSV file beside each plot in `plots`."
     return [*blocks, Heading("Where the numbers come from", 3), Bullets([*made, files])]
+
+
+# of a page that was made without the study's arrays
+KEPT = (
+    "Made from what is published of the study: pictures and t-SNE maps are those of its earlier page, unchanged, and left out "
+    "where that had none."
+)
 
 
 def _plain(value: object) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from ablation.judge.evidence import Evidence
@@ -11,13 +11,15 @@ from ablation.judge.verdict import Verdict
 from ablation.report import paper_style as look
 from ablation.report import paper_tables as tables
 from ablation.report import paper_words as words
-from ablation.report.explain_html import Missing
+from ablation.report.explain_html import Drawn, Missing
+from ablation.report.explain_page import PLOTS
 from ablation.report.explain_plots import Plot
-from ablation.report.page import Table
+from ablation.report.page import Picture, Table
 from ablation.report.paper_html import Block, Section
 from ablation.report.paper_strips import Strips
 
 Part = Block | Plot | Strips
+STRIPS = "strips"
 ANCHORS = frozenset({
     "claims", "table-1", "figures", "figure-1", "figure-2", "figure-3", "figure-4-5", "figure-6", "quality", "frequency", "paired",
     "pieces", "latent", "clusters", "probes", "information", "disentanglement", "traversals", "edits", "hypotheses", "cost",
@@ -34,6 +36,8 @@ class Study:
     verdicts: Sequence[Verdict]
     arrays: look.Arrays
     images_allowed: bool = True
+    kept: Mapping[str, bytes] = field(default_factory=dict)
+    # pictures of an earlier page of the same study, whose arrays are not at hand: path below the page's folder -> file
 
     @cached_property
     def places(self) -> Mapping[str, str]:
@@ -44,15 +48,19 @@ class Study:
         """A heading, with the verdicts that rest on it."""
         return Section(text, anchor, level, [v for v in self.verdicts if self.places[v.id] == anchor])
 
-    def plot(self, found: Plot | None, what: str, *names: str) -> Part:
-        """A plot, or why there is none."""
+    def plot(self, found: Plot | None, what: str, *names: str, stem: str = "") -> Part:
+        """A plot, one kept of an earlier page under this stem, or why there is none."""
+        if found is None and f"{PLOTS}/{stem}.svg" in self.kept:
+            return Drawn(f"{PLOTS}/{stem}.svg", f"{PLOTS}/{stem}_narrow.svg", f"{PLOTS}/{stem}.csv", f"{what}, as first drawn")
         return found if found is not None else Missing(words.missing(self.evidence, what, *names))
 
-    def strip(self, make: Callable[[], Strips | None], what: str, *names: str) -> Part:
-        """Pictures, or why there are none."""
+    def strip(self, make: Callable[[], Strips | None], what: str, *names: str, stem: str) -> Part:
+        """Pictures, those kept of an earlier page under this stem, or why there are none."""
         if not self.images_allowed:
             return Missing(f"{what[:1].upper()}{what[1:]}: left out of this copy, for they show real faces.")
         found = make()
+        if found is None and f"{STRIPS}/{stem}.png" in self.kept:
+            return Picture(f"{STRIPS}/{stem}.png", f"{what}, as first drawn")
         return found if found is not None else Missing(words.missing(self.evidence, what, *names))
 
     def table(self, found: Table | None, what: str, *names: str) -> Part:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ablation.explain.explanation import Attribution, Explanation
-from ablation.judge.evidence import Estimate, Evidence, Trial, estimate
+from ablation.judge.evidence import Evidence, Trial
+from ablation.judge.rules_cost import interval_of
 from ablation.report import explain_style, tables
 from ablation.report import paper_style as look
 from ablation.report.curves import losses_of
@@ -16,6 +17,7 @@ from ablation.report.explain_words import Headline, headline
 from ablation.report.page import Table
 from ablation.report.paper_numbers import REPORTED
 from ablation.report.paper_pieces import MASKED, hypothesis_rows, inside
+from ablation.stats import Estimate, mean_estimate
 
 Measure = tuple[str, str, int]
 # label with its unit, path, digits
@@ -62,8 +64,8 @@ def plus_minus(found: Estimate | None, digits: int, *, scale: float = 1.0) -> st
     """'0.7012 ± 0.0062'; '-' where nothing was measured."""
     if found is None:
         return tables.NOTHING
-    text = look.decimal(found.mean * scale, digits)
-    return text if found.high is None else f"{text} ±\u00a0{look.decimal((found.high - found.mean) * scale, digits)}"
+    text = look.decimal(found.value * scale, digits)
+    return text if found.high is None else f"{text} ±\u00a0{look.decimal((found.high - found.value) * scale, digits)}"
 
 
 def table_1(evidence: Evidence) -> Table:
@@ -130,9 +132,9 @@ def timed(explanation: Explanation | None, batch: int) -> Headline | None:
 
 def _latency(e: Explanation | None, batch: int) -> list[str]:
     point = timed(e, batch)
-    if point is None:
+    if e is None or point is None:
         return [tables.NOTHING] * 3
-    ratio = explain_style.times_span(point.ratio, point.low, point.high)
+    ratio = explain_style.times_span(point.ratio, *interval_of(e, point.place))
     return [explain_style.number(point.first_ms), explain_style.number(point.second_ms), ratio]
 
 
@@ -145,9 +147,9 @@ def last_loss(evidence: Evidence, arm: str, which: str) -> dict[int, float]:
 def _last_losses(evidence: Evidence, which: str) -> list[str]:
     a, b = (last_loss(evidence, arm, which) for arm in look.PAIR)
     both = [b[seed] - a[seed] for seed in a if seed in b]
-    texts = [plus_minus(estimate(v.values()) if v else None, 4) for v in (a, b)]
-    difference = estimate(both) if both else None
-    return [*texts, ("+" if difference is not None and difference.mean > 0 else "") + plus_minus(difference, 4)]
+    texts = [plus_minus(mean_estimate(list(v.values())) if v else None, 4) for v in (a, b)]
+    difference = mean_estimate(both) if both else None
+    return [*texts, ("+" if difference is not None and difference.value > 0 else "") + plus_minus(difference, 4)]
 
 
 def quality(evidence: Evidence, names: Sequence[str]) -> Table:
@@ -181,7 +183,7 @@ def measures(evidence: Evidence, rows: Sequence[Measure]) -> tuple[Table | None,
             gone.append(label)
             continue
         difference = evidence.difference(path)
-        plus = "+" if difference is not None and difference.mean > 0 else ""
+        plus = "+" if difference is not None and difference.value > 0 else ""
         lines.append([label, *(plus_minus(found, digits) for found in pair), plus + plus_minus(difference, digits)])
     headings = ("", *look.PAIR, "modified − original")
     return (Table(headings, (False, True, True, True), lines) if lines else None), gone
@@ -210,11 +212,11 @@ def hypotheses(evidence: Evidence) -> Table | None:
 
 def _mean_of(trials: Sequence[Trial], path: str, digits: int) -> str:
     values = inside(trials, path)
-    return plus_minus(estimate(values) if values else None, digits)
+    return plus_minus(mean_estimate(values) if values else None, digits)
 
 
 def pieces(found: Sequence[Attribution]) -> Table:
-    """Exact Shapley values of each piece in every quantity that was given to the pieces, the largest first by the first of them."""
+    """Shapley values of each piece in every quantity that was given to the pieces, the largest first by the first of them."""
     names = dict.fromkeys(name for a in found for name, _ in explain_style.ranked(a.shapley))
     lines = []
     for name in names:
@@ -234,7 +236,7 @@ def training_speed(evidence: Evidence) -> Table | None:
         seconds = [t.record.training["seconds"] / len(e) for t in trials if (e := t.record.training.get("epochs")) and _timed(t)]
         speed = evidence.estimate(arm, "record.training.images_per_second")
         if seconds or speed is not None:
-            lines.append([arm, str(len(trials)), plus_minus(estimate(seconds) if seconds else None, 1), plus_minus(speed, 0)])
+            lines.append([arm, str(len(trials)), plus_minus(mean_estimate(seconds) if seconds else None, 1), plus_minus(speed, 0)])
     return Table(("", "seeds", "seconds an epoch", "images a second"), (False, True, True, True), lines) if lines else None
 
 

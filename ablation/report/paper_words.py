@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from ablation.judge.evidence import MODIFIED, ORIGINAL, SAME_PARAMETERS, Estimate, Evidence, Trial
+from ablation.judge.evidence import MODIFIED, ORIGINAL, SAME_PARAMETERS, Evidence, Trial
+from ablation.judge.ledger import NUM_CLAIMS
 from ablation.judge.rules import LEAST_SEEDS, PAPER_SCALE
-from ablation.judge.rules_cost import size_text
+from ablation.judge.rules_cost import interval_of, size_text
 from ablation.judge.verdict import NOT_COMPUTED, Verdict
 from ablation.record import COMPLETE, FAILED
 from ablation.report import explain_style
 from ablation.report import paper_style as look
 from ablation.report.explain_words import headline
 from ablation.report.paper_numbers import REPORTED
+from ablation.stats import Estimate
 
 NUM_FINDINGS = 3
 OF_COST = "C1 to C6"
@@ -21,7 +23,7 @@ OF_COST = "C1 to C6"
 KINDS = (("holds", "hold", "holds"), ("fails", "fail", "fails"), ("undecided", "are undecided", "is undecided"))
 # kind, of several, of one
 # the claims whose verdict is quoted first where a finding of its own cannot be made
-WEIGHTY = ("C8", "C3", "C12", "C15", "C7", "C5", "C2", "C18", "C21", "C14")
+WEIGHTY = ("C8", "C3", "C12", "C15", "C7", "C5", "C2a", "C18", "C21", "C14")
 DATA = {"faces": "rendered faces", "celeba": "CelebA"}
 SCALE_TEXTS: dict[str, Callable[[object], str]] = {
     "data": lambda v: DATA.get(str(v), str(v)),
@@ -33,21 +35,29 @@ SCALE_TEXTS: dict[str, Callable[[object], str]] = {
 
 
 def answer(evidence: Evidence, verdicts: Sequence[Verdict]) -> str:
-    """The paragraph that comes first: how the claims fare, and three findings as sentences made from numbers."""
+    """The paragraph that comes first, five sentences at most: how the claims fare, and three findings made from numbers."""
     return " ".join(text for text in (counts(verdicts), *findings(evidence, verdicts)) if text)
 
 
+def correction(verdicts: Sequence[Verdict]) -> str:
+    """How many verdicts were corrected together."""
+    together = max((v.together for v in verdicts), default=0)
+    return f"{together} of the {len(verdicts)} verdicts below rest on intervals and could be decided in this study."
+
+
 def counts(verdicts: Sequence[Verdict]) -> str:
-    """'Of the paper's 21 claims 9 hold, 8 fail and 4 are undecided.', and the same of Toledo and Antonelo's where judged."""
-    groups = (("C", "the paper's", "claims"), ("T", "Toledo and Antonelo's", "findings"))
+    """'Of 22 verdicts on the paper's 21 claims 9 hold ...', and the same of Toledo and Antonelo's four where judged."""
+    groups = (("C", "the paper's", f"{NUM_CLAIMS} claims"), ("T", "Toledo and Antonelo's", "findings"))
     texts = []
     for letter, whose, what in groups:
         found = Counter(v.kind for v in verdicts if v.id.startswith(letter))
         if found and all(v.sentence.startswith(NOT_COMPUTED) for v in verdicts if v.id.startswith(letter)):
-            texts.append(f"{_capital(whose)} {found.total()} {what} **were not judged**: what they need was not computed.")
+            number = "" if what[0].isdigit() else f"{found.total()} "
+            texts.append(f"{_capital(whose)} {number}{what} **were not judged**: what they need was not computed.")
         elif found:
             told = [f"{found[kind]} {one if found[kind] == 1 else several}" for kind, several, one in KINDS if found[kind]]
-            texts.append(f"Of {whose} {found.total()} {what} **{look.joined(told)}**.")
+            of = f"{found.total()} verdicts on {whose}" if what[0].isdigit() else f"{whose} {found.total()}"
+            texts.append(f"Of {of} {what} **{look.joined(told)}**.")
     return " ".join(texts) or "No claim was judged."
 
 
@@ -55,7 +65,11 @@ def findings(evidence: Evidence, verdicts: Sequence[Verdict]) -> list[str]:
     """Quality, its cause, and speed, as far as they were measured; weighty verdicts in place of what was not."""
     own = [text for text in (_quality(evidence), _parameters(evidence), _speed(evidence)) if text]
     by_id = {v.id: v for v in verdicts}
-    more = [f"{v.id} {v.kind}: {v.sentence}" for name in WEIGHTY if (v := by_id.get(name)) is not None and v.kind != "undecided"]
+    more = [
+        f"{v.id} {v.kind}: {v.sentence.partition('. ')[0].rstrip('.')}."
+        for name in WEIGHTY
+        if (v := by_id.get(name)) is not None and v.kind != "undecided"
+    ]
     return [*own, *more[: NUM_FINDINGS - len(own)]]
 
 
@@ -65,29 +79,32 @@ def _quality(evidence: Evidence) -> str:
     difference = evidence.difference(metric.path)
     if first is None or second is None or difference is None:
         return ""
-    settled = difference.num_seeds >= LEAST_SEEDS and difference.low is not None and difference.high is not None
+    settled = difference.num >= LEAST_SEEDS and difference.low is not None and difference.high is not None
     apart = difference.low is not None and difference.high is not None and difference.low * difference.high > 0
-    verb = "not measurably different" if not apart else "worse" if difference.mean < 0 else "better"
-    text = f"Reconstructions by {MODIFIED} {f'are {verb}: ' if settled else 'reach '}SSIM {look.decimal(second.mean, 3)}"
-    text += f" against {look.decimal(first.mean, 3)}"
+    verb = "not measurably different" if not apart else "worse" if difference.value < 0 else "better"
+    text = f"Reconstructions by {MODIFIED} {f'are {verb}: ' if settled else 'reach '}SSIM {look.decimal(second.value, 3)}"
+    text += f" against {look.decimal(first.value, 3)}"
     text += f" ({_difference(difference)})"
     control = evidence.estimate(SAME_PARAMETERS, metric.path)
-    return text + ("." if control is None else f"; a plain network with as few parameters reaches {look.decimal(control.mean, 3)}.")
+    return text + (
+        "." if control is None else f"; a plain network with as few parameters reaches {look.decimal(control.value, 3)}."
+    )
 
 
 def _difference(found: Estimate) -> str:
-    text = f"{'+' if found.mean > 0 else ''}{look.decimal(found.mean, 3)}"
+    text = f"{'+' if found.value > 0 else ''}{look.decimal(found.value, 3)}"
     if found.low is None or found.high is None:
         return f"{text} with one seed, so without an interval"
-    return f"{text}, 95\u00a0% interval {look.decimal(found.low, 3)} to {look.decimal(found.high, 3)} over {found.num_seeds} seeds"
+    return f"{text}, 95\u00a0% interval {look.decimal(found.low, 3)} to {look.decimal(found.high, 3)} over {found.num} seeds"
 
 
 def _parameters(evidence: Evidence) -> str:
     found = explain_style.find(evidence.explanation, "params") if evidence.explanation is not None else None
     if found is None or not found.shapley or found.end == found.start:
         return ""
-    name, effect = explain_style.ranked(found.shapley)[0]
     whole = found.end - found.start
+    # the largest part of a saving is not what adds most
+    name, effect = max(found.shapley.items(), key=lambda item: item[1].value * whole)
     share = f"{100 * abs(whole) / found.start:.1f}\u00a0%"
     said = (
         f"{_capital(MODIFIED)} has {look.decimal(abs(whole) * 1e-6, 2)} M parameters {'fewer' if whole < 0 else 'more'} ({share}): "
@@ -106,7 +123,8 @@ def _speed(evidence: Evidence) -> str:
     found = headline(e) if e is not None else None
     if e is None or found is None:
         return ""
-    interval = "" if found.low is None or found.high is None else f", 95\u00a0% interval {found.low:.2f} to {found.high:.2f}"
+    low, high = interval_of(e, found.place)
+    interval = "" if low is None or high is None else f", 95\u00a0% interval {low:.2f} to {high:.2f}"
     text = f"It takes {found.ratio:.2f} times as long as {ORIGINAL} ({explain_style.place_text(found.place)}, 144 px{interval})"
     a, b = (e.costs.get(arm, {}).get("macs") for arm in look.PAIR)
     more = f" and does {b / a:.2f} times as many multiply-accumulates" if a and b else ""
@@ -163,8 +181,8 @@ def _unlike(key: str, scale: Mapping[str, object]) -> str:
 def budget(evidence: Evidence) -> str:
     """What the budget gave up, in short; nothing where it gave up nothing."""
     if not evidence.given_up:
-        return "The budget gave nothing up."
-    return f"Given up for the budget: {' '.join(evidence.given_up)}"
+        return "Nothing was left out for lack of time."
+    return f"Left out for lack of time: {' '.join(evidence.given_up)}"
 
 
 def why(evidence: Evidence, *names: str) -> str:

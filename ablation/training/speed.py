@@ -1,4 +1,8 @@
-"""Training steps of several networks timed in turns, so that a ratio of their speeds is free of whatever slows the machine."""
+"""Interleaved training steps of several networks, so that a ratio of their speeds is free of whatever slows the machine.
+
+In each of several sittings all networks are built anew, then take a step each a round. A ratio is the geometric mean over sittings
+of the median over rounds; its interval is Student's t over the sittings (`timing_stats`).
+"""
 
 from __future__ import annotations
 
@@ -16,11 +20,12 @@ from ablation.compose import build
 from ablation.device import usable_device
 from ablation.protocol import Protocol
 from ablation.spec import ModelSpec
-from ablation.timing.timing_stats import median_intervals, paired_ratios
+from ablation.timing.timing_stats import by_sitting, num_whole, over_sittings, paired_ratios
 from ablation.training.learner import Learner
 
-ROUNDS = (5, 40)
-# at least, at most
+# of a sitting: at least, at most
+ROUNDS = (6, 40)
+SITTINGS = 5
 WARMUP = 2
 # steps of each network before the first round
 
@@ -31,11 +36,14 @@ class StepSpeed:
 
     step_ms: float
     ratio: float
-    # to the first network, median over rounds of the ratios within them
-    low: float
-    high: float
-    # 95 % interval
+    # to the first network, geometric mean over sittings of the median over rounds of the ratios within them
+    low: float | None
+    high: float | None
+    # 95 % interval over sittings; None where there are too few of them
     rounds: int
+    # of all sittings together
+    sittings: int = 1
+    # with rounds enough to count
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -49,30 +57,53 @@ def compare_training(
     device: str = "cpu",
     budget_s: float = 20.0,
     rounds: tuple[int, int] = ROUNDS,
+    sittings: int = SITTINGS,
     seed: int = 0,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, StepSpeed]:
     """Times one step of each network a round, in shuffled order, on random images; `protocol.batch_size` of them.
 
-    The first network is the reference. After `budget_s` seconds no round begins, but the least number of rounds is always made,
-    unless `should_stop` says so; a network is left out only by then. The caller's random generators stay as they were.
+    The first network is the reference. Each sitting takes its share of `budget_s` seconds, after which no round begins, but the
+    least number of rounds is always made, unless `should_stop` says so. The caller's random generators stay as they were.
     """
     place = usable_device(device)
     with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
         torch.manual_seed(seed)
-        steps = [training_step(spec, protocol, device, seed)[0] for spec in specs.values()]
-        for step in steps:
-            for _ in range(WARMUP):
-                step()
-        table = _rounds(steps, place, rounds, budget_s, seed, should_stop)
-    del steps
-    if place.type == "cuda":
-        torch.cuda.empty_cache()  # other processes need it next
-    medians, ratios = median_intervals(table), median_intervals(paired_ratios(table, 0))
+        tables: list[NDArray[np.float64]] = []
+        while len(tables) < sittings and not (tables and should_stop()):
+            sitting_seed = seed + len(tables)
+            steps = [training_step(spec, protocol, device, sitting_seed)[0] for spec in specs.values()]
+            tables.append(_sitting(steps, place, rounds, budget_s / sittings, sitting_seed, should_stop))
+            del steps
+            if place.type == "cuda":
+                torch.cuda.empty_cache()  # other processes need it next
+    table, numbers = np.concatenate(tables), np.repeat(np.arange(len(tables)), [len(t) for t in tables])
+    medians = by_sitting(table, numbers).mean(axis=0)
     return {
-        name: StepSpeed(step_ms=1e3 * ms.value, ratio=ratio.value, low=ratio.low, high=ratio.high, rounds=len(table))
-        for name, ms, ratio in zip(specs, medians, ratios, strict=True)
+        name: StepSpeed(
+            step_ms=1e3 * float(ms),
+            ratio=ratio.value,
+            low=ratio.low,
+            high=ratio.high,
+            rounds=len(table),
+            sittings=num_whole(numbers),
+        )
+        for name, ms, ratio in zip(specs, medians, over_sittings(paired_ratios(table, 0), numbers), strict=True)
     }
+
+
+def _sitting(
+    steps: list[Callable[[], object]],
+    device: torch.device,
+    rounds: tuple[int, int],
+    budget_s: float,
+    seed: int,
+    should_stop: Callable[[], bool],
+) -> NDArray[np.float64]:
+    for step in steps:
+        for _ in range(WARMUP):
+            step()
+    return _rounds(steps, device, rounds, budget_s, seed, should_stop)
 
 
 def training_step(
