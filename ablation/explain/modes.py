@@ -263,7 +263,7 @@ def _result(name: str, both: tuple[nn.Module, nn.Module] | None, reason: str, ti
     )
 
 
-def _spread(name: str, estimate: Estimate | None) -> dict[str, float | None]:
+def _spread(name: str, estimate: Estimate | None) -> dict[str, Any]:
     """Value and ends under the names of a result's fields."""
     if estimate is None:
         return {}
