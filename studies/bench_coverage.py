@@ -46,6 +46,8 @@ def _grid(num_factors: int, num_seeds: int, num_sittings: int, runs: int) -> lis
 def _design(make: Callable[..., designs.Coverage], construction: str, runs: int, **options: object) -> list[Simulated]:
     found = make(runs, **options)
     parts = [Simulated(f"{construction}: {kind.replace('_', ' ')}", found.name, share) for kind, share in found.coverage.items()]
+    if make is designs.coverage_of_ratio:  # one verdict is no family
+        return parts
     return [*parts, Simulated(construction, found.name, None, found.family_wise_error)]
 
 
