@@ -400,7 +400,7 @@ def _attribution(metric: str, start: float, end: float, shares: Mapping[str, flo
         reach = half * abs(whole)
         settled = abs(share) > half
         return Effect(
-            value=share * whole, share=share, verdict="significant" if settled and num_seeds > 1 else "not settled",
+            value=share * whole, share=share, verdict="settled" if settled and num_seeds > 1 else "not settled",
             low=share * whole - reach if num_seeds > 1 else None,
             high=share * whole + reach if num_seeds > 1 else None,
         )  # fmt: skip
