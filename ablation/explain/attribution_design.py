@@ -94,7 +94,8 @@ class LatencyDesign:
         """The plan: what is measured and what is estimated from a sample, in one sentence."""
         whole = "with encoder body and decoder body as one factor each, " if self.coarse else ""
         timed = f"{self.num_networks} of {len(self.factorial.networks)} networks timed"
-        several = f"{self.sittings} sitting{'s' if self.sittings > 1 else ''} of {LEAST_ROUNDS} to {self.rounds} rounds"
+        rounds = f"{LEAST_ROUNDS} to {self.rounds}" if self.rounds > LEAST_ROUNDS else str(self.rounds)
+        several = f"{self.sittings} sitting{'s' if self.sittings > 1 else ''} of {rounds} rounds"
         if self.exact:
             few = f" Too few sittings for intervals, which take {LEAST_SITTINGS}." if self.sittings < LEAST_SITTINGS else ""
             return f"Latency: {whole}{timed}, in {several}, networks loaded anew for each.{few}"

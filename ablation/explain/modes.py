@@ -147,7 +147,7 @@ def run_modes(
         reasons[name] = "; ".join(f"{which} network: {why}" for which, made in both.items() if (why := beyond(made)))
         if not reasons[name]:
             ready[name] = (both["first"], both["second"])
-    left = max(budget_s - (time.perf_counter() - start), (1 - PREPARING) / 2 * budget_s)
+    left = max(budget_s - (time.perf_counter() - start), (1 - PREPARING) * budget_s)
     times = compare_latency(
         {_column(name, i): model for name, both in ready.items() for i, model in enumerate(both)},
         batch_size=batch_size,

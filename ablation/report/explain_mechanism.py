@@ -51,7 +51,8 @@ def added_time(explanation: Explanation) -> str:
     causes = [row for row in rows if row[3] / whole >= LEAST_SHARE][:3]
     listed = _listed([f"{name} ({percent(more / whole).lstrip('+')})" for name, _, _, more in causes])
     what = f"the {number(abs(whole))}\u00a0ms that it takes {'longer' if whole > 0 else 'less'} when profiled"
-    against = next((row for row in rows if row[3] / whole <= -LEAST_SHARE), None)
+    classes = [row for row in rows if row[0] not in (HOST, GAPS, RESIDUAL)]
+    against = next((row for row in classes if row[3] / whole <= -LEAST_SHARE), None)
     text = f"Of {what}, most is {listed}" if listed else f"Of {what}, no class of operation makes {100 * LEAST_SHARE:.0f}\u00a0%"
     less = "less" if whole > 0 else "more"
     return text + (f", while {against[0]} takes {number(abs(against[3]))}\u00a0ms {less}." if against else ".")
