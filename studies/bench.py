@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from itertools import combinations
 from multiprocessing import get_context
 from pathlib import Path
@@ -60,6 +60,7 @@ class Bench:
     device: str
     quick: bool
     console: Console
+    out: Path
     begin: float = field(default_factory=time.time)
 
     def say(self, text: str) -> None:
@@ -308,15 +309,16 @@ def bench_coverage(bench: Bench) -> list[Result]:
     runs = QUICK_RUNS if bench.quick else RUNS
 
     def progress(done: int, total: int) -> None:
-        if done % 20 == 0 or done == total:
-            bench.say(f"coverage: {done} of {total} cases, {runs:,} simulated measurements each")
+        if done % 50 == 0 or done == total:
+            bench.say(f"coverage: {done} of {total} chunks, {runs:,} simulated measurements of each case")
 
-    return [_covered(name, rows, runs) for name, rows in by_construction(simulate(runs, progress)).items()]
+    groups = by_construction(simulate(runs, bench.out / "cases.csv", progress))
+    return [_covered(name, groups[name], runs) for name in sorted(groups)]
 
 
 def _covered(name: str, rows: list[Simulated], runs: int) -> Result:
     """The lowest and the highest coverage of one construction; or its most false verdicts, where it judges several together."""
-    wrong = [(row.wrong, row.case) for row in rows if row.wrong is not None]
+    wrong = [(row.false_share, row.case) for row in rows if row.false_share is not None]
     if wrong:
         share, case = max(wrong)
         return Result(
@@ -349,7 +351,7 @@ def run_bench(options: argparse.Namespace) -> int:
     for part in options.parts:
         if part not in PARTS:
             raise must_be("PART", choices(PARTS), part)
-    bench = Bench(pick_device(options.device), options.quick, console)
+    bench = Bench(pick_device(options.device), options.quick, console, options.out)
     settings = {"device": bench.device, "quick": bench.quick}
     check_folder(options.out, "bench", **settings)
     take_folder(prepare_folder(options.out), "bench", **settings)
@@ -370,8 +372,15 @@ def line(result: Result) -> str:
 
 
 def _write(results: list[Result], bench: Bench, options: argparse.Namespace) -> None:
-    facts: dict[str, Any] = {"command": options.line, "quick": bench.quick, "results": [asdict(r) for r in results]}
-    facts |= {"provenance": provenance(bench.device, bench.begin)}
-    (options.out / "bench.json").write_text(json.dumps(facts, indent=2) + "\n")
-    (options.out / "bench.md").write_text("".join(f"- {line(result)}\n" for result in results))
-    bench.say(f"Stored in {options.out / 'bench.json'}")
+    """Results, beside those of parts that were run before and not now, each with its own command and provenance."""
+    facts = {"command": options.line, "quick": bench.quick, "provenance": provenance(bench.device, bench.begin)}
+    path, mine = options.out / "bench.json", {result.part for result in results}
+    before = json.loads(path.read_text()) if path.is_file() else {"results": []}
+    common = {name: before[name] for name in facts if name in before}
+    kept = [{**common, **result} for result in before["results"] if result["part"] not in mine]
+    every = sorted([*kept, *({**asdict(result), **facts} for result in results)], key=lambda r: list(PARTS).index(r["part"]))
+    path.write_text(json.dumps({"results": every}, indent=2) + "\n")
+    names = [field.name for field in fields(Result)]
+    lines = [line(Result(**{name: result[name] for name in names})) for result in every]
+    (options.out / "bench.md").write_text("".join(f"- {text}\n" for text in lines))
+    bench.say(f"Stored in {path}")

@@ -53,7 +53,17 @@ def test_all_parts_run_in_order_and_what_is_whole_is_not_measured_again(commands
     measured.mkdir(parents=True)
     (measured / "provenance.json").write_text(json.dumps({"ratios": {b: {"ratio": 1, "low": 1, "high": 1} for b in ("1", "32")}}))
     assert main(["reference", "--device", "cpu", "--data-root", "CELEBA"]) == 0
-    assert [command[0] for command in commands] == ["explain", "paper", "report", "paper", "report", "bench", "grid", "report"]
+    assert [command[0] for command in commands] == [
+        "explain",
+        "paper",
+        "report",
+        "paper",
+        "report",
+        "bench",
+        "grid",
+        "report",
+        "bench",
+    ]
     commands.clear()
     assert main(["reference", "table1", "--device", "cpu"]) == 0
     assert [command[0] for command in commands] == ["table1"], "a part that is named is measured again"
