@@ -37,7 +37,7 @@ from ablation.training.batches import Images
 from ablation.training.checkpoint import load_weights
 from ablation.training.quality import reconstruct, sampled_quality
 from studies.config import StudyFolder
-from studies.paper_evidence import VERSION, read_json, stamp, write_json
+from studies.paper_evidence import VERSION, loss_by_seed, read_json, stamp, write_json
 from studies.paper_folder import PaperFolder
 from studies.paper_groups import Group
 from studies.paper_plan import PaperPlan
@@ -212,7 +212,8 @@ class Analyst:
         factorial = Factorial.between(*self.plan.pair)
         complete = [record for record in records if record.state == COMPLETE]
         attributions, limits = attribute_all(factorial, complete)
-        write_json(self.folder.attribution, {"attributions": [asdict(a) for a in attributions], "limits": limits})
+        values = {"attributions": [asdict(a) for a in attributions], "by_seed": loss_by_seed(complete), "limits": limits}
+        write_json(self.folder.attribution, values)
 
 
 def _save_arrays(path: Path, arrays: Mapping[str, Array]) -> None:

@@ -50,7 +50,7 @@ def collect(folder: PaperFolder) -> Evidence:
         hypotheses=tuple(_trial(folder, g, g, record) for g in found if g in hypotheses for record in found[g]),
         explanation=explanation,
         loss_attribution=tuple(attribution_of(values) for values in read_json(folder.attribution).get("attributions", ())),
-        loss_by_seed=loss_by_seed([record for _, record in arms]),
+        loss_by_seed={name: tuple(values) for name, values in read_json(folder.attribution).get("by_seed", {}).items()},
         references=references,
         speed=read_json(folder.speed),
         given_up=tuple(plan.get("given_up", ())),
@@ -66,7 +66,10 @@ def collect(folder: PaperFolder) -> Evidence:
 
 
 def loss_by_seed(records: Sequence[Record]) -> dict[str, tuple[float, ...]]:
-    """Piece -> its Shapley value in the validation loss with each seed that all networks have; empty without one."""
+    """Piece -> its Shapley value in the validation loss with each seed that all networks have; empty without one.
+
+    Specs are made for it, which takes torch.
+    """
     complete, factorial = _factorial(records)
     if factorial is None:
         return {}
@@ -86,7 +89,7 @@ def loss_by_seed(records: Sequence[Record]) -> dict[str, tuple[float, ...]]:
 
 
 def attributed(records: Sequence[Record]) -> tuple[tuple[Attribution, ...], list[str]]:
-    """Loss, SSIM and PSNR given to the pieces, from all trials, and why any is not."""
+    """Loss, SSIM and PSNR given to the pieces, from all trials, and why any is not. Takes torch, too."""
     complete, factorial = _factorial(records)
     if factorial is None:
         return (), []

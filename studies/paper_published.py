@@ -1,4 +1,4 @@
-"""What of a study is published beside its page, to judge it again without its folder. No torch.
+"""What of a study is published beside its page, to judge it again without its folder.
 
 `evidence.json.gz` holds values by seed, and by image where a rule needs them; never a picture. Folders that were published before
 it was written have a CSV file of every number of every trial instead, from which most is read back.
@@ -98,7 +98,7 @@ def _read(path: Path) -> Evidence:
 
 
 def _read_earlier(folder: Path) -> Evidence:
-    """What trials.csv, ledger.json, paper.md and the explanation beside them hold."""
+    """What trials.csv, ledger.json, paper.md and the explanation beside them hold. Giving the loss to the pieces takes torch."""
     ledger = json.loads((folder / LEDGER).read_text(encoding="utf-8"))
     trials = {"model": [], "hypothesis": []}  # type: dict[str, list[Trial]]
     for row in _rows(folder / TRIALS):
