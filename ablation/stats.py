@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import exp, inf, sqrt
-from statistics import NormalDist
 from typing import TypeVar
 
 import numpy as np
@@ -142,50 +141,6 @@ def _inside(estimate: Estimate, floor: float) -> bool:
     return estimate.low is not None and estimate.high is not None and -floor <= estimate.low and estimate.high <= floor
 
 
-@dataclass(frozen=True)
-class Interval:
-    """A mean and its interval; low and high are None where one value alone gives no interval."""
-
-    mean: float
-    low: float | None
-    high: float | None
-
-    def contains(self, value: float) -> bool:
-        """Whether the interval is known and holds `value`."""
-        return self.low is not None and self.high is not None and self.low <= value <= self.high
-
-
-def _tail(num_values: int, level: float) -> float:
-    """Tail probability of the expanded percentile interval, which mends the narrowness of a bootstrap of few values.
-
-    Hesterberg, "What Teachers Should Know About the Bootstrap" (2015), section 5.1.
-    """
-    stretched = np.sqrt(num_values / (num_values - 1)) * t_quantile((1 - level) / 2, num_values - 1)
-    return NormalDist().cdf(float(stretched))
-
-
-def bootstrap_mean(values: Sequence[float], *, level: float = 0.95, rounds: int = 4000, seed: int = 0) -> Interval:
-    """Mean of `values` with its expanded percentile bootstrap interval; the same seed gives the same interval.
-
-    One value has no interval. No interval reaches beyond the smallest and the largest value, so of two or three values it
-    is still too narrow; whoever reports it states the number of values.
-    """
-    if not 0 < level < 1:
-        raise must_be("level", "between 0 and 1", level)
-    data = np.asarray(values, dtype=np.float64)
-    if data.ndim != 1 or data.size == 0 or not np.isfinite(data).all():
-        raise must_be("values", "a non-empty list of finite numbers", list(values))
-    mean = float(data.mean())
-    if data.size == 1:
-        return Interval(mean, None, None)
-    if np.ptp(data) == 0:
-        return Interval(mean, mean, mean)
-    picks = np.random.default_rng(seed).integers(0, data.size, size=(rounds, data.size))
-    tail = _tail(data.size, level)
-    low, high = np.quantile(data[picks].mean(axis=1), [tail, 1 - tail])
-    return Interval(mean, float(low), float(high))
-
-
 def mean_and_sd(values: Sequence[float]) -> tuple[float | None, float | None]:
     """Mean and sample standard deviation (n - 1); None where there are too few values for it."""
     if not values:
@@ -193,15 +148,6 @@ def mean_and_sd(values: Sequence[float]) -> tuple[float | None, float | None]:
     if min(values) == max(values):  # exactly equal values have exactly no spread, whatever rounding makes of their mean
         return values[0], 0.0 if len(values) > 1 else None
     return float(np.mean(values)), float(np.std(values, ddof=1))
-
-
-def pooled_sd(groups: Sequence[Sequence[float]]) -> float | None:
-    """Standard deviation within groups, pooled over groups of at least two values; None where there is no such group."""
-    usable = [np.asarray(g, dtype=np.float64) for g in groups if len(g) > 1]
-    if not usable:
-        return None
-    squares = sum(float(((g - g.mean()) ** 2).sum()) for g in usable)
-    return float(np.sqrt(squares / sum(g.size - 1 for g in usable)))
 
 
 def pareto_front(

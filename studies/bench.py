@@ -146,7 +146,11 @@ def bench_latency(bench: Bench) -> list[Result]:
     size = 48 if bench.quick else 144
     num_copies, num_runs = (3, 2) if bench.quick else (40, 3)
     bench.say(f"latency: {num_copies} comparisons of `original` with a copy of itself at {size} px on {bench.device} ...")
-    ratios = [_copies(bench.device, size, seed) for seed in range(num_copies)]
+    ratios = []
+    for seed in range(num_copies):
+        ratios.append(_copies(bench.device, size, seed))
+        if (seed + 1) % 5 == 0:
+            bench.say(f"latency: {seed + 1} of {num_copies}, the last {ratios[-1].value:.4f}")
     excluding = sum(not ratio.contains(1.0) for ratio in ratios)
     widths = [100 * (ratio.high - ratio.low) / 2 for ratio in ratios if ratio.low is not None and ratio.high is not None]
     bench.say(f"latency: `modified` over `original` at {size} px in {num_runs} fresh processes ...")

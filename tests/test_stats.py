@@ -1,4 +1,4 @@
-"""Bootstrap intervals, spreads and Pareto fronts against textbook numbers and brute force."""
+"""Intervals, verdicts, spreads and Pareto fronts against textbook numbers, SciPy, simulation and brute force."""
 
 from __future__ import annotations
 
@@ -8,8 +8,20 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
-from ablation.stats import bootstrap_mean, mean_and_sd, pareto_front, pooled_sd, t_quantile
+from ablation.stats import (
+    NOISE,
+    OPEN,
+    SETTLED,
+    Estimate,
+    contrast_estimate,
+    judge,
+    mean_and_sd,
+    mean_estimate,
+    pareto_front,
+    t_quantile,
+)
 from blocks.errors import InputError
 
 
@@ -20,51 +32,104 @@ def test_t_quantiles_are_those_of_the_printed_tables(freedom: int, table: float)
 
 
 def test_one_value_has_a_mean_and_no_interval() -> None:
-    interval = bootstrap_mean([3.5])
-    assert (interval.mean, interval.low, interval.high) == (3.5, None, None)
-    assert not interval.contains(3.5)
+    estimate = mean_estimate([3.5])
+    assert (estimate.value, estimate.error, estimate.low, estimate.high, estimate.num) == (3.5, None, None, None, 1)
+    assert not estimate.known
+    assert not estimate.contains(3.5)
 
 
 def test_equal_values_have_an_interval_of_no_width() -> None:
-    interval = bootstrap_mean([0.1] * 7)
-    assert interval.low == interval.high == interval.mean == pytest.approx(0.1)
+    estimate = mean_estimate([0.1] * 7)
+    assert estimate.low == estimate.high == estimate.value == pytest.approx(0.1)
 
 
-def test_an_interval_of_two_values_is_their_whole_range() -> None:
-    interval = bootstrap_mean([1.0, 3.0])
-    assert (interval.mean, interval.low, interval.high) == (2.0, 1.0, 3.0)
+def test_the_interval_of_a_mean_by_hand() -> None:
+    # mean 2, standard error 1 / sqrt(3), 2 degrees of freedom
+    estimate = mean_estimate([1.0, 2.0, 3.0])
+    assert (estimate.value, estimate.freedom, estimate.num) == (2.0, 2, 3)
+    assert (estimate.low, estimate.high) == (pytest.approx(2 - 4.302653 / math.sqrt(3)), pytest.approx(2 + 4.302653 / math.sqrt(3)))
 
 
-def test_the_same_seed_gives_the_same_interval_and_another_seed_another() -> None:
-    values = list(np.random.default_rng(3).normal(size=12))
-    assert bootstrap_mean(values, seed=1) == bootstrap_mean(values, seed=1)
-    assert bootstrap_mean(values, seed=1) != bootstrap_mean(values, seed=2)
+def test_the_interval_of_a_mean_is_scipys() -> None:
+    values = np.random.default_rng(0).normal(5.0, 1.0, 40)
+    low, high = stats.ttest_1samp(values, 0).confidence_interval(0.9)
+    estimate = mean_estimate(values, 0.9)
+    assert (estimate.low, estimate.high) == (pytest.approx(low), pytest.approx(high))
 
 
-@pytest.mark.parametrize("num_values", [6, 20])
-def test_intervals_cover_the_truth_in_90_to_99_percent_of_300_simulations(num_values: int) -> None:
-    rng = np.random.default_rng(num_values)
-    hits = sum(bootstrap_mean(rng.normal(0.7, 2.0, num_values), rounds=600, seed=n).contains(0.7) for n in range(300))
-    assert 0.90 <= hits / 300 <= 0.99
+@pytest.mark.parametrize("sizes", [(3, 3), (2, 5), (4, 9)])
+def test_a_contrast_of_two_groups_is_scipys_welch_interval(sizes: tuple[int, int]) -> None:
+    rng = np.random.default_rng(1)
+    first, second = rng.normal(0, 1, sizes[0]), rng.normal(1, 5, sizes[1])
+    low, high = stats.ttest_ind(second, first, equal_var=False).confidence_interval()
+    estimate = contrast_estimate([first, second], [-1, 1])
+    assert (estimate.value, estimate.num) == (pytest.approx(second.mean() - first.mean()), min(sizes))
+    assert (estimate.low, estimate.high) == (pytest.approx(low), pytest.approx(high))
 
 
-def test_a_wide_sample_agrees_with_the_normal_interval() -> None:
-    values = np.random.default_rng(0).normal(5.0, 1.0, 400)
-    interval = bootstrap_mean(values, rounds=20_000)
-    half_width = 1.966 * values.std(ddof=1) / math.sqrt(400)
-    assert interval.low == pytest.approx(values.mean() - half_width, abs=0.01)
-    assert interval.high == pytest.approx(values.mean() + half_width, abs=0.01)
+def test_a_contrast_with_a_group_of_one_has_no_interval_and_weight_zero_does_not_count() -> None:
+    assert not contrast_estimate([[1.0], [2.0, 3.0]], [-1, 1]).known
+    assert contrast_estimate([[1.0], [2.0, 3.0], [1.0, 1.5]], [0, 1, -1]).known
+
+
+def test_a_ratio_has_the_ends_of_its_logarithm() -> None:
+    logarithm = mean_estimate([math.log(2), math.log(4), math.log(8)])
+    ratio = logarithm.exp()
+    assert ratio.value == pytest.approx(4)
+    assert (ratio.low, ratio.high) == (pytest.approx(math.exp(logarithm.low)), pytest.approx(math.exp(logarithm.high)))
+    assert mean_estimate([0.0]).exp() == Estimate(value=1.0)
 
 
 @pytest.mark.parametrize("values", [[], [1.0, math.nan], [math.inf]])
 def test_values_that_have_no_mean_are_refused(values: list[float]) -> None:
     with pytest.raises(InputError, match="finite"):
-        bootstrap_mean(values)
+        mean_estimate(values)
+    with pytest.raises(InputError, match="finite"):
+        contrast_estimate([values, [1.0, 2.0]], [1, -1])
 
 
-def test_a_level_outside_0_to_1_is_refused() -> None:
-    with pytest.raises(InputError, match="level"):
-        bootstrap_mean([1.0, 2.0], level=95)
+@pytest.mark.parametrize("confidence", [95, 0, 1, -0.5])
+def test_a_confidence_outside_0_to_1_is_refused(confidence: float) -> None:
+    with pytest.raises(InputError, match="confidence"):
+        mean_estimate([1.0, 2.0], confidence)
+    with pytest.raises(InputError, match="confidence"):
+        contrast_estimate([[1.0, 2.0], [1.0, 2.0]], [1, -1], confidence)
+
+
+# ---- verdicts
+
+
+def spread(value: float, error: float, freedom: float = 1000) -> Estimate:
+    reach = t_quantile(0.975, freedom) * error
+    return Estimate(value=value, error=error, freedom=freedom, low=value - reach, high=value + reach, num=9)
+
+
+def test_verdicts_are_by_whole_intervals() -> None:
+    cases = {
+        "inside the floor": (spread(0.005, 0.002), 0.02, NOISE),
+        "value inside, interval not": (spread(-0.05, 0.12), 0.06, OPEN),
+        "beyond the floor": (spread(0.5, 0.01), 0.02, SETTLED),
+        "beyond zero, not beyond the floor": (spread(0.03, 0.01), 0.02, OPEN),
+        "no interval": (Estimate(value=5.0), 0.0, OPEN),
+        "no interval, inside": (Estimate(value=0.0), 0.1, OPEN),
+    }
+    for name, (estimate, floor, verdict) in cases.items():
+        assert judge({name: estimate}, {name: floor}) == {name: verdict}
+
+
+def test_verdicts_are_corrected_by_holms_step_down() -> None:
+    # chances 0.001, 0.02, 0.03: 0.001 * 3 and 0.02 * 2 pass, 0.03 passes; with 0.03 and 0.04 beside 0.001 the second stops all
+    def with_chance(chance: float) -> Estimate:
+        return spread(stats.norm.isf(chance / 2), 1.0, 1e9)
+
+    assert set(judge({n: with_chance(p) for n, p in enumerate((0.03, 0.001, 0.02))}).values()) == {SETTLED}
+    assert judge({"a": with_chance(0.03), "b": with_chance(0.001), "c": with_chance(0.04)}) == {"a": OPEN, "b": SETTLED, "c": OPEN}
+
+
+def test_holm_keeps_the_chance_of_any_false_verdict() -> None:
+    rng = np.random.default_rng(4)
+    false = [SETTLED in judge({n: mean_estimate(rng.normal(0, 1, 4)) for n in range(12)}).values() for _ in range(600)]
+    assert np.mean(false) < 0.075
 
 
 def test_mean_and_sd_by_hand() -> None:
@@ -72,12 +137,6 @@ def test_mean_and_sd_by_hand() -> None:
     assert mean_and_sd([2.0]) == (2.0, None)
     assert mean_and_sd([]) == (None, None)
     assert mean_and_sd([0.1, 0.1, 0.1]) == (0.1, 0.0)
-
-
-def test_pooled_sd_leaves_out_what_has_one_value() -> None:
-    # squares 2 and 8 about the groups' own means, 1 + 1 degrees of freedom
-    assert pooled_sd([[1.0, 3.0], [10.0, 14.0], [100.0]]) == pytest.approx(math.sqrt((2 + 8) / 2))
-    assert pooled_sd([[1.0], [2.0]]) is None
 
 
 def _dominates(a: tuple[int, ...], b: tuple[int, ...]) -> bool:

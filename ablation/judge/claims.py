@@ -43,8 +43,8 @@ RULES_CHANGED = (
     "together (Holm); an interval over images no longer agrees or not, but adds its error to that over seeds; C13 has it too; C2 "
     "is judged in two parts, slower and by that factor; no claim about time is settled on a CPU, where C2, C5 and C21 were "
     "before; intervals of latency count only over several sittings; C19 asks for as many training steps as C17 and C20; C7, C8 "
-    "and C17 take the interval of the ratio itself in place of one that divides by a fixed mean, and C8 corrects for the number "
-    "of pieces."
+    "and C17 take the interval of the ratio itself in place of one that divides by a fixed mean, as C10's over images does, and C8 "
+    "corrects for the number of pieces."
 )
 # the history of the rules, for a reader to weigh
 # how the sentence of a claim about time begins where no GPU was timed

@@ -54,7 +54,7 @@ def full_quality(
     device: str | torch.device = "cpu",
     batch_size: int = 32,
 ) -> tuple[dict[str, Any], dict[str, list[float | None]]]:
-    """Quality of reconstructions, averaged over the given images; and image by image, in their order, for a paired bootstrap.
+    """Quality of reconstructions, averaged over the given images; and image by image, in their order, for intervals over images.
 
     `reconstruct` takes N x 3 x S x S in [0, 1] on the device and gives as much (clamped here): a network in evaluation mode with
     z = mean, or a reference. A number that could not be measured is absent, and named in the first answer's "not_computed" with

@@ -94,7 +94,7 @@ def sampled_quality(model: Callable[..., Any], images: Images, *, batch_size: in
 def evaluate_images(
     model: nn.Module, dataset: Dataset, indices: NDArray[np.int64], *, device: str | torch.device = "cpu", batch_size: int = 32
 ) -> PerImage:
-    """Metric -> one value for each image, in the order of `indices`, with z = mean: what a paired bootstrap over images needs.
+    """Metric -> one value for each image, in the order of `indices`, with z = mean: what intervals over images need.
 
     ssim, psnr (dB), l1, mse; ms_ssim where the images are large enough; l1_inside and l1_outside of the face where there are masks
     (NaN for an image without a pixel on that side).
