@@ -6,12 +6,12 @@ goes on from there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -110,7 +110,7 @@ def simulate(runs: int, kept: Path, progress: Callable[[int, int], None] = lambd
         for seed, start in enumerate(range(0, runs, CHUNK))
     }
     stored = pd.read_csv(kept, keep_default_na=False).to_dict("records") if kept.is_file() else []
-    rows = [(str(row.pop("chunk")), Simulated(**_typed(row))) for row in stored if row["chunk"] in chunks and row["of"] == runs]
+    rows = [(str(row["chunk"]), _typed(row)) for row in stored if row["chunk"] in chunks and row["of"] == runs]
     waiting = {name: job for name, job in chunks.items() if name not in {chunk for chunk, _ in rows}}
     with ProcessPoolExecutor(num_cores(), mp_context=get_context("spawn")) as pool:
         names = {pool.submit(job): name for name, job in waiting.items()}
@@ -127,11 +127,11 @@ def simulate(runs: int, kept: Path, progress: Callable[[int, int], None] = lambd
     return _added([row for _, row in rows])
 
 
-def _typed(row: dict[str, object]) -> dict[str, object]:
-    """A row of the file as the fields of a `Simulated`."""
-    numbers = {name: int(str(row[name])) for name in ("runs", "intervals", "hits")}
+def _typed(row: Mapping[Hashable, Any]) -> Simulated:
+    """A row of the file."""
+    runs, intervals, hits = (int(row[name]) for name in ("runs", "intervals", "hits"))
     wrong = str(row["wrong"])
-    return {"construction": row["construction"], "case": row["case"], **numbers, "wrong": int(float(wrong)) if wrong else None}
+    return Simulated(str(row["construction"]), str(row["case"]), runs, intervals, hits, int(float(wrong)) if wrong else None)
 
 
 def _keep(rows: Sequence[tuple[str, Simulated]], runs: int, kept: Path) -> None:
@@ -149,8 +149,9 @@ def _added(rows: Sequence[Simulated]) -> list[Simulated]:
         before = whole.get((row.construction, row.case))
         if before is not None:
             wrong = None if row.wrong is None else row.wrong + (before.wrong or 0)
-            sums = (a + b for a, b in zip(before[2:5], row[2:5], strict=True))
-            row = Simulated(row.construction, row.case, *sums, wrong)
+            row = row._replace(
+                runs=before.runs + row.runs, intervals=before.intervals + row.intervals, hits=before.hits + row.hits, wrong=wrong
+            )  # fmt: skip
         whole[row.construction, row.case] = row
     return list(whole.values())
 

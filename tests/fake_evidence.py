@@ -337,8 +337,13 @@ def _failed(trial: Trial) -> Trial:
 
 def timed_in_sittings(explanation: Explanation, sittings: int = 5, device: str | None = None) -> Explanation:
     """The same with latencies over so many sittings, on another device where one is given."""
-    provenance = {**explanation.provenance, "sittings": sittings}
-    return replace(explanation, provenance=provenance, device=device or explanation.device)
+    modes = tuple(replace(mode, sittings=sittings) for mode in explanation.modes)
+    sweep = tuple(replace(point, sittings=sittings) for point in explanation.sweep)
+    attributions = tuple(
+        replace(a, shapley={name: replace(effect, num=sittings) for name, effect in a.shapley.items()})
+        for a in explanation.attributions
+    )
+    return replace(explanation, modes=modes, sweep=sweep, attributions=attributions, device=device or explanation.device)
 
 
 def without_paths(trial: Trial, paths: Sequence[str], reason: str = "left out here") -> Trial:

@@ -97,8 +97,8 @@ def _without(explanation: Explanation, error: float) -> Part:
         raise Lacking(f"`modified` was not timed without concatenation{f' ({mode.reason})' if mode and mode.reason else ''}.")
     if eager.ratio <= 1:
         raise Lacking("There is no slowdown here to be caused.")
-    ratio = costs.in_log(eager.ratio, eager.ratio_low, eager.ratio_high, costs.sittings_of(explanation, eager))
-    gain = costs.in_log(mode.second_gain, mode.second_gain_low, mode.second_gain_high, costs.sittings_of(explanation, mode))
+    ratio = costs.in_log(eager.ratio, eager.ratio_low, eager.ratio_high, costs.sittings_of(eager))
+    gain = costs.in_log(mode.second_gain, mode.second_gain_low, mode.second_gain_high, costs.sittings_of(mode))
     shown, source = gain.exp(), f"explanation.modes: {mode.mode}"
     number = Number(name="gain without concatenation", value=shown.value, low=shown.low, high=shown.high, source=source)
     share = Number(name="share of the slowdown that goes away", value=gain.value / ratio.value, source=source)
@@ -189,7 +189,7 @@ def not_faster(evidence: Evidence) -> Finding:
 def _effect(explanation: Explanation, attribution: Attribution, error: float, corrected: float) -> Part:
     costs.unmixed(attribution.shapley, attribution.metric, attribution.place)
     whole = attribution.end - attribution.start
-    sittings = costs.sittings_of(explanation, attribution)
+    sittings = costs.sittings_of(attribution)
     groups = {
         "Shapley value": attribution.shapley, "alone in `original`": attribution.from_start, "in `modified`": attribution.from_end,
     }  # fmt: skip

@@ -139,17 +139,14 @@ def noise_floor(explanation: Explanation, place: str) -> float:
     return max(abs(math.log(noise[end])) for end in ("ratio", "low", "high")) if noise else 0.0
 
 
-def sittings_of(explanation: Explanation, found: object) -> int:
+def sittings_of(found: object) -> int:
     """On how many sittings (of sampled networks, blocks) a latency rests: 0 where it isn't stored, as by earlier versions.
 
     Those knew one sitting alone, whose rounds give no interval.
     """
     if isinstance(found, Attribution):
-        nums = [int(getattr(effect, "num", None) or 0) for effect in found.shapley.values()]
-        sittings = min(nums, default=0)
-    else:
-        sittings = int(getattr(found, "sittings", None) or 0)
-    return int(sittings or explanation.provenance.get("sittings") or 0)
+        return min((int(effect.num or 0) for effect in found.shapley.values()), default=0)
+    return int(getattr(found, "sittings", None) or 0)
 
 
 def in_log(value: float, low: float | None, high: float | None, sittings: int) -> Estimate:
@@ -198,11 +195,11 @@ def ratios(explanation: Explanation) -> dict[int, Ratio]:
     found: dict[int, Ratio] = {}
     for p in explanation.sweep:
         if p.ratio:
-            log = in_log(p.ratio, *p.interval, sittings_of(explanation, p))
+            log = in_log(p.ratio, *p.interval, sittings_of(p))
             found[p.batch_size] = Ratio(batch_size=p.batch_size, place=f"{explanation.device}/{p.batch_size}", log=log)
     for mode in explanation.modes:
         if mode.mode == "eager" and mode.ratio and main_place(explanation).endswith("/1"):
-            log = in_log(mode.ratio, mode.ratio_low, mode.ratio_high, sittings_of(explanation, mode))
+            log = in_log(mode.ratio, mode.ratio_low, mode.ratio_high, sittings_of(mode))
             found[1] = Ratio(batch_size=1, place=main_place(explanation), log=log)
     return dict(sorted(found.items()))
 
