@@ -104,6 +104,7 @@ def test_a_page_of_the_earlier_format_is_judged_by_today_s_rules(tmp_path: Path)
         assert all(a == b if b is None else a == pytest.approx(b, rel=1e-6) for a, b in same), "the same trials"
     assert any("kept no values by image" in limit for limit in found.limits)
     assert "without the spread over images" in verdicts["C13"].scope
+    assert verdicts["C13"].kind == "undecided" and "needs scores by image" in verdicts["C13"].sentence
     write_evidence(found, tmp_path)
     assert judge(read_published(tmp_path)) == judge(found), "and from then on by what is written now"
 

@@ -132,7 +132,7 @@ def _maps(evidence: Evidence) -> list[Number]:
 C13_RULE = (
     "ROC AUC of linear probes on the posterior means, averaged over the attributes that have enough positives. Holds when the "
     f"mean is higher in `modified`: {BY_SEED} lies above zero, {WITH_IMAGES} (DeLong's, corrected for fitting); fails when it lies "
-    "below; else undecided. How many single attributes differ is counted with Holm's correction over all of them (paired t tests, "
+    "below; else undecided, and so where scores by image are not stored. How many single attributes differ is counted with Holm's correction over all of them (paired t tests, "
     f"{SIGNIFICANCE:g}) from {LEAST_SINGLE} seeds on, and does not decide."
 )
 
@@ -142,10 +142,11 @@ def attributes(evidence: Evidence) -> Finding:
     found = compare(
         evidence, "mean AUC of linear probes", f"{LATENT}.linear_auc_mean", by_image=AUC_BY_IMAGE, needs=("attributes", "probes")
     )
-    kind = from_side(found.side())
+    kind = UNDECIDED if found.images is None else from_side(found.side())
     counts, numbers = _single(evidence, found.num_seeds)
     said = ("`modified` serves attributes better.", "`modified` serves attributes worse.", "For attributes nothing is settled.")
-    sentence = f"{concluded(kind, said)} {listed(found)} {counts}{settled(found)}"
+    why = settled(found) if found.images is not None else " Not settled: its interval needs scores by image, which are not stored."
+    sentence = f"{concluded(kind, said)} {listed(found)} {counts}{why}"
     knn = f"{LATENT}.knn_auc_mean"
     extra = [compare(evidence, "mean AUC of neighbours", knn)] if has(evidence, knn) else []
     # the correction is cautious: right to decide by, too wide to be shown as 95 %
@@ -154,7 +155,7 @@ def attributes(evidence: Evidence) -> Finding:
     extra_scope = [f"{' or '.join(map(str, probed))} attributes"] if probed else []
     extra_scope += [] if found.images is not None else ["without the spread over images, for scores by image are not stored"]
     scope = scope_of(evidence, "; ".join(extra_scope))
-    return Finding(kind=kind, sentence=sentence, evidence=(*shown, *numbers), scope=scope)
+    return Finding(kind=kind, sentence=sentence, evidence=(*shown, *numbers), scope=scope, refused=found.images is None)
 
 
 def _single(evidence: Evidence, num_seeds: int) -> tuple[str, tuple[Number, ...]]:
