@@ -132,8 +132,8 @@ def _maps(evidence: Evidence) -> list[Number]:
 C13_RULE = (
     "ROC AUC of linear probes on the posterior means, averaged over the attributes that have enough positives. Holds when the "
     f"mean is higher in `modified`: {BY_SEED} lies above zero, {WITH_IMAGES} (DeLong's, corrected for fitting); fails when it lies "
-    "below; else undecided, and so where scores by image are not stored. How many single attributes differ is counted with Holm's correction over all of them (paired t tests, "
-    f"{SIGNIFICANCE:g}) from {LEAST_SINGLE} seeds on, and does not decide."
+    "below; else undecided, and so where scores by image are not stored. How many single attributes differ is counted with Holm's "
+    f"correction over all of them (paired t tests, {SIGNIFICANCE:g}) from {LEAST_SINGLE} seeds on, and does not decide."
 )
 
 
