@@ -18,35 +18,26 @@ _NOT_NEGATIVE = ("ssim_weight", "l1_weight", "kl_weight", "l2_weight", "mask_wei
 class Protocol:
     """The paper's training protocol (section 4 and its released code); validated where it is made."""
 
-    epochs: int = 10
-    # at most this many passes over the training split
+    epochs: int = 10  # at most this many passes over the training split
     batch_size: int = 32
-    learning_rate: float = 1e-4
-    # Adam, its other settings at torch's defaults
-    patience: int = 5
-    # stop after this many epochs without a lower validation loss
-    ssim_window: str = "uniform"
-    # "uniform": average pooling, the paper's code; "gaussian": sigma 1.5, pytorch-msssim
+    learning_rate: float = 1e-4  # Adam, its other settings at torch's defaults
+    patience: int = 5  # stop after this many epochs without a lower validation loss
+    ssim_window: str = "uniform"  # "uniform": average pooling, the paper's code; "gaussian": sigma 1.5, pytorch-msssim
     ssim_weight: float = 1.0
     l1_weight: float = 0.5
     kl_weight: float = 1e-3
     split_seed: int = 42
-    precision: str = "float32"
-    # of the forward pass under autocast; weights and losses stay float32
-    memory_format: str = "auto"
+    precision: str = "float32"  # of the forward pass under autocast; weights and losses stay float32
     # "auto": channels_last on a CPU, where it trains faster (see `bench`), contiguous elsewhere; the same losses to rounding
-    compile: bool = False
+    memory_format: str = "auto"
     # the rest came later, for Toledo & Antonelo's study (see ablation.training.hypotheses); by default the paper's code
-    l2_weight: float = 0.0
-    # of the mean squared error
-    mask_weight: float = 0.0
+    compile: bool = False
+    l2_weight: float = 0.0  # of the mean squared error
     # of the face mask's loss; where it is not 0, the true mask pastes the input's background into the reconstruction first
-    ssim_size: int = 11
-    # side of the SSIM window in pixels
-    kl_mean: bool = False
-    # KL averaged over the latent dimensions rather than summed
-    clip_norm: float = 0.0
-    # largest norm of each parameter's gradient, by itself; 0: none
+    mask_weight: float = 0.0
+    ssim_size: int = 11  # side of the SSIM window in pixels
+    kl_mean: bool = False  # KL averaged over the latent dimensions rather than summed
+    clip_norm: float = 0.0  # largest norm of each parameter's gradient, by itself; 0: none
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "patience"):

@@ -13,33 +13,28 @@ COMPLETE, FAILED, RUNNING, WAITING, STALE = "complete", "failed", "running", "wa
 class Record:
     """One trial: one network with one seed. Every value is plain JSON."""
 
-    network_key: str
-    # identity of the network (two specs that make the same network share it)
-    label: str
-    # short human name, e.g. "dense, pointwise_first, pooled"
+    network_key: str  # identity of the network (two specs that make the same network share it)
+    label: str  # short human name, e.g. "dense, pointwise_first, pooled"
     seed: int
     state: str = WAITING
-    reason: str = ""
-    # why it failed, one line; empty otherwise
-    number: int = -1
-    # Optuna's trial number
+    reason: str = ""  # why it failed, one line; empty otherwise
+    number: int = -1  # Optuna's trial number
     spec: Mapping[str, Any] = field(default_factory=dict)
-    factors: Mapping[str, str] = field(default_factory=dict)
     # factor -> level, as text, of the first intent that makes this network
-    intents: tuple[Mapping[str, str], ...] = ()
+    factors: Mapping[str, str] = field(default_factory=dict)
     # every assignment of factors that makes this network (more than one where a factor is inert)
+    intents: tuple[Mapping[str, str], ...] = ()
     protocol: Mapping[str, Any] = field(default_factory=dict)
-    data: Mapping[str, Any] = field(default_factory=dict)
-    # name, fingerprint, image_size, num_train, num_validation, num_test
-    costs: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)  # name, fingerprint, image_size, num_train, num_validation, num_test
     # params, macs, elements_written, bytes_moved, num_ops, fvcore_params, fvcore_flops; by_part: part -> the same;
     # fvcore_reason: why fvcore's flops are missing
-    latency: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    costs: Mapping[str, Any] = field(default_factory=dict)
     # "cpu/1" (device/batch) -> median_ms, low_ms, high_ms, ratio, ratio_low, ratio_high (to the reference), converged
-    training: Mapping[str, Any] = field(default_factory=dict)
+    latency: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     # best_loss, best_epoch, seconds, images_per_second, stopped_early; epochs: list of per-epoch dicts
-    quality: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
     # "replica" and "reporting" -> metric -> value, never mixed
+    quality: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -69,8 +64,7 @@ class Metric:
     path: str
     label: str
     unit: str = ""
-    scale: float = 1.0
-    # shown value = stored value * scale
+    scale: float = 1.0  # shown value = stored value * scale
     digits: int = 3
     lower_is_better: bool = True
 

@@ -22,28 +22,20 @@ from ablation.training.batches import Images
 from ablation.training.losses import loss_parts, part_names
 from blocks.errors import InputError, must_be
 
-CHUNK = 512
-# images read at a time
-FIT_BYTES = 1 << 30
-# of the float32 training images that PCA is fitted to; it needs about twice as much memory
-OVERSAMPLES, POWER_ITERATIONS = 20, 3
-# of the randomised singular value decomposition: Halko, Martinsson and Tropp 2011
+CHUNK = 512  # images read at a time
+FIT_BYTES = 1 << 30  # of the float32 training images that PCA is fitted to; it needs about twice as much memory
+OVERSAMPLES, POWER_ITERATIONS = 20, 3  # of the randomised singular value decomposition: Halko, Martinsson and Tropp 2011
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Reference:
     """An affine projection: the mean, and the part of the difference from it that lies along the components."""
 
-    name: str
-    # "mean face" or "PCA, K components"
-    mean: Tensor
-    # D = 3SS values
-    components: Tensor | None = None
-    # K x D, orthonormal rows
-    num_fitted: int
-    # images that it was fitted to
-    notes: tuple[str, ...] = ()
-    # what a report must say about it
+    name: str  # "mean face" or "PCA, K components"
+    mean: Tensor  # D = 3SS values
+    components: Tensor | None = None  # K x D, orthonormal rows
+    num_fitted: int  # images that it was fitted to
+    notes: tuple[str, ...] = ()  # what a report must say about it
     _placed: dict[torch.device, tuple[Tensor, Tensor | None]] = field(default_factory=dict, repr=False)
 
     def __call__(self, x: Tensor) -> Tensor:

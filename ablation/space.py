@@ -25,8 +25,7 @@ class Network:
     label: str
     spec: ModelSpec
     intents: tuple[dict[str, str], ...]
-    inert: tuple[str, ...]
-    # factors that change nothing in this network
+    inert: tuple[str, ...]  # factors that change nothing in this network
 
 
 @dataclass(frozen=True, kw_only=True)

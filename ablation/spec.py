@@ -18,8 +18,7 @@ from ablation.presets import PRESET_SUMMARIES as PRESET_SUMMARIES
 from ablation.presets import PRESETS as PRESETS
 from blocks.errors import InputError, choices, must_be
 
-BOM = "\ufeff"
-# a byte order mark, with which Windows editors begin a file
+BOM = "\ufeff"  # a byte order mark, with which Windows editors begin a file
 # how a network is laid out -> the fields of the spec that it does not read
 ARCHITECTURES: dict[str, tuple[str, ...]] = {
     "stages": ("mask_width",),
@@ -53,43 +52,33 @@ ALIASES = {"connectivity": ("encoder_connectivity", "decoder_connectivity"), "co
 class ModelSpec:
     """One VAE. The defaults are the paper's `original` (its section 4.3; Toledo & Antonelo 2021)."""
 
-    image_size: int = 144
-    # pixels; square
+    image_size: int = 144  # pixels; square
     in_channels: int = 3
     latent_dim: int = 128
-    encoder_stem: int = 0
-    # channels of a first 3x3 convolution, norm, activation; 0 leaves it out
-    encoder_widths: tuple[int, ...] = (32, 64, 128, 256)
-    # channels out of each encoder stage; every stage halves height and width
+    encoder_stem: int = 0  # channels of a first 3x3 convolution, norm, activation; 0 leaves it out
+    encoder_widths: tuple[int, ...] = (32, 64, 128, 256)  # channels out of each encoder stage; every stage halves height and width
     encoder_connectivity: str = "plain"
     encoder_conv: str = "standard"
     down: str = "max"
     head: str = "flatten"
-    decoder_stem: int = 256
-    # channels that the linear stem makes of the latent vector
-    decoder_widths: tuple[int, ...] = (256, 128, 64, 32)
-    # channels out of each decoder stage; every stage doubles height and width
+    decoder_stem: int = 256  # channels that the linear stem makes of the latent vector
+    decoder_widths: tuple[int, ...] = (256, 128, 64, 32)  # channels out of each decoder stage; every stage doubles height and width
     decoder_connectivity: str = "plain"
     decoder_conv: str = "standard"
     up: str = "nearest"
-    transposed: bool = True
     # decoder stages and output in transposed convolutions: same shapes, costs and functions, other kernels. The 1x1 projections of
     # a decoder's dense and residual stages are always transposed, as in the paper's code; those within a dense layer never are
-    depth: int = 1
-    # convolutions in a plain or residual stage
-    growth_rate: int = 32
-    # channels that each layer of a dense block adds
+    transposed: bool = True
+    depth: int = 1  # convolutions in a plain or residual stage
+    growth_rate: int = 32  # channels that each layer of a dense block adds
     dense_layers: int = 4
-    dense_bottleneck: bool = False
-    # DenseNet-B: 1x1 convolution to 4 x growth_rate in each dense layer
-    head_channels: int = 32
-    # channels of the 1x1 reduction of the `bottleneck` head
+    dense_bottleneck: bool = False  # DenseNet-B: 1x1 convolution to 4 x growth_rate in each dense layer
+    head_channels: int = 32  # channels of the 1x1 reduction of the `bottleneck` head
     norm: str = "batch"
     activation: str = "elu"
-    architecture: str = "stages"
     # "toledo" reads image size, channels, latent dimension, widths (one for each halving and each doubling), norm and activation
-    mask_width: int = 0
-    # channels of every stage of a second decoder, which predicts the face mask from z; 0 leaves it out
+    architecture: str = "stages"
+    mask_width: int = 0  # channels of every stage of a second decoder, which predicts the face mask from z; 0 leaves it out
 
     def __post_init__(self) -> None:
         for name in ("encoder_widths", "decoder_widths"):

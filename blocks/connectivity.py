@@ -26,19 +26,15 @@ CONNECTIVITIES: Registry[Callable[..., nn.Module]] = Registry(
 class Stage:
     """What a stage is made of: the chosen pieces, ready to call, and the numbers of its wiring."""
 
-    conv: Callable[[int, int], nn.Module]
-    # (in_channels, out_channels) -> the chosen convolution, 3x3
-    project: Callable[[int, int], nn.Module]
+    conv: Callable[[int, int], nn.Module]  # (in_channels, out_channels) -> the chosen convolution, 3x3
     # (in_channels, out_channels) -> 1x1 convolution; transposed in a decoder, as in the paper's code
+    project: Callable[[int, int], nn.Module]
     norm: Norm
     activation: Activation
-    depth: int = 1
-    # convolutions of a plain or residual stage
-    growth_rate: int = 32
-    # channels that each dense layer adds
+    depth: int = 1  # convolutions of a plain or residual stage
+    growth_rate: int = 32  # channels that each dense layer adds
     dense_layers: int = 4
-    dense_bottleneck: bool = False
-    # DenseNet-B: a 1x1 convolution to 4 x growth_rate before each dense layer's convolution
+    dense_bottleneck: bool = False  # DenseNet-B: a 1x1 convolution to 4 x growth_rate before each dense layer's convolution
 
 
 @CONNECTIVITIES.register("plain", uses=("depth",))

@@ -23,8 +23,7 @@ from blocks.basic import Activation, Norm
 from blocks.conv import convolution
 from blocks.heads import GaussianHead
 
-NUM_DOUBLE = 4
-# stages of the encoder, from the first, that have two convolutions
+NUM_DOUBLE = 4  # stages of the encoder, from the first, that have two convolutions
 
 
 def _layer(conv: nn.Module, width: int, norm: Norm, activation: Activation) -> list[nn.Module]:

@@ -23,8 +23,7 @@ from studies.paper_published import is_published, read_published
 
 ID = re.compile(r"[CT]\d+[ab]?")
 LEDGER = "ledger.json"
-INDENT = " " * 15
-# of what stands below a claim's id and verdict
+INDENT = " " * 15  # of what stands below a claim's id and verdict
 
 
 def run_claims(options: argparse.Namespace) -> int:

@@ -19,21 +19,16 @@ class StudyConfig:
     """Everything that a trial depends on. Stored with the study, so that every worker on every machine reads the same."""
 
     name: str
-    space: Mapping[str, Any]
-    # Space.to_dict()
-    data: Mapping[str, Any]
-    # name, limit, seed, image_size
-    fingerprint: str
-    # of the data set
+    space: Mapping[str, Any]  # Space.to_dict()
+    data: Mapping[str, Any]  # name, limit, seed, image_size
+    fingerprint: str  # of the data set
     protocol: Mapping[str, Any]
     device: str = "cpu"
     seeds: int = 1
     latency_batches: tuple[int, ...] = (1, 32)
-    latency_threads: int = 1
-    # on a CPU; one is steadier than many where other programs run too
+    latency_threads: int = 1  # on a CPU; one is steadier than many where other programs run too
     max_attempts: int = 3
-    former_fingerprint: str = ""
-    # by which the study began, where that knew names and sizes of files only
+    former_fingerprint: str = ""  # by which the study began, where that knew names and sizes of files only
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; the former fingerprint, which came later, only where there is one."""

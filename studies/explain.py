@@ -29,8 +29,7 @@ from studies.grid import pick_device
 from studies.objective import provenance
 from studies.progress import duration
 
-QUICK_BUDGET_S, BUDGET_S = 40.0, 480.0
-# steps that read what others may have added to since
+QUICK_BUDGET_S, BUDGET_S = 40.0, 480.0  # steps that read what others may have added to since
 FRESH = ("trained",)
 
 

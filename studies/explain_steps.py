@@ -61,8 +61,8 @@ class Pair:
     threads: int
     budget_s: float
     quick: bool
-    trained: Path | None = None
     # of the sweep, each measured however long it takes; without any, as many of the usual ones as the budget has time for
+    trained: Path | None = None
     batches: tuple[int, ...] = ()
 
     @property

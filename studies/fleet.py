@@ -30,11 +30,10 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXP
 class FleetReport:
     """How the worker processes ended."""
 
-    exit_codes: list[int] = field(default_factory=list)
     # of every process, in the order in which they ended; negative: killed by that signal
+    exit_codes: list[int] = field(default_factory=list)
     restarts: int = 0
-    stopped: bool = False
-    # asked to stop before the work was done
+    stopped: bool = False  # asked to stop before the work was done
 
     @property
     def bad_input(self) -> bool:

@@ -19,8 +19,8 @@ from studies.storage import exclusive, open_storage, public_url, study_names
 
 MARKER = "study.json"
 GRID = "grid"
-ID = "folder_id"
 # user attribute of a study, and the entry of its folders' markers, by which they know each other
+ID = "folder_id"
 # files of which the first that is there tells the command that made a folder without a marker
 TRACES = {
     "plan.json": "paper", "journal.log": GRID, "checkpoints": GRID, "artifacts": GRID, "explanation.json": "explain",

@@ -29,10 +29,8 @@ from studies.storage import open_storage
 from studies.worker import open_dataset
 
 SPACES = Path(__file__).parent / "spaces"
-OWN_SPACES = ("small", "paper")
-# those that come with the suite
-SMALL_BELOW = 96
-# pixels under which the default space is `small`
+OWN_SPACES = ("small", "paper")  # those that come with the suite
+SMALL_BELOW = 96  # pixels under which the default space is `small`
 NUM_FACES = 1000
 ALLOWED_DEFAULTS = ("epochs", "batch_size", "learning_rate", "patience", "images", "seeds")
 

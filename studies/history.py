@@ -26,10 +26,8 @@ class History:
     stale: list[FrozenTrial] = field(default_factory=list)
     errors: int = 0
     lost: int = 0
-    certain: bool = False
-    # failed in a way that is sure to come back
-    last: FrozenTrial | None = None
-    # the latest that is not a refused duplicate
+    certain: bool = False  # failed in a way that is sure to come back
+    last: FrozenTrial | None = None  # the latest that is not a refused duplicate
 
     def add(self, trial: FrozenTrial, stale: bool) -> None:
         """Count one trial."""
@@ -69,8 +67,7 @@ class Histories:
     """A study at one moment."""
 
     jobs: Mapping[JobKey, History]
-    stale: Mapping[int, str]
-    # number of a RUNNING trial without a live worker -> why it counts as lost
+    stale: Mapping[int, str]  # number of a RUNNING trial without a live worker -> why it counts as lost
     trials: tuple[FrozenTrial, ...]
     beats: Mapping[str, Lease]
 

@@ -43,17 +43,12 @@ _held: dict[str, Worker] = {}  # the workers of this very process
 class Lease:
     """Who runs a trial. Plain JSON values."""
 
-    worker: str
-    # unique name of the worker
-    host: str
-    # as a person calls the machine
-    machine: str
-    # machine, boot and process namespace: process ids mean something only within one
+    worker: str  # unique name of the worker
+    host: str  # as a person calls the machine
+    machine: str  # machine, boot and process namespace: process ids mean something only within one
     pid: int
-    started: str
-    # start time of the process, so that a reused process id is not taken for it
-    time: float
-    # seconds since 1970, when the trial was claimed
+    started: str  # start time of the process, so that a reused process id is not taken for it
+    time: float  # seconds since 1970, when the trial was claimed
 
 
 @cache

@@ -25,11 +25,9 @@ from studies.latency_session import stored_latency
 from studies.publish import publish
 from studies.workers import TrialFailed, TrialInterrupted
 
-NUM_SHOWN = 8
-# test images that every trial reconstructs, side by side in the gallery
+NUM_SHOWN = 8  # test images that every trial reconstructs, side by side in the gallery
 
-OnStep = Callable[[str, int, int, str], None]
-# (label, step, steps, detail) of the running trial
+OnStep = Callable[[str, int, int, str], None]  # (label, step, steps, detail) of the running trial
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,8 +51,7 @@ from studies.runner import INTERRUPTED
 from studies.stopping import StopRequest
 from studies.threads import quick_threads
 
-SPEED_S = {False: 30.0, True: 10.0}
-# for timing training steps; quick
+SPEED_S = {False: 30.0, True: 10.0}  # for timing training steps; quick
 
 Say = Callable[[str], None]
 

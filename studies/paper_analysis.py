@@ -43,16 +43,13 @@ from studies.paper_groups import Group
 from studies.paper_plan import PaperPlan
 
 NUM_SHOWN = 8
-HELD_OUT = 1000
 # images whose posterior is analysed: the test split, filled up from the validation split, of which no attribute was ever used
-TRAINING_IMAGES = 1000
+HELD_OUT = 1000
 # on which the training loss in evaluation mode is measured, and from which directions of attributes are learned
-FACTOR_FACES = 1000
-# rendered for disentanglement; no model was trained on them
-FACTOR_BATCH, QUICK_FACTOR_BATCH = 61, 31
-# faces in a vote of the FactorVAE score; scores of different batches do not compare
-COMPONENTS = 128
-# of PCA, as in the paper's literature; and as many as the models have latent dimensions, where these are others
+TRAINING_IMAGES = 1000
+FACTOR_FACES = 1000  # rendered for disentanglement; no model was trained on them
+FACTOR_BATCH, QUICK_FACTOR_BATCH = 61, 31  # faces in a vote of the FactorVAE score; scores of different batches do not compare
+COMPONENTS = 128  # of PCA, as in the paper's literature; and as many as the models have latent dimensions, where these are others
 
 Array = NDArray[Any]
 

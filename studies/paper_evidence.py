@@ -26,14 +26,12 @@ from studies.paper_folder import GROUPS, HYPOTHESES, MODELS, SIDE_STUDIES, Paper
 from studies.reporting import current_records
 from studies.storage import open_storage, study_names
 
-VERSION = 4
-# of what is measured of a trial: raise it when a measure changes
+VERSION = 4  # of what is measured of a trial: raise it when a measure changes
 STALE = "measured by another version of this suite; the command of `paper` that made the study measures it again, without training"
 
-UNREADABLE = (LookupError, TypeError, ValueError, AttributeError)
 # what an explanation of another version, or something else in its place, may raise
-Arrays = dict[str, dict[int, dict[str, NDArray[Any]]]]
-# arm -> seed -> name -> array
+UNREADABLE = (LookupError, TypeError, ValueError, AttributeError)
+Arrays = dict[str, dict[int, dict[str, NDArray[Any]]]]  # arm -> seed -> name -> array
 
 
 def collect(folder: PaperFolder) -> Evidence:

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MODELS, PIECES, HYPOTHESES = "models", "pieces", "hypotheses"
-GROUPS = (MODELS, PIECES, HYPOTHESES)
-# of trials, in the order in which they are run
-SIDE_STUDIES = {PIECES: "the networks between the two models", HYPOTHESES: "the hypotheses about losses and masks"}
+GROUPS = (MODELS, PIECES, HYPOTHESES)  # of trials, in the order in which they are run
 # what a study can do without, in words
+SIDE_STUDIES = {PIECES: "the networks between the two models", HYPOTHESES: "the hypotheses about losses and masks"}
 
 
 @dataclass(frozen=True)

@@ -21,20 +21,16 @@ from studies.paper_folder import HYPOTHESES, MODELS, PIECES, PaperFolder
 from studies.paper_plan import PaperPlan, arms, pieces
 from studies.runner import RunOptions, open_run, run_trials
 
-LATENCY_S = 1.0
-# for each network: these trials need a latency to be told; that of the paper's pair is explained apart
+LATENCY_S = 1.0  # for each network: these trials need a latency to be told; that of the paper's pair is explained apart
 
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
     """Networks that are trained by one protocol."""
 
-    name: str
-    # of the study in the storage
-    kind: str
-    # "models", "pieces" or "hypotheses"
-    specs: Mapping[str, ModelSpec]
-    # arm -> spec
+    name: str  # of the study in the storage
+    kind: str  # "models", "pieces" or "hypotheses"
+    specs: Mapping[str, ModelSpec]  # arm -> spec
     protocol: Protocol
     seeds: int
 
@@ -75,8 +71,7 @@ class Place:
 
     folder: PaperFolder
     dataset: Dataset
-    data: Mapping[str, object]
-    # name, limit, seed, image_size
+    data: Mapping[str, object]  # name, limit, seed, image_size
     console: Console
     data_root: str | None = None
     cache_dir: str | None = None

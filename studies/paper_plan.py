@@ -20,17 +20,14 @@ from blocks.errors import must_be
 from studies.paper_folder import GROUPS, HYPOTHESES, MODELS, PIECES, SIDE_STUDIES
 
 PAPER_SIZE, SMALL_SIZE = 144, 48
-FULL_WIDTH_FROM = 96
-# pixels from which the networks have the paper's widths; below, a quarter of them
+FULL_WIDTH_FROM = 96  # pixels from which the networks have the paper's widths; below, a quarter of them
 PAPER_IMAGES = 20_000
 RENDERED = 2000
 LEAST_IMAGES = 300
-QUICK_S = 420.0
-# budget of a quick study on this machine, unless another is given
-UNTIMED_S, REST_S = {False: 120.0, True: 20.0}, 50.0
+QUICK_S = 420.0  # budget of a quick study on this machine, unless another is given
 # what `explain` takes beyond its budget, by whether it is quick; timing training steps, references and the page
-LEAST_WHOLE_S = 100.0
-# seconds from which an explanation is not the quick one
+UNTIMED_S, REST_S = {False: 120.0, True: 20.0}, 50.0
+LEAST_WHOLE_S = 100.0  # seconds from which an explanation is not the quick one
 LEAST_SEEDS = 3
 UNITS = {"s": 1, "m": 60, "h": 3600}
 
@@ -66,23 +63,18 @@ class PaperPlan:
 
     asked: Mapping[str, Any]
     image_size: int
-    images: int | None
-    # how many faces are rendered, or the first so many files; None: all there are
+    images: int | None  # how many faces are rendered, or the first so many files; None: all there are
     epochs: int
-    seeds: Mapping[str, int]
-    # group -> replicates; 0 leaves the group out
+    seeds: Mapping[str, int]  # group -> replicates; 0 leaves the group out
     batch_size: int = 32
     device: str = "cpu"
     quick: bool = False
     workers: int = 1
-    side_by_side: Mapping[str, float] | None = None
-    # trials at a time -> images a second, where it was measured
+    side_by_side: Mapping[str, float] | None = None  # trials at a time -> images a second, where it was measured
     budget_s: float | None = None
-    explain_s: float = 480.0
-    # of the budget, for explaining the latency of the paper's pair
+    explain_s: float = 480.0  # of the budget, for explaining the latency of the paper's pair
     expected_s: float | None = None
-    given_up: tuple[str, ...] = ()
-    # what the budget did not allow, one sentence each
+    given_up: tuple[str, ...] = ()  # what the budget did not allow, one sentence each
 
     @property
     def full_width(self) -> bool:
@@ -194,16 +186,11 @@ def _explain_s(asked: Asked) -> float:
 class Pace:
     """What this machine takes, measured before the plan is fitted."""
 
-    step_s: Mapping[str, Mapping[str, float]]
-    # group -> network or hypothesis -> seconds of one training step
-    gain: float = 1.0
-    # of running several trials at a time: as many times faster
-    trial_s: float = 3.0
-    # of a trial besides its training: quality, counts, storage
-    analysis_s: float = 12.0
-    # of one trial of the two models
-    lent: bool = False
-    # whether the explanation of the pair is there already
+    step_s: Mapping[str, Mapping[str, float]]  # group -> network or hypothesis -> seconds of one training step
+    gain: float = 1.0  # of running several trials at a time: as many times faster
+    trial_s: float = 3.0  # of a trial besides its training: quality, counts, storage
+    analysis_s: float = 12.0  # of one trial of the two models
+    lent: bool = False  # whether the explanation of the pair is there already
 
     def seconds(self, plan: PaperPlan, num_images: int) -> float:
         """Expected duration of all trials of a plan, explanation and analysis included."""

@@ -30,10 +30,8 @@ class Job:
 
     network_key: str
     seed: int
-    params: Mapping[str, Level] = field(default_factory=dict)
-    # factor -> level, shown in the dashboard
-    attrs: Mapping[str, Any] = field(default_factory=dict)
-    # more user attributes, plain JSON, e.g. label, spec, factors, intents
+    params: Mapping[str, Level] = field(default_factory=dict)  # factor -> level, shown in the dashboard
+    attrs: Mapping[str, Any] = field(default_factory=dict)  # more user attributes, plain JSON, e.g. label, spec, factors, intents
 
     @property
     def key(self) -> JobKey:
@@ -47,27 +45,20 @@ class StudyState:
 
     planned: int
     complete: int
-    failed: int
-    # out of attempts
-    waiting: int
-    # in the queue, or to be put there by the next plan
+    failed: int  # out of attempts
+    waiting: int  # in the queue, or to be put there by the next plan
     running: int
-    stale: int
-    # running according to the storage, but without a live worker
-    failed_trials: int
-    # attempts that failed, whatever became of the job
+    stale: int  # running according to the storage, but without a live worker
+    failed_trials: int  # attempts that failed, whatever became of the job
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlanReport(StudyState):
     """The planned jobs by state after planning, and what planning did."""
 
-    enqueued: int
-    # of them now, including those enqueued again
-    recovered: int
-    # trials found without a live worker and failed now
-    others: int
-    # jobs of the study that this plan does not name
+    enqueued: int  # of them now, including those enqueued again
+    recovered: int  # trials found without a live worker and failed now
+    others: int  # jobs of the study that this plan does not name
 
 
 def plan(

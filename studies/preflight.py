@@ -24,8 +24,8 @@ from blocks import FAMILIES
 from studies.retry import may_pass
 
 NUM_IMAGES = 2
-CLOSE = {"cpu": (1e-3, 1e-4), "cuda": (1e-2, 1e-3)}
 # relative and absolute difference up to which two outputs are the same; a GPU may choose another algorithm
+CLOSE = {"cpu": (1e-3, 1e-4), "cuda": (1e-2, 1e-3)}
 _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 
 
@@ -33,10 +33,8 @@ _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 class Finding:
     """What a try told of a network."""
 
-    reason: str = ""
-    # why it can't be studied; empty where it can
-    note: str = ""
-    # what a person should know of it all the same
+    reason: str = ""  # why it can't be studied; empty where it can
+    note: str = ""  # what a person should know of it all the same
 
 
 class _Unfit(Exception):  # noqa: N818 -- an outcome

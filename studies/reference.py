@@ -24,12 +24,11 @@ from studies.bench import PARTS as BENCH_PARTS
 from studies.grid import pick_device
 
 ROOT = Path("results/reference")
-EXPECTED = ("h200",)
-# hardware whose rows say "not measured" until its folder is there
+EXPECTED = ("h200",)  # hardware whose rows say "not measured" until its folder is there
 
 
-GRID, PAPER = Path("results/reference-grid"), Path("results/reference-paper")
 # folders of studies, one for each machine by its name: two machines' trials are never one study
+GRID, PAPER = Path("results/reference-grid"), Path("results/reference-paper")
 
 
 def _table1(device: str, data_root: str) -> list[str]:
@@ -92,15 +91,15 @@ def _explained(device: str) -> list[str]:
     return ["--explained", str(folder)] if (folder / "explanation.json").is_file() else []
 
 
+# what answers most comes first, the longest last: a machine may be lent for less time than all of it takes
 PARTS: dict[str, Callable[[str, str], list[str]]] = {
     "table1": _table1, "explain": _explain, "paper": _paper, "paper-celeba": _paper_celeba, "bench": _bench, "grid": _grid,
     "coverage": _coverage,
 }  # fmt: skip
-# what answers most comes first, the longest last: a machine may be lent for less time than all of it takes
-ONE_SITTING = {"table1": "provenance.json", "bench": "bench.json", "coverage": "bench.json"}
 # parts that store nothing until they are whole, and the file that tells that they are; the others go on by themselves
-STUDIES = {"grid": "grid-celeba", "paper": "paper", "paper-celeba": "paper-celeba"}
+ONE_SITTING = {"table1": "provenance.json", "bench": "bench.json", "coverage": "bench.json"}
 # parts that are run in a folder of the user's own, and what the folder of their report is called
+STUDIES = {"grid": "grid-celeba", "paper": "paper", "paper-celeba": "paper-celeba"}
 
 
 def run_reference(options: argparse.Namespace) -> int:

@@ -16,8 +16,8 @@ from studies.config import StudyConfig, StudyFolder, prepare_folder
 from studies.dashboard import publish_pareto, write_note
 from studies.records import records
 
-LATENCY, NOISE, SESSIONS, FACTS = "latency", "latency_noise", "latency_sessions", "facts"
 # user attributes of a study: network -> place -> numbers; place -> A/A ratio; place -> how it was measured; data and machine
+LATENCY, NOISE, SESSIONS, FACTS = "latency", "latency_noise", "latency_sessions", "facts"
 
 
 def study_info(study: optuna.Study, config: StudyConfig, found: list[Record], command: str) -> StudyInfo:

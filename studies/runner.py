@@ -34,8 +34,7 @@ from studies.storage import open_storage, open_study
 from studies.worker import work
 from studies.workers import Event
 
-INTERRUPTED = 130
-# exit code after Ctrl-C
+INTERRUPTED = 130  # exit code after Ctrl-C
 
 
 @dataclass(frozen=True, kw_only=True)

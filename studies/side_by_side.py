@@ -19,10 +19,8 @@ from ablation.spec import ModelSpec
 from studies.fleet import worker_environment
 
 SECONDS = 5.0
-GAIN = 1.05
-# more trials at a time must bring at least this much
-PATIENCE_S = 180.0
-# for all processes of one measurement to load and warm up; one that hangs is ended then
+GAIN = 1.05  # more trials at a time must bring at least this much
+PATIENCE_S = 180.0  # for all processes of one measurement to load and warm up; one that hangs is ended then
 CUDA_COUNTS = (1, 2, 4, 8)
 
 

@@ -33,8 +33,8 @@ from studies.grid import pick_device
 from studies.latency_session import floor_of
 from studies.objective import provenance
 
-MODELS = ("original", "modified")
 # paper's Table 1 and, for batch 32, the output of its released code: (mean, standard deviation) in ms
+MODELS = ("original", "modified")
 PAPER_PARAMS = {"original": 9_352_195, "modified": 6_283_267}
 PAPER_LATENCY_MS = {
     ("original", 1): (1.77, 0.08),
@@ -42,8 +42,7 @@ PAPER_LATENCY_MS = {
     ("original", 32): (26.30, 5.07),
     ("modified", 32): (131.22, 8.18),
 }
-CALLS = {1: (1, 100), 32: (0, 5)}
-# batch size -> the paper's warm-up calls and timed calls
+CALLS = {1: (1, 100), 32: (0, 5)}  # batch size -> the paper's warm-up calls and timed calls
 
 
 @dataclass(frozen=True, kw_only=True)

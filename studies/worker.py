@@ -28,8 +28,7 @@ from studies.storage import open_storage, open_study
 from studies.workers import Event, OnEvent, TrialInterrupted, WorkerReport, run_worker
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
-WRITE_S = 0.3
-# least seconds between two writes of the progress file
+WRITE_S = 0.3  # least seconds between two writes of the progress file
 
 
 def open_dataset(config: StudyConfig, root: str | None, cache_dir: str | None, *, progress: bool = False) -> Dataset:

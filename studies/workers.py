@@ -41,16 +41,12 @@ class Event:
 class WorkerReport:
     """What one worker did."""
 
-    complete: list[int] = field(default_factory=list)
-    # numbers of the trials
+    complete: list[int] = field(default_factory=list)  # numbers of the trials
     failed: list[int] = field(default_factory=list)
     interrupted: list[int] = field(default_factory=list)
-    lost: list[int] = field(default_factory=list)
-    # finished by another before this worker could tell
-    refused: list[int] = field(default_factory=list)
-    # had no key or was a duplicate
-    stopped: bool = False
-    # asked to stop before the work was done
+    lost: list[int] = field(default_factory=list)  # finished by another before this worker could tell
+    refused: list[int] = field(default_factory=list)  # had no key or was a duplicate
+    stopped: bool = False  # asked to stop before the work was done
 
 
 OnEvent = Callable[[Event], None]

@@ -22,8 +22,7 @@ from ablation.training.losses import C1
 from blocks.errors import InputError
 
 SIDE = 32
-GAP = 2 * (2 / np.pi) ** 0.5
-# E[z | z > 0] - E[z | z < 0] of a standard Gaussian
+GAP = 2 * (2 / np.pi) ** 0.5  # E[z | z > 0] - E[z | z < 0] of a standard Gaussian
 
 
 class Painter(nn.Module):

@@ -395,8 +395,8 @@ def test_points_on_a_line_have_a_map() -> None:
 
 # the whole
 
-SHORT: dict[str, Any] = {"attributes": None, "attribute_names": (), "perplexities": ()}
 # leaves out what takes long and a test does not look at
+SHORT: dict[str, Any] = {"attributes": None, "attribute_names": (), "perplexities": ()}
 
 
 def analysed(n: int = 60, dims: int = 12, **changes: Any) -> LatentAnalysis:

@@ -24,8 +24,7 @@ from studies.paper_evidence import VERSION, arrays_of, collect, read_json, write
 from studies.paper_folder import PaperFolder
 from studies.run import main
 
-pytestmark = pytest.mark.timeout(900)
-# the first test to run trains the whole study
+pytestmark = pytest.mark.timeout(900)  # the first test to run trains the whole study
 EXPLAINED = Path(__file__).parent.parent / "results" / "reference" / "cpu-2core-amd-epyc" / "explain"
 SIZE = ["--images", "80", "--epochs", "1", "--seeds", "1", "--image-size", "32"]
 TINY = [*SIZE, "--device", "cpu", "--workers", "1", "--explained", str(EXPLAINED)]

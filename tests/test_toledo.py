@@ -43,10 +43,10 @@ from blocks.toledo import keras_params, paste
 from studies.config import StudyConfig, reconcile_config
 from tests.test_fold import randomised
 
+# 19, 9, 4, 2, 1 and back: 1, 2, 4, 9, 19, two of them unpadded
 TINY = preset("small_toledo_mask").replace(
     image_size=19, latent_dim=4, encoder_widths=(2, 3, 4, 5), decoder_widths=(5, 4, 3, 2), mask_width=2
 )
-# 19, 9, 4, 2, 1 and back: 1, 2, 4, 9, 19, two of them unpadded
 MASK_PROTOCOL = Protocol(epochs=3, batch_size=4, **{**HYPOTHESES["L2 + SSIM, mask"], "clip_norm": 0.0}, learning_rate=3e-3)
 CLOCKS = {"seconds", "images_per_second"}
 
@@ -432,8 +432,7 @@ def faces(num: int = 26, side: int = 19) -> Dataset:
     )  # fmt: skip
 
 
-SPLIT = Split(train=np.arange(3, 17), validation=np.arange(17, 22), test=np.arange(22, 26))
-# 14 images: batches of 4, 4, 4, 2
+SPLIT = Split(train=np.arange(3, 17), validation=np.arange(17, 22), test=np.arange(22, 26))  # 14 images: batches of 4, 4, 4, 2
 
 
 def fit(model: nn.Module | None = None, protocol: Protocol = MASK_PROTOCOL, **options: Any) -> TrainResult:

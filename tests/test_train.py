@@ -68,8 +68,7 @@ def dataset(num: int = 34, side: int = 16, fingerprint: str = "0" * 16) -> Datas
     return Dataset(name="folder", images=images(num, side), names=tuple(map(str, range(num))), fingerprint=fingerprint)
 
 
-SPLIT = Split(train=np.arange(3, 21), validation=np.arange(21, 28), test=np.arange(28, 34))
-# 18 images: batches of 4, 4, 4, 4, 2
+SPLIT = Split(train=np.arange(3, 21), validation=np.arange(21, 28), test=np.arange(28, 34))  # 18 images: batches of 4, 4, 4, 4, 2
 PROTOCOL = Protocol(epochs=3, batch_size=4, learning_rate=1e-2, l1_weight=2.0)
 
 

@@ -61,8 +61,7 @@ class Formula:
 
     classify: Classify
     macs: Macs = no_macs
-    overwrites: bool = False
-    # the first argument is written without being read (copy_, fill_, ...)
+    overwrites: bool = False  # the first argument is written without being read (copy_, fill_, ...)
 
 
 def convolution_macs(args: Args, out: Tensor) -> int:

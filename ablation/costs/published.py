@@ -32,8 +32,8 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     from fvcore.nn import FlopCountAnalysis, parameter_count
 
-CONV_LINEAR = ("conv", "linear", "addmm", "mm", "bmm", "matmul", "einsum")
 # fvcore's names of what is counted in multiply-accumulates and nothing else
+CONV_LINEAR = ("conv", "linear", "addmm", "mm", "bmm", "matmul", "einsum")
 
 # operations that fvcore's table lacks, as torch's tracer names them: they write elements and have no flops in its convention
 ELEMENTS = (
@@ -58,14 +58,10 @@ class PublishedCost:
     """fvcore's count of one forward pass on one image."""
 
     params: int
-    flops: int
-    # fvcore's total: operators of its own table
-    conv_linear_flops: int
-    # convolutions and matrix products only: multiply-accumulates
-    by_operator: Mapping[str, int]
-    # adds up to flops
-    elements_outside: Mapping[str, int]
-    # operators that fvcore's table lacks -> elements they write
+    flops: int  # fvcore's total: operators of its own table
+    conv_linear_flops: int  # convolutions and matrix products only: multiply-accumulates
+    by_operator: Mapping[str, int]  # adds up to flops
+    elements_outside: Mapping[str, int]  # operators that fvcore's table lacks -> elements they write
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""

@@ -69,8 +69,7 @@ class StaticCost(Cost):
     """Costs of one forward pass at one batch size, in all, by part of the network and by class of operation."""
 
     batch_size: int = 1
-    input_shape: tuple[int, ...] = ()
-    # C x H x W
+    input_shape: tuple[int, ...] = ()  # C x H x W
     by_part: Mapping[str, Cost] = field(default_factory=dict)
     by_class: Mapping[str, Cost] = field(default_factory=dict)
 

@@ -20,26 +20,17 @@ FORMER_NOTE = (
 class Dataset:
     """Images of one source at one size. Arrays may be memory-mapped; all are read-only."""
 
-    name: str
-    # "faces", "celeba" or "folder"
-    images: NDArray[np.uint8]
-    # N x 3 x S x S
-    names: tuple[str, ...]
-    # N file names, or numbers for rendered faces
-    fingerprint: str
-    # identifies source, selection, size and what was decoded; 16 hex digits
-    former: tuple[str, ...] = ()
-    # fingerprints that earlier versions gave to files of these names and sizes, whatever they held
-    attributes: NDArray[np.uint8] | None = None
-    # N x A, 0 or 1
+    name: str  # "faces", "celeba" or "folder"
+    images: NDArray[np.uint8]  # N x 3 x S x S
+    names: tuple[str, ...]  # N file names, or numbers for rendered faces
+    fingerprint: str  # identifies source, selection, size and what was decoded; 16 hex digits
+    former: tuple[str, ...] = ()  # fingerprints that earlier versions gave to files of these names and sizes, whatever they held
+    attributes: NDArray[np.uint8] | None = None  # N x A, 0 or 1
     attribute_names: tuple[str, ...] = ()
-    factors: NDArray[np.float32] | None = None
-    # N x F true factors of variation (rendered faces only)
+    factors: NDArray[np.float32] | None = None  # N x F true factors of variation (rendered faces only)
     factor_names: tuple[str, ...] = ()
-    masks: NDArray[np.uint8] | None = None
-    # N x S x S, 1 on the face (rendered faces, or CelebA with a folder of masks beside it)
-    notes: tuple[str, ...] = ()
-    # what a report must say about it, e.g. files that could not be decoded
+    masks: NDArray[np.uint8] | None = None  # N x S x S, 1 on the face (rendered faces, or CelebA with a folder of masks beside it)
+    notes: tuple[str, ...] = ()  # what a report must say about it, e.g. files that could not be decoded
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "notes", tuple(map(printable, self.notes)))  # a file's name may hold bytes that are no UTF-8

@@ -15,8 +15,7 @@ from blocks.errors import InputError, must_be
 
 IMAGES = "img_align_celeba"
 FOLDERS = (IMAGES, f"{IMAGES}_png")
-OFFICIAL_IMAGES, OFFICIAL_TABLES = "Img", "Anno"
-# folders of the official download
+OFFICIAL_IMAGES, OFFICIAL_TABLES = "Img", "Anno"  # folders of the official download
 CSV_TABLE, TEXT_TABLE = "list_attr_celeba.csv", "list_attr_celeba.txt"
 LAYOUTS = f"a folder that holds {IMAGES}/ (or celeba/{IMAGES}/, or {OFFICIAL_IMAGES}/{IMAGES}/) with its image files"
 BITS = {"1": 1, "-1": 0}
@@ -28,8 +27,7 @@ class AttributeTable:
 
     path: Path
     names: tuple[str, ...]
-    rows: Mapping[str, bytes]
-    # file name -> one byte per attribute, 0 or 1
+    rows: Mapping[str, bytes]  # file name -> one byte per attribute, 0 or 1
 
     def of(self, files: Sequence[str]) -> NDArray[np.uint8]:
         """N x A attributes of the files, 0 or 1. InputError for a file without a row."""

@@ -13,10 +13,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-Array: TypeAlias = NDArray[Any]
-# float32 throughout; numpy's type hints lose the width on the way through abs and sqrt
-Colour: TypeAlias = tuple[float, float, float]
-# red, green, blue; 0 to 1
+Array: TypeAlias = NDArray[Any]  # float32 throughout; numpy's type hints lose the width on the way through abs and sqrt
+Colour: TypeAlias = tuple[float, float, float]  # red, green, blue; 0 to 1
 
 
 HUGE = 1e30

@@ -17,10 +17,8 @@ class Factor:
 
     name: str
     meaning: str
-    levels: int = 0
-    # 0: continuous, uniform in [0, 1]; otherwise whole numbers from 0 to levels - 1
-    odds: tuple[float, ...] = ()
-    # probability of each level
+    levels: int = 0  # 0: continuous, uniform in [0, 1]; otherwise whole numbers from 0 to levels - 1
+    odds: tuple[float, ...] = ()  # probability of each level
 
     @property
     def low(self) -> float:

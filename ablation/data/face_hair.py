@@ -9,8 +9,7 @@ from .face_factors import Traits
 from .face_view import View, hair_colour
 
 CROWN_Y = -0.2
-SHORT = 0.34
-# hair longer than this falls beside the face
+SHORT = 0.34  # hair longer than this falls beside the face
 
 
 def _volume(t: Traits) -> float:

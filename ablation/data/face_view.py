@@ -10,8 +10,7 @@ import numpy as np
 from .draw import Array, Colour, along, at_least, mix, octet
 from .face_factors import Traits
 
-DEPTH = 0.78
-# how fast the head falls away from the viewer along its height; the chin stays in front of the outline
+DEPTH = 0.78  # how fast the head falls away from the viewer along its height; the chin stays in front of the outline
 
 SKIN = (
     octet(252, 226, 208), octet(240, 198, 166), octet(218, 166, 126), octet(172, 118, 82), octet(120, 78, 54), octet(92, 60, 46),
@@ -86,12 +85,10 @@ class View:
 
     traits: Traits
     pose: Pose
-    step: float
-    # distance of two samples on the screen
+    step: float  # distance of two samples on the screen
     rgb: Array
     mask: Array
-    lit: Array
-    # brightness of the skin by light alone; features on it use the same
+    lit: Array  # brightness of the skin by light alone; features on it use the same
     screen_x: Array
     screen_y: Array
     X: Array

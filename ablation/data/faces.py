@@ -36,10 +36,10 @@ __all__ = [
     "sample_factors",
 ]
 
+# from back to front
 LAYERS: tuple[Callable[[View], None], ...] = (
     background, hair_behind, body, ears, head, features, beard, glasses, hair_in_front, earrings, hat,
 )  # fmt: skip
-# from back to front
 MIN_SIZE = 8
 
 
@@ -47,14 +47,10 @@ MIN_SIZE = 8
 class FaceBatch:
     """Rendered faces with everything that is known about them."""
 
-    images: NDArray[np.uint8]
-    # N x 3 x S x S
-    masks: NDArray[np.uint8]
-    # N x S x S, 1 where skin and features show
-    factors: NDArray[np.float32]
-    # N x F, in the order of FACTORS
-    attributes: NDArray[np.uint8]
-    # N x A, in the order of ATTRIBUTE_NAMES
+    images: NDArray[np.uint8]  # N x 3 x S x S
+    masks: NDArray[np.uint8]  # N x S x S, 1 where skin and features show
+    factors: NDArray[np.float32]  # N x F, in the order of FACTORS
+    attributes: NDArray[np.uint8]  # N x A, in the order of ATTRIBUTE_NAMES
 
 
 def render(factors: NDArray[np.float32], size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

@@ -28,8 +28,7 @@ from ablation.data.splits import MIN_IMAGES
 from blocks.errors import must_be
 
 MIN_SIZE = 8
-FORMAT = 2
-# of the cache; raise it when what an entry holds changes
+FORMAT = 2  # of the cache; raise it when what an entry holds changes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,14 +57,10 @@ def _check_whole(parameter: str, value: object, least: int) -> None:
 class _Read:
     """What came of the files of a listing, in order."""
 
-    kept: list[str] = field(default_factory=list)
-    # names that are in images.npy
-    pixels: list[bytes] = field(default_factory=list)
-    # SHA-256 of each of them
-    bad: list[str] = field(default_factory=list)
-    # names that are not whole images
-    remarks: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    # remark -> names
+    kept: list[str] = field(default_factory=list)  # names that are in images.npy
+    pixels: list[bytes] = field(default_factory=list)  # SHA-256 of each of them
+    bad: list[str] = field(default_factory=list)  # names that are not whole images
+    remarks: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))  # remark -> names
 
 
 def open_files(name: str, listing: Listing, table: Path | None, masks: MaskFiles | None, request: Request) -> Dataset:

@@ -21,16 +21,15 @@ from blocks.errors import must_be
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+# image formats by their usual suffix that are not read
 UNREAD = (
     ".apng", ".arw", ".avif", ".avifs", ".cr2", ".dds", ".dng", ".eps", ".gif", ".heic", ".heif", ".ico", ".j2k", ".jfif", ".jp2",
     ".jpe", ".jpx", ".jxl", ".mpo", ".nef", ".pbm", ".pcx", ".pgm", ".pnm", ".ppm", ".psd", ".qoi", ".raw", ".sgi", ".svg", ".tga",
     ".tif", ".tiff",
 )  # fmt: skip
-# image formats by their usual suffix that are not read
-RESIZING = "PIL convert RGB, 16 bits by the high byte, EXIF orientation applied, bilinear (antialiased), aspect ratio not kept"
 # part of every cache key: change it when `decode` changes
-BATCH_FILES = 32
-# files that one task decodes: few enough for a smooth progress bar, enough to hide the cost of a task
+RESIZING = "PIL convert RGB, 16 bits by the high byte, EXIF orientation applied, bilinear (antialiased), aspect ratio not kept"
+BATCH_FILES = 32  # files that one task decodes: few enough for a smooth progress bar, enough to hide the cost of a task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,16 +37,12 @@ class Listing:
     """The image files of a folder, sorted by name, without having read any."""
 
     root: Path
-    names: tuple[str, ...]
-    # relative to root, with forward slashes
-    sizes: tuple[int, ...]
-    # bytes
-    stamps: tuple[tuple[int, ...], ...]
+    names: tuple[str, ...]  # relative to root, with forward slashes
+    sizes: tuple[int, ...]  # bytes
     # times of modification and of change and file number (inode), one list of each: what a swapped file can't keep all of
-    left_out: tuple[str, ...] = ()
-    # entries that are not image files by their name, hidden ones included
-    skipped: tuple[str, ...] = ()
-    # folders with image files none of which are among the first `limit`
+    stamps: tuple[tuple[int, ...], ...]
+    left_out: tuple[str, ...] = ()  # entries that are not image files by their name, hidden ones included
+    skipped: tuple[str, ...] = ()  # folders with image files none of which are among the first `limit`
 
     def key(self) -> str:
         """Where the files are and when they last changed; for the cache, not for a study."""

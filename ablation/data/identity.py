@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from ablation.data.masks import MASK_RESIZING
 from ablation.data.names import digest, few
 
-LISTED_RESIZING = "PIL convert RGB, resize bilinear (antialiased), aspect ratio not kept"
 # stands in the identities that earlier versions gave; it never changes
+LISTED_RESIZING = "PIL convert RGB, resize bilinear (antialiased), aspect ratio not kept"
 
 
 def content_fingerprint(

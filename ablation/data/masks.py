@@ -22,8 +22,8 @@ from ablation.data.names import digest
 from blocks.errors import InputError, must_be
 
 MASKS = "masks"
-MASK_RESIZING = "not black in any channel, resized nearest, aspect ratio not kept"
 # part of the fingerprint and the cache key of data that have masks: change it when `decode_mask` changes
+MASK_RESIZING = "not black in any channel, resized nearest, aspect ratio not kept"
 _REMEDY = "Mend that, or move the folder away to go on without masks."
 
 
@@ -32,10 +32,8 @@ class MaskFiles:
     """The masks of a listing of images, without having read any."""
 
     root: Path
-    names: tuple[str, ...]
-    # of the images, in the listing's order
-    stamps: tuple[tuple[int, ...] | None, ...]
-    # size in bytes and `stamp` of each image's mask; None where there is no such file
+    names: tuple[str, ...]  # of the images, in the listing's order
+    stamps: tuple[tuple[int, ...] | None, ...]  # size in bytes and `stamp` of each image's mask; None where there is no such file
 
     def key(self) -> str:
         """Where the files are and when they last changed; for the cache, not for a study."""

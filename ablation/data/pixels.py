@@ -19,8 +19,7 @@ from PIL import Image
 
 from ablation.data.names import few
 
-ORIENTATION = 0x0112
-# the tag of EXIF data
+ORIENTATION = 0x0112  # the tag of EXIF data
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -40,15 +39,13 @@ TEXTS = {
     FRAMES: "hold several frames (animated or multi-page), of which the first is read",
     NO_SCALE: "have 32-bit values outside of 0 to 65535 (integers) or 0 to 1 (floating point) and were left out",
 }
-READ_OTHERWISE = frozenset({DEEP, FLOATING, TURNED})
-# remarks on files of which earlier versions made other pixels
+READ_OTHERWISE = frozenset({DEEP, FLOATING, TURNED})  # remarks on files of which earlier versions made other pixels
 
 
 class Decoded(NamedTuple):
     """What came of one file."""
 
-    pixels: NDArray[np.uint8] | None
-    # 3 x S x S; None where it can't be read
+    pixels: NDArray[np.uint8] | None  # 3 x S x S; None where it can't be read
     remarks: frozenset[str] = frozenset()
 
 

@@ -23,8 +23,7 @@ from ablation.data.names import digest
 from blocks.errors import choices, must_be
 
 SOURCES = ("faces", "celeba", "folder")
-NUM_FACES = 2000
-# rendered faces where no limit is given
+NUM_FACES = 2000  # rendered faces where no limit is given
 CHUNK_FACES = 25
 THREADS_FROM_SIZE = 96
 

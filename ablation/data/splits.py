@@ -7,8 +7,7 @@ import numpy as np
 from ablation.data.base import Split
 from blocks.errors import must_be
 
-MIN_IMAGES = 10
-# the smallest round number that leaves at least one image in each part
+MIN_IMAGES = 10  # the smallest round number that leaves at least one image in each part
 
 
 def split_sizes(n: int) -> tuple[int, int, int]:

@@ -43,12 +43,9 @@ class Units:
 class Probes:
     """One logistic regression for each of P attributes, on standardised means."""
 
-    columns: tuple[int, ...]
-    # of the attributes, in the order of the rows below
-    weights: NDArray[np.float64]
-    # P x D
-    biases: NDArray[np.float64]
-    # P
+    columns: tuple[int, ...]  # of the attributes, in the order of the rows below
+    weights: NDArray[np.float64]  # P x D
+    biases: NDArray[np.float64]  # P
 
     def logits(self, standard: NDArray[np.float64]) -> NDArray[np.float64]:
         """Standardised means N x D -> logits N x P."""

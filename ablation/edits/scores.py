@@ -26,8 +26,7 @@ from ablation.edits.decoding import as_bytes, checked_means, chosen_images, deco
 from ablation.edits.directions import KINDS, Probes, Units, class_difference, edit_steps, fit_probes, halves, too_rare
 from blocks.errors import must_be
 
-STRIP = (-1.0, -0.5, 0.0, 0.5, 1.0)
-# parts of a whole edit that a strip shows
+STRIP = (-1.0, -0.5, 0.0, 0.5, 1.0)  # parts of a whole edit that a strip shows
 
 
 def edit_attributes(
@@ -74,13 +73,10 @@ class _Fit:
     """Directions from one half, probes from the other."""
 
     units: Units
-    steps: dict[int, dict[str, NDArray[np.float64]]]
-    # column -> kind -> D values, standardised units
+    steps: dict[int, dict[str, NDArray[np.float64]]]  # column -> kind -> D values, standardised units
     scorers: Probes
-    aucs: dict[int, float]
-    # column -> AUC on the half that a probe did not see, averaged over both halves
-    columns: tuple[int, ...]
-    # of the attributes that may be edited and count as leakage
+    aucs: dict[int, float]  # column -> AUC on the half that a probe did not see, averaged over both halves
+    columns: tuple[int, ...]  # of the attributes that may be edited and count as leakage
     left_out: dict[str, str]
     num_fitted: int
     num_scoring: int

@@ -28,13 +28,10 @@ from ablation.training.losses import ssim_per_image
 from ablation.training.quality import ACTIVE_VARIANCE
 from blocks.errors import must_be
 
-CENTRAL = (0.025, 0.975)
-# quantiles of the aggregate posterior between which a dimension moves
-MOST_CHANGED = 0.1
-# share of the pixels that locality looks at
+CENTRAL = (0.025, 0.975)  # quantiles of the aggregate posterior between which a dimension moves
+MOST_CHANGED = 0.1  # share of the pixels that locality looks at
 PAPER_DIM, PAPER_RANGE, PAPER_STEPS = 20, (-3.0, 3.0), 5
-LEAST_LENGTH = 1e-9
-# path length below which nothing changes, so that evenness and place of the change do not exist
+LEAST_LENGTH = 1e-9  # path length below which nothing changes, so that evenness and place of the change do not exist
 AVERAGED = ("path_length", "l1_path_length", "share_changed", "locality", "l1_change", "smoothness")
 
 

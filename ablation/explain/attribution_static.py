@@ -29,13 +29,13 @@ UNITS = {
     "bytes_moved": "bytes",
     "num_ops": "operations",
 }
-CHECKS = 4
-# sums that are compared with direct counts, besides the two ends
+CHECKS = 4  # sums that are compared with direct counts, besides the two ends
 
 _STAGES = ("architecture", "norm", "activation", "depth", "growth_rate", "dense_layers", "dense_bottleneck")
 _ENCODER = ("image_size", "in_channels", "encoder_stem", "encoder_widths", "encoder_connectivity", "encoder_conv", "down", *_STAGES)
-_DECODER = ("image_size", "decoder_stem", "decoder_widths", "decoder_connectivity", "decoder_conv", "up", "transposed", *_STAGES)
 # part of the VAE -> the fields of the spec that it is made from
+_DECODER = ("image_size", "decoder_stem", "decoder_widths", "decoder_connectivity", "decoder_conv", "up", "transposed", *_STAGES)
+# where an architecture's parts are made from more than that: a decoder that begins with z itself, a mask decoder as "other"
 PART_FIELDS: dict[str, tuple[str, ...]] = {
     "encoder_body": _ENCODER,
     "head": ("architecture", "image_size", "encoder_widths", "latent_dim", "head", "head_channels", "norm", "activation"),
@@ -44,22 +44,17 @@ PART_FIELDS: dict[str, tuple[str, ...]] = {
     "output": ("architecture", "image_size", "in_channels", "decoder_widths", "transposed"),
     "other": ("architecture", "latent_dim", "mask_width"),
 }
-# where an architecture's parts are made from more than that: a decoder that begins with z itself, a mask decoder as "other"
 MORE_FIELDS: dict[str, dict[str, tuple[str, ...]]] = {"toledo": {"decoder_body": ("latent_dim",), "other": _DECODER}}
-PartKey = tuple[str, tuple[str, ...]]
-# part, and the values of its fields
+PartKey = tuple[str, tuple[str, ...]]  # part, and the values of its fields
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkCosts:
     """Costs of all networks of a factorial that can be built here."""
 
-    factorial: Factorial
-    # without those that cannot
-    by_part: Mapping[str, Mapping[str, Cost]]
-    # network key -> part of the network -> cost
-    num_counted: int
-    # networks counted directly; the others are sums of parts
+    factorial: Factorial  # without those that cannot
+    by_part: Mapping[str, Mapping[str, Cost]]  # network key -> part of the network -> cost
+    num_counted: int  # networks counted directly; the others are sums of parts
 
     @cached_property
     def by_network(self) -> dict[str, Cost]:

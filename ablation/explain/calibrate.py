@@ -27,15 +27,13 @@ from ablation.explain.explanation import Calibration
 from ablation.timing.latency import describe_precision, settled
 from ablation.timing.timers import CudaLane, capture
 
-CHAIN = 64
-# tiny operations in a row
+CHAIN = 64  # tiny operations in a row
 CPU_BYTES = (2**17, 2**20, 2**22, 2**24, 2**28)
-CUDA_BYTES = (2**21, 2**24, 2**27, 2**31)
 # moved by one copy, half read and half written; the largest is several times the last level of cache
+CUDA_BYTES = (2**21, 2**24, 2**27, 2**31)
 
 Call = Callable[[], object]
-TimeMs = Callable[[Call, int], float]
-# ms of one call, from so many
+TimeMs = Callable[[Call, int], float]  # ms of one call, from so many
 
 
 def calibrate(device: str = "cpu", *, threads: int | None = None, quick: bool = False) -> Calibration:

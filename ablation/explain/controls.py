@@ -14,12 +14,9 @@ from ablation.spec import ModelSpec
 
 NAMES = {"params": "same parameters", "macs": "same multiply-accumulates"}
 WORDS = {"params": "parameters", "macs": "multiply-accumulates"}
-CLOSE = 0.005
-# relative; closer needs no further search
-LARGEST = 64.0
-# times the widths
-NEAR = 3
-# channels by which a single width is moved in the end
+CLOSE = 0.005  # relative; closer needs no further search
+LARGEST = 64.0  # times the widths
+NEAR = 3  # channels by which a single width is moved in the end
 
 Cost = Callable[[ModelSpec], StaticCost]
 

@@ -61,8 +61,7 @@ class Placed:
     """What was measured of one network, before it is summed by class, part and block."""
 
     total_ms: float
-    ops: Sequence[tuple[Op, float]]
-    # ms
+    ops: Sequence[tuple[Op, float]]  # ms
     host_ms: float
     gaps_ms: float = 0.0
     notes: tuple[str, ...] = ()

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from ablation.explain.decompose_trace import Op, run_instrumented
 
-PREFIX = "operation "
-# begins the name of the range around an operation
+PREFIX = "operation "  # begins the name of the range around an operation
 SEPARATOR = "|"
 
 
@@ -29,18 +28,15 @@ class Event:
     start_us: float
     end_us: float
     on_gpu: bool
-    kernels_us: float = 0.0
-    # of an event on the CPU: GPU time of all kernels launched within it
+    kernels_us: float = 0.0  # of an event on the CPU: GPU time of all kernels launched within it
 
 
 @dataclass(frozen=True)
 class Kernels:
     """GPU time of one forward pass by operation."""
 
-    ops: Sequence[tuple[Op, float]]
-    # microseconds
-    unplaced_us: float
-    # kernels that no operation launched
+    ops: Sequence[tuple[Op, float]]  # microseconds
+    unplaced_us: float  # kernels that no operation launched
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,9 @@ from ablation.explain.calibrate import gpu_time
 from ablation.explain.decompose_trace import own_time
 from ablation.timing.timers import capture
 
-MOST_BYTES = 2**31
-# of arguments kept; beyond that the replay is refused
+MOST_BYTES = 2**31  # of arguments kept; beyond that the replay is refused
 
-Recorded = tuple[Any, Any, Any]
-# operation, arguments, keyword arguments
+Recorded = tuple[Any, Any, Any]  # operation, arguments, keyword arguments
 
 
 class Recorder(TorchDispatchMode):

@@ -25,16 +25,14 @@ from ablation.costs.static import OTHER, StaticCost, static_cost
 from ablation.timing.timers import time_calls
 
 Around = Callable[["Op"], AbstractContextManager[object]]
-Clock = Callable[[], int]
-# nanoseconds
+Clock = Callable[[], int]  # nanoseconds
 
 
 @dataclass(frozen=True)
 class Op:
     """One operation of a forward pass, in the order of execution."""
 
-    kind: str
-    # one of opcount.CLASSES
+    kind: str  # one of opcount.CLASSES
     part: str
     block: str
 

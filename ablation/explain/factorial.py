@@ -27,8 +27,7 @@ from blocks.errors import InputError, must_be
 
 Fields = dict[str, Any]
 Factors = dict[str, tuple[Fields, Fields]]
-MAX_FACTORS = 14
-# 16,384 combinations
+MAX_FACTORS = 14  # 16,384 combinations
 
 # the factors, in the order in which an image meets them
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -94,10 +93,8 @@ class Factorial:
     first: ModelSpec
     second: ModelSpec
     factors: Factors
-    cells: Mapping[Cell, ModelSpec]
-    # those that exist; the empty cell is the first network, the full one the second
-    impossible: Mapping[Cell, str]
-    # cell -> reason
+    cells: Mapping[Cell, ModelSpec]  # those that exist; the empty cell is the first network, the full one the second
+    impossible: Mapping[Cell, str]  # cell -> reason
 
     @classmethod
     def between(cls, first: ModelSpec, second: ModelSpec) -> Factorial:

@@ -23,8 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Cell = frozenset[str]
-# the factors swapped
+Cell = frozenset[str]  # the factors swapped
 Ordering = tuple[str, ...]
 
 

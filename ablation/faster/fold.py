@@ -22,8 +22,8 @@ from ablation.faster.rewrite import Layers, is_plain
 
 Conv = nn.Conv2d | nn.ConvTranspose2d
 CONVS: tuple[type[Conv], ...] = (nn.Conv2d, nn.ConvTranspose2d)
-FRESH = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.BatchNorm2d, nn.GroupNorm)
 # layers whose output is a new tensor that nobody else reads
+FRESH = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.BatchNorm2d, nn.GroupNorm)
 IN_PLACE = (nn.ELU, nn.ReLU, nn.LeakyReLU, nn.SiLU)
 
 

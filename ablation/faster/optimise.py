@@ -15,8 +15,8 @@ from ablation.faster.rewrite import checked_copy
 from ablation.timing.latency import compare_latency
 from blocks.errors import InputError, choices, must_be
 
-TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-2}
 # largest error of an output, as `errors` gives it. On the CPU float32 stays near 1e-6; convolutions on a GPU use TF32 by default
+TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-2}
 ROUNDS = (7, 20)
 EAGER = "eager"
 
@@ -27,12 +27,10 @@ class Candidate:
 
     steps: tuple[str, ...]
     latency_ms: float | None = None
-    gain: float | None = None
-    # eager over this, paired by round
+    gain: float | None = None  # eager over this, paired by round
     max_error: float | None = None
     prepare_s: float | None = None
-    reason: str = ""
-    # why it wasn't eligible
+    reason: str = ""  # why it wasn't eligible
 
 
 def optimise(

@@ -50,8 +50,8 @@ RULES: Mapping[str, Rule] = {
     "in place": act_in_place,
 }
 STEPS = (*RULES, "mean only", "bf16", "channels_last", "compile", "max-autotune", "CUDA graph")
-REWRITES = ("fold", "flip", "pool first", "upsample late")
 # exact, and fewer multiply-accumulates or fewer operations on every machine
+REWRITES = ("fold", "flip", "pool first", "upsample late")
 _unique = itertools.count(1)
 
 Function = Callable[..., Any]

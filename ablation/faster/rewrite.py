@@ -27,8 +27,8 @@ Layers = list[nn.Module]
 Rule = Callable[[Layers], Layers]
 M = TypeVar("M", bound=nn.Module)
 
-TRANSPARENT: list[type[nn.Module]] = [VAE, DenseBlock, DenseLayer, Residual, GaussianHead, Strided, Unshuffle]
 # modules whose children may be replaced by modules of the same function
+TRANSPARENT: list[type[nn.Module]] = [VAE, DenseBlock, DenseLayer, Residual, GaussianHead, Strided, Unshuffle]
 
 
 def checked_copy(model: M) -> M:

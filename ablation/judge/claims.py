@@ -31,6 +31,8 @@ PAPER_CLAIMS: tuple[Claim, ...] = tuple(
 CLAIMS: tuple[Claim, ...] = (*PAPER_CLAIMS, *claims_masks.CLAIMS)
 
 
+# the history of the rules, for a reader to weigh
+# how the sentence of a claim about time begins where no GPU was timed
 RULES_CHANGED = (
     "Rules and verdicts come from the same authors: every rule was written before its claim was first judged, and these were "
     "changed afterwards, knowing verdicts. After three seeds on rendered faces, before any run on CelebA: C7, C8, C14, C16 and "
@@ -46,8 +48,6 @@ RULES_CHANGED = (
     "and C17 take the interval of the ratio itself in place of one that divides by a fixed mean, as C10's over images does, and C8 "
     "corrects for the number of pieces."
 )
-# the history of the rules, for a reader to weigh
-# how the sentence of a claim about time begins where no GPU was timed
 ON_CPU = "Not settled by a CPU, for the paper's times are of a GPU. What the CPU shows:"
 GPU_POLICY = (
     "The paper measured its times on a GPU, and how long something takes depends on the hardware. So every claim about time "

@@ -9,8 +9,7 @@ from ablation.judge.verdict import FAILS, HOLDS, UNDECIDED, Claim, Finding, Lack
 
 PARAMS = (9_352_195, 6_283_267)
 REDUCTION = 0.328
-SIZE = 144
-# pixels of the paper's networks
+SIZE = 144  # pixels of the paper's networks
 
 C1_RULE = (
     f"Exact counts at {SIZE} px. Holds when they are {PARAMS[0]:,} and {PARAMS[1]:,} and the reduction rounds to "

@@ -27,8 +27,8 @@ LATENT = "analysis.latent"
 # values by image whose mean is the mean AUC
 AUC_BY_IMAGE = "linear_auc"
 SIGNIFICANCE = 0.05
-LEAST_SINGLE = 5
 # seeds for a single attribute: with fewer, Holm's correction over some thirty of them is out of reach
+LEAST_SINGLE = 5
 NULLS = {"gaussian": "Gaussians", "flat": "flat clouds", None: "Gaussians (flat clouds were not measured)"}
 STRUCTURE = (
     ("excess of Hopkins over its null", f"{LATENT}.hopkins", "value", "null"),

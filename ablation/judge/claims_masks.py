@@ -26,8 +26,7 @@ from ablation.record import COMPLETE
 
 LOSSES = ("L1", "L1 + SSIM", "L2", "L2 + SSIM", "SSIM")
 BEST = "L2 + SSIM, mask"
-FEW = 2
-# open comparisons that are named again; more are counted
+FEW = 2  # open comparisons that are named again; more are counted
 ALL = (
     f"Holds when for all of them the whole interval over at least {LEAST_SEEDS} seeds (t, paired by seed) lies on that side, with "
     "the spread over test images in its error where there are values by image; fails when one lies on the other side after "

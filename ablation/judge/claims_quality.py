@@ -41,10 +41,8 @@ from ablation.judge.verdict import (
     percent_span,
 )
 
-SLIGHT = 0.1
-# of the way from `original` back to the mean face
-PAPER_LOSSES = (0.5572, 0.6699)
-# validation losses of the paper's two models
+SLIGHT = 0.1  # of the way from `original` back to the mean face
+PAPER_LOSSES = (0.5572, 0.6699)  # validation losses of the paper's two models
 SIDES = ("l1_outside", "l1_inside")
 REGIONS = {"mask": "the face by its exact mask", "ellipse": "the face by one central ellipse, for there are no masks"}
 SIMILAR = {"ssim": ("SSIM", ""), "ms_ssim": ("MS-SSIM", ""), "psnr": ("PSNR", "dB"), "l1": ("L1", "")}

@@ -25,8 +25,8 @@ from ablation.timing.timing_stats import LEAST_SITTINGS
 FACTOR = 5.8
 # within one standard deviation of the ratio of the paper's own times: 10.32 ± 1.13 ms over 1.77 ± 0.08 ms
 FACTOR_RANGE = (5.1, 6.5)
-SILENT = (8, 32, 128)
 # batch sizes of which the paper's text says nothing; its code prints a latency at 32
+SILENT = (8, 32, 128)
 STEP = "training step, "
 PAPER_STEP = "144 px, full width, batch 32, a GPU that it does not name"
 OVER_SITTINGS = f"interval over at least {LEAST_SITTINGS} sittings, in each of which the networks are built anew"

@@ -46,12 +46,9 @@ PAIR = (ORIGINAL, MODIFIED)
 EARLY = 3
 MOST = 0.5
 RISE = "largest rise of the training loss"
-SPIKE = 0.1
-# rise of the training loss from one epoch to the next, relative
-REBOUND = 0.02
-# of the fall of the validation loss: less is how it jitters from epoch to epoch, however well the seeds agree
-BURST = 10.0
-# largest gradient of an epoch over its mean
+SPIKE = 0.1  # rise of the training loss from one epoch to the next, relative
+REBOUND = 0.02  # of the fall of the validation loss: less is how it jitters from epoch to epoch, however well the seeds agree
+BURST = 10.0  # largest gradient of an epoch over its mean
 NOT_FINITE = re.compile(r"\b(nan|inf|infinite|infinity|not finite)\b", re.IGNORECASE)
 
 C17_RULE = (

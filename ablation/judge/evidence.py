@@ -24,8 +24,7 @@ MAIN_ARMS = (ORIGINAL, MODIFIED, POOLED, SAME_PARAMETERS)
 class Trial:
     """One arm of the study with one seed."""
 
-    arm: str
-    # "original", "modified", ...; for the hypotheses about losses and masks, "L1 + SSIM, mask" and the like
+    arm: str  # "original", "modified", ...; for the hypotheses about losses and masks, "L1 + SSIM, mask" and the like
     record: Record
     analysis: Mapping[str, Any] = field(default_factory=dict)
 
@@ -55,32 +54,24 @@ MISSES = 0.05
 class Evidence:
     """All that one study of the paper found."""
 
-    scale: Mapping[str, Any]
     # image_size, data ("faces", "celeba"), num_images, num_train, epochs, device, hardware, width ("the paper's", ...), quick
-    arms: Mapping[str, Mapping[str, Any]]
-    # arm -> spec, params, macs, at the size that was trained
-    trials: tuple[Trial, ...]
-    # of the arms, failed ones included (record.state, record.reason)
-    hypotheses: tuple[Trial, ...] = ()
-    # of Toledo & Antonelo's ten losses and masks
-    explanation: Explanation | None = None
-    # of `original` against `modified` at 144 px, whatever size was trained
-    loss_attribution: tuple[Attribution, ...] = ()
-    # loss, ssim, psnr of the pair given to the pieces, from the trained factorial
-    loss_by_seed: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    scale: Mapping[str, Any]
+    arms: Mapping[str, Mapping[str, Any]]  # arm -> spec, params, macs, at the size that was trained
+    trials: tuple[Trial, ...]  # of the arms, failed ones included (record.state, record.reason)
+    hypotheses: tuple[Trial, ...] = ()  # of Toledo & Antonelo's ten losses and masks
+    explanation: Explanation | None = None  # of `original` against `modified` at 144 px, whatever size was trained
+    loss_attribution: tuple[Attribution, ...] = ()  # loss, ssim, psnr of the pair given to the pieces, from the trained factorial
     # piece -> its Shapley value in the validation loss, by seed; together they are the whole difference
-    references: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    loss_by_seed: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     # "mean face", "PCA, 128 components" -> quality ("reporting" metrics) and per_image
-    speed: Mapping[str, Any] = field(default_factory=dict)
+    references: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     # interleaved training steps of original and modified: batch_size, device, original_ms, modified_ms, ratio, low, high, sittings
-    given_up: tuple[str, ...] = ()
-    # what the budget did not allow, one sentence each
-    limits: tuple[str, ...] = ()
-    # what was not measured, and why
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-    # command, seed, data, hardware, software, commit, started
-    error: float = MISSES
+    speed: Mapping[str, Any] = field(default_factory=dict)
+    given_up: tuple[str, ...] = ()  # what the budget did not allow, one sentence each
+    limits: tuple[str, ...] = ()  # what was not measured, and why
+    provenance: Mapping[str, Any] = field(default_factory=dict)  # command, seed, data, hardware, software, commit, started
     # largest chance of a wrong verdict by luck that a rule may take: less where several claims are judged together
+    error: float = MISSES
 
     def of(self, arm: str) -> dict[int, Trial]:
         """The complete trials of one arm, by seed."""

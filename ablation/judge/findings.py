@@ -33,8 +33,8 @@ MEASURED = re.compile(
     r"(?<![\w.,-])(?P<times>×)?(?P<number>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+\.\d+(?:e[−-]?\d+)?|\d+(?:e[−-]?\d+)?)"
     r"(?P<unit>[\s\u00a0]?(?:%|ms\b|s\b|[MG]B\b|[MG]\b|x\b|times\b|images/s))?(?![\w]|[.,]\d)"
 )
-LEVEL = re.compile(r"\b9[059][\s\u00a0]% (?=interval|confidence)|\bPython 3\.\d+|\b\d+\.\d+ or newer")
 # levels of intervals and versions, which nothing has measured
+LEVEL = re.compile(r"\b9[059][\s\u00a0]% (?=interval|confidence)|\bPython 3\.\d+|\b\d+\.\d+ or newer")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +45,7 @@ class Statement:
     what: str
     sign: str
     shown: str
-    tolerance: float | None = None
-    # relative
+    tolerance: float | None = None  # relative
 
     @property
     def must_be_shown(self) -> bool:

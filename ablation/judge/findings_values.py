@@ -23,8 +23,7 @@ NUMBER = r"[+−-]?\d[\d,]*(?:\.\d+)?(?:e[+−-]?\d+)?"
 PLACE = re.compile(r"\{([^}]*)\}")
 STEP = re.compile(r"\[([^\]=]+)=([^\]]*)\]|([^.\[\]]+)")
 AFTER = re.compile(r'after "([^"]*)"')
-WORD = "kind"
-# of a verdict, compared as text
+WORD = "kind"  # of a verdict, compared as text
 
 
 class Unsupported(Exception):  # noqa: N818 - not an error of the program: what is written is not what is stored

@@ -34,10 +34,8 @@ PAPER_SCALE: Mapping[str, object] = {
 PAPER = "CelebA (20,000 images), 144 px, 10 epochs, full width"
 
 Value = Callable[[Trial], float | None]
-Pair = Callable[[Trial, Trial], float | None]
-# of one seed's two trials
-Images = Callable[[Trial, Trial], Array | None]
-# of one seed's two trials -> one number for each image, whose mean is the quantity
+Pair = Callable[[Trial, Trial], float | None]  # of one seed's two trials
+Images = Callable[[Trial, Trial], Array | None]  # of one seed's two trials -> one number for each image, whose mean is the quantity
 
 
 def at(path: str) -> Value:

@@ -14,13 +14,12 @@ from ablation.stats import CONFIDENCE, Estimate, t_quantile
 from ablation.timing.hardware import machine_name
 from ablation.timing.timing_stats import LEAST_SITTINGS
 
-CONNECTIVITY, CONVOLUTION, HEAD, WIDTHS, OTHER, MIXED = "connectivity", "convolution", "head", "widths", "the rest", "mixed"
 # piece -> words of a factor's name that belong to it
+CONNECTIVITY, CONVOLUTION, HEAD, WIDTHS, OTHER, MIXED = "connectivity", "convolution", "head", "widths", "the rest", "mixed"
 WORDS = {CONNECTIVITY: ("connectivity",), CONVOLUTION: ("conv",), HEAD: ("head",), WIDTHS: ("width", "stem")}
-SAMPLING = ("downsampling", "upsampling", "transposed")
 # words of factors that the trained networks swap together with connectivity
-BODIES = ("encoder", "decoder")
-# factors in which a coarse attribution of latency merges connectivity, convolution and widths
+SAMPLING = ("downsampling", "upsampling", "transposed")
+BODIES = ("encoder", "decoder")  # factors in which a coarse attribution of latency merges connectivity, convolution and widths
 T = TypeVar("T")
 
 
@@ -32,10 +31,8 @@ class Piece:
     value: float
     low: float | None
     high: float | None
-    share: float | None
-    # of the whole difference
-    with_sampling: bool = False
-    # connectivity that was only ever swapped together with down- and upsampling
+    share: float | None  # of the whole difference
+    with_sampling: bool = False  # connectivity that was only ever swapped together with down- and upsampling
 
     @property
     def label(self) -> str:

@@ -11,12 +11,9 @@ from ablation.judge.evidence import Evidence
 
 HOLDS, FAILS, UNDECIDED = "holds", "fails", "undecided"
 KINDS = (HOLDS, FAILS, UNDECIDED)
-NOT_COMPUTED = "Not computed."
-# how the sentence of a verdict begins whose numbers are not there
-SIGNIFICANT, MOST_DIGITS = 3, 4
-# digits of a number without an interval; of one with an interval at most
-OF_INTERVAL = 2
-# digits of half an interval that are shown, and with them those of its value
+NOT_COMPUTED = "Not computed."  # how the sentence of a verdict begins whose numbers are not there
+SIGNIFICANT, MOST_DIGITS = 3, 4  # digits of a number without an interval; of one with an interval at most
+OF_INTERVAL = 2  # digits of half an interval that are shown, and with them those of its value
 
 
 class Lacking(Exception):  # noqa: N818 - no error: what a rule raises where its data is not there
@@ -32,8 +29,7 @@ class Number:
     low: float | None = None
     high: float | None = None
     unit: str = ""
-    source: str = ""
-    # where in the evidence it comes from
+    source: str = ""  # where in the evidence it comes from
 
     @property
     def text(self) -> str:
@@ -49,10 +45,8 @@ class Finding:
     sentence: str
     evidence: tuple[Number, ...] = ()
     scope: str = ""
-    device: str = ""
-    # that it was measured on; for claims about time
-    refused: bool = False
-    # whether it is undecided whatever was measured, for the study is too small for it
+    device: str = ""  # that it was measured on; for claims about time
+    refused: bool = False  # whether it is undecided whatever was measured, for the study is too small for it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,16 +56,11 @@ class Claim:
     id: str
     says: str
     measurement: str
-    rule: str
-    # in plain English, with its thresholds
-    link: str
-    # section of the page that holds the evidence
-    find: Callable[[Evidence], Finding]
-    # raises Lacking where the evidence does not have what the rule needs
-    by_chance: bool = True
-    # whether it rests on intervals, and so counts among the verdicts that are corrected together
-    of_gpu: bool = False
-    # whether it is about time, which the paper measured on a GPU: `claims.GPU_POLICY`
+    rule: str  # in plain English, with its thresholds
+    link: str  # section of the page that holds the evidence
+    find: Callable[[Evidence], Finding]  # raises Lacking where the evidence does not have what the rule needs
+    by_chance: bool = True  # whether it rests on intervals, and so counts among the verdicts that are corrected together
+    of_gpu: bool = False  # whether it is about time, which the paper measured on a GPU: `claims.GPU_POLICY`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,11 +74,9 @@ class Verdict:
     kind: str
     sentence: str
     evidence: tuple[Number, ...]
-    scope: str
-    # on which data, at which size, on which hardware
+    scope: str  # on which data, at which size, on which hardware
     link: str
-    together: int = 0
-    # how many verdicts it was corrected with, itself among them; 0 where it rests on no interval
+    together: int = 0  # how many verdicts it was corrected with, itself among them; 0 where it rests on no interval
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; the numbers by name."""

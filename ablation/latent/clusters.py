@@ -18,10 +18,8 @@ from sklearn.metrics import pairwise_distances
 from ablation.latent.hopkins import NULLS, NUM_NULLS, RANK_TOLERANCE, Points, described, interval, principal, strictest
 
 NUMBERS_OF_CLUSTERS = tuple(range(2, 11))
-MAX_POINTS = 500
-# for the distances between all of them; which ones is drawn
-NUM_STARTS = 2
-# of k-means, the better kept
+MAX_POINTS = 500  # for the distances between all of them; which ones is drawn
+NUM_STARTS = 2  # of k-means, the better kept
 
 
 def silhouettes(points: Points, *, seed: int = 0) -> dict[int, float]:

@@ -22,13 +22,11 @@ from ablation.latent.factor_batches import FactorBatches, measured
 from ablation.latent.factor_vae import MIN_VARIANCE, factor_vae_score
 from blocks.errors import must_be
 
-NUM_BINS = 10
 # cells of equal mass for codes and factors; the bias of mutual information grows with its square, the ceiling of MIG hardly falls
+NUM_BINS = 10
 NUM_TREES = 30
-MIN_LEAF = 5
-# images in a leaf: fewer fit noise, which spreads importance over codes that know nothing
-HELD_OUT = 0.3
-# share of the images that informativeness is measured on
+MIN_LEAF = 5  # images in a leaf: fewer fit noise, which spreads importance over codes that know nothing
+HELD_OUT = 0.3  # share of the images that informativeness is measured on
 
 Array = NDArray[np.float64]
 

@@ -19,33 +19,28 @@ from numpy.typing import ArrayLike, NDArray
 from ablation.data.faces import FACTOR_NAMES, render, sample_factors
 from blocks.errors import choices, must_be
 
-MEASURED = (
-    "masculinity", "skin_tone", "face_width", "jaw_width", "hair_length", "eye_spacing", "smile", "yaw", "pitch", "roll", "scale",
-    "shift", "light_direction", "light_strength", "background_tone",
-)  # fmt: skip
 # All are continuous, drawn independently, run along a line and show on every face: at 48 px, on each of 200 faces, each third of
 # such a factor's range changes the picture by 0.02 grey levels of 255 or more, averaged over all pixels (most by 1 to 20). The
 # others: age, hair_colour, hair_curl, bangs, parting, facial_hair, make_up, earrings and mouth_open show on some faces only, or
 # over part of their range; sunglasses and fringes hide eye_colour, eye_size, eye_openness, gaze and brows; nose and lips fall
 # below 0.02 on some; glasses, hat and background_pattern are kinds without an order; the two hues run in a circle, which no
 # single dimension can hold.
+MEASURED = (
+    "masculinity", "skin_tone", "face_width", "jaw_width", "hair_length", "eye_spacing", "smile", "yaw", "pitch", "roll", "scale",
+    "shift", "light_direction", "light_strength", "background_tone",
+)  # fmt: skip
 BATCH_SIZE = 61
-SERIES = 1_000_003
-# added to the seed: the nuisances are not those of the data set's own faces
+SERIES = 1_000_003  # added to the seed: the nuisances are not those of the data set's own faces
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FactorBatches:
     """Faces, and the batches of them in which one factor stands still."""
 
-    images: NDArray[np.uint8]
-    # n x 3 x S x S, n = batch squared
-    factors: NDArray[np.float32]
-    # n x 37, in the order of FACTORS
-    members: NDArray[np.int64]
-    # votes x batch, numbers of faces
-    fixed_factor: NDArray[np.int64]
-    # votes, numbers into `factor_names`
+    images: NDArray[np.uint8]  # n x 3 x S x S, n = batch squared
+    factors: NDArray[np.float32]  # n x 37, in the order of FACTORS
+    members: NDArray[np.int64]  # votes x batch, numbers of faces
+    fixed_factor: NDArray[np.int64]  # votes, numbers into `factor_names`
     factor_names: tuple[str, ...]
 
     def of_votes(self, codes: ArrayLike) -> NDArray[np.float64]:

@@ -7,8 +7,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from blocks.errors import must_be
 
-MIN_VARIANCE = 0.01
 # a mean that varies less is lost in what sampling adds to it, whose variance is then about 1 (Burda et al. 2016, active units)
+MIN_VARIANCE = 0.01
 NUM_SPLITS = 50
 TRAIN_SHARE = 2 / 3
 

@@ -37,11 +37,10 @@ from scipy.spatial import KDTree
 
 Points = NDArray[np.float64]
 
-RANK_TOLERANCE = 1e-6
 # of the longest principal component, below which another is rounding: posterior means come in single precision
+RANK_TOLERANCE = 1e-6
 NUM_COMPONENTS = 5
-NUM_NULLS = 40
-# of each kind to compare with
+NUM_NULLS = 40  # of each kind to compare with
 
 
 def principal(points: Points) -> Points:

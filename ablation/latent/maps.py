@@ -19,8 +19,7 @@ from sklearn.manifold import TSNE, trustworthiness
 from ablation.latent.clusters import best_silhouette
 from ablation.latent.hopkins import Points, gaussian_like, hopkins, principal
 
-IMAGES_PER_PERPLEXITY = 3
-# a perplexity above a third of the images calls most of them neighbours
+IMAGES_PER_PERPLEXITY = 3  # a perplexity above a third of the images calls most of them neighbours
 TRUST_NEIGHBOURS = 10
 
 

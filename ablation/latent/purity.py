@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
 NUM_NEIGHBOURS = 10
-NUM_SHUFFLES = 10
-# of the labels over the images, all attributes together, so that what goes with what stays
+NUM_SHUFFLES = 10  # of the labels over the images, all attributes together, so that what goes with what stays
 
 Labels = NDArray[np.uint8]
 

@@ -19,12 +19,10 @@ from ablation.latent.probes import LEAST_OF_A_CLASS, auc_by_image, dimension_pro
 from ablation.latent.purity import Labels, neighbour_purity
 from blocks.errors import must_be
 
-ACTIVE_VARIANCE = 0.01
-# of the posterior mean over the images, above which a dimension is active: Burda et al. 2016, section 5.2
-STILL = 1e-6
+ACTIVE_VARIANCE = 0.01  # of the posterior mean over the images, above which a dimension is active: Burda et al. 2016, section 5.2
 # standard deviation of the widest dimension, in units of the prior's, below which the means do not vary but for rounding
-MIN_IMAGES = 20
-# with different posterior means
+STILL = 1e-6
+MIN_IMAGES = 20  # with different posterior means
 STRUCTURE = ("hopkins", "silhouette", "tsne")
 PROBED = ("purity", "probes", "dimension_probes")
 NO_ATTRIBUTES = {"attributes": "the data has no attributes"}
@@ -34,14 +32,12 @@ NO_ATTRIBUTES = {"attributes": "the data has no attributes"}
 class LatentAnalysis:
     """What was found in one latent space."""
 
-    values: dict[str, Any]
-    # plain JSON values: the "latent" part of a trial's analysis
-    arrays: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    values: dict[str, Any]  # plain JSON values: the "latent" part of a trial's analysis
     # "tsne_30" and the like, N x 2, in the order of the images
-    not_computed: dict[str, str] = field(default_factory=dict)
-    # measure -> why it is not among the values
-    per_image: dict[str, list[float]] = field(default_factory=dict)
+    arrays: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    not_computed: dict[str, str] = field(default_factory=dict)  # measure -> why it is not among the values
     # "linear_auc": values by image whose mean is that of the values
+    per_image: dict[str, list[float]] = field(default_factory=dict)
 
 
 def analyse_latents(

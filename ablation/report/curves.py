@@ -16,12 +16,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLUMNS = 3
-TITLE_CHARACTERS, LEAST_CHARACTERS = 38, 16
-# of factor and level above a panel, and at least of the level
-NAMED_PER_PANEL = 14
-# beyond this many lines in a panel only the best and the worst carry their number
-KEYS = {"validation": "val_loss", "training": "train_loss"}
-# what the dictionary of an epoch calls them
+TITLE_CHARACTERS, LEAST_CHARACTERS = 38, 16  # of factor and level above a panel, and at least of the level
+NAMED_PER_PANEL = 14  # beyond this many lines in a panel only the best and the worst carry their number
+KEYS = {"validation": "val_loss", "training": "train_loss"}  # what the dictionary of an epoch calls them
 
 
 def curve(row: Row, which: str) -> list[float]:

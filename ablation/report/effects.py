@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLUMNS = 3
-NAME_CHARACTERS = 24
-# of a factor and of a level beside the panels
+NAME_CHARACTERS = 24  # of a factor and of a level beside the panels
 COLOUR_OF = {BETTER: style.BETTER, WORSE: style.WORSE}
 # inches of one swap, and of one level of another factor below it
 LINE, LANE = 0.5, 0.19

@@ -7,10 +7,8 @@ from typing import Any
 from ablation.explain.explanation import Explanation
 from ablation.text import printable, shortened
 
-WIDTH = 28
-# most characters of a name
-_ALIKE = str.maketrans({"`": "'", "*": "\u2217"})
-# what would be read as markup inside a sentence
+WIDTH = 28  # most characters of a name
+_ALIKE = str.maketrans({"`": "'", "*": "\u2217"})  # what would be read as markup inside a sentence
 
 
 def with_shown_names(explanation: Explanation) -> Explanation:

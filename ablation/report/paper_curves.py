@@ -23,8 +23,7 @@ LINES: Mapping[str, Any] = {"validation": "-", "training": (0, (4, 2))}
 PAPER_LINES: Mapping[str, Any] = {"validation": (0, (6, 2)), "training": (0, (1, 1.3))}
 PAPER_GREY = "#8A8A8A"
 REST = "all arms"
-Curves = dict[str, dict[int, dict[str, list[float]]]]
-# arm -> seed -> "validation" or "training" -> loss by epoch
+Curves = dict[str, dict[int, dict[str, list[float]]]]  # arm -> seed -> "validation" or "training" -> loss by epoch
 
 
 def curves_of(evidence: Evidence) -> Curves:

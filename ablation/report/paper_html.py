@@ -15,8 +15,7 @@ from ablation.report import explain_html, page
 from ablation.report.explain_html import Answer, Drawn, Missing
 from ablation.report.paper_strips import Pictures, page_uri
 
-HALF = 5
-# rows of at most so many pictures stand in pairs where there is room
+HALF = 5  # rows of at most so many pictures stand in pairs where there is room
 SIGNS = {"holds": "✓", "fails": "✗", "undecided": "?"}
 STYLE = """
 nav { font-size: .86rem; margin: .8rem 0 1.4rem; line-height: 1.9; } nav a { margin-right: .9rem; white-space: nowrap; }
@@ -65,8 +64,7 @@ class Claims:
     """The table of verdicts; each links to the section that holds its evidence."""
 
     verdicts: Sequence[Verdict]
-    evidence: Mapping[str, str]
-    # id of a verdict -> anchor of a section
+    evidence: Mapping[str, str]  # id of a verdict -> anchor of a section
 
 
 @dataclass(frozen=True)

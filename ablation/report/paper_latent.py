@@ -16,14 +16,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LATENT = "analysis.latent"
-NULL = "#C9C9C9"
 # statistic -> title, its path, and where its null's lowest and highest stand
+NULL = "#C9C9C9"
 STATISTICS = {
     "Hopkins": ("Hopkins statistic", "hopkins.value", "hopkins.null_low", "hopkins.null_high"),
     "silhouette": ("best silhouette", "silhouette.best", "silhouette.null_best_low", "silhouette.null_best_high"),
 }
-KL_FLOOR = 1e-4
-# nats; less is drawn there
+KL_FLOOR = 1e-4  # nats; less is drawn there
 
 
 def clusters(evidence: Evidence) -> Plot | None:

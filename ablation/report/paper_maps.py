@@ -20,10 +20,8 @@ if TYPE_CHECKING:
 
 PERPLEXITY = "30"
 NUM_ATTRIBUTES = 4
-RASTER_DPI = 115
-# of the points, which are put into the SVG as a picture: thousands of them would make it slow
-RARE = 0.05
-# an attribute that fewer images have, or lack, colours nothing that could be seen
+RASTER_DPI = 115  # of the points, which are put into the SVG as a picture: thousands of them would make it slow
+RARE = 0.05  # an attribute that fewer images have, or lack, colours nothing that could be seen
 HAS, LACKS = "#D55E00", "#B9C6D3"
 EXTENT = "The extent of a t-SNE axis is no evidence, nor are distances between groups."
 
@@ -34,10 +32,8 @@ class Map:
 
     arm: str
     seed: int
-    points: dict[str, NDArray[Any]]
-    # perplexity -> N x 2
-    attributes: dict[str, NDArray[Any]]
-    # name -> N of 0 or 1; empty where there are none, or no names
+    points: dict[str, NDArray[Any]]  # perplexity -> N x 2
+    attributes: dict[str, NDArray[Any]]  # name -> N of 0 or 1; empty where there are none, or no names
 
 
 def maps_of(evidence: Evidence, arrays: look.Arrays) -> list[Map]:

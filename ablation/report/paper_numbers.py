@@ -15,11 +15,10 @@ class Reported:
     """One of the paper's two models."""
 
     params: int
-    latency_ms: Mapping[int, tuple[float, float]]
     # batch size -> mean and standard deviation on a GPU that the paper does not name (its notebook's metadata: T4)
+    latency_ms: Mapping[int, tuple[float, float]]
     train: tuple[float, ...]
-    validation: tuple[float, ...]
-    # loss by epoch
+    validation: tuple[float, ...]  # loss by epoch
 
 
 REPORTED = {

@@ -27,8 +27,8 @@ SECTIONS = (
     sections.table_1, sections.figures, sections.quality_section, sections.pieces_section, sections.latent_section,
     sections.traversal_section, sections.hypotheses_section, sections.cost_section, sections.limits_section,
 )  # fmt: skip
-FONTS = ["DejaVu Sans", "Verdana", "Bitstream Vera Sans"]
 # letters of the same widths, one of which every system has: SVG files hold text, not outlines
+FONTS = ["DejaVu Sans", "Verdana", "Bitstream Vera Sans"]
 
 
 def write_paper(

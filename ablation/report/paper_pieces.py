@@ -23,8 +23,7 @@ INSIDE = "analysis.quality.reporting.l1_inside"
 MASKED = ", mask"
 METHODS = {"probe": "probe's direction", "mean_difference": "difference of means"}
 PLAIN, WITH_MASK = ("#4D4D4D", "o"), ("#009E73", "D")
-Edit = tuple[str, int, str, str, float, float]
-# arm, seed, attribute, method, target, leakage
+Edit = tuple[str, int, str, str, float, float]  # arm, seed, attribute, method, target, leakage
 
 
 def loss_pieces(evidence: Evidence) -> Plot | None:

@@ -20,10 +20,8 @@ if TYPE_CHECKING:
 
 AGAINST = ("ssim", "psnr", "l1", "delta_e")
 BANDS = "analysis.quality.reporting.high_frequency_by_band"
-REACH = 1.2
-# heights of the arms' own range within which a reference is drawn at its place
-NYQUIST = 0.5
-# cycles per pixel
+REACH = 1.2  # heights of the arms' own range within which a reference is drawn at its place
+NYQUIST = 0.5  # cycles per pixel
 
 
 def quality_params(evidence: Evidence) -> Plot | None:

@@ -22,12 +22,9 @@ from ablation.judge.evidence import Evidence
 from ablation.report import paper_style as look
 
 Pictures = NDArray[np.uint8]
-GAP, TILE = 4, 96
-# pixels
-LETTERS = 32
-# of a label's size fit into the width of the file's picture
-PAGE_BYTES, PAGE_WIDTH, JPEG_QUALITY = 24_000, 768, 80
-# a row that takes more goes into the page as JPEG of at most this width
+GAP, TILE = 4, 96  # pixels
+LETTERS = 32  # of a label's size fit into the width of the file's picture
+PAGE_BYTES, PAGE_WIDTH, JPEG_QUALITY = 24_000, 768, 80  # a row that takes more goes into the page as JPEG of at most this width
 SAMPLES = 8
 ROWS = 8
 
@@ -38,10 +35,8 @@ class Strips:
 
     stem: str
     title: str
-    note: str
-    # seeds, how many of how many
-    rows: tuple[tuple[str, Pictures], ...]
-    # label, K x 3 x S x S
+    note: str  # seeds, how many of how many
+    rows: tuple[tuple[str, Pictures], ...]  # label, K x 3 x S x S
 
     @property
     def alt(self) -> str:

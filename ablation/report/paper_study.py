@@ -20,12 +20,12 @@ from ablation.report.paper_strips import Strips
 
 Part = Block | Plot | Strips
 STRIPS = "strips"
+# of all sections: what a verdict's link may name
 ANCHORS = frozenset({
     "claims", "table-1", "figures", "figure-1", "figure-2", "figure-3", "figure-4-5", "figure-6", "quality", "frequency", "paired",
     "pieces", "latent", "clusters", "probes", "information", "disentanglement", "traversals", "edits", "hypotheses", "cost",
     "training-speed", "limits",
 })  # fmt: skip
-# of all sections: what a verdict's link may name
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Study:
     verdicts: Sequence[Verdict]
     arrays: look.Arrays
     images_allowed: bool = True
-    kept: Mapping[str, bytes] = field(default_factory=dict)
     # pictures of an earlier page of the same study, whose arrays are not at hand: path below the page's folder -> file
+    kept: Mapping[str, bytes] = field(default_factory=dict)
 
     @cached_property
     def places(self) -> Mapping[str, str]:

@@ -21,14 +21,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Arrays = Mapping[str, Mapping[int, Mapping[str, NDArray[Any]]]]
-# arm -> seed -> what stands beside an analysis
+Arrays = Mapping[str, Mapping[int, Mapping[str, NDArray[Any]]]]  # arm -> seed -> what stands beside an analysis
 PAIR = (ORIGINAL, MODIFIED)
 MINUS = "−"
 NOT_MEASURED = "not measured"
 LOOKS = dict(zip(MAIN_ARMS, (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D")), strict=True))
-OTHER = (style.NEUTRAL, "x")
-# every other arm
+OTHER = (style.NEUTRAL, "x")  # every other arm
 REFERENCE_LINES = ((0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)), (0, (8, 3)))
 
 _Q = "analysis.quality.reporting"

@@ -19,8 +19,7 @@ from ablation.report.paper_numbers import REPORTED
 from ablation.report.paper_pieces import MASKED, hypothesis_rows, inside
 from ablation.stats import Estimate, mean_estimate
 
-Measure = tuple[str, str, int]
-# label with its unit, path, digits
+Measure = tuple[str, str, int]  # label with its unit, path, digits
 RECONSTRUCTION = ("ssim", "ms_ssim", "psnr", "l1", "lpips")
 WHERE = ("delta_e", "l1_inside", "l1_outside", "high_frequency", "high_frequency_matched")
 _L, _T, _E = "analysis.latent", "analysis.traversal", "analysis.edits_mean"

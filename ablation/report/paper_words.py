@@ -18,11 +18,10 @@ from ablation.report.paper_numbers import REPORTED
 from ablation.stats import Estimate
 
 NUM_FINDINGS = 3
-OF_COST = "C1 to C6"
-# claims that the explanation settles, at its own size and width
-KINDS = (("holds", "hold", "holds"), ("fails", "fail", "fails"), ("undecided", "are undecided", "is undecided"))
+OF_COST = "C1 to C6"  # claims that the explanation settles, at its own size and width
 # kind, of several, of one
 # the claims whose verdict is quoted first where a finding of its own cannot be made
+KINDS = (("holds", "hold", "holds"), ("fails", "fail", "fails"), ("undecided", "are undecided", "is undecided"))
 WEIGHTY = ("C8", "C3", "C12", "C15", "C7", "C5", "C2a", "C18", "C21", "C14")
 DATA = {"faces": "rendered faces", "celeba": "CelebA"}
 SCALE_TEXTS: dict[str, Callable[[object], str]] = {

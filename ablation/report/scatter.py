@@ -20,12 +20,9 @@ if TYPE_CHECKING:
 
     from ablation.report.ties import Front, Ties
 
-NUMBER_ALL_UP_TO = 24
-# beyond this many variants only the front and the reference carry their number
-LABEL_CHARACTERS, LEVEL_CHARACTERS = 150, 36
-# of a network and of a level in the legend
-LISTED_FRONT = 10
-# beyond this many members the legend refers to the table
+NUMBER_ALL_UP_TO = 24  # beyond this many variants only the front and the reference carry their number
+LABEL_CHARACTERS, LEVEL_CHARACTERS = 150, 36  # of a network and of a level in the legend
+LISTED_FRONT = 10  # beyond this many members the legend refers to the table
 
 
 def front_of(rows: Sequence[Row], metrics: Sequence[Metric]) -> tuple[list[Row], list[Row]]:

@@ -12,8 +12,7 @@ from ablation.record import COMPLETE, FAILED, Metric, Record, latency_metric
 from ablation.stats import mean_and_sd
 from ablation.text import printable
 
-INERT = "inert"
-# the level shown for a factor that does not change this network
+INERT = "inert"  # the level shown for a factor that does not change this network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,25 +20,19 @@ class StudyInfo:
     """The facts of a study that its records do not hold."""
 
     title: str
-    command: str = ""
-    # the command line that makes this study
-    device: str = ""
-    # the device by its model name, as every plot states it
-    data: Mapping[str, Any] = field(default_factory=dict)
+    command: str = ""  # the command line that makes this study
+    device: str = ""  # the device by its model name, as every plot states it
     # name, num_images, image_size, fingerprint, notes (a list of sentences: corrupt files, subset, ...)
-    num_planned: int = 0
-    # trials planned: networks times seeds
-    counts: Mapping[str, int] = field(default_factory=dict)
-    # state -> trials in it; counted from the records where empty
+    data: Mapping[str, Any] = field(default_factory=dict)
+    num_planned: int = 0  # trials planned: networks times seeds
+    counts: Mapping[str, int] = field(default_factory=dict)  # state -> trials in it; counted from the records where empty
     protocol: Mapping[str, Any] = field(default_factory=dict)
-    factors: Mapping[str, Sequence[str]] = field(default_factory=dict)
     # factor -> its levels, in the order in which swaps are listed
-    reference: str = ""
-    # network key of the base variant; empty where there is none
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-    # commit, packages, hardware, seeds, data fingerprint
-    latency_noise: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    factors: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    reference: str = ""  # network key of the base variant; empty where there is none
+    provenance: Mapping[str, Any] = field(default_factory=dict)  # commit, packages, hardware, seeds, data fingerprint
     # "cpu/1" -> ratio, low, high, sittings, rounds of the reference against a second copy of itself
+    latency_noise: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,9 @@ from ablation.text import shortened
 COSTS = ("params", "fvcore_params", "macs", "fvcore_flops", "elements_written", "bytes_moved", "num_ops")
 QUALITY = ("loss", "ssim", "psnr", "l1", "ms_ssim", "replica_loss")
 SECONDS = Metric(path="training.seconds", label="training", unit="s", digits=0)
-UTF8: dict[str, Any] = {"encoding": "utf-8", "errors": "backslashreplace"}
 # bytes of a name that are no UTF-8 are written as escapes
-NOTHING = "-"
-# stands where a number is missing
+UTF8: dict[str, Any] = {"encoding": "utf-8", "errors": "backslashreplace"}
+NOTHING = "-"  # stands where a number is missing
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ablation.record import Record
 from ablation.report.curves import losses_of
 
-SIZE, BOX = (500, 320), (58, 34, 488, 278)
-# pixels: whole picture; left, top, right, bottom of the axes
+SIZE, BOX = (500, 320), (58, 34, 488, 278)  # pixels: whole picture; left, top, right, bottom of the axes
 COLOURS = {"training": "#D55E00", "validation": "#0072B2"}
 
 

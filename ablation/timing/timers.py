@@ -24,15 +24,11 @@ import torch
 from torch import Tensor, nn
 
 CALL, STEADY, ENQUEUE, GPU = "call", "steady", "enqueue", "gpu"
-BLOCK_MS = 12.0
-# aim of a block; whole calls put it between 6 and 18 ms
-ATTEMPTS = 3
-# at an undisturbed call
-LONG_MS = 500.0
-# a call so long is never left alone, and an interruption, some milliseconds, is a small part of it: one attempt
+BLOCK_MS = 12.0  # aim of a block; whole calls put it between 6 and 18 ms
+ATTEMPTS = 3  # at an undisturbed call
+LONG_MS = 500.0  # a call so long is never left alone, and an interruption, some milliseconds, is a small part of it: one attempt
 
-Clock = Callable[[], float]
-# seconds, never going back
+Clock = Callable[[], float]  # seconds, never going back
 Call = Callable[[], object]
 
 
@@ -79,8 +75,7 @@ class Lane:
     call: Call
     num_calls: int = 1
     attempts: int = ATTEMPTS
-    missing: dict[str, str] = field(default_factory=dict)
-    # kind -> why it could not be measured
+    missing: dict[str, str] = field(default_factory=dict)  # kind -> why it could not be measured
 
     def calibrate(self) -> None:
         """Choose the number of calls of a block."""

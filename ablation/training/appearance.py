@@ -25,21 +25,20 @@ from ablation.training.lpips_metric import load_lpips
 from ablation.training.quality import PerImage, as_lists, by_side, measured
 from blocks.errors import must_be
 
-ELLIPSE_CENTRE, ELLIPSE_HALF_AXES = (0.5, 0.58), (0.24, 0.28)
 # x and y, in sides of the image, from the upper left corner: the ellipse that overlaps the masks of rendered faces best on average;
 # in aligned CelebA crops it holds the face from forehead to chin, while hair, ears and neck lie outside
+ELLIPSE_CENTRE, ELLIPSE_HALF_AXES = (0.5, 0.58), (0.24, 0.28)
 NUM_BANDS = 8
 NYQUIST = 0.5
-HIGH = 0.25
-# cycles per pixel
-LEAST_POWER = 1e-9
+HIGH = 0.25  # cycles per pixel
 # of the original's luma, below which a ratio of powers says nothing; rounding to 8 bits alone makes 1.3e-6 over all frequencies
+LEAST_POWER = 1e-9
 
+# what is kept image by image, where it was computed
 PER_IMAGE = (
     "ssim", "ms_ssim", "psnr", "l1", "mse", "delta_e", "l1_inside", "l1_outside", "high_frequency", "high_frequency_matched",
     "lpips",
 )  # fmt: skip
-# what is kept image by image, where it was computed
 
 SIDES = ("inside", "outside")
 

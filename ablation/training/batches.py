@@ -13,8 +13,7 @@ from torch import Tensor
 from ablation.data.base import Dataset
 from blocks.errors import InputError, must_be
 
-DEVICE_SHARE = 0.4
-# of the free device memory that the images of one split may take
+DEVICE_SHARE = 0.4  # of the free device memory that the images of one split may take
 UPLOAD_ROWS = 1024
 
 

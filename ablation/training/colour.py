@@ -11,8 +11,7 @@ from torch import Tensor
 
 XYZ_FROM_RGB = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
 WHITE = (0.95047, 1.0, 1.08883)
-LUMA = (0.2126, 0.7152, 0.0722)
-# ITU-R BT.709, whose primaries sRGB shares
+LUMA = (0.2126, 0.7152, 0.0722)  # ITU-R BT.709, whose primaries sRGB shares
 
 
 def to_lab(x: Tensor) -> Tensor:

@@ -15,8 +15,8 @@ from typing import Any
 
 from ablation.spec import ModelSpec, preset
 
-MASKED = ", mask"
-# how the name of a hypothesis with the face mask ends
+MASKED = ", mask"  # how the name of a hypothesis with the face mask ends
+# SSIM, L1 and L2 weights
 _COMMON: dict[str, Any] = {
     "ssim_window": "gaussian",
     "ssim_size": 9,
@@ -24,7 +24,6 @@ _COMMON: dict[str, Any] = {
     "kl_mean": True,
     "clip_norm": 1e-3,
 }
-# SSIM, L1 and L2 weights
 _WEIGHTS = {
     "L1": (0.0, 4.0, 0.0),
     "L1 + SSIM": (1.0, 4.0, 0.0),

@@ -27,8 +27,8 @@ from ablation.training.losses import part_names
 from ablation.training.quality import sampled_quality
 from ablation.training.trainable import check_batches
 
-PROGRESS_S, READ_S, SAVE_S = 0.1, 1.0, 60.0
 # least seconds between reports of progress, between reads of the loss (each waits for the device), between saves inside an epoch
+PROGRESS_S, READ_S, SAVE_S = 0.1, 1.0, 60.0
 
 UNTRAINED_MASKS = "the mask decoder was not trained, since mask_weight is 0"
 
@@ -43,23 +43,15 @@ class TrainingFailure(RuntimeError):  # noqa: N818 -- a failed trial, not a faul
 class TrainResult:
     """What a training gave; the model holds the weights of its best epoch."""
 
-    best_loss: float | None
-    # lowest validation loss; None where a stop came before the first epoch ended
-    best_epoch: int
-    # counted from 1; 0 where none has ended
-    epochs: tuple[dict[str, Any], ...]
-    # one dict of plain values for each finished epoch, see `Run.finish_epoch`
-    stopped_early: bool
-    # by patience
-    interrupted: bool
-    # by should_stop or Ctrl-C; the same call goes on from there
-    seconds: float
-    # training, validation and checkpoints, all sittings together
-    images_per_second: float | None
-    # median over epochs, of training alone
+    best_loss: float | None  # lowest validation loss; None where a stop came before the first epoch ended
+    best_epoch: int  # counted from 1; 0 where none has ended
+    epochs: tuple[dict[str, Any], ...]  # one dict of plain values for each finished epoch, see `Run.finish_epoch`
+    stopped_early: bool  # by patience
+    interrupted: bool  # by should_stop or Ctrl-C; the same call goes on from there
+    seconds: float  # training, validation and checkpoints, all sittings together
+    images_per_second: float | None  # median over epochs, of training alone
     num_steps: int
-    resumed_from_epoch: int
-    # finished epochs that came from a checkpoint
+    resumed_from_epoch: int  # finished epochs that came from a checkpoint
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:

@@ -25,8 +25,7 @@ from blocks.toledo import paste
 
 C1, C2 = 0.01**2, 0.03**2
 WINDOW_SIZE, SIGMA = 11, 1.5
-MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-# Wang, Simoncelli and Bovik 2003, as in pytorch-msssim
+MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang, Simoncelli and Bovik 2003, as in pytorch-msssim
 DICE_SMOOTH = 1.0
 
 

@@ -23,19 +23,16 @@ from torch import Tensor
 class Network:
     """A network that LPIPS can stand on."""
 
-    name: str
-    # as lpips calls it
-    weights: str
-    # torchvision's file, named after the first digits of its SHA-256
-    least_size: int
-    # side of the smallest images, in pixels, that leave something after its last pooling
+    name: str  # as lpips calls it
+    weights: str  # torchvision's file, named after the first digits of its SHA-256
+    least_size: int  # side of the smallest images, in pixels, that leave something after its last pooling
 
 
+# the first one found is used; AlexNet is the default of lpips
 NETWORKS = (
     Network(name="alex", weights="alexnet-owt-7be5be79.pth", least_size=31),
     Network(name="vgg", weights="vgg16-397923af.pth", least_size=16),
 )
-# the first one found is used; AlexNet is the default of lpips
 
 Metric = Callable[[Tensor, Tensor], Tensor]
 
@@ -44,10 +41,8 @@ Metric = Callable[[Tensor, Tensor], Tensor]
 class Lpips:
     """The metric, or the reason why there is none."""
 
-    metric: Metric | None = None
-    # two batches N x 3 x S x S in [0, 1] -> N distances, 0 for equal images
-    setting: str = ""
-    # package, version and network
+    metric: Metric | None = None  # two batches N x 3 x S x S in [0, 1] -> N distances, 0 for equal images
+    setting: str = ""  # package, version and network
     reason: str = ""
 
 

@@ -33,10 +33,9 @@ from ablation.training.losses import (
 )
 from blocks.errors import must_be
 
-ACTIVE_VARIANCE = 0.01
 # of the posterior mean over the data, above which a latent dimension counts as active: Burda et al. 2016, section 5.2
-LEAST_MSE = 1e-10
-# a perfect image has 100 dB rather than infinity
+ACTIVE_VARIANCE = 0.01
+LEAST_MSE = 1e-10  # a perfect image has 100 dB rather than infinity
 
 PerImage = dict[str, NDArray[np.float64]]
 

@@ -26,8 +26,7 @@ from ablation.training.learner import Learner
 # of a sitting: at least, at most
 ROUNDS = (6, 40)
 SITTINGS = 5
-WARMUP = 2
-# steps of each network before the first round
+WARMUP = 2  # steps of each network before the first round
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,15 +34,11 @@ class StepSpeed:
     """One network's training step: forward and backward pass, loss, and update of the weights, on a batch that is on the device."""
 
     step_ms: float
-    ratio: float
-    # to the first network, geometric mean over sittings of the median over rounds of the ratios within them
+    ratio: float  # to the first network, geometric mean over sittings of the median over rounds of the ratios within them
     low: float | None
-    high: float | None
-    # 95 % interval over sittings; None where there are too few of them
-    rounds: int
-    # of all sittings together
-    sittings: int = 1
-    # with rounds enough to count
+    high: float | None  # 95 % interval over sittings; None where there are too few of them
+    rounds: int  # of all sittings together
+    sittings: int = 1  # with rounds enough to count
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""

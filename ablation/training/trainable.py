@@ -15,8 +15,7 @@ from ablation.spec import ModelSpec
 from ablation.training.losses import WINDOW_SIZE
 from blocks.errors import must_be
 
-ONE_VALUE = "more than 1 value per channel"
-# of torch's error, which norms raise in training where there is no variance
+ONE_VALUE = "more than 1 value per channel"  # of torch's error, which norms raise in training where there is no variance
 
 
 def check_trainable(specs: Mapping[str, ModelSpec], protocol: Protocol, num_images: int | None = None) -> None:
