@@ -9,19 +9,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ablation.compose import build as build
-    from ablation.costs.static import static_cost as static_cost
+    from ablation.design.compose import build as build
+    from ablation.design.spec import ModelSpec as ModelSpec
+    from ablation.design.spec import preset as preset
     from ablation.faster.optimise import optimise as optimise
-    from ablation.spec import ModelSpec as ModelSpec
-    from ablation.spec import preset as preset
-    from ablation.timing.latency import compare_latency as compare_latency
+    from ablation.measure.costs.static import static_cost as static_cost
+    from ablation.measure.latency.compare import compare_latency as compare_latency
 
 _WHERE = {
-    "ModelSpec": "ablation.spec",
-    "preset": "ablation.spec",
-    "build": "ablation.compose",
-    "static_cost": "ablation.costs.static",
-    "compare_latency": "ablation.timing.latency",
+    "ModelSpec": "ablation.design.spec",
+    "preset": "ablation.design.spec",
+    "build": "ablation.design.compose",
+    "static_cost": "ablation.measure.costs.static",
+    "compare_latency": "ablation.measure.latency.compare",
     "optimise": "ablation.faster.optimise",
 }
 __all__ = ["ModelSpec", "build", "compare_latency", "optimise", "preset", "static_cost"]

@@ -11,24 +11,25 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from ablation.cores import num_threads
 from ablation.data import Dataset
-from ablation.device import checked_device
-from ablation.protocol import Protocol
-from ablation.space import Space, load_defaults, load_space
-from ablation.spec import ModelSpec
-from ablation.text import printable
-from ablation.training.trainable import check_trainable
+from ablation.design.protocol import Protocol
+from ablation.design.space import Space, load_defaults, load_space
+from ablation.design.spec import ModelSpec
+from ablation.machine.cores import num_threads
+from ablation.machine.device import pick_device
+from ablation.machine.hardware import provenance
+from ablation.machine.text import printable
+from ablation.train.trainable import check_trainable
 from blocks.errors import must_be
-from studies.config import StudyConfig, prepare_folder
-from studies.folder import check_grid_folder, take_grid_folder
-from studies.objective import describe_data, provenance
-from studies.reporting import FACTS
-from studies.runner import RunOptions, StudyRun, open_run, run_study
-from studies.storage import open_storage
-from studies.worker import open_dataset
+from studies.engine.config import StudyConfig, prepare_folder
+from studies.engine.folder import check_grid_folder, take_grid_folder
+from studies.engine.reporting import FACTS
+from studies.engine.runner import RunOptions, StudyRun, open_run, run_study
+from studies.engine.trial import describe_data
+from studies.engine.worker import open_dataset
+from studies.store.storage import open_storage
 
-SPACES = Path(__file__).parent / "spaces"
+SPACES = Path(__file__).parent / "engine" / "spaces"
 OWN_SPACES = ("small", "paper")  # those that come with the suite
 SMALL_BELOW = 96  # pixels under which the default space is `small`
 NUM_FACES = 1000
@@ -129,11 +130,6 @@ def _check_variants(space: Space) -> dict[str, ModelSpec]:
         if network.spec.in_channels != 3:
             raise must_be("in_channels", "3 in all variants, as images have", network.spec.in_channels)
     return {network.label: network.spec for network in networks}
-
-
-def pick_device(wanted: str) -> str:
-    """'cpu' or 'cuda'; InputError for a GPU that is not there."""
-    return str(checked_device(("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted))
 
 
 def _protocol(options: argparse.Namespace, defaults: dict[str, Any]) -> Protocol:

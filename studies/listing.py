@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ablation.spec import ALIASES, PIECE_FIELDS, PRESET_SUMMARIES
+from ablation.design.spec import ALIASES, PIECE_FIELDS, PRESET_SUMMARIES
 from blocks import FAMILIES
 
 

@@ -17,11 +17,11 @@ from typing import Any
 import pandas as pd
 
 from ablation.data.sources import check_root
-from ablation.timing.hardware import hardware_name
-from ablation.timing.latency_result import spanned
+from ablation.machine.device import pick_device
+from ablation.machine.hardware import hardware_name
+from ablation.measure.latency.result import spanned
 from blocks.errors import choices, must_be
-from studies.bench import PARTS as BENCH_PARTS
-from studies.grid import pick_device
+from studies.bench.command import PARTS as BENCH_PARTS
 
 ROOT = Path("results/reference")
 EXPECTED = ("h200",)  # hardware whose rows say "not measured" until its folder is there

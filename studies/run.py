@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from io import TextIOWrapper
 from pathlib import Path
 
-from ablation.text import printable
+from ablation.machine.text import printable
 from blocks.errors import InputError, must_be
-from studies.stopping import interrupt_everywhere
+from studies.work.stopping import interrupt_everywhere
 
 BAD_INPUT, DEFECT, INTERRUPTED = 2, 70, 130
 COMMANDS = {
@@ -285,19 +285,19 @@ def _stored(options: argparse.Namespace) -> int:
 
 
 def _explain(options: argparse.Namespace) -> int:
-    from studies.explain import run_explain
+    from studies.explain.command import run_explain
 
     return run_explain(options)
 
 
 def _paper(options: argparse.Namespace) -> int:
-    from studies.paper import run_paper
+    from studies.paper.command import run_paper
 
     return run_paper(options)
 
 
 def _claims(options: argparse.Namespace) -> int:
-    from studies.claims import run_claims
+    from studies.paper.claims_command import run_claims
 
     return run_claims(options)
 
@@ -309,7 +309,7 @@ def _reference(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    from studies.bench import run_bench
+    from studies.bench.command import run_bench
 
     return run_bench(options)
 
@@ -336,7 +336,7 @@ def public_line(arguments: Sequence[str]) -> str:
     for argument in arguments:
         flag, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
         if "://" in value:
-            from studies.storage import public_url
+            from studies.store.storage import public_url
 
             value = public_url(value)
         elif Path(value).is_absolute():

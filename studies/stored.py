@@ -8,15 +8,15 @@ from pathlib import Path
 import optuna
 from rich.console import Console
 
-from ablation.report.explain_page import read_explanation, write_explanation
+from ablation.report.explain.page import read_explanation, write_explanation
 from blocks.errors import must_be
-from studies.config import StudyConfig, StudyFolder
-from studies.folder import holder, part_of
-from studies.paper_folder import PaperFolder
-from studies.paper_published import is_published
-from studies.plan import trial_state
-from studies.records import records
-from studies.storage import open_storage, study_names
+from studies.engine.config import StudyConfig, StudyFolder
+from studies.engine.folder import holder, part_of
+from studies.paper.evidence.published import is_published
+from studies.paper.folder import PaperFolder
+from studies.store.queue import trial_state
+from studies.store.records import records
+from studies.store.storage import open_storage, study_names
 
 
 def run_status(options: argparse.Namespace) -> int:
@@ -39,7 +39,7 @@ def run_report(options: argparse.Namespace) -> int:
         return _explanation_page(options.out, options.to)
     if options.out is not None and is_published(options.out) and not options.study:
         return _published_page(options.out, options.to)
-    from studies.reporting import report_study  # here: the dashboard takes a second to import
+    from studies.engine.reporting import report_study  # here: the dashboard takes a second to import
 
     papers = _papers() if options.out is None and not options.storage else []
     for paper in papers:
@@ -61,14 +61,14 @@ def _papers() -> list[PaperFolder]:
 
 
 def _paper_page(folder: PaperFolder, to: Path | None) -> int:
-    from studies.paper_report import report_paper
+    from studies.paper.report import report_paper
 
     report_paper(folder, Console(), page=to or folder.page, shareable=to is not None)
     return 0
 
 
 def _published_page(folder: Path, to: Path | None) -> int:
-    from studies.paper_report import report_published
+    from studies.paper.report import report_published
 
     report_published(folder, Console(), page=to or folder)
     return 0

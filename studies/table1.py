@@ -20,18 +20,18 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from ablation.compose import build
-from ablation.costs.published import published_cost
-from ablation.costs.static import static_cost
-from ablation.spec import preset
-from ablation.timing.latency import LatencyComparison, compare_latency
-from ablation.timing.latency_result import spanned
+from ablation.design.compose import build
+from ablation.design.spec import preset
+from ablation.machine.device import pick_device
+from ablation.machine.hardware import provenance
+from ablation.measure.costs.published import published_cost
+from ablation.measure.costs.static import static_cost
+from ablation.measure.latency.compare import LatencyComparison, compare_latency
+from ablation.measure.latency.result import spanned
 from blocks.errors import must_be
-from studies.config import prepare_folder
-from studies.folder import check_folder, take_folder
-from studies.grid import pick_device
-from studies.latency_session import floor_of
-from studies.objective import provenance
+from studies.engine.config import prepare_folder
+from studies.engine.folder import check_folder, take_folder
+from studies.engine.latency_session import floor_of
 
 # paper's Table 1 and, for batch 32, the output of its released code: (mean, standard deviation) in ms
 MODELS = ("original", "modified")

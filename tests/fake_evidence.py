@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ablation.explain.explanation import Attribution, Effect, Explanation
-from ablation.judge.evidence import MAIN_ARMS, Evidence, Trial
-from ablation.record import COMPLETE, FAILED, Record
+from ablation.record.explanation import Attribution, Effect, Explanation
+from ablation.record.trial import COMPLETE, FAILED, Record
+from studies.paper.evidence.evidence import MAIN_ARMS, Evidence, Trial
 from tests.fake_explanation import fake_explanation
 
 Truth = Mapping[str, float] | Sequence[float]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ablation.explain.explanation import (
+from ablation.record.explanation import (
     OTHER,
     REDUCED,
     SAME,

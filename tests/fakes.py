@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
-from ablation.record import COMPLETE, FAILED, WAITING, Record
-from ablation.report.study import StudyInfo
+from ablation.record.trial import COMPLETE, FAILED, WAITING, Record
+from ablation.report.study.rows import StudyInfo
 
 FACTORS: dict[str, tuple[str, ...]] = {
     "connectivity": ("plain", "residual", "dense"),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ablation.text import printable
+from ablation.machine.text import printable
 
 FORMER_NOTE = (
     "the study began when data were known by the names and sizes of their files: that its first trials saw the same content is "

@@ -13,9 +13,9 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
-from ablation.cores import num_cores
 from ablation.data.names import digest, few
 from ablation.data.pixels import Decoded, to_rgb
+from ablation.machine.cores import num_cores
 from blocks.errors import must_be
 
 Task = TypeVar("Task")

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ablation.cores import num_cores
 from ablation.data.celeba import around
 from ablation.data.folder import BATCH_FILES, Listing, in_order, stamp
 from ablation.data.names import digest
+from ablation.machine.cores import num_cores
 from blocks.errors import InputError, must_be
 
 MASKS = "masks"

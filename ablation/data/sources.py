@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from ablation.cores import num_cores
-from ablation.data import faces
 from ablation.data.base import Dataset
 from ablation.data.cache import ArrayFile, cached, default_cache_dir
 from ablation.data.celeba import locate
+from ablation.data.faces import rendered as faces
 from ablation.data.files import FORMAT, Request, bar, open_entry, open_files
 from ablation.data.folder import SUFFIXES, in_order, list_images
 from ablation.data.masks import masks_beside
 from ablation.data.names import digest
+from ablation.machine.cores import num_cores
 from blocks.errors import choices, must_be
 
 SOURCES = ("faces", "celeba", "folder")
@@ -113,8 +113,7 @@ def _faces(request: Request) -> Dataset:
 
 def _renderer() -> list[str]:
     """The source of the renderer, so that a face that is drawn differently is never taken from the cache."""
-    here = Path(__file__).parent
-    return [path.read_text(encoding="utf-8") for path in sorted([here / "draw.py", *here.glob("face*.py")])]
+    return [path.read_text(encoding="utf-8") for path in sorted((Path(__file__).parent / "faces").glob("*.py"))]
 
 
 def _render_into(folder: Path, num: int, request: Request) -> None:

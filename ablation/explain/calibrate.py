@@ -21,11 +21,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from ablation.device import checked_device
-from ablation.explain.decompose_trace import own_time
-from ablation.explain.explanation import Calibration
-from ablation.timing.latency import describe_precision, settled
-from ablation.timing.timers import CudaLane, capture
+from ablation.explain.trace import own_time
+from ablation.machine.device import checked_device
+from ablation.measure.latency.compare import describe_precision, settled
+from ablation.measure.latency.timers import CudaLane, capture
+from ablation.record.explanation import Calibration
 
 CHAIN = 64  # tiny operations in a row
 CPU_BYTES = (2**17, 2**20, 2**22, 2**24, 2**28)

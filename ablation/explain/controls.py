@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import product
 
-from ablation.costs.static import StaticCost, static_cost
-from ablation.explain.explanation import Control
-from ablation.spec import ModelSpec
+from ablation.design.spec import ModelSpec
+from ablation.measure.costs.static import StaticCost, static_cost
+from ablation.record.explanation import Control
 
 NAMES = {"params": "same parameters", "macs": "same multiply-accumulates"}
 WORDS = {"params": "parameters", "macs": "multiply-accumulates"}

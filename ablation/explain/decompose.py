@@ -27,14 +27,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ablation.compose import VAE
-from ablation.costs.opcount import CLASSES
-from ablation.costs.static import OTHER, image_shape, static_cost
-from ablation.device import checked_device
-from ablation.explain.decompose_bounds import MILLI, shares
-from ablation.explain.decompose_cuda import Kernels, TimeLine, profile_kernels, profile_replay
-from ablation.explain.decompose_replay import class_times
-from ablation.explain.decompose_trace import (
+from ablation.design.compose import VAE
+from ablation.explain.bounds import MILLI, shares
+from ablation.explain.cuda_trace import Kernels, TimeLine, profile_kernels, profile_replay
+from ablation.explain.replay import class_times
+from ablation.explain.trace import (
     Op,
     block_costs,
     block_names,
@@ -44,11 +41,14 @@ from ablation.explain.decompose_trace import (
     part_names,
     stop_watch,
 )
-from ablation.explain.explanation import Calibration, Decomposition
-from ablation.timing.latency import compare_latency, settled
-from ablation.timing.latency_result import LatencyComparison
-from ablation.timing.timers import GPU, capture
-from ablation.timing.timing_stats import LEAST_SITTINGS
+from ablation.machine.device import checked_device
+from ablation.measure.costs.opcount import CLASSES
+from ablation.measure.costs.static import OTHER, image_shape, static_cost
+from ablation.measure.latency.compare import compare_latency, settled
+from ablation.measure.latency.result import LatencyComparison
+from ablation.measure.latency.statistics import LEAST_SITTINGS
+from ablation.measure.latency.timers import GPU, capture
+from ablation.record.explanation import Calibration, Decomposition
 
 # share of the latency that must be explained for no note to say otherwise
 ENOUGH = 0.95

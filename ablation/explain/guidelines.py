@@ -23,12 +23,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ablation.device import checked_device
-from ablation.explain.explanation import Guideline, GuidelinePoint
+from ablation.machine.device import checked_device
+from ablation.measure.latency.compare import compare_latency
+from ablation.measure.latency.result import LatencyComparison
+from ablation.measure.latency.statistics import num_whole
+from ablation.record.explanation import Guideline, GuidelinePoint
 from ablation.stats import SETTLED, Estimate, judge
-from ablation.timing.latency import compare_latency
-from ablation.timing.latency_result import LatencyComparison
-from ablation.timing.timing_stats import num_whole
 
 # height and width of the feature map, as in the paper
 SIDE = 56

@@ -21,17 +21,17 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from ablation.compose import VAE
-from ablation.device import checked_device
-from ablation.explain.explanation import OTHER, REDUCED, SAME, ModeResult
+from ablation.design.compose import VAE
 from ablation.faster.optimise import beyond, example, prepared, told
 from ablation.faster.optimised import REWRITES, Optimised
 from ablation.faster.rewrite import checked_copy
+from ablation.machine.device import checked_device
+from ablation.measure.latency.compare import compare_latency
+from ablation.measure.latency.interleave import SITTINGS
+from ablation.measure.latency.result import LatencyComparison
+from ablation.measure.latency.statistics import LEAST_ROUNDS, num_whole
+from ablation.record.explanation import OTHER, REDUCED, SAME, ModeResult
 from ablation.stats import Estimate, judge
-from ablation.timing.interleave import SITTINGS
-from ablation.timing.latency import compare_latency
-from ablation.timing.latency_result import LatencyComparison
-from ablation.timing.timing_stats import LEAST_ROUNDS, num_whole
 from blocks.errors import choices, must_be
 
 EAGER = "eager"

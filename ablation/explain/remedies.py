@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ablation.explain.explanation import KEEPS, ModeResult, Remedy
+from ablation.design.spec import ModelSpec
 from ablation.explain.modes import EAGER, MODES
 from ablation.faster.optimise import tolerance_of
-from ablation.spec import ModelSpec
+from ablation.record.explanation import KEEPS, ModeResult, Remedy
 from ablation.stats import SETTLED
 
 # name, spec, gain in latency (the network as it is over this one), and where known the gain's interval

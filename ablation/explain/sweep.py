@@ -22,15 +22,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ablation.costs.memory_estimate import activation_bytes, available_bytes
-from ablation.costs.static import image_shape
-from ablation.device import checked_device
-from ablation.explain.explanation import SweepPoint
-from ablation.timing.interleave import LONG_ROUND_S, ROUNDS, SITTINGS, WARMUP_ROUNDS
-from ablation.timing.latency import compare_latency, settled
-from ablation.timing.latency_result import LatencyComparison, ModelLatency
-from ablation.timing.timers import ENQUEUE, time_calls
-from ablation.timing.timing_stats import LEAST_ROUNDS, LEAST_SITTINGS, num_whole
+from ablation.machine.device import checked_device
+from ablation.measure.costs.memory import activation_bytes, available_bytes
+from ablation.measure.costs.static import image_shape
+from ablation.measure.latency.compare import compare_latency, settled
+from ablation.measure.latency.interleave import LONG_ROUND_S, ROUNDS, SITTINGS, WARMUP_ROUNDS
+from ablation.measure.latency.result import LatencyComparison, ModelLatency
+from ablation.measure.latency.statistics import LEAST_ROUNDS, LEAST_SITTINGS, num_whole
+from ablation.measure.latency.timers import ENQUEUE, time_calls
+from ablation.record.explanation import SweepPoint
 from blocks.errors import must_be
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from ablation.compose import VAE
-from ablation.device import checked_device, keeping_buffers
+from ablation.design.compose import VAE
 from ablation.faster.optimised import REWRITES, Optimised, check_steps
 from ablation.faster.rewrite import checked_copy
-from ablation.timing.latency import compare_latency
+from ablation.machine.device import checked_device, keeping_buffers
+from ablation.measure.latency.compare import compare_latency
 from blocks.errors import InputError, choices, must_be
 
 # largest error of an output, as `errors` gives it. On the CPU float32 stays near 1e-6; convolutions on a GPU use TF32 by default

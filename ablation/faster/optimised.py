@@ -30,13 +30,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ablation.compose import VAE
-from ablation.device import keeping_buffers
+from ablation.design.compose import VAE
 from ablation.faster.dense_buffer import without_concatenation
 from ablation.faster.fold import act_in_place, fast_elu, flip_transposed, fold_batch_norm
 from ablation.faster.reorder import move_last_upsampling, pool_first, upsample_late
 from ablation.faster.rewrite import Rule, checked_copy, is_plain, rewrite
-from ablation.timing.timers import capture
+from ablation.machine.device import keeping_buffers
+from ablation.measure.latency.timers import capture
 from blocks.errors import choices, must_be
 from blocks.heads import GaussianHead
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ablation.compose import VAE
+from ablation.design.compose import VAE
 from ablation.faster.fold import FastELU, is_conv, is_scale, with_inplace
 from ablation.faster.rewrite import TRANSPARENT, Layers, flat, is_plain
 from blocks.connectivity import DenseBlock, DenseLayer

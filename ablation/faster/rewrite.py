@@ -17,7 +17,7 @@ from typing import TypeGuard, TypeVar
 
 from torch import nn
 
-from ablation.compose import VAE
+from ablation.design.compose import VAE
 from blocks.connectivity import DenseBlock, DenseLayer, Residual
 from blocks.errors import must_be
 from blocks.heads import GaussianHead

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ablation.report.gallery import write_gallery
-from ablation.report.study import StudyInfo
-from ablation.report.tables import print_table
-from ablation.report.thumbnail import draw_curves
-from ablation.report.writer import write_report
+from ablation.report.study.gallery import write_gallery
+from ablation.report.study.rows import StudyInfo
+from ablation.report.study.tables import print_table
+from ablation.report.study.thumbnail import draw_curves
+from ablation.report.study.writer import write_report
 
 __all__ = ["StudyInfo", "draw_curves", "print_table", "write_gallery", "write_report"]

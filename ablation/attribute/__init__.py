@@ -1,0 +1,1 @@
+"""Differences given to pieces: effects of a grid, and the lattice of networks between two."""

@@ -1,0 +1,57 @@
+"""Loss, SSIM, PSNR and the like given to the factors, from trained variants, per seed. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from ablation.attribute.factorial import Factorial
+from ablation.attribute.pairing import one_per_trial, usable_value
+from ablation.attribute.values import attribute
+from ablation.record.explanation import TRAINED, Attribution
+from ablation.record.trial import METRICS, Record
+from blocks.errors import InputError, choices, must_be
+
+
+def attribute_all(factorial: Factorial, records: Iterable[Record]) -> tuple[list[Attribution], list[str]]:
+    """Every metric of TRAINED given to the factors, and for each that can't be, one sentence that says why."""
+    known = list(records)
+    found: list[Attribution] = []
+    limits: list[str] = []
+    for metric in TRAINED:
+        try:
+            found.append(attribute_trained(factorial, known, metric))
+        except InputError as error:
+            limits.append(f"{metric} was not given to the pieces: {error}")
+    return found, limits
+
+
+def attribute_trained(factorial: Factorial, records: Iterable[Record], metric: str, *, confidence: float = 0.95) -> Attribution:
+    """One trained metric, in the unit in which it is shown, from records by network key and seed.
+
+    Factors that the trained variants vary only together are one factor here (`Factorial.covered`). Seeds are repetitions: the mean
+    over the seeds that every trained variant has, with Student's t intervals; one seed gives no interval. InputError where the
+    records hold no such seed, not both networks, or no path of variants between them.
+    """
+    if metric not in METRICS:
+        raise must_be("metric", choices(METRICS), metric)
+    found: dict[str, dict[int, float]] = {}
+    known = set(factorial.keys.values())
+    for record in one_per_trial(records):
+        value = usable_value(record, METRICS[metric])
+        if record.network_key in known and value is not None:
+            found.setdefault(record.network_key, {})[record.seed] = value
+    for name, spec in (("first", factorial.first), ("second", factorial.second)):
+        if spec.network_key not in found:
+            raise InputError(f"The {name} network must have been trained, to attribute {metric}. No record has its value.")
+    seeds = sorted(set.intersection(*(set(by_seed) for by_seed in found.values())))
+    if not seeds:
+        counts = sorted({seed for by_seed in found.values() for seed in by_seed})
+        raise must_be("The trained variants", "complete for at least one seed in common", counts)
+    merged = factorial.covered(found)
+    values = merged.values({key: np.array([by_seed[seed] for seed in seeds]) for key, by_seed in found.items()})
+    return attribute(
+        merged.names, values, metric=metric, place=f"{len(seeds)} seeds" if len(seeds) > 1 else "1 seed",
+        unit=METRICS[metric].unit, confidence=confidence,
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""The machine at hand: device, cores, hardware, and where numbers come from."""

@@ -1,0 +1,1 @@
+"""Modules turned into numbers: costs, latency, quality, latent space, edits."""

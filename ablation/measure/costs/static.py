@@ -1,0 +1,268 @@
+"""Static costs: parameters, multiply-accumulates, elements and bytes moved, operations, without running the model.
+
+One pass over fake tensors (shapes without values). The conventions, which every number follows:
+
+- Evaluation mode, as for latency; the model is left as it was, with whatever its modules remember. Nothing is drawn from the
+  random generator. Counts are those of the CPU's operations, whatever device the model is on.
+- Operations are what torch's dispatcher executes after composite functions are taken apart (see `opcount`). Views and
+  uninitialised memory write nothing and are no operations.
+- `macs`: convolutions (grouped and transposed too) and matrix products; a position of padding counts as input.
+- `elements_written`: every element of every result, once: indices of max-pooling too, an in-place result too. This is the
+  memory that a network without fusion writes; the same as "activations" only for convolutions and linear layers.
+- `bytes_moved`: each distinct tensor argument read once in full and each result written once, at its own dtype (float32 unless
+  the parameters say otherwise). No cache is assumed, and weights count as read. What is overwritten unread counts as written only.
+- `by_part`: VAE.parts and "other", i.e. what happens outside of them (sampling z); for any other module its direct children.
+  Parameters belong to the first part that owns them; shared ones count once.
+- `by_class`: `opcount.CLASSES`. Parameters belong to the class of the first operation that reads them, or to "unused".
+
+Parts add up to the total, and so do classes. Errors: InputError for an operation without a formula and for a model that does
+not accept the input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import reduce
+from operator import add
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.nn.parameter import is_lazy
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ablation.design.compose import build_without_weights
+from ablation.design.spec import ModelSpec
+from ablation.machine.device import evaluating
+from ablation.measure.costs.opcount import CLASSES, Formula, formula, register_op
+from blocks.errors import InputError, must_be
+
+__all__ = ["Cost", "StaticCost", "register_op", "static_cost"]
+OTHER = "other"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Static costs of a network or a share of it."""
+
+    params: int = 0
+    macs: int = 0
+    elements_written: int = 0
+    bytes_moved: int = 0
+    num_ops: int = 0
+
+    def __add__(self, more: Cost) -> Cost:
+        return Cost(
+            self.params + more.params,
+            self.macs + more.macs,
+            self.elements_written + more.elements_written,
+            self.bytes_moved + more.bytes_moved,
+            self.num_ops + more.num_ops,
+        )
+
+
+@dataclass(frozen=True)
+class StaticCost(Cost):
+    """Costs of one forward pass at one batch size, in all, by part of the network and by class of operation."""
+
+    batch_size: int = 1
+    input_shape: tuple[int, ...] = ()  # C x H x W
+    by_part: Mapping[str, Cost] = field(default_factory=dict)
+    by_class: Mapping[str, Cost] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {**asdict(self), "input_shape": list(self.input_shape)}
+
+
+def static_cost(
+    spec_or_model: ModelSpec | nn.Module,
+    batch_size: int = 1,
+    *,
+    image_size: int | None = None,
+    input_shape: tuple[int, ...] | None = None,
+) -> StaticCost:
+    """Cost of one forward pass on `batch_size` images; a spec is built without allocating its weights.
+
+    `image_size` (square, pixels) is the spec's own unless given; a module that is no VAE needs it or `input_shape` (C, H, W).
+    """
+    if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
+        raise must_be("batch_size", "a whole number of at least 1", batch_size)
+    if isinstance(spec_or_model, ModelSpec):
+        spec = spec_or_model if image_size is None else spec_or_model.replace(image_size=image_size)
+        model: nn.Module = build_without_weights(spec)
+        shape = image_shape(model)
+    else:
+        model = getattr(spec_or_model, "_orig_mod", spec_or_model)  # compiled modules wrap the plain one
+        shape = input_shape or image_shape(model, image_size)
+    return _count(model, batch_size, shape)
+
+
+def image_shape(model: nn.Module, image_size: int | None = None) -> tuple[int, ...]:
+    """C, H, W of a model's input: from its spec, or 3 channels and `image_size`; InputError where neither is known."""
+    spec = getattr(model, "spec", None)
+    side = image_size or getattr(spec, "image_size", None)
+    if side is None:
+        raise must_be("image_size", "given for a module that has no spec", None, "Pass image_size or input_shape.")
+    return (getattr(spec, "in_channels", 3), side, side)
+
+
+def _count(model: nn.Module, batch_size: int, shape: tuple[int, ...]) -> StaticCost:
+    parts = {name: getattr(model, name) for name in getattr(model, "parts", ())} or dict(model.named_children())
+    if any(is_lazy(t) for t in (*model.parameters(), *model.buffers())):
+        raise must_be("The model", "initialised", "lazy layers, whose shapes nobody knows yet", "Run it once on an input.")
+    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+    mode = FakeTensorMode()
+    with _without_values(model, mode), mode, evaluating(model), torch.no_grad():
+        counter = _Counter({_memory(p): p.numel() for p in _parameters(model)})
+        with _following(parts, counter.inside):
+            _forward(model, torch.empty((batch_size, *shape), dtype=dtype), counter)
+    by_part: dict[str, Cost] = {name: Cost() for name in (*parts, OTHER)}
+    for (part, _), cost in counter.sums.items():
+        by_part[part] += cost
+    for part, params in _params_by_part(model, parts).items():
+        by_part[part] += Cost(params=params)
+    by_class = _by_class(counter)
+    total = reduce(add, by_part.values())
+    assert total == reduce(add, by_class.values(), Cost()), (total, by_class)
+    return StaticCost(**asdict(total), batch_size=batch_size, input_shape=tuple(shape), by_part=by_part, by_class=by_class)
+
+
+@contextmanager
+def _without_values(model: nn.Module, mode: FakeTensorMode) -> Iterator[None]:
+    """Inside, every tensor that a module holds is a fake one, the same in all places; after, modules hold what they held before.
+
+    That goes for attributes, and for what lists, sets and dictionaries among them hold: modules keep parameters and buffers in
+    such, and may remember there what they computed.
+    """
+    attributes = [vars(module) for module in model.modules()]
+    inner = [value for held in attributes for value in held.values() if isinstance(value, (dict, list, set))]
+    before: list[tuple[Any, Any]] = [(held, held.copy()) for held in (*attributes, *inner)]
+    fakes: dict[int, Tensor] = {}
+    try:
+        for held, items in before:
+            for key, value in items.items() if isinstance(items, dict) else enumerate(items):
+                if isinstance(value, Tensor) and not isinstance(held, set):
+                    if id(value) not in fakes:
+                        fakes[id(value)] = _fake(mode, value)
+                    held[key] = fakes[id(value)]
+        yield
+    finally:
+        for held, items in before:
+            held.clear()
+            held.extend(items) if isinstance(held, list) else held.update(items)
+
+
+def _parameters(model: nn.Module) -> Iterable[Tensor]:
+    # as `model.parameters()`, each once, also where tensors of another type stand in their places
+    held = [p for module in model.modules() for p in module._parameters.values() if p is not None]
+    return {id(p): p for p in held}.values()
+
+
+def _fake(mode: FakeTensorMode, tensor: Tensor) -> Tensor:
+    # the constructor itself: a tenth of the time of making it through the dispatcher
+    shape = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+    return FakeTensor(mode, shape, torch.device("cpu"))
+
+
+def _forward(model: nn.Module, x: Tensor, counter: _Counter) -> None:
+    try:
+        with counter:
+            model(x)
+    except InputError:
+        raise
+    except Exception as error:
+        line = (str(error).splitlines() or [""])[0]
+        rule = f"able to run on an input of shape {tuple(x.shape)} without looking at values"
+        remedy = "Check image_size, and register plain tensor attributes as buffers."
+        raise must_be("The model", rule, f"{type(error).__name__}: {line}", remedy) from error
+
+
+class _Counter(TorchDispatchMode):
+    # sums costs by (part, class of operation) while a model runs under it
+
+    def __init__(self, unread: dict[int, int]) -> None:
+        super().__init__()
+        self.unread = unread
+        # memory of a parameter -> its elements, until an operation reads it
+        self.inside: list[str] = []
+        # the parts that are running, innermost last
+        self.sums: dict[tuple[str, str], Cost] = {}
+        self.params: dict[str, int] = {}
+        # class of operation -> elements of the parameters that such an operation read first
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        found = formula(func)
+        if found is not None:
+            self._add(func, found, args, kwargs or {}, out)
+        return out
+
+    def _add(self, func: Any, found: Formula, args: Any, kwargs: Any, out: Any) -> None:
+        name = found.classify(args)
+        inputs = [args[1:] if found.overwrites else args, *(value for key, value in kwargs.items() if key != "out")]
+        read = {id(t): t for t in _tensors(inputs)}.values()
+        # an operation that returns nothing writes what its signature says it changes
+        written = list(_tensors(out)) or [a for a, s in zip(args, func._schema.arguments, strict=False) if s.is_write]
+        for tensor in read:
+            self.params[name] = self.params.get(name, 0) + self.unread.pop(_memory(tensor), 0)
+        cost = Cost(0, found.macs(args, out), sum(t.numel() for t in written), _num_bytes(read) + _num_bytes(written), 1)
+        key = (self.inside[-1] if self.inside else OTHER, name)
+        self.sums[key] = self.sums.get(key, Cost()) + cost
+
+
+def _by_class(counter: _Counter) -> dict[str, Cost]:
+    params = {**counter.params, "unused": sum(counter.unread.values())}
+    by_class = {name: Cost(params=params.get(name, 0)) for name in CLASSES}
+    for (_, name), cost in counter.sums.items():
+        by_class[name] += cost
+    return {name: cost for name, cost in by_class.items() if cost != Cost()}
+
+
+def _params_by_part(model: nn.Module, parts: Mapping[str, nn.Module]) -> dict[str, int]:
+    owners: dict[int, str] = {}
+    for name, part in parts.items():
+        for p in part.parameters():
+            owners.setdefault(id(p), name)
+    sizes: dict[str, int] = {}
+    for p in model.parameters():
+        name = owners.get(id(p), OTHER)
+        sizes[name] = sizes.get(name, 0) + p.numel()
+    return sizes
+
+
+@contextmanager
+def _following(parts: Mapping[str, nn.Module], inside: list[str]) -> Iterator[None]:
+    # keeps `inside` up to date by hooks on the parts while the context is open
+    def leave(*_: Any) -> None:
+        inside.pop()
+
+    handles = []
+    for name, part in parts.items():
+        handles.append(part.register_forward_pre_hook(lambda *_, name=name: inside.append(name)))
+        handles.append(part.register_forward_hook(leave))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _tensors(item)
+
+
+def _num_bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(t.numel() * t.element_size() for t in tensors)
+
+
+def _memory(tensor: Tensor) -> int:
+    # views of a parameter (the transpose that a linear layer reads) share it
+    return int(tensor.untyped_storage()._cdata)

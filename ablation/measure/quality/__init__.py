@@ -1,0 +1,1 @@
+"""Quality of reconstructions: the loss and its parts, similarity, colour, and what baselines reach."""

@@ -1,0 +1,1 @@
+"""What trials and explanations store: plain values, and metrics with label, unit and direction. No torch."""

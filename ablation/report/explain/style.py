@@ -1,0 +1,181 @@
+"""Names, colours and number formats that all of an explanation's plots, tables and sentences share. No torch.
+
+One colour per factor and one per class of operation, the same wherever either is drawn; the two networks are greys, so that no
+colour means two things. Colour is never alone: bars carry names, points have a marker of their class.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ablation.record.explanation import EXACT, Attribution, Effect, Explanation
+from ablation.record.trial import METRICS, Metric
+from ablation.report.kit import plot_style as style
+
+# the two networks
+FIRST, SECOND = "#9A9A9A", "#222222"
+# after six of the safe seven (its grey is taken by the networks)
+MORE_FACTORS = ("#8B4513", "#332288", "#999933", "#661100")
+# Paul Tol's muted scheme, and a few of his others; convolutions are the cold ones
+CLASS_LOOKS: dict[str, tuple[str, str]] = {
+    "convolution": ("#332288", "o"), "pointwise convolution": ("#88CCEE", "s"), "depthwise convolution": ("#44AA99", "^"),
+    "linear": ("#117733", "D"), "normalisation": ("#DDCC77", "P"), "activation": ("#CC6677", "X"),
+    "concatenation": ("#882255", "v"), "pooling": ("#999933", "<"), "upsampling": ("#AA4499", ">"),
+    "elementwise": ("#6699CC", "p"), "reduction": ("#661100", "h"),
+    "random": ("#EE8866", "*"), "copy": ("#4477AA", "d"), "unused": ("#DDDDDD", "8"),
+}  # fmt: skip
+HOST, GAPS, RESIDUAL = "launches and host", "gaps", "unexplained"
+REST_LOOKS = {HOST: "#555555", GAPS: "#BBBBBB", RESIDUAL: "#FFFFFF"}
+EXTRA_METRICS = {
+    "latency_ms": Metric(path="", label="latency", unit="ms", digits=2),
+    "log_latency": Metric(path="", label="logarithm of latency"),
+    "peak_bytes": Metric(path="", label="peak memory", unit="MB", scale=1e-6, digits=1),
+}
+LOG = "log_latency"
+NO_CHANGE = "no change"
+
+
+def metric_of(name: str) -> Metric:
+    """Label, unit and digits of an attribution's metric; one that is unknown is shown as it is."""
+    return EXTRA_METRICS.get(name) or METRICS.get(name) or Metric(path="", label=name.replace("_", " "))
+
+
+def factor_colours(explanation: Explanation) -> dict[str, Any]:
+    """Factor -> colour, in the order of the explanation's factors."""
+    names = list(explanation.factors)
+    known = (*style.COLOURS[:6], *MORE_FACTORS)
+    return dict(zip(names, known if len(names) <= len(known) else style.palette(len(names)), strict=False))
+
+
+def class_colour(name: str) -> str:
+    """The colour of a class of operation or of what is no operation; grey for a class that is new."""
+    return REST_LOOKS.get(name) or CLASS_LOOKS.get(name, ("#777777", ""))[0]
+
+
+def class_marker(name: str) -> str:
+    """The marker of a class of operation."""
+    return CLASS_LOOKS.get(name, ("", "H"))[1]
+
+
+def plain(name: str) -> str:
+    """'encoder connectivity' for 'encoder_connectivity'."""
+    return name.replace("_", " ")
+
+
+def times(ratio: float) -> str:
+    """'×5.83'; three decimals near 1."""
+    return f"×{ratio:.2f}" if abs(ratio - 1) > 0.05 else f"×{ratio:.3f}"
+
+
+def times_span(ratio: float | None, low: float | None, high: float | None) -> str:
+    """'×5.83 (5.71 to 5.95)', without the bracket where there is no interval."""
+    if ratio is None:
+        return "-"
+    digits = 2 if abs(ratio - 1) > 0.05 else 3
+    return times(ratio) if low is None or high is None else f"{times(ratio)} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Three significant digits without an exponent; '-' where there is none."""
+    if value is None:
+        return "-"
+    if value == 0:
+        return "0"
+    if not math.isfinite(value):
+        return str(value)
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{min(decimals, 6)}f}".replace("-", "−")
+
+
+def tiny(value: float | None) -> str:
+    """An error: '0', '3.1e-06' or '-'."""
+    return "-" if value is None else "0" if value == 0 else f"{value:.1e}"
+
+
+def signed(value: float, metric: Metric) -> str:
+    """'+1.234' in the unit in which the metric is shown; '0' for exactly nothing, and more digits for what would round to that."""
+    shown = value * metric.scale
+    if not shown:
+        return "0"
+    text = f"{shown:+.{metric.digits}f}"
+    if not float(text):
+        text = f"{shown:+.{1 - math.floor(math.log10(abs(shown)))}f}"
+    return text.replace("-", "−")
+
+
+def effect_text(name: str, effect: Effect) -> str:
+    """The effect in its unit with its interval: '−5.177 M', '+1.20 ms (+1.13 to +1.27)', '×2.31 (2.25 to 2.38)'."""
+    metric = metric_of(name)
+    if name == LOG:
+        low, high = (None if v is None else math.exp(v) for v in (effect.low, effect.high))
+        return times_span(math.exp(effect.value), low, high)
+    if not effect.value and effect.verdict == EXACT:
+        return NO_CHANGE
+    text = f"{signed(effect.value, metric)} {metric.unit}".rstrip()
+    if effect.low is None or effect.high is None:
+        return text
+    return f"{text} ({signed(effect.low, metric)} to {signed(effect.high, metric)})"
+
+
+def share_of(attribution: Attribution, effect: Effect) -> float | None:
+    """The effect as a share of the whole difference; None where there is no difference."""
+    whole = attribution.end - attribution.start
+    if effect.share is not None:
+        return effect.share
+    return effect.value / whole if whole else None
+
+
+def percent(share: float | None) -> str:
+    """'+52 %' of a whole."""
+    if share is None:
+        return "-"
+    if not share:
+        return "0\u00a0%"
+    text = f"{100 * share:+.0f}"
+    if not float(text):
+        text = f"{100 * share:+.1f}" if abs(share) >= 0.0005 else "under +0.1" if share > 0 else "under −0.1"
+    return f"{text}\u00a0%".replace("-", "−")
+
+
+def place_text(place: str) -> str:
+    """'cpu, batch 1' for 'cpu/1'."""
+    device, _, batch = place.rpartition("/")
+    return f"{device}, batch {batch}" if device else place
+
+
+def stem_of(place: str) -> str:
+    """A file name's end: 'cpu_b1' for 'cpu/1'."""
+    return place.replace("/", "_b").replace(":", "") if place else "all"
+
+
+def find(explanation: Explanation, metric: str, place: str | None = None) -> Attribution | None:
+    """The first attribution of this metric (at this place, where given)."""
+    return next((a for a in explanation.attributions if a.metric == metric and place in (None, a.place)), None)
+
+
+def main_place(explanation: Explanation) -> str:
+    """The device and batch size of the first attribution of latency; the device at batch 1 where there is none."""
+    found = find(explanation, LOG) or find(explanation, "latency_ms")
+    return found.place if found is not None and found.place else f"{explanation.device}/1"
+
+
+def noise_floor(explanation: Explanation, place: str) -> float | None:
+    """The largest logarithm that timing one network against a second copy of itself reached; None where that was not done."""
+    noise = explanation.noise.get(place)
+    return max(abs(math.log(noise[k])) for k in ("ratio", "low", "high")) if noise else None
+
+
+def ranked(effects: Mapping[str, Effect]) -> list[tuple[str, Effect]]:
+    """The largest first, either sign."""
+    return sorted(effects.items(), key=lambda item: -abs(item[1].value))
+
+
+def limit_on(explanation: Explanation, words: Iterable[str]) -> str:
+    """The limits that speak of the first of these words that any speaks of; a plain statement where none does."""
+    for word in words:
+        found = [limit for limit in explanation.limits if word.lower() in limit.lower()]
+        if found:
+            return " ".join(found)
+    return "no reason was stored."

@@ -1,0 +1,1 @@
+"""The report of a grid: tables, plots and sentences from records."""

@@ -1,0 +1,181 @@
+"""What a report is about: the study's facts, and its trials gathered into one row per network. No torch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ablation.attribute.pairing import intents_of, one_per_trial, usable_value
+from ablation.machine.text import printable
+from ablation.record.trial import COMPLETE, FAILED, Metric, Record, latency_metric
+from ablation.stats import mean_and_sd
+
+INERT = "inert"  # the level shown for a factor that does not change this network
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyInfo:
+    """The facts of a study that its records do not hold."""
+
+    title: str
+    command: str = ""  # the command line that makes this study
+    device: str = ""  # the device by its model name, as every plot states it
+    # name, num_images, image_size, fingerprint, notes (a list of sentences: corrupt files, subset, ...)
+    data: Mapping[str, Any] = field(default_factory=dict)
+    num_planned: int = 0  # trials planned: networks times seeds
+    counts: Mapping[str, int] = field(default_factory=dict)  # state -> trials in it; counted from the records where empty
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+    # factor -> its levels, in the order in which swaps are listed
+    factors: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    reference: str = ""  # network key of the base variant; empty where there is none
+    provenance: Mapping[str, Any] = field(default_factory=dict)  # commit, packages, hardware, seeds, data fingerprint
+    # "cpu/1" -> ratio, low, high, sittings, rounds of the reference against a second copy of itself
+    latency_noise: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One network: its trials, one per seed, and its number in every table and plot."""
+
+    number: int
+    trials: tuple[Record, ...]
+    is_reference: bool = False
+
+    @property
+    def label(self) -> str:
+        """The short name of the network."""
+        return self.trials[0].label
+
+    @property
+    def network_key(self) -> str:
+        """The identity of the network."""
+        return self.trials[0].network_key
+
+    @property
+    def complete(self) -> tuple[Record, ...]:
+        """The trials that count."""
+        return tuple(t for t in self.trials if t.state == COMPLETE)
+
+    @property
+    def state(self) -> str:
+        """'complete', or how far the seeds are: '1 of 3', or the one state that all share."""
+        states = [t.state for t in self.trials]
+        if len(set(states)) == 1:
+            return states[0]
+        return f"{states.count(COMPLETE)} of {len(states)}"
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why trials failed, each reason once."""
+        return list(dict.fromkeys(t.reason or "no reason was stored" for t in self.trials if t.state == FAILED))
+
+    def level(self, factor: str) -> str:
+        """The level of a factor; INERT where several levels of it make this very network."""
+        levels = dict.fromkeys(i[factor] for i in intents_of(self.trials[0]) if factor in i)
+        return next(iter(levels)) if len(levels) == 1 else INERT if levels else "-"
+
+    def values(self, metric: Metric) -> list[float]:
+        """The metric of each trial that has a usable one, in the unit shown."""
+        found = (usable_value(t, metric) for t in self.trials)
+        return [v for v in found if v is not None]
+
+    def mean(self, metric: Metric) -> float | None:
+        """Mean over seeds, in the unit shown."""
+        return mean_and_sd(self.values(metric))[0]
+
+    def sd(self, metric: Metric) -> float | None:
+        """Standard deviation over seeds, None for fewer than two."""
+        return mean_and_sd(self.values(metric))[1]
+
+
+def as_shown(records: Iterable[Record], study: StudyInfo) -> tuple[list[Record], StudyInfo]:
+    """Records and study with every name a person gave as it may stand in a line, see `ablation.machine.text`."""
+    shown = [
+        replace(
+            record,
+            label=printable(record.label),
+            reason=printable(" ".join(record.reason.split())),
+            factors=_printable(record.factors),
+            intents=tuple(map(_printable, record.intents)),
+        )
+        for record in records
+    ]
+    factors = {printable(factor): tuple(map(printable, levels)) for factor, levels in study.factors.items()}
+    texts = {name: printable(getattr(study, name)) for name in ("title", "command", "device")}
+    return shown, replace(study, factors=factors, **texts)  # type: ignore[arg-type]
+
+
+def _printable(names: Mapping[str, str]) -> dict[str, str]:
+    return {printable(factor): printable(level) for factor, level in names.items()}
+
+
+def rows_of(records: Iterable[Record], study: StudyInfo | None = None) -> list[Row]:
+    """One row per network in the order of the study's levels, numbered from 1."""
+    groups: dict[str, list[Record]] = {}
+    for record in one_per_trial(records):
+        groups.setdefault(record.network_key, []).append(record)
+    factors = study.factors if study else {}
+    ordered = sorted(groups.items(), key=lambda item: _place(item[1][0], factors))
+    return [
+        Row(n, tuple(sorted(trials, key=lambda t: t.seed)), bool(study) and key == study.reference)  # type: ignore[union-attr]
+        for n, (key, trials) in enumerate(ordered, 1)
+    ]
+
+
+def _place(record: Record, factors: Mapping[str, Sequence[str]]) -> tuple[Any, ...]:
+    levels = [(record.factors.get(f), list(names)) for f, names in factors.items()]
+    return (*(names.index(lv) if lv in names else len(names) for lv, names in levels), record.label, record.network_key)
+
+
+def swap_levels(study: StudyInfo, rows: Sequence[Row]) -> dict[str, list[str]]:
+    """Each factor with the reference's level first, so that swaps are steps away from the reference."""
+    reference = next((r for r in rows if r.is_reference), None)
+    base = dict(reference.trials[0].factors) if reference else {}
+    return {f: sorted(levels, key=lambda level: level != base.get(f)) for f, levels in study.factors.items() if len(levels) > 1}
+
+
+def state_counts(records: Iterable[Record], study: StudyInfo) -> dict[str, int]:
+    """State -> number of trials (network and seed), by the study's own count where it has one."""
+    if study.counts:
+        return {state: int(n) for state, n in study.counts.items()}
+    return dict(Counter(r.state for r in one_per_trial(records)))
+
+
+def latency_keys(records: Iterable[Record]) -> list[str]:
+    """Every 'device/batch' that any record has, by device and then by batch size."""
+    keys = {key for record in records for key in record.latency}
+    return sorted(keys, key=lambda key: (key.rpartition("/")[0], int(key.rpartition("/")[2])))
+
+
+def latency_of(key: str) -> Metric:
+    """The metric, in milliseconds, of a 'device/batch'."""
+    device, _, batch = key.rpartition("/")
+    return latency_metric(device, int(batch))
+
+
+def ratio_of(key: str) -> Metric:
+    """The latency of a 'device/batch' as a multiple of the reference's, paired within rounds."""
+    metric = latency_of(key)
+    return Metric(path=f"latency.{key}.ratio", label=metric.label, unit="x the reference", digits=3)
+
+
+def latency_for_ratios(records: Iterable[Record], key: str) -> Metric:
+    """What to compare networks by: the paired ratio where every timed trial has it (free of drift), else the median."""
+    timed = [r.latency[key] for r in records if key in r.latency]
+    return ratio_of(key) if timed and all(t.get("ratio") is not None for t in timed) else latency_of(key)
+
+
+def axis_label(metric: Metric) -> str:
+    """'parameters [M]', for axes and headings."""
+    return f"{metric.label} [{metric.unit}]" if metric.unit else metric.label
+
+
+def seeds_text(rows: Sequence[Row]) -> str:
+    """'3 seeds each', '1 to 3 seeds each'."""
+    counts = [len(r.complete) for r in rows if r.complete]
+    if not counts:
+        return "no seed complete"
+    low, high = min(counts), max(counts)
+    return f"{low} to {high} seeds each" if low != high else f"{low} seed{'s' if low > 1 else ''} each"

@@ -1,0 +1,194 @@
+"""Every swap of a study with its effects, the interactions between swaps, and one verdict on each. No torch.
+
+All measured effects and interactions of a report are judged together (`stats.judge`): better or worse where the interval, corrected
+for their number, lies outside of the noise floor; within noise where it lies inside; else not settled. The floor of a latency is
+what the reference differs by from a second copy of itself; a trained metric has none, for its interval holds the seeds' noise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from ablation.attribute.effect import Effect, Pair
+from ablation.attribute.interaction import Interaction, Step, pairwise_interactions
+from ablation.attribute.pairing import is_counted, paired_effects
+from ablation.record.sittings import has_intervals
+from ablation.record.trial import METRICS, Metric, Record
+from ablation.report.kit.page import literal
+from ablation.report.study.rows import Row, StudyInfo, latency_for_ratios, latency_keys, swap_levels
+from ablation.stats import CONFIDENCE, NOISE, OPEN, SETTLED, Estimate, judge, t_quantile
+
+BETTER, WORSE, NONE, MIXED, MISSING = "better", "worse", "no change", "differs between pairs", "missing"
+# counted, not measured: exact
+COUNTED = ("params", "macs", "elements_written")
+TRAINED = ("loss", "ssim")
+# more replicates than this are not worth naming
+MOST_NEEDED = 100
+
+
+@dataclass(frozen=True)
+class Swap:
+    """One change of level with its effect on each metric, by a key such as 'loss' or 'cpu/1'."""
+
+    factor: str
+    level_from: str
+    level_to: str
+    effects: Mapping[str, Effect]
+
+    @property
+    def name(self) -> str:
+        """'head: flatten to pooled'."""
+        return literal(f"{self.factor}: {self.level_from} to {self.level_to}")
+
+    @property
+    def words(self) -> str:
+        """'head from flatten to pooled'."""
+        return literal(f"{self.factor} from {self.level_from} to {self.level_to}")
+
+    @property
+    def step(self) -> Step:
+        """Factor, level before, level after."""
+        return self.factor, self.level_from, self.level_to
+
+
+@dataclass(frozen=True)
+class Within:
+    """A swap's effect on one metric at one level of another factor: its pairs alone."""
+
+    factor: str
+    level: str
+    effect: Effect
+    pairs: tuple[Pair, ...]
+
+    @property
+    def differences(self) -> list[float]:
+        """Of each pair as it is shown."""
+        return [self.effect.shown(pair.difference) for pair in self.pairs]
+
+    @property
+    def mean(self) -> float:
+        """Over the pairs; of ratios geometric."""
+        return self.effect.shown(sum(pair.difference for pair in self.pairs) / len(self.pairs))
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The swaps and interactions of one report, with the verdicts on all that is measured."""
+
+    swaps: Sequence[Swap]
+    # by the key of the metric
+    interactions: Mapping[str, Sequence[Interaction]]
+    # latency key -> largest |log ratio| of one network against itself; absent where it wasn't measured in enough sittings
+    floors: Mapping[str, float]
+
+    @cached_property
+    def family(self) -> dict[tuple[object, ...], Estimate]:
+        """Everything that has an interval: what is judged together."""
+        family: dict[tuple[object, ...], Estimate] = {}
+        for swap in self.swaps:
+            family |= {(*swap.step, key): e.estimate for key, e in swap.effects.items() if e.estimate and e.estimate.known}
+        for key, found in self.interactions.items():
+            family |= {(*i.steps, key): i.estimate for i in found if i.estimate.known}
+        return family
+
+    @cached_property
+    def _words(self) -> Mapping[tuple[object, ...], str]:
+        return judge(self.family, {name: self.floors.get(str(name[-1]), 0.0) for name in self.family})
+
+    def verdict(self, swap: Swap, key: str) -> str:
+        """Whether the swap improves the metric."""
+        effect = swap.effects[key]
+        if effect.estimate is None:
+            return MISSING
+        if is_counted(effect.metric):
+            return _of_count(effect)
+        word = self._words.get((*swap.step, key), OPEN)
+        return direction(effect.estimate.value, effect.metric) if word == SETTLED else word
+
+    def of_interaction(self, interaction: Interaction, key: str) -> str:
+        """SETTLED, NOISE or OPEN."""
+        return self._words.get((*interaction.steps, key), OPEN)
+
+    def depends_on(self, swap: Swap, key: str) -> list[str]:
+        """The other factors by which this effect differs for certain, the one that matters most first."""
+        size: dict[str, float] = {}
+        for interaction in self.interactions.get(key, ()):
+            other = [step[0] for step in interaction.steps if step != swap.step]
+            if len(other) == 1 and self.of_interaction(interaction, key) == SETTLED:
+                size[other[0]] = max(size.get(other[0], 0.0), abs(interaction.estimate.value))
+        return sorted(size, key=lambda factor: -size[factor])
+
+    def needed(self, name: tuple[object, ...]) -> int | None:
+        """About how many replicates would settle an open effect of this size; None where hardly any number would."""
+        estimate, beyond = self.family[name], abs(self.family[name].value) - self.floors.get(str(name[-1]), 0.0)
+        if not estimate.error or beyond <= 0:
+            return None
+        spread = estimate.error * math.sqrt(estimate.num)
+        corrected = 1 - (1 - CONFIDENCE) / len(self.family) / 2
+        enough = (n for n in range(estimate.num + 1, MOST_NEEDED) if t_quantile(corrected, n - 1) * spread / math.sqrt(n) < beyond)
+        return next(enough, None)
+
+
+def within(swap: Swap, key: str, factor: str) -> list[Within]:
+    """The effect at each level of another factor; pairs that are the same at several levels are left out."""
+    effect = swap.effects[key]
+    levels = dict.fromkeys(level for pair in effect.pairs if (level := pair.level(factor)) is not None)
+    return [Within(factor, level, effect, tuple(p for p in effect.pairs if p.level(factor) == level)) for level in levels]
+
+
+def direction(value: float, metric: Metric) -> str:
+    """BETTER or WORSE, by the sign of a change."""
+    return BETTER if (value < 0) == metric.lower_is_better else WORSE
+
+
+def _of_count(effect: Effect) -> str:
+    differences = [pair.difference for pair in effect.pairs]
+    if not any(differences):
+        return NONE
+    words = {direction(difference, effect.metric) for difference in differences if difference}
+    return words.pop() if len(words) == 1 else MIXED
+
+
+def compared_metrics(records: Sequence[Record]) -> dict[str, tuple[Metric, bool]]:
+    """Key -> (metric, whether compared as a ratio), in the order in which effects are listed."""
+    chosen: dict[str, tuple[Metric, bool]] = {"loss": (METRICS["loss"], False), "ssim": (METRICS["ssim"], False)}
+    chosen |= {key: (latency_for_ratios(records, key), True) for key in latency_keys(records)}
+    return chosen | {name: (METRICS[name], False) for name in COUNTED}
+
+
+def judge_all(records: Sequence[Record], study: StudyInfo, rows: Sequence[Row]) -> Judged:
+    """Every swap and every pairwise interaction of a study, judged together."""
+    metrics = {key: chosen for key, chosen in compared_metrics(records).items() if key not in COUNTED}
+    levels = _levels(records, study, rows)
+    interactions = {k: pairwise_interactions(records, levels, m, as_ratio=ratio) for k, (m, ratio) in metrics.items()}
+    return Judged(all_swaps(records, study, rows), interactions, floors_of(study))
+
+
+def all_swaps(records: Sequence[Record], study: StudyInfo, rows: Sequence[Row]) -> list[Swap]:
+    """Every swap between two levels of every factor; of a factor that no trial has yet, none."""
+    metrics = compared_metrics(records)
+    swaps: list[Swap] = []
+    for factor, levels in _levels(records, study, rows).items():
+        by_key = {k: paired_effects(records, factor, m, levels=levels, as_ratio=ratio) for k, (m, ratio) in metrics.items()}
+        for n, effect in enumerate(by_key["loss"]):
+            swaps.append(Swap(factor, effect.level_from, effect.level_to, {k: effects[n] for k, effects in by_key.items()}))
+    return swaps
+
+
+def _levels(records: Sequence[Record], study: StudyInfo, rows: Sequence[Row]) -> dict[str, list[str]]:
+    known = {f for r in records for intent in (r.intents or (r.factors,)) for f in intent}
+    return {factor: levels for factor, levels in swap_levels(study, rows).items() if factor in known}
+
+
+def floors_of(study: StudyInfo) -> dict[str, float]:
+    """The A/A floor of each latency that has one: the larger end of its interval, as |log ratio|."""
+    enough = {
+        key: aa for key, aa in study.latency_noise.items() if has_intervals(aa) and None not in (aa.get("low"), aa.get("high"))
+    }
+    return {key: max(abs(math.log(aa[end])) for end in ("low", "high")) for key, aa in enough.items()}
+
+
+__all__ = ["BETTER", "MISSING", "MIXED", "NOISE", "NONE", "OPEN", "WORSE", "Judged", "Swap", "Within", "judge_all"]

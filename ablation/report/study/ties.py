@@ -1,0 +1,104 @@
+"""Which networks differ by more than chance: leads in lists and on Pareto fronts that are not settled are ties. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ablation.attribute.interaction import LEAST_SEEDS, Measured
+from ablation.measure.latency.statistics import LEAST_SITTINGS
+from ablation.record.trial import METRICS, Metric
+from ablation.report.study.rows import Row, latency_for_ratios, latency_of
+from ablation.report.study.scatter import front_of
+from ablation.stats import CONFIDENCE, SETTLED, judge
+
+RULE = (
+    "Two networks tie on a measured axis where their difference is not settled (Welch's interval over seeds for the loss, "
+    "Student's t over sittings and beyond the noise floor for latency, corrected for all networks that one is compared with). "
+    "One network beats another if it leads for certain on one axis and trails for certain on none; what is on the front, or off "
+    "it, by leads that are not settled is marked as tied."
+)
+
+
+def axes_of(rows: Sequence[Row], keys: Sequence[str]) -> dict[str, Metric]:
+    """The metrics on which variants are compared as wholes: loss, every latency, parameters, multiply-accumulates."""
+    every = {"loss": METRICS["loss"], **{k: latency_of(k) for k in keys}, "params": METRICS["params"], "macs": METRICS["macs"]}
+    return {k: m for k, m in every.items() if any(row.mean(m) is not None for row in rows)}
+
+
+class Ties:
+    """Comparisons of networks with one another, each made when it is asked for."""
+
+    def __init__(self, rows: Sequence[Row], keys: Sequence[str], floors: Mapping[str, float]) -> None:
+        self.axes = axes_of(rows, keys)
+        self._floors = floors
+        records = [trial for row in rows for trial in row.trials]
+        measured = {"loss": (METRICS["loss"], False)} | {key: (latency_for_ratios(records, key), True) for key in keys}
+        self._measured = {key: Measured(records, metric, ratio) for key, (metric, ratio) in measured.items() if key in self.axes}
+        self._networks = {key: sum(map(bool, measured.values.values())) for key, measured in self._measured.items()}
+        self._found: dict[tuple[str, int, int], int] = {}
+
+    def is_counted(self, key: str) -> bool:
+        """Whether any difference on this axis is exact."""
+        return key not in self._measured
+
+    def is_judged(self, key: str) -> bool:
+        """Whether differences on this axis have intervals: two networks at least with enough seeds, or sittings."""
+        return self.is_counted(key) or self._measured[key].num_repeated > 1
+
+    def lacking(self, key: str) -> str:
+        """What an axis that is not judged lacks."""
+        return f"fewer than {LEAST_SEEDS} seeds" if key == "loss" else f"fewer than {LEAST_SITTINGS} sittings"
+
+    def compare(self, one: Row, other: Row, key: str) -> int:
+        """-1 where `one` is better for certain, 1 where it is worse, 0 where they tie or a value is missing."""
+        a, b = one.mean(self.axes[key]), other.mean(self.axes[key])
+        if a is None or b is None:
+            return 0
+        if self.is_counted(key):
+            return (a > b) - (a < b)
+        if one.number > other.number:
+            return -self.compare(other, one, key)
+        name = (key, one.number, other.number)
+        if name not in self._found:
+            self._found[name] = self._contrast(one, other, key)
+        return self._found[name]
+
+    def _contrast(self, one: Row, other: Row, key: str) -> int:
+        measured = self._measured[key]
+        # Bonferroni over all that one network is compared with
+        confidence = 1 - (1 - CONFIDENCE) / max(1, self._networks[key] - 1)
+        estimate = measured.contrast({one.network_key: 1.0, other.network_key: -1.0})
+        word = judge({"": estimate}, {"": self._floors.get(key, 0.0)}, confidence)[""]
+        return (1 if estimate.value > 0 else -1) if word == SETTLED else 0
+
+    def beats(self, one: Row, other: Row, keys: Sequence[str]) -> bool:
+        """Whether `one` leads for certain on one axis and trails for certain on none."""
+        leads = False
+        # counts first: they cost no statistics
+        for key in sorted(keys, key=self.is_counted, reverse=True):
+            sign = self.compare(one, other, key)
+            if sign > 0:
+                return False
+            leads = leads or sign < 0
+        return leads
+
+    def front(self, rows: Sequence[Row], keys: Sequence[str]) -> Front:
+        """The Pareto front by means, and what on it and off it is tied."""
+        drawn, front = front_of(rows, [self.axes[key] for key in keys])
+        if not all(self.is_judged(key) for key in keys):
+            return Front(drawn, front, [], [])
+        weak = [row for row in front if any(self.beats(other, row, keys) for other in drawn if other is not row)]
+        off = [row for row in drawn if row not in front and not any(self.beats(member, row, keys) for member in front)]
+        return Front(drawn, front, weak, off)
+
+
+class Front:
+    """The networks that have every value, those on the front by means, and ties."""
+
+    def __init__(self, drawn: list[Row], front: list[Row], weak: list[Row], off: list[Row]) -> None:
+        self.drawn = drawn
+        self.members = front
+        # on the front by a lead alone that is not settled
+        self.weak = weak
+        # off the front by a margin alone that is not settled
+        self.off = off

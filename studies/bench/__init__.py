@@ -1,0 +1,1 @@
+"""`bench`: the suite's own speed and safety."""

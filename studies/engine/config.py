@@ -1,0 +1,155 @@
+"""What a study is: its space, data, protocol and machine; and the folder that it lives in. No torch here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ablation.design.protocol import LATER as LATER_OF_PROTOCOLS
+from ablation.design.protocol import Protocol
+from ablation.design.spec import LATER as LATER_OF_SPECS
+from blocks.errors import InputError, must_be
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyConfig:
+    """Everything that a trial depends on. Stored with the study, so that every worker on every machine reads the same."""
+
+    name: str
+    space: Mapping[str, Any]  # Space.to_dict()
+    data: Mapping[str, Any]  # name, limit, seed, image_size
+    fingerprint: str  # of the data set
+    protocol: Mapping[str, Any]
+    device: str = "cpu"
+    seeds: int = 1
+    latency_batches: tuple[int, ...] = (1, 32)
+    latency_threads: int = 1  # on a CPU; one is steadier than many where other programs run too
+    max_attempts: int = 3
+    former_fingerprint: str = ""  # by which the study began, where that knew names and sizes of files only
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; the former fingerprint, which came later, only where there is one."""
+        values = json.loads(json.dumps(asdict(self)))
+        if not self.former_fingerprint:
+            del values["former_fingerprint"]
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> StudyConfig:
+        """The inverse of `to_dict`; what a study stored before later settings existed gets them at the values that it ran with."""
+        protocol = {**LATER_OF_PROTOCOLS, **values["protocol"]}
+        base = values["space"].get("base")
+        space = values["space"] if base is None else {**values["space"], "base": {**LATER_OF_SPECS, **base}}
+        batches = tuple(values["latency_batches"])
+        return cls(**{**values, "protocol": protocol, "space": space, "latency_batches": batches})
+
+    def training_protocol(self) -> Protocol:
+        """The protocol as a validated object."""
+        return Protocol(**self.protocol)
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """The files of one study."""
+
+    path: Path
+
+    @property
+    def journal(self) -> Path:
+        """Optuna's journal file, the store of all trials unless another storage is named."""
+        return self.path / "journal.log"
+
+    @property
+    def artifacts(self) -> Path:
+        """Pictures of each trial, for the dashboard."""
+        return self.path / "artifacts"
+
+    @property
+    def latency(self) -> Path:
+        """Raw samples of the latency sessions."""
+        return self.path / "latency"
+
+    @property
+    def originals(self) -> Path:
+        """The test images that every trial reconstructs, N x 3 x S x S."""
+        return self.path / "reconstructions" / "originals.npy"
+
+    def reconstructions(self, key: str, seed: int) -> Path:
+        """One trial's reconstructions of them."""
+        return self.path / "reconstructions" / f"{key}-{seed}.npy"
+
+    def checkpoints(self, key: str, seed: int) -> Path:
+        """Where one trial keeps its weights and what it needs to continue."""
+        return self.path / "checkpoints" / f"{key}-{seed}"
+
+    @property
+    def progress(self) -> Path:
+        """One small file for each local worker: what it is doing."""
+        return self.path / "progress"
+
+    @property
+    def report(self) -> Path:
+        """Tables, plots and sentences."""
+        return self.path / "report"
+
+    def create(self) -> StudyFolder:
+        """Make the folder; InputError where that cannot be done."""
+        for folder in (self.path, self.artifacts, self.latency, self.originals.parent, self.progress):
+            prepare_folder(folder)
+        return self
+
+
+def prepare_folder(folder: Path) -> Path:
+    """Make a folder and try to write in it, before any work is done; InputError where that fails."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise must_be("--out", "a folder that can be written to", str(folder), f"{error.strerror}. Name another folder.") from None
+    return folder
+
+
+# what may differ between two runs of one study: more seeds are more replicates, more attempts change no number
+_FREE = ("seeds", "max_attempts", "name", "former_fingerprint")
+
+
+def reconcile_config(stored: StudyConfig, wanted: StudyConfig, where: str, former: Sequence[str] = ()) -> StudyConfig:
+    """The config to go on with: more seeds, or a space that contains the stored one; InputError for any other difference.
+
+    `former`: what earlier versions called the same data. A study that began by such a fingerprint goes on by the new one.
+    """
+    began = stored.former_fingerprint or (stored.fingerprint if stored.fingerprint in former else "")
+    for key, value in stored.to_dict().items():
+        new: Any = wanted.to_dict().get(key)
+        if key in _FREE or new == value:
+            continue
+        if (key == "space" and _contains(new, value)) or (key == "fingerprint" and value in former):
+            continue
+        what, old, got = _difference(key, value, new)
+        remedy = "Name another folder with --out, in a shared storage another --study too, or repeat the command that made it."
+        if what == "data.limit" and old == "None":  # earlier versions took all files whatever the space said
+            remedy += " If the number comes from [defaults] of the space, take `images` out there to go on with all files."
+        raise InputError(f"{where} holds a study with another {what}: it must be {old}. Got {got} instead. {remedy}")
+    return replace(wanted, seeds=max(stored.seeds, wanted.seeds), former_fingerprint=began)
+
+
+def _contains(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
+    """Whether every variant of the old space is one of the new: the same base and factors, with at least the same levels."""
+    same_base, same_factors = new["base"] == old["base"], set(new["factors"]) == set(old["factors"])
+    if not (same_base and same_factors):
+        return False
+    return all(new["factors"][f].get(level) == fields for f, levels in old["factors"].items() for level, fields in levels.items())
+
+
+def _difference(key: str, old: Any, new: Any) -> tuple[str, str, str]:
+    """The first value that differs, as (name, old, new), from nested plain values."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for inner in [*old, *(k for k in new if k not in old)]:
+            if old.get(inner) != new.get(inner):
+                return _difference(f"{key}.{inner}", old.get(inner), new.get(inner))
+    return key, repr(old), repr(new)

@@ -1,0 +1,114 @@
+"""What a study shows in optuna-dashboard: files of each trial, notes, our own Pareto figure, and the line that starts it."""
+
+from __future__ import annotations
+
+import html
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import optuna
+import sqlalchemy as sa
+from optuna.artifacts import FileSystemArtifactStore, upload_artifact
+from optuna.trial import FrozenTrial, TrialState
+from optuna_dashboard import save_note, save_plotly_graph_object
+
+from blocks.errors import must_be
+from studies.store.storage import METRIC_NAMES, batched, get_system_attrs, is_url, set_system_attr
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+GALLERY = "gallery"  # hidden study attribute: the file names that every trial has, in order
+FIGURE_ID = "pareto"
+NOTE_CHARS = 2000  # one attribute of a database; notes are copied with every look at the study
+
+
+def artifact_store(folder: Path) -> FileSystemArtifactStore:
+    """Where a study's files are kept. InputError for a folder that cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise must_be(f"folder {folder}", "one that can be written", error.strerror, "Choose another --out.") from error
+    return FileSystemArtifactStore(folder)
+
+
+def upload_artifacts(trial: optuna.Trial, store: FileSystemArtifactStore, files: Sequence[Path]) -> list[str]:
+    """Attach files to a trial before it is told; their identifiers. The dashboard's gallery goes by position, so every trial of a
+    study must bring the same names in the same order, the first one included."""
+    names = [file.name for file in files]
+    missing = [str(file) for file in files if not file.is_file()]
+    if missing:
+        raise FileNotFoundError(f"artifacts not written: {', '.join(missing)}")
+    expected = get_system_attrs(trial.study).get(GALLERY)
+    assert expected in (None, names), f"artifacts must be {expected} in every trial of this study, got {names}"
+    if expected is None:
+        set_system_attr(trial.study, GALLERY, names)
+    with batched(trial.study):
+        return [upload_artifact(artifact_store=store, file_path=str(file), study_or_trial=trial) for file in files]
+
+
+def upload_study_artifacts(study: optuna.Study, store: FileSystemArtifactStore, files: Sequence[Path]) -> list[str]:
+    """Attach files to the study itself, e.g. its table and plots."""
+    with batched(study):
+        return [upload_artifact(artifact_store=store, file_path=str(file), study_or_trial=study) for file in files]
+
+
+def write_note(owner: optuna.Study | optuna.Trial, text: str) -> None:
+    """Set the Markdown note of a study or a trial; at most 2,000 characters, a longer one is cut and says so."""
+    if len(text) > NOTE_CHARS:
+        text = text[: NOTE_CHARS - 20].rstrip() + "\n\n... (cut)"
+    save_note(owner, text)
+
+
+def publish_pareto(study: optuna.Study) -> None:
+    """Draw the complete trials' loss against latency, with the front of all three objectives, under one fixed id."""
+    figure = pareto_figure(study)
+    with batched(study):
+        save_plotly_graph_object(study, figure, graph_object_id=FIGURE_ID)
+
+
+def pareto_figure(study: optuna.Study) -> go.Figure:
+    """The plotly figure of `publish_pareto`: infeasible trials (user attribute `feasible` false) are never on the front."""
+    import plotly.graph_objects as go
+
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    front = {trial.number for trial in pareto_front(complete)}
+    figure = go.Figure()
+    for name, shown in (("Pareto front", True), ("dominated or infeasible", False)):
+        trials = [trial for trial in complete if (trial.number in front) is shown]
+        figure.add_scatter(
+            x=[trial.values[1] for trial in trials],
+            y=[trial.values[0] for trial in trials],
+            text=[
+                f"trial {t.number}: {html.escape(t.user_attrs.get('label', ''))}<br>{t.values[2]:,.0f} parameters" for t in trials
+            ],
+            mode="markers",
+            name=name,
+        )
+    titles = {"title": "Validation loss against latency", "xaxis_title": "latency in ms", "yaxis_title": "validation loss"}
+    figure.update_layout(template="none", **titles)
+    return figure
+
+
+def _label(trial: FrozenTrial) -> str:
+    return html.escape(str(trial.user_attrs.get("label", "")))
+
+
+def pareto_front(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """The feasible trials that no feasible trial beats in one objective without losing in another; all are minimised."""
+    feasible = [trial for trial in trials if trial.user_attrs.get("feasible", True)]
+    return [trial for trial in feasible if not any(_dominates(other.values, trial.values) for other in feasible)]
+
+
+def _dominates(left: Sequence[float], right: Sequence[float]) -> bool:
+    assert len(left) == len(right) == len(METRIC_NAMES)
+    return all(a <= b for a, b in zip(left, right, strict=True)) and list(left) != list(right)
+
+
+def dashboard_command(where: str | Path, artifact_dir: Path) -> str:
+    """The line that starts optuna-dashboard on a study. A password in a URL is shown as ***, to be typed in again."""
+    shown = sa.make_url(str(where)).render_as_string(hide_password=True) if is_url(where) else str(where)
+    kind = "RDBStorage" if is_url(where) else "JournalFileStorage"
+    return shlex.join(["optuna-dashboard", shown, "--storage-class", kind, "--artifact-dir", str(artifact_dir)])

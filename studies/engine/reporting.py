@@ -1,0 +1,98 @@
+"""A study's report from its storage alone: tables, plots, sentences, gallery. No torch here, so that it can be redone anywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from rich.console import Console
+
+from ablation.machine.hardware import machine_name
+from ablation.record.trial import COMPLETE, Record
+from ablation.report import StudyInfo, print_table, write_gallery, write_report
+from studies.engine.config import StudyConfig, StudyFolder, prepare_folder
+from studies.engine.dashboard import publish_pareto, write_note
+from studies.store.records import records
+
+# user attributes of a study: network -> place -> numbers; place -> A/A ratio; place -> how it was measured; data and machine
+LATENCY, NOISE, SESSIONS, FACTS = "latency", "latency_noise", "latency_sessions", "facts"
+
+
+def study_info(study: optuna.Study, config: StudyConfig, found: list[Record], command: str) -> StudyInfo:
+    """The facts of a study that its records do not hold."""
+    attrs, space = study.user_attrs, config.space
+    facts: dict[str, Any] = attrs.get(FACTS, {})
+    machine = facts.get("provenance", {})
+    hardware = machine.get("hardware", {})
+    seeds = sorted({record.seed for record in found})
+    return StudyInfo(
+        title=f"{config.name}: {', '.join(space['factors'])} on {config.data['name']} at {config.data['image_size']} px",
+        command=facts.get("command", command),
+        device=machine_name(hardware) or config.device,
+        data=facts.get("data", dict(config.data)),
+        num_planned=len(found),
+        protocol=config.protocol,
+        factors={factor: list(levels) for factor, levels in space["factors"].items()},
+        reference=facts.get("reference", ""),
+        provenance={**machine, "seeds": seeds, "data_fingerprint": config.fingerprint, "latency": attrs.get(SESSIONS, {})},
+        latency_noise=attrs.get(NOISE, {}),
+    )
+
+
+def current_records(study: optuna.Study, config: StudyConfig) -> list[Record]:
+    """Records of all jobs; latency from the study's last session, so that all variants come from one side-by-side run."""
+    latency = study.user_attrs.get(LATENCY, {})
+    found = records(study, max_attempts=config.max_attempts)
+    return [Record(**{**vars(r), "latency": latency.get(r.network_key, r.latency)}) for r in found]
+
+
+def report_study(
+    study: optuna.Study, folder: StudyFolder, config: StudyConfig, console: Console, command: str = "", to: Path | None = None
+) -> list[Path]:
+    """Write the report and print its table and where it is.
+
+    In the study's folder it shows the reconstructions; in another folder, `to`, which may be passed on, only those of rendered
+    faces: most licences of real faces, CelebA's among them, forbid that.
+    """
+    found = current_records(study, config)
+    info = study_info(study, config, found, command)
+    target, allowed = to or folder.report, to is None or config.data["name"] == "faces"
+    prepare_folder(target)
+    if allowed:
+        draw_gallery(found, folder, target)
+    paths = write_report(found, target, study=info, images_allowed=allowed)
+    publish_pareto(study)
+    complete = sum(record.state == COMPLETE for record in found)
+    write_note(study, f"{info.title}\n\n{complete} of {len(found)} trials complete. The first objective is the validation loss.")
+    console.print(
+        print_table(found, info, width=min(console.width, 160) if console.is_terminal else 120),
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+    console.print(f"{complete} of {len(found)} trials are complete. Report: {target / 'report.html'}", markup=False, soft_wrap=True)
+    return paths
+
+
+def draw_gallery(found: list[Record], folder: StudyFolder, target: Path) -> Path | None:
+    """Originals and, for one seed of each complete network, its reconstructions side by side; None where there are none."""
+    originals = _pictures(folder.originals)
+    if originals is None:
+        return None
+    rows: dict[str, tuple[str, Any]] = {}
+    for record in found:
+        if record.state == COMPLETE and record.network_key not in rows:
+            pictures = _pictures(folder.reconstructions(record.network_key, record.seed))
+            if pictures is not None and pictures.shape == originals.shape and pictures.dtype == originals.dtype:
+                rows[record.network_key] = (record.label, pictures)
+    return write_gallery(originals, list(rows.values()), target / "gallery.png") if rows else None
+
+
+def _pictures(path: Path) -> Any:
+    """A stored array; None where it is missing or cut, which must not cost the report."""
+    try:
+        return np.load(path)
+    except (OSError, ValueError, EOFError):
+        return None

@@ -1,0 +1,127 @@
+"""The whole flow of one trial: spec -> model -> costs -> training -> quality -> record, and what the dashboard shows of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+
+from ablation.data import Dataset, Split
+from ablation.design.compose import VAE, build
+from ablation.design.spec import ModelSpec
+from ablation.machine.hardware import provenance
+from ablation.measure.costs.published import published_counts
+from ablation.measure.costs.static import static_cost
+from ablation.measure.quality.evaluate import evaluate, reconstruct
+from ablation.record.trial import COMPLETE, Record
+from ablation.train.train import TrainingFailure, TrainResult, train
+from studies.engine.config import StudyConfig, StudyFolder
+from studies.engine.latency_session import stored_latency
+from studies.engine.publish import publish
+from studies.work.loop import TrialFailed, TrialInterrupted
+
+NUM_SHOWN = 8  # test images that every trial reconstructs, side by side in the gallery
+
+OnStep = Callable[[str, int, int, str], None]  # (label, step, steps, detail) of the running trial
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialContext:
+    """What all trials of a study share on this machine."""
+
+    config: StudyConfig
+    folder: StudyFolder
+    dataset: Dataset
+    split: Split
+    on_step: OnStep = lambda *_: None
+    should_stop: Callable[[], bool] = lambda: False
+
+
+def run_trial(trial: optuna.Trial, context: TrialContext) -> tuple[float, float, float]:
+    """Train, measure and record one network with one seed; gives (validation loss, latency in ms, parameters)."""
+    started = time.time()
+    attrs, config = trial.user_attrs, context.config
+    key, label, seed = attrs["network_key"], attrs["label"], attrs["seed"]
+    spec = ModelSpec.from_dict(attrs["spec"])
+    context.on_step(label, 0, 1, "costs")
+    latency = stored_latency(trial.study, key)
+    latency_ms = objective_latency(latency, config)  # before hours of training, since a trial without it can't be told
+    model = build(spec, seed=seed)
+    costs = count(spec, model)
+    result = _train(model, key, label, seed, context)
+    context.on_step(label, 1, 1, "quality")
+    quality = evaluate(model, context.dataset, context.split.test, device=config.device, protocol=config.training_protocol())
+    images = reconstruct(model, context.dataset, context.split.test[:NUM_SHOWN], device=config.device)
+    np.save(context.folder.reconstructions(key, seed), images)
+    record = Record(
+        network_key=key,
+        label=label,
+        seed=seed,
+        state=COMPLETE,
+        number=trial.number,
+        spec=spec.to_dict(),
+        factors=attrs["intents"][0],
+        intents=tuple(attrs["intents"]),
+        protocol=dict(config.protocol),
+        data=describe_data(context.dataset, context.split),
+        costs=costs,
+        latency=latency,
+        training=result.to_dict(),
+        quality=quality,
+        provenance=provenance(config.device, started),
+    )
+    originals: NDArray[np.uint8] = np.asarray(context.dataset.images[context.split.test[:NUM_SHOWN]])
+    publish(trial, record, originals, images, context.folder)
+    assert result.best_loss is not None
+    return result.best_loss, latency_ms, float(costs["params"])
+
+
+def _train(model: Any, key: str, label: str, seed: int, context: TrialContext) -> TrainResult:
+    """Train to the end, from the last checkpoint where there is one; a failure or an interruption becomes the trial's."""
+
+    def on_progress(step: int, steps: int, epoch: int, epochs: int, loss: float | None) -> None:
+        detail = f"epoch {epoch}/{epochs}" + (f", loss {loss:.4f}" if loss is not None else "")
+        context.on_step(label, step, steps, detail)
+
+    try:
+        result = train(
+            model,
+            context.dataset,
+            context.split,
+            context.config.training_protocol(),
+            seed=seed,
+            device=context.config.device,
+            checkpoint_dir=context.folder.checkpoints(key, seed),
+            on_progress=on_progress,
+            should_stop=context.should_stop,
+        )
+    except TrainingFailure as error:
+        raise TrialFailed(str(error), certain="out of memory" not in str(error)) from error
+    if result.interrupted:
+        raise TrialInterrupted("interrupted; the checkpoint is kept")
+    return result
+
+
+def count(spec: ModelSpec, model: VAE) -> dict[str, Any]:
+    """Our static costs at batch 1, and fvcore's counts beside them or the reason why it has none, as a record holds them."""
+    return {**static_cost(spec).to_dict(), **published_counts(model, spec.image_size, spec.in_channels)}
+
+
+def objective_latency(latency: dict[str, Any], config: StudyConfig) -> float:
+    """Median milliseconds at the study's first batch size; TrialFailed where it could not be measured."""
+    entry = latency.get(f"{config.device}/{config.latency_batches[0]}", {})
+    if entry.get("median_ms") is None:
+        reason = entry.get("reason", "no latency session holds this network")
+        raise TrialFailed(f"latency was not measured: {reason}", certain="reason" in entry)  # it is stored, and not measured again
+    return float(entry["median_ms"])
+
+
+def describe_data(dataset: Dataset, split: Split) -> dict[str, Any]:
+    """The data set and the sizes of its split, as plain values."""
+    sizes = {"num_train": len(split.train), "num_validation": len(split.validation), "num_test": len(split.test)}
+    return {**dataset.describe(), **sizes}

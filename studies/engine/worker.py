@@ -1,0 +1,151 @@
+"""One local worker process of a study: `python -m studies.engine.worker FOLDER STUDY ...`, started by the study's command."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import importlib
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import optuna
+import torch
+
+from ablation.data import Dataset, load_dataset, split_indices
+from ablation.data.base import FORMER_NOTE
+from ablation.machine.cores import num_threads
+from blocks.errors import InputError, WriteError, must_be
+from studies.engine.config import StudyConfig, StudyFolder
+from studies.engine.trial import TrialContext, run_trial
+from studies.store.lease import lease_lost
+from studies.store.storage import open_storage, open_study
+from studies.work.loop import Event, OnEvent, TrialInterrupted, WorkerReport, run_worker
+from studies.work.processes import BAD_INPUT
+from studies.work.progress import ProgressFile
+from studies.work.stopping import StopRequest
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+WRITE_S = 0.3  # least seconds between two writes of the progress file
+
+
+def open_dataset(config: StudyConfig, root: str | None, cache_dir: str | None, *, progress: bool = False) -> Dataset:
+    """The study's data set; InputError where it is another one than the study began with."""
+    data = config.data
+    dataset = load_dataset(
+        data["name"],
+        root=root,
+        image_size=data["image_size"],
+        limit=data["limit"],
+        seed=data["seed"],
+        cache_dir=cache_dir,
+        progress=progress,
+    )
+    if config.fingerprint and config.fingerprint not in (dataset.fingerprint, *dataset.former):
+        raise InputError(
+            f"The data must be those that the study began with, fingerprint {config.fingerprint}. "
+            f"Got {dataset.fingerprint} instead. Restore the data, or name another folder with --out."
+        )
+    began_before = config.former_fingerprint or config.fingerprint in dataset.former
+    return dataset.with_note(FORMER_NOTE) if began_before else dataset
+
+
+def work(
+    study: optuna.Study, context: TrialContext, *, should_stop: Callable[[], bool], on_event: OnEvent, linger: bool = True
+) -> WorkerReport:
+    """Run the study's waiting trials in this process, one after another.
+
+    A full disk, or a folder that can't be written any more, is no trial's fault: it costs no attempt, and ends as an InputError.
+    """
+    current: list[optuna.Trial] = []
+    trouble: list[str] = []
+
+    def stop() -> bool:
+        return should_stop() or any(lease_lost(trial) for trial in current)
+
+    def objective(trial: optuna.Trial) -> tuple[float, float, float]:
+        current[:] = [trial]
+        try:
+            return run_trial(trial, TrialContext(**{**vars(context), "should_stop": stop}))
+        except Exception as error:
+            trouble[:] = [reason for cause in _chain(error) if (reason := _no_room(cause))]
+            if trouble:
+                raise TrialInterrupted(f"the study's folder could not be written: {trouble[0]}") from error
+            raise
+        finally:
+            current.clear()
+
+    attempts = context.config.max_attempts
+    report = run_worker(study, objective, should_stop=should_stop, on_event=on_event, max_attempts=attempts, linger=linger)
+    if trouble:
+        remedy = "Make room; the same command then goes on. What is stored is intact."
+        raise must_be("The study's folder", "a folder that can be written, with room left", trouble[0], remedy)
+    return report
+
+
+def _no_room(error: BaseException) -> str:
+    """Why a folder could not be written, if that is the error; else empty."""
+    if isinstance(error, WriteError):
+        return str(error)
+    return error.strerror or str(error) if isinstance(error, OSError) and error.errno in NO_ROOM else ""
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what caused it."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def file_reporter(folder: Path) -> tuple[ProgressFile, Callable[[str, int, int, str], None]]:
+    """A progress file of this process, and the callback that keeps it."""
+    file, last = ProgressFile(folder, os.getpid()), 0.0
+
+    def on_step(label: str, step: int, steps: int, detail: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= WRITE_S:
+            last = time.monotonic()
+            file.write(label, step, steps, detail)
+
+    return file, on_step
+
+
+def quiet(event: Event) -> None:
+    """The parent reads outcomes from the storage."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code 0 when nothing is left to do or on a gentle stop, 2 for bad input."""
+    parser = argparse.ArgumentParser(prog="python -m studies.engine.worker")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("study")
+    parser.add_argument("--storage", required=True)
+    parser.add_argument("--data-root")
+    parser.add_argument("--cache-dir")
+    parser.add_argument("--plugin", action="append", default=[])
+    options = parser.parse_args(argv)
+    torch.set_num_threads(num_threads())
+    try:
+        for plugin in options.plugin:
+            importlib.import_module(plugin)
+        with StopRequest() as stop:
+            study = open_study(open_storage(options.storage), options.study)
+            config, folder = StudyConfig.from_dict(study.user_attrs["config"]), StudyFolder(options.folder)
+            dataset = open_dataset(config, options.data_root, options.cache_dir)
+            split = split_indices(len(dataset), seed=config.training_protocol().split_seed)
+            file, on_step = file_reporter(folder.progress)
+            context = TrialContext(config=config, folder=folder, dataset=dataset, split=split, on_step=on_step)
+            try:
+                work(study, context, should_stop=stop, on_event=quiet)
+            finally:
+                file.clear()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,253 @@
+"""`explain`: which piece made the difference between two networks, by how much, how sure, by which mechanism, and what helps.
+
+Each step stores its answer in the study's folder as soon as it has it; the same command goes on from there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from ablation.attribute.factorial import Factorial
+from ablation.design.spec import PRESETS, ModelSpec, preset
+from ablation.machine.device import pick_device
+from ablation.machine.hardware import provenance
+from ablation.record.explanation import Explanation
+from ablation.report.explain.page import write_explanation
+from ablation.report.explain.tables import print_explanation
+from blocks.errors import InputError, must_be
+from studies.engine.config import StudyFolder, prepare_folder
+from studies.engine.folder import check_folder, take_folder
+from studies.explain.steps import STEPS, Pair
+from studies.work.progress import duration
+
+QUICK_BUDGET_S, BUDGET_S = 40.0, 480.0  # steps that read what others may have added to since
+FRESH = ("trained",)
+
+
+def read_spec(text: str) -> ModelSpec:
+    """A spec from 'preset', 'preset,field=value,...' or a TOML or JSON file."""
+    if text.endswith((".toml", ".json")):
+        path = Path(text)
+        if not path.is_file():
+            raise must_be("A spec", f"a preset ({', '.join(PRESETS)}) or a file", text, "There is no such file.")
+        try:
+            written = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise must_be("A spec", "a readable file of UTF-8 text", text, f"{error}.") from None
+        return (ModelSpec.from_toml if path.suffix == ".toml" else ModelSpec.from_json)(written)
+    name, *changes = (part.strip() for part in text.split(","))
+    fields: dict[str, Any] = {}
+    for change in changes:
+        field, equals, value = change.partition("=")
+        if not equals:
+            raise must_be("A change of a preset", "field=value", change, "For example: original,head=pooled.")
+        fields[field.strip()] = _value(value.strip())
+    return preset(name).replace(**fields)
+
+
+def _value(text: str) -> Any:
+    """A number, true, false or widths such as 32+64+128; else text."""
+    if "+" in text:
+        return tuple(_value(part) for part in text.split("+"))
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def run_explain(options: argparse.Namespace) -> int:
+    """Measure what is missing, write the page, print the answer."""
+    pair = _pair(options)
+    factorial = Factorial.between(*pair.specs)
+    out = options.out or _default_folder(pair)
+    _check_folder(out, pair)
+    take_folder(prepare_folder(out), "explain", **_settings(pair))
+    console = Console(stderr=True)
+    say = lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True)  # noqa: E731
+    say(f"Explain   {pair.names[1]} against {pair.names[0]}: {len(factorial.names)} factors ({', '.join(factorial.names)})")
+    say(f"Variants  {len(factorial.networks)} networks; {len(factorial.impossible)} combinations cannot exist")
+    if pair.device != "cpu" and pair.threads != 1:
+        say(f"Note: --threads does nothing on {pair.device}: it is for a CPU.")
+    say(f"Measures  at {pair.place}, {pair.threads} thread(s), about {duration(_expected_s(pair))}{_beside(pair)}")
+    say("          Ctrl-C stops; the same command goes on from the last finished step")
+    explanation, paths = explain_pair(pair, factorial, out, options.line, say)
+    print(print_explanation(explanation))
+    say(f"The page: {next(path for path in paths if path.suffix == '.html')}")
+    return 0
+
+
+def _settings(pair: Pair) -> dict[str, Any]:
+    """What makes an explanation another one; a larger budget, or more batches, is the same one measured better."""
+    keys = {name: spec.network_key for name, spec in zip(("first", "second"), pair.specs, strict=True)}
+    return {**keys, "device": pair.device, "batch_size": pair.batch_size, "quick": pair.quick}
+
+
+def _check_folder(out: Path, pair: Pair) -> None:
+    """InputError where the folder holds another study, or another pair's explanation, of an earlier version too."""
+    check_folder(out, "explain", **_settings(pair))
+    try:
+        specs = list(json.loads((out / "explanation.json").read_text(encoding="utf-8"))["specs"].values())
+        keys = [ModelSpec.from_dict(spec).network_key for spec in specs]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return  # none yet, or one that is damaged and is written anew
+    if keys != [spec.network_key for spec in pair.specs]:
+        held = "It holds the explanation of other networks. Name another folder."
+        raise must_be("--out", "a folder of one study alone", str(out), held)
+
+
+def explain_pair(
+    pair: Pair, factorial: Factorial, out: Path, command: str, say: Callable[[str], None]
+) -> tuple[Explanation, list[Path]]:
+    """Every step that is missing in the folder, then the page; the explanation and the files written."""
+    steps = _Steps(out, pair, say)
+    if pair.device == "cpu":
+        torch.set_num_threads(pair.threads)
+    for name, step in STEPS.items():
+        if not (name == "guidelines" and pair.quick):
+            steps.run(name, lambda step=step: step(pair, factorial, steps.found, say))  # type: ignore[misc]
+    explanation = steps.explanation(command, factorial)
+    return explanation, write_explanation(explanation, out)
+
+
+def _pair(options: argparse.Namespace) -> Pair:
+    for flag in ("batch_size", "threads"):
+        if getattr(options, flag) < 1:
+            raise must_be(f"--{flag.replace('_', '-')}", "a whole number of at least 1", getattr(options, flag))
+    if min(options.batches, default=1) < 1:
+        raise must_be("--batches", "whole numbers of at least 1", min(options.batches))
+    if options.budget is not None and not options.budget > 0:
+        raise must_be("--budget", "a positive number of seconds", options.budget)
+    specs = [read_spec(text) for text in (options.first, options.second)]
+    if options.image_size is not None:
+        specs = [spec.replace(image_size=options.image_size) for spec in specs]
+    if specs[0].image_size != specs[1].image_size:
+        sizes = [spec.image_size for spec in specs]
+        raise must_be("Both specs", "of one image size", sizes, "Give one with --image-size.")
+    if options.trained is not None and not StudyFolder(options.trained).journal.is_file():
+        raise must_be("--trained", "the folder of a study", str(options.trained), "It holds no journal.log.")
+    names = (options.first, options.second) if options.first != options.second else ("first", "second")
+    return Pair(
+        names=names,
+        specs=(specs[0], specs[1]),
+        device=pick_device(options.device),
+        batch_size=options.batch_size,
+        threads=options.threads,
+        budget_s=options.budget or (QUICK_BUDGET_S if options.quick else BUDGET_S),
+        quick=options.quick,
+        trained=options.trained,
+        batches=tuple(sorted(set(options.batches))),
+    )
+
+
+def named_pair(
+    names: tuple[str, str], specs: tuple[ModelSpec, ModelSpec], device: str, *, budget_s: float, quick: bool
+) -> tuple[Pair, Factorial]:
+    """Two specs under names, to be explained at batch 1 with one thread."""
+    pair = Pair(names=names, specs=specs, device=device, batch_size=1, threads=1, budget_s=budget_s, quick=quick)
+    return pair, Factorial.between(*specs)
+
+
+def _default_folder(pair: Pair) -> Path:
+    """A quick look, another batch or another size has a folder of its own."""
+    parts = ["explain", *map(_slug, pair.names), pair.device]
+    parts += [f"b{pair.batch_size}"] if pair.batch_size != 1 else []
+    parts += [f"{pair.specs[0].image_size}px"] if pair.specs[0].image_size != 144 else []
+    return Path("results") / "-".join([*parts, *(["quick"] if pair.quick else [])])
+
+
+def _slug(text: str) -> str:
+    return "".join(c if c.isalnum() else "-" for c in Path(text).stem if c)[:40].strip("-")
+
+
+def _beside(pair: Pair) -> str:
+    if not pair.batches:
+        return ""
+    return f", and what batch {', '.join(map(str, pair.batches))} of the sweep take beyond it"
+
+
+def _expected_s(pair: Pair) -> float:
+    return pair.budget_s + (20 if pair.quick else 120)
+
+
+class _Steps:
+    """Answers of the steps, each stored when it is there; a later call with the same settings reads it again."""
+
+    def __init__(self, folder: Path, pair: Pair, say: Callable[[str], None]) -> None:
+        self.folder, self.pair, self.say, self.key = folder / "steps", pair, say, pair.key()
+        self.folder.mkdir(exist_ok=True)
+        self.begin = time.time()
+        self.found: dict[str, dict[str, Any]] = {}
+
+    def run(self, name: str, step: Callable[[], Mapping[str, Any]]) -> None:
+        """Do one step, or read what it gave. What cannot be measured here becomes a limit, which the page states."""
+        path = self.folder / f"{name}-{self.key}.json"
+        stored = self._read(path) if name not in FRESH else None
+        if stored is not None:
+            self.found[name] = stored
+            self.say(f"{name}: measured before")
+            return
+        begin = time.monotonic()
+        self.say(f"{name} ...")
+        try:
+            values = json.loads(json.dumps(step(), default=_plain))
+        except (RuntimeError, MemoryError, InputError) as error:
+            line = (str(error).splitlines() or [type(error).__name__])[0]
+            self.found[name] = {"limits": [f"{name} was not measured: {line}"]}
+            self.say(f"{name}: not measured: {line}")
+            return
+        self.found[name] = values
+        temporary = path.with_suffix(".part")
+        temporary.write_text(json.dumps({"key": self.key, "values": values}))
+        temporary.replace(path)
+        self.say(f"{name}: {duration(time.monotonic() - begin)}")
+
+    def _read(self, path: Path) -> dict[str, Any] | None:
+        try:
+            stored = json.loads(path.read_text())
+        except (OSError, json.JSONDecodeError):
+            return None
+        return dict(stored["values"]) if stored.get("key") == self.key else None
+
+    def explanation(self, command: str, factorial: Factorial) -> Explanation:
+        """All answers in one."""
+        first, second = self.pair.names
+        whole: dict[str, Any] = Explanation(
+            first=first,
+            second=second,
+            specs={n: s.to_dict() for n, s in zip(self.pair.names, self.pair.specs, strict=True)},
+            costs={},
+            factors=factorial.levels,
+            impossible=factorial.named_impossible,
+            device=self.pair.device,
+        ).to_dict()
+        for values in self.found.values():
+            for field, value in values.items():
+                if isinstance(whole[field], dict):
+                    whole[field] = {**whole[field], **value}
+                elif isinstance(whole[field], (list, tuple)):
+                    whole[field] = [*whole[field], *value]
+                else:
+                    whole[field] = value
+        facts = provenance(self.pair.device, self.begin)
+        whole["provenance"] = {
+            **facts,
+            "command": command,
+            "seed": 0,
+            "threads": self.pair.threads,
+            "batch_size": self.pair.batch_size,
+        }
+        return Explanation.from_dict(whole)
+
+
+def _plain(value: Any) -> Any:
+    """Values of dataclasses for JSON."""
+    return asdict(value)

@@ -1,0 +1,1 @@
+"""What the verdicts rest on: measured from trials, collected from a folder, published beside a page."""

@@ -1,0 +1,1 @@
+"""The page of the paper: figures, tables and sentences from stored evidence."""

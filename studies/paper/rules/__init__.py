@@ -1,0 +1,1 @@
+"""What most rules of claims are made of."""

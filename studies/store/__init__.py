@@ -1,0 +1,1 @@
+"""Optuna storage, journal, queue, leases, history: trials exactly once."""

@@ -1,0 +1,226 @@
+"""Leases: which worker runs a trial, and whether that worker still lives.
+
+A trial names its worker once, when it is claimed (user attribute `lease`). The worker, not the trial, then beats: every `beat_s` it
+overwrites one time of its own. A journal only grows, so beside a journal the beat is a small file per worker; a database can
+overwrite, so there it is one row per worker, which all machines see. Storage therefore does not grow with the time a study takes.
+
+On its own machine a worker is judged by the process table (process id with start time), at once and whatever the clock says: a
+laptop that slept, or a stopped process, is not lost. On another machine it is lost when it has not beaten for `stale_after_s`, so
+the machines' clocks must agree to within a few seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import threading
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState
+
+from studies.store.storage import get_system_attrs, journal_path, set_system_attr
+
+BEAT_S = 5.0
+STALE_AFTER_S = 30.0
+CLAIM_S = 5.0  # writing a lease takes milliseconds; a worker whose claim was failed meanwhile goes on to the next trial
+BEAT = "beat:"  # prefix of the hidden study attributes in a database
+
+_held: dict[str, Worker] = {}  # the workers of this very process
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lease:
+    """Who runs a trial. Plain JSON values."""
+
+    worker: str  # unique name of the worker
+    host: str  # as a person calls the machine
+    machine: str  # machine, boot and process namespace: process ids mean something only within one
+    pid: int
+    started: str  # start time of the process, so that a reused process id is not taken for it
+    time: float  # seconds since 1970, when the trial was claimed
+
+
+@cache
+def this_machine() -> str:
+    """Identity of machine, boot and process namespace (two containers may share a host name)."""
+    parts = [socket.gethostname()]
+    try:
+        parts += [Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:13], os.readlink("/proc/self/ns/pid")]
+    except OSError:
+        parts += [hex(uuid.getnode())]  # no /proc: macOS
+    return "/".join(parts)
+
+
+def process_started(pid: int) -> str:
+    """When a process of this machine started, in the system's own notation; empty when there is no such live process."""
+    try:
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return "" if state in "ZX" else fields[18]  # a killed child that its parent has not yet awaited is dead
+    except OSError:
+        if Path("/proc/self/stat").exists():
+            return ""
+    shown = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return shown.stdout.strip()
+
+
+class Worker:
+    """This process as a worker of a study: beats while it is entered, and holds at most one trial.
+
+    A worker that cannot beat for `stale_after_s`, or finds its trial finished by another, has lost the lease; the training
+    should then stop, because someone else may have begun it anew.
+    """
+
+    def __init__(self, study: optuna.Study, *, beat_s: float = BEAT_S, stale_after_s: float = STALE_AFTER_S) -> None:
+        self.study, self.beat_s, self.stale_after_s = study, beat_s, stale_after_s
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._trial: optuna.Trial | None = None
+        self._lost = False
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._beats, name=f"beats of {self.name}", daemon=True)
+
+    def __enter__(self) -> Worker:
+        write_beat(self.study, self._lease())  # before the first claim: a trial without a lease is then known to have a suspect
+        _held[self.name] = self
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._ended.set()
+        self._thread.join()
+        del _held[self.name]
+        try:
+            remove_beat(self.study, self.name)
+        except Exception:
+            if kind is None:
+                raise  # otherwise the storage is the trouble that is already being told
+
+    def take(self, trial: optuna.Trial) -> None:
+        """Write the lease of a claimed trial. UpdateFinishedTrialError when it was failed meanwhile, and is not this worker's."""
+        self._trial, self._lost = trial, False
+        try:
+            trial.set_user_attr("lease", asdict(self._lease()))
+        except UpdateFinishedTrialError:
+            self.release()
+            raise
+
+    def release(self) -> None:
+        """Hold no trial."""
+        self._trial = None
+
+    def lost(self) -> bool:
+        """Whether the trial that this worker holds is no longer its own."""
+        return self._lost
+
+    def holds(self, number: int) -> bool:
+        """Whether this worker is running the trial of this number."""
+        return self._trial is not None and self._trial.number == number
+
+    def _lease(self) -> Lease:
+        pid = os.getpid()
+        return Lease(
+            worker=self.name,
+            host=socket.gethostname(),
+            machine=this_machine(),
+            pid=pid,
+            started=process_started(pid),
+            time=time.time(),
+        )
+
+    def _beats(self) -> None:
+        last = time.monotonic()
+        while not self._ended.wait(self.beat_s):
+            try:
+                write_beat(self.study, self._lease())
+                last = time.monotonic()
+                trial = self._trial
+                if trial is not None and trial.storage.get_trial(trial._trial_id).state != TrialState.RUNNING:
+                    self._lost = self._lost or self._trial is trial  # not when it was told just now
+            except Exception:  # a storage that does not answer: the worker's next own call reports it
+                self._lost = self._lost or time.monotonic() - last > self.stale_after_s
+
+
+def lease_lost(trial: optuna.Trial) -> bool:
+    """Whether a trial that this process runs was taken from it: stop training, another worker may have begun it anew."""
+    return any(worker.lost() for worker in _held.values() if worker.holds(trial.number))
+
+
+def write_beat(study: optuna.Study, lease: Lease) -> None:
+    """Say that a worker lives."""
+    path = journal_path(study)
+    if path is None:
+        set_system_attr(study, BEAT + lease.worker, asdict(lease))
+        return
+    file = _beat_file(path, lease.worker)
+    file.parent.mkdir(exist_ok=True)
+    lines = f"{lease.host}\n{lease.machine}\n{lease.pid}\n{lease.started}\n{lease.time}\n"
+    part = file.with_suffix(".part")
+    part.write_text(lines)
+    part.replace(file)
+
+
+def remove_beat(study: optuna.Study, worker: str) -> None:
+    """Forget a worker that has ended."""
+    path = journal_path(study)
+    if path is None:
+        set_system_attr(study, BEAT + worker, None)
+    else:
+        _beat_file(path, worker).unlink(missing_ok=True)
+
+
+def read_beats(study: optuna.Study) -> dict[str, Lease]:
+    """The last beat of every worker that has not ended properly, by worker."""
+    path = journal_path(study)
+    if path is None:
+        stored = get_system_attrs(study)
+        return {k.removeprefix(BEAT): Lease(**v) for k, v in stored.items() if k.startswith(BEAT) and v is not None}
+    beats = {}
+    for file in _beat_file(path, "x").parent.glob("*.beat"):
+        try:
+            host, machine, pid, started, when = file.read_text().splitlines()
+        except (FileNotFoundError, ValueError):
+            continue  # ended just now, or cut by a full disk: that worker then counts as silent
+        beats[file.stem] = Lease(worker=file.stem, host=host, machine=machine, pid=int(pid), started=started, time=float(when))
+    return beats
+
+
+def _beat_file(journal: Path, worker: str) -> Path:
+    return journal.with_name(journal.name + ".workers") / f"{worker}.beat"
+
+
+def is_alive(lease: Lease, beats: Mapping[str, Lease], stale_after_s: float) -> bool:
+    """Whether a worker lives: by the process table on its own machine, by its beats on another."""
+    if lease.machine == this_machine():
+        if lease.pid == os.getpid():
+            return lease.worker in _held
+        return process_started(lease.pid) == lease.started
+    last = beats.get(lease.worker)
+    return last is not None and time.time() - last.time <= stale_after_s
+
+
+def lost_because(trial: FrozenTrial, beats: Mapping[str, Lease], stale_after_s: float) -> str:
+    """Why a RUNNING trial has no live worker, in one line; empty when it has one."""
+    stored: dict[str, Any] | None = trial.user_attrs.get("lease")
+    if stored is not None:
+        lease = Lease(**stored)
+        own = _held.get(lease.worker)
+        if is_alive(lease, beats, stale_after_s) if own is None else own.holds(trial.number):
+            return ""
+        last = max(lease.time, beats[lease.worker].time if lease.worker in beats else 0)
+        return f"worker lost: host {lease.host}, process {lease.pid}, last beat {datetime.fromtimestamp(last):%Y-%m-%d %H:%M:%S}"
+    # Killed between claiming and writing the lease, or claiming at this moment: one of the live workers may be it.
+    claimed = trial.datetime_start.timestamp() if trial.datetime_start else 0.0
+    suspects = any(is_alive(beat, beats, stale_after_s) for beat in beats.values())
+    if suspects and time.time() - claimed <= min(CLAIM_S, stale_after_s):
+        return ""
+    return f"worker lost before it wrote its lease, claimed {datetime.fromtimestamp(claimed):%Y-%m-%d %H:%M:%S}"

@@ -1,0 +1,223 @@
+"""Planning a study: enqueue each missing (network, seed) once; fail those whose worker is gone, try again within bounds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from ablation.record.trial import COMPLETE, FAILED, RUNNING, STALE, WAITING
+from studies.store.history import ERROR, LOST, MAX_ATTEMPTS, MAX_LOST, Histories, History, JobKey, read_histories
+from studies.store.lease import STALE_AFTER_S, is_alive, remove_beat, this_machine
+from studies.store.levels import Level, declarable, extend, known_distributions
+from studies.store.storage import attached, batched, exclusive, get_system_attrs, set_attrs, set_system_attr, storage_errors
+
+RESERVED = frozenset(
+    {"network_key", "seed", "levels", "planned", "lease", "reason", "reason_kind", "traceback", "record", "retry_failed", "certain"}
+)
+NEWER = "job:"  # hidden study attribute: what a later plan says about a job whose trial can no longer be changed
+
+
+@dataclass(frozen=True)
+class Job:
+    """One network to be trained with one seed."""
+
+    network_key: str
+    seed: int
+    params: Mapping[str, Level] = field(default_factory=dict)  # factor -> level, shown in the dashboard
+    attrs: Mapping[str, Any] = field(default_factory=dict)  # more user attributes, plain JSON, e.g. label, spec, factors, intents
+
+    @property
+    def key(self) -> JobKey:
+        """What makes two jobs the same."""
+        return self.network_key, self.seed
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyState:
+    """Jobs of a study by state: complete + failed + waiting + running + stale == planned."""
+
+    planned: int
+    complete: int
+    failed: int  # out of attempts
+    waiting: int  # in the queue, or to be put there by the next plan
+    running: int
+    stale: int  # running according to the storage, but without a live worker
+    failed_trials: int  # attempts that failed, whatever became of the job
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanReport(StudyState):
+    """The planned jobs by state after planning, and what planning did."""
+
+    enqueued: int  # of them now, including those enqueued again
+    recovered: int  # trials found without a live worker and failed now
+    others: int  # jobs of the study that this plan does not name
+
+
+def plan(
+    study: optuna.Study,
+    jobs: Iterable[Job],
+    *,
+    choices: Mapping[str, Sequence[Level]] | None = None,
+    max_attempts: int = MAX_ATTEMPTS,
+    max_lost: int = MAX_LOST,
+    stale_after_s: float = STALE_AFTER_S,
+    retry_failed: bool = False,
+    hopeless: Mapping[str, str] | None = None,
+) -> PlanReport:
+    """Make the study hold every job; what is complete, waiting or running stays as it is. The same call again does nothing.
+
+    `choices` names all levels that a factor may ever have (every registered piece), for the dashboard. `retry_failed` gives the
+    jobs that are out of attempts new ones. `hopeless`: network -> why it can't be trained; its jobs are recorded as
+    failed, untried. Two planners at once do not enqueue twice.
+    """
+    wanted = _by_key(jobs)
+    with storage_errors(study), exclusive(study):
+        recovered = _fail_lost(study, read_histories(study, stale_after_s))
+        found = read_histories(study, stale_after_s)
+        distributions = extend(known_distributions(found.trials), (job.params for job in wanted.values()), choices or {})
+        enqueued = 0
+        for key, job in wanted.items():
+            history = found.jobs.get(key, History())
+            exhausted = history.exhausted(max_attempts, max_lost)
+            if _missing(history) and (retry_failed or not exhausted):
+                marks: dict[str, Any] = {"retry_failed": True} if exhausted else {}
+                reason = (hopeless or {}).get(job.network_key)
+                marks |= {"reason_kind": ERROR, "reason": " ".join(reason.split()), "certain": True} if reason else {}
+                _enqueue(study, job, distributions, marks, TrialState.FAIL if reason else TrialState.WAITING)
+                enqueued += not reason
+        _note_changes(study, wanted, found)
+        # Other jobs of the study whose worker was lost come back too.
+        _enqueue_again(study, {k: h for k, h in found.jobs.items() if k not in wanted}, max_attempts, max_lost)
+        after = read_histories(study, stale_after_s)
+    planned = {key: history for key, history in after.jobs.items() if key in wanted}
+    counts = _counts(planned, max_attempts, max_lost)
+    return PlanReport(**counts, enqueued=enqueued, recovered=recovered, others=len(after.jobs) - len(planned))
+
+
+def reconcile(
+    study: optuna.Study, *, max_attempts: int = MAX_ATTEMPTS, max_lost: int = MAX_LOST, stale_after_s: float = STALE_AFTER_S
+) -> int:
+    """Fail trials without a live worker; enqueue again what is neither complete nor on its way nor out of attempts. How many."""
+    with storage_errors(study):
+        found = read_histories(study, stale_after_s)
+        if not found.stale and not any(_missing(h) and not h.exhausted(max_attempts, max_lost) for h in found.jobs.values()):
+            return 0  # the usual case needs no lock
+        with exclusive(study):
+            _fail_lost(study, read_histories(study, stale_after_s))
+            return _enqueue_again(study, read_histories(study, stale_after_s).jobs, max_attempts, max_lost)
+
+
+def trial_state(
+    study: optuna.Study, *, max_attempts: int = MAX_ATTEMPTS, max_lost: int = MAX_LOST, stale_after_s: float = STALE_AFTER_S
+) -> StudyState:
+    """How far a study is. Changes nothing."""
+    with storage_errors(study):
+        return StudyState(**_counts(read_histories(study, stale_after_s).jobs, max_attempts, max_lost))
+
+
+def fail(study: optuna.Study, trial: optuna.Trial, kind: str, reason: str, traceback: str = "", *, certain: bool = False) -> bool:
+    """Record a trial as failed, with its reason in one line. False when another had already finished it.
+
+    `certain`: it would fail again, so its job is not tried again.
+    """
+    try:
+        told: dict[str, Any] = {"reason_kind": kind, "reason": " ".join(reason.split()), **({"certain": True} if certain else {})}
+        set_attrs(trial, {**told, "traceback": traceback} if traceback else told)
+        study.tell(trial, state=TrialState.FAIL)
+    except (UpdateFinishedTrialError, ValueError):
+        if trial.storage.get_trial(trial._trial_id).state.is_finished():
+            return False
+        raise
+    return True
+
+
+def newer_attrs(study: optuna.Study) -> dict[JobKey, dict[str, Any]]:
+    """What later plans said about jobs whose trials were already there: attributes by job."""
+    stored = {name: value for name, value in get_system_attrs(study).items() if name.startswith(NEWER)}
+    return {(value["network_key"], value["seed"]): value["attrs"] for value in stored.values()}
+
+
+def _by_key(jobs: Iterable[Job]) -> dict[JobKey, Job]:
+    wanted: dict[JobKey, Job] = {}
+    for job in jobs:
+        assert job.key not in wanted, f"planned twice: network {job.network_key} with seed {job.seed}"
+        assert not RESERVED & job.attrs.keys(), f"reserved user attributes: {sorted(RESERVED & job.attrs.keys())}"
+        wanted[job.key] = job
+    return wanted
+
+
+def _missing(history: History) -> bool:
+    return not (history.complete or history.waiting or history.live or history.stale)
+
+
+def _fail_lost(study: optuna.Study, found: Histories) -> int:
+    failed = sum(fail(study, attached(study, number), LOST, why) for number, why in found.stale.items())
+    for name, lease in found.beats.items():
+        if lease.machine == this_machine() and not is_alive(lease, found.beats, 0):
+            remove_beat(study, name)
+    return failed
+
+
+def _enqueue(
+    study: optuna.Study, job: Job, distributions: Mapping[str, BaseDistribution], marks: Mapping[str, Any], state: TrialState
+) -> None:
+    """The same as `Study.enqueue_trial`, with the parameters already in it: shown while it waits, and one write instead of many."""
+    params = declarable(job.params, distributions)
+    undeclared = {f"level: {name}": level for name, level in job.params.items() if name not in params}
+    planned = {**job.attrs, **undeclared, "levels": dict(job.params), "network_key": job.network_key, "seed": job.seed}
+    study.add_trial(
+        create_trial(
+            state=state,
+            params=dict(params),
+            distributions={name: distributions[name] for name in params},
+            system_attrs={"fixed_params": dict(params)},
+            user_attrs={**planned, "planned": sorted(planned), **marks},
+        )
+    )
+
+
+def _enqueue_again(study: optuna.Study, jobs: Mapping[JobKey, History], max_attempts: int, max_lost: int) -> int:
+    again = [h.last for h in jobs.values() if _missing(h) and not h.exhausted(max_attempts, max_lost) and h.last is not None]
+    for trial in again:
+        study.add_trial(_copy(trial))
+    return len(again)
+
+
+def _copy(trial: FrozenTrial) -> FrozenTrial:
+    kept = {name: trial.user_attrs[name] for name in trial.user_attrs["planned"]}
+    return create_trial(
+        state=TrialState.WAITING,
+        params=trial.params,
+        distributions=trial.distributions,
+        system_attrs={"fixed_params": trial.params},
+        user_attrs={**kept, "planned": trial.user_attrs["planned"]},
+    )
+
+
+def _note_changes(study: optuna.Study, wanted: Mapping[JobKey, Job], found: Histories) -> None:
+    """A grown space may say more about a network that is already trained, e.g. a further assignment of factors that makes it."""
+    known = newer_attrs(study)
+    with batched(study):
+        for key, history in found.jobs.items():
+            if key not in wanted or history.last is None:
+                continue
+            attrs = json.loads(json.dumps(wanted[key].attrs))  # as it comes back from the storage
+            stored = known.get(key) or {name: value for name, value in history.last.user_attrs.items() if name in attrs}
+            if attrs != stored:
+                value = {"network_key": key[0], "seed": key[1], "attrs": attrs}
+                set_system_attr(study, f"{NEWER}{key[0]}:{key[1]}", value)
+
+
+def _counts(jobs: Mapping[JobKey, History], max_attempts: int, max_lost: int) -> dict[str, int]:
+    states = [history.state(max_attempts, max_lost) for history in jobs.values()]
+    named = {"complete": COMPLETE, "failed": FAILED, "waiting": WAITING, "running": RUNNING, "stale": STALE}
+    failed_trials = sum(history.errors + history.lost for history in jobs.values())
+    return {"planned": len(states), "failed_trials": failed_trials, **{name: states.count(state) for name, state in named.items()}}

@@ -1,0 +1,240 @@
+"""Opening Optuna's storage: a journal file by default, or any database URL; studies in it; the planner's lock.
+
+This is the only module that reaches below Optuna's public names (`_storage`, `_study_id`, `_backend`), as optuna-dashboard does.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import optuna
+import sqlalchemy as sa
+from filelock import FileLock
+from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages._rdb.models import TrialUserAttributeModel
+
+from blocks.errors import InputError, must_be
+from studies.store.journal import SafeJournal, check_journal
+
+METRIC_NAMES = ("loss", "latency_ms", "params")
+SQLITE_WAIT_S = 60
+
+
+def open_storage(where: str | Path, *, must_exist: bool = False) -> BaseStorage:
+    """The storage at a path (journal file) or a URL (database), made if it is missing unless `must_exist`.
+
+    A torn last line of a journal is cut. Raises InputError, without credentials, for a journal with garbage in it, a place that
+    cannot be written or reached, a missing driver, or a database of another Optuna.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if is_url(where):
+        return _open_database(str(where), must_exist)
+    path = Path(where)
+    if must_exist and not path.exists():
+        raise must_be("storage", "an existing journal file", str(path), "Start a study first, or name its --storage.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        check_journal(path)
+        return JournalStorage(SafeJournal(path))
+    except OSError as error:
+        raise must_be(f"storage {path}", "in a folder that can be written", error.strerror, "Choose another --storage.") from error
+
+
+def open_study(storage: BaseStorage, name: str) -> optuna.Study:
+    """The study of this name, made if it is missing: minimise validation loss, latency in milliseconds and parameters."""
+    sampler = optuna.samplers.RandomSampler(seed=0)  # never asked: every trial comes from the queue with all its levels
+    with storage_errors(storage):
+        if name in optuna.get_all_study_names(storage):  # opening must not write: reports read committed journals
+            study = optuna.load_study(storage=storage, study_name=name, sampler=sampler)
+        else:
+            study = optuna.create_study(
+                storage=storage, study_name=name, sampler=sampler, directions=["minimize"] * len(METRIC_NAMES), load_if_exists=True
+            )
+        if study.metric_names != list(METRIC_NAMES):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                study.set_metric_names(list(METRIC_NAMES))
+    return study
+
+
+def study_names(storage: BaseStorage) -> list[str]:
+    """Names of the studies in a storage, oldest first."""
+    with storage_errors(storage):
+        return list(optuna.get_all_study_names(storage))
+
+
+def is_url(where: str | Path) -> bool:
+    """Whether this names a database rather than a journal file."""
+    return isinstance(where, str) and "://" in where
+
+
+def public_url(url: str) -> str:
+    """A database URL that may be printed: no user, no password, no query."""
+    try:
+        parts = sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError):
+        return url.split("://", 1)[0] + "://..."
+    if parts.get_backend_name() == "sqlite":
+        return f"sqlite:///{parts.database or ''}"
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.drivername}://{parts.host or ''}{port}/{parts.database or ''}"
+
+
+def _open_database(url: str, must_exist: bool) -> BaseStorage:
+    try:
+        parts = sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError) as error:
+        raise must_be("storage", "a path or a database URL", public_url(url), "E.g. sqlite:///study.db.") from error
+    if parts.drivername == "postgresql":
+        raise must_be("storage", "a URL that spells its driver", public_url(url), "Write postgresql+psycopg://...")
+    file = parts.database if parts.get_backend_name() == "sqlite" else None
+    if file and must_exist and not Path(file).exists():
+        raise must_be("storage", "an existing database", public_url(url), "Start a study first, or name its --storage.")
+    wait = {"connect_args": {"timeout": SQLITE_WAIT_S}} if parts.get_backend_name() == "sqlite" else {"pool_pre_ping": True}
+    try:
+        with FileLock(f"{file}.open.lock") if file and file != ":memory:" else nullcontext():  # two processes making the tables
+            storage = RDBStorage(url, engine_kwargs=wait)
+    except (sa.exc.NoSuchModuleError, ImportError) as error:
+        driver = parts.drivername.partition("+")[2] or parts.drivername
+        remedy = f"Install the driver {driver}, e.g. pip install 'psycopg[binary]' for PostgreSQL."
+        raise must_be("storage", "a URL whose driver is installed", public_url(url), remedy) from error
+    except (sa.exc.SQLAlchemyError, OSError) as error:
+        raise _unreachable(public_url(url), error) from error
+    except RuntimeError as error:  # Optuna's check of the tables' version
+        remedy = "Use a new database; Optuna 4 and 5 must not share one."
+        raise must_be(f"storage {public_url(url)}", "a database of this Optuna", _first_line(error), remedy) from error
+    if parts.get_backend_name() == "sqlite":
+        _begin_immediate(storage.engine)
+    return storage
+
+
+def _begin_immediate(engine: sa.Engine) -> None:
+    """Lock SQLite at the start of a transaction, not at its first write: between a read and a write two workers took one trial."""
+
+    @sa.event.listens_for(engine, "connect")
+    def _(connection: Any, record: Any) -> None:
+        connection.isolation_level = None  # sqlite3 itself then never begins
+
+    @sa.event.listens_for(engine, "begin")
+    def _(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    engine.dispose()  # connections made before must not come back
+
+
+@contextmanager
+def storage_errors(owner: BaseStorage | optuna.Study) -> Iterator[None]:
+    """Turn a database's errors into one line for the user, without credentials."""
+    try:
+        yield
+    except (StorageInternalError, sa.exc.SQLAlchemyError) as error:
+        engine = _engine(owner)
+        shown = "" if engine is None else public_url(str(engine.url))
+        raise _unreachable(shown, error.__cause__ or error) from error
+
+
+def _unreachable(shown: str, error: BaseException) -> InputError:
+    original = getattr(error, "orig", None) or error
+    remedy = "Check that it runs and can be written; what is stored is intact."
+    # Drivers repeat the host and the user, never the password; a line that could hold one is not shown.
+    said = _first_line(original)
+    told = said if "://" not in said else type(original).__name__
+    return must_be(f"storage {shown}", "a database that can be reached", told, remedy)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+def _backend(owner: BaseStorage | optuna.Study) -> Any:
+    storage: Any = owner._storage if isinstance(owner, optuna.Study) else owner
+    return storage if isinstance(storage, RDBStorage) else storage._backend if hasattr(storage, "_backend") else storage
+
+
+def _engine(owner: BaseStorage | optuna.Study) -> sa.Engine | None:
+    backend = _backend(owner)
+    return backend.engine if isinstance(backend, RDBStorage) else None
+
+
+def journal_path(study: optuna.Study) -> Path | None:
+    """The journal file behind a study, or None for a database."""
+    backend = _backend(study)
+    return backend.path if isinstance(backend, SafeJournal) else None
+
+
+@contextmanager
+def batched(study: optuna.Study) -> Iterator[None]:
+    """Group the attributes set inside into one write of a journal; a database writes them one by one.
+
+    Raises UpdateFinishedTrialError, at the latest at the end, when they belong to a finished trial.
+    """
+    backend = _backend(study)
+    if not isinstance(backend, SafeJournal):
+        yield
+        return
+    with backend.batch():
+        yield
+    refused: UpdateFinishedTrialError | None = None
+    while True:  # the storage refuses one entry each time that it reads them back
+        try:
+            study._storage.get_study_id_from_name(study.study_name)
+            break
+        except UpdateFinishedTrialError as error:
+            refused = error
+    if refused is not None:
+        raise refused
+
+
+def set_attrs(trial: optuna.Trial, attrs: Mapping[str, Any]) -> None:
+    """Set user attributes of a trial in one write of a journal, one transaction of a database.
+
+    Raises UpdateFinishedTrialError, having set none, when the trial is finished.
+    """
+    backend = _backend(trial.study)
+    if not isinstance(backend, RDBStorage):
+        with batched(trial.study):
+            for name, value in attrs.items():
+                trial.set_user_attr(name, value)
+        return
+    with backend.scoped_session() as session, session.begin():
+        for name, value in attrs.items():
+            backend._set_trial_attr_without_commit(session, TrialUserAttributeModel, trial._trial_id, name, value)
+
+
+@contextmanager
+def exclusive(study: optuna.Study) -> Iterator[None]:
+    """Keep every other planner of this study out; the lock ends with the process or its connection."""
+    path, engine = journal_path(study), _engine(study)
+    if path is not None:
+        with FileLock(f"{path}.plan.lock"):
+            yield
+    elif engine is None:
+        yield  # in memory: there is no other process
+    elif engine.dialect.name == "sqlite":
+        with FileLock(f"{engine.url.database}.plan.lock") if engine.url.database not in (None, "", ":memory:") else nullcontext():
+            yield
+    else:
+        with engine.connect() as connection, connection.begin():
+            # A row that nothing else writes. Readers never wait for it, and it is free again when the connection ends.
+            connection.execute(sa.text("SELECT 1 FROM version_info FOR UPDATE"))
+            yield
+
+
+def get_system_attrs(study: optuna.Study) -> dict[str, Any]:
+    """The study's hidden attributes (Optuna's dashboard does not list them)."""
+    return dict(study._storage.get_study_system_attrs(study._study_id))
+
+
+def set_system_attr(study: optuna.Study, name: str, value: Any) -> None:
+    """Overwrite one hidden attribute of the study; in a database that is one row, however often."""
+    study._storage.set_study_system_attr(study._study_id, name, value)
+
+
+def attached(study: optuna.Study, number: int) -> optuna.Trial:
+    """A handle on an existing trial, to set its attributes."""
+    return optuna.Trial(study, study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number))

@@ -1,0 +1,1 @@
+"""Worker loop, processes of one machine, progress, stopping."""

@@ -1,0 +1,64 @@
+"""Every flag that a message, a docstring or a help text names is one that a command has."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from studies.run import build_parser
+
+REPO = Path(__file__).parents[2]
+FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")
+FOREIGN = {
+    *("--error-unmatch", "--porcelain", "--untracked-files"),  # git
+    *("--query-gpu", "--format", "--id"),  # nvidia-smi
+    *("--artifact-dir", "--storage-class"),  # optuna-dashboard
+}
+# files whose messages belong to one command
+OWNERS = {
+    "grid": ["grid.py"], "paper": ["paper/command.py", "paper/plan.py"], "table1": ["table1.py"], "explain": ["explain/command.py"],
+}  # fmt: skip
+
+
+def flags() -> dict[str, set[str]]:
+    """Command -> its flags."""
+    (commands,) = (action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction))
+    return {name: set(parser._option_string_actions) for name, parser in commands.choices.items()}
+
+
+def named(path: Path) -> Iterator[tuple[int, str]]:
+    """(line, flag) of all text in a module, docstrings included."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            for flag in FLAG.findall(node.value):
+                yield node.lineno, flag
+
+
+MODULES = sorted(path for folder in ("ablation", "blocks", "studies") for path in (REPO / folder).rglob("*.py"))
+
+
+@pytest.mark.parametrize("folder", ["ablation", "blocks", "studies"])
+def test_flags_that_are_named_exist(folder: str) -> None:
+    known = set().union(*flags().values()) | FOREIGN
+    wrong = [f"{path}:{line} {flag}" for path in MODULES if path.is_relative_to(REPO / folder) for line, flag in named(path)
+             if flag not in known]  # fmt: skip
+    assert wrong == []
+
+
+@pytest.mark.parametrize("command", OWNERS)
+def test_flags_that_a_command_names_are_its_own(command: str) -> None:
+    wrong = [f"{name}:{line} {flag}" for name in OWNERS[command] for line, flag in named(REPO / "studies" / name)
+             if flag not in flags()[command]]  # fmt: skip
+    assert wrong == []
+
+
+def test_flags_for_data_exist_in_every_command_that_reads_data() -> None:
+    """Messages about data are shared by them."""
+    found = {flag for path in (REPO / "ablation" / "data").glob("*.py") for _, flag in named(path)}
+    for command in ("grid", "paper"):
+        assert found <= flags()[command], command

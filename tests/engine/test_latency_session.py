@@ -1,0 +1,61 @@
+"""Sessions of a study's latency: what is timed again, and what is stored of the noise floor. Small networks, in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import optuna
+import pytest
+from rich.console import Console
+
+from ablation.design.protocol import Protocol
+from ablation.design.spec import preset
+from studies.engine.config import StudyFolder
+from studies.engine.latency_session import LatencySession, missing_latency
+from studies.engine.reporting import LATENCY, NOISE
+
+SPECS = {name: preset("small").replace(image_size=16, head=name) for name in ("flatten", "pooled")}
+NETWORKS = [SimpleNamespace(key=name, spec=spec) for name, spec in SPECS.items()]
+
+
+@pytest.fixture
+def study() -> optuna.Study:
+    return optuna.create_study(storage=optuna.storages.InMemoryStorage())
+
+
+def measure(study: optuna.Study, folder: Path, budget_s: float | None) -> None:
+    config: Any = SimpleNamespace(device="cpu", data={"image_size": 16}, protocol=Protocol().to_dict(), latency_threads=1)
+    paths = StudyFolder(folder)
+    paths.latency.mkdir(parents=True)
+    session = LatencySession(config=config, networks=NETWORKS, reference="flatten", folder=paths)  # type: ignore[arg-type]
+    session.measure(study, 1, budget_s=budget_s, console=Console(quiet=True), should_stop=lambda: False)
+
+
+def test_a_session_stores_sittings_and_a_floor_between_copies(study: optuna.Study, tmp_path: Path) -> None:
+    measure(study, tmp_path, None)
+    entry = study.user_attrs[LATENCY]["pooled"]["cpu/1"]
+    assert entry["sittings"] == len(entry["ratio_by_sitting"]) == len(entry["ms_by_sitting"]) >= 3
+    assert entry["ratio_low"] <= entry["ratio"] <= entry["ratio_high"]
+    floor = study.user_attrs[NOISE]["cpu/1"]
+    assert floor["low"] <= floor["ratio"] <= floor["high"]
+    assert floor["sittings"] == entry["sittings"] and floor["rounds"] == entry["rounds"]
+    assert missing_latency(study, NETWORKS, "cpu", 1) == []  # type: ignore[arg-type]
+
+
+def test_a_budget_too_short_for_sittings_gives_values_alone(study: optuna.Study, tmp_path: Path) -> None:
+    measure(study, tmp_path, 0.05)
+    entry = study.user_attrs[LATENCY]["pooled"]["cpu/1"]
+    assert entry["median_ms"] > 0
+    assert (entry["ratio_low"], entry["low_ms"], study.user_attrs[NOISE]["cpu/1"]["low"]) == (None, None, None)
+    assert missing_latency(study, NETWORKS, "cpu", 1) == []  # type: ignore[arg-type]
+
+
+def test_sessions_of_earlier_versions_are_timed_again(study: optuna.Study) -> None:
+    old = {"median_ms": 2.0, "ratio": 1.1, "ratio_low": 1.0, "ratio_high": 1.2, "rounds": 2, "reason": ""}
+    failed = {"median_ms": None, "reason": "out of memory"}
+    study.set_user_attr(LATENCY, {"flatten": {"cpu/1": old}, "pooled": {"cpu/1": failed}})
+    assert [n.key for n in missing_latency(study, NETWORKS, "cpu", 1)] == ["flatten"]  # type: ignore[arg-type]
+    assert [n.key for n in missing_latency(study, NETWORKS, "cpu", 1, retry_failed=True)] == ["flatten", "pooled"]  # type: ignore[arg-type]
+    assert len(missing_latency(study, NETWORKS, "cpu", 32)) == 2  # type: ignore[arg-type]

@@ -1,0 +1,195 @@
+"""Modes and remedies: every mode is accounted for, ratios are paired, failures are marked, the code can be pasted."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from ablation.design.compose import VAE, build
+from ablation.design.spec import preset
+from ablation.explain.modes import EAGER, MODES, _judged, _result, run_modes
+from ablation.explain.remedies import rank_remedies, spec_remedies
+from ablation.faster.optimise import example, optimise
+from ablation.faster.optimised import check_steps
+from ablation.measure.latency.interleave import Run
+from ablation.measure.latency.result import LatencyComparison, summarise
+from ablation.record.explanation import KEEPS, OTHER, REDUCED, SAME, ModeResult
+from blocks.errors import InputError
+
+FIRST = build(preset("small").replace(image_size=32), seed=0)
+SECOND = build(preset("small_modified").replace(image_size=32), seed=0)
+
+
+def test_every_mode_has_steps_that_exist() -> None:
+    for mode in MODES.values():
+        check_steps(mode.steps, torch.device("cuda"))
+    assert next(iter(MODES)) == EAGER
+    assert MODES[EAGER].steps == ()
+
+
+def test_a_quick_run_accounts_for_every_mode() -> None:
+    found = run_modes(FIRST, SECOND, budget_s=4, quick=True, rounds=(3, 6), sittings=1)
+    assert [result.mode for result in found] == list(MODES)
+    for result in found:
+        mode = MODES[result.mode]
+        if mode.needs_cuda:
+            assert result.reason == "needs a CUDA device"
+        elif mode.compiles:
+            assert "quick" in result.reason
+        else:
+            assert result.reason == ""
+            assert result.max_error is not None
+            assert result.max_error < (5e-2 if "bf16" in mode.steps else 1e-5)
+        assert (result.ratio is None) == bool(result.reason)
+        # one sitting: values, no interval
+        assert (result.ratio_low, result.second_gain_low, result.keeps in KEEPS) == (None, None, True)
+    eager = found[0]
+    assert (eager.first_gain, eager.second_gain, eager.max_error) == (1.0, 1.0, 0.0)
+
+
+def test_a_failing_mode_is_marked_and_the_rest_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unusable(*_: object, **__: object) -> None:
+        raise RuntimeError("no working C++ compiler")
+
+    monkeypatch.setattr(torch, "compile", unusable)
+    found = {r.mode: r for r in run_modes(FIRST, SECOND, names=["compiled", "folded"], budget_s=600, rounds=(2, 3), sittings=1)}
+    assert list(found) == [EAGER, "folded", "compiled"]
+    assert found["compiled"].reason == "RuntimeError: no working C++ compiler"
+    assert found["compiled"].ratio is None
+    assert found["folded"].ratio is not None
+
+
+def test_a_spent_budget_leaves_compiling_out_and_says_so() -> None:
+    found = {r.mode: r for r in run_modes(FIRST, SECOND, names=["folded", "compiled"], budget_s=0.01, rounds=(2, 2), sittings=1)}
+    assert "left out: 50% of the 0.01 s" in found["compiled"].reason
+
+
+def test_every_mode_says_what_it_keeps() -> None:
+    assert {name for name, mode in MODES.items() if mode.keeps == OTHER} == {"inference only"}
+    assert {name for name, mode in MODES.items() if mode.keeps == REDUCED} == {name for name in MODES if "bf16" in name}
+
+
+def compared(ms: list[float], sittings: int = 3) -> LatencyComparison:
+    """Eager and folded, first and second each, on a machine whose speed changes from round to round and from load to load."""
+    rounds, rng = 6 * sittings, np.random.default_rng(0)
+    speed = rng.uniform(1, 30, (rounds, 1))
+    loads = np.repeat(np.exp(rng.normal(0, 0.01, (sittings, 5))), 6, axis=0)
+    names = [f"{mode}: {which}" for mode in (EAGER, "folded") for which in ("first", "second")]
+    run = Run(samples={"call": speed * loads * np.array([*ms, ms[0]])}, sittings=np.repeat(np.arange(sittings), 6).tolist())
+    return summarise(names, names[0], run, target_half_width=0.01, failures={}, missing={}, provenance={})
+
+
+def test_ratios_and_gains_are_paired_by_round_with_intervals_over_sittings() -> None:
+    times = compared([1.0, 6.0, 1.0, 2.0])
+    result = _result("folded", (FIRST, SECOND), "", times)
+    assert (result.ratio, result.first_gain, result.second_gain) == pytest.approx((2, 1, 3), rel=0.03)
+    assert result.ratio_low is not None
+    assert result.ratio_high is not None
+    # two loads of 1 % each over three sittings: 0.8 %, times 4.3
+    assert 0.002 < result.ratio_high / result.ratio_low - 1 < 0.2
+    assert (result.rounds, result.sittings, result.keeps) == (18, 3, SAME)
+    bare = _result("folded", (FIRST, SECOND), "", compared([1.0, 6.0, 1.0, 2.0], sittings=2))
+    assert (bare.ratio_low, bare.second_gain_low, bare.rounds) == (None, None, 12)
+    eager = _result(EAGER, (FIRST, SECOND), "", times)
+    assert (eager.second_gain, eager.second_gain_low) == (1.0, None)
+
+
+def test_verdicts_are_corrected_over_all_modes() -> None:
+    times = compared([1.0, 6.0, 1.0, 2.0], sittings=5)
+    eager, folded = _judged([_result(name, (FIRST, SECOND), "", times) for name in (EAGER, "folded")], times)
+    assert (eager.ratio_verdict, folded.ratio_verdict, folded.gain_verdict) == ("settled", "settled", "settled")
+    assert eager.gain_verdict == ""
+    times = compared([1.0, 1.0, 1.0, 1.0], sittings=5)
+    found = _judged([_result(name, (FIRST, SECOND), "", times) for name in (EAGER, "folded")], times)
+    assert "settled" not in {m.ratio_verdict for m in found} | {found[1].gain_verdict}
+
+
+def test_a_prepared_network_is_loaded_anew_for_every_sitting() -> None:
+    """Its weights lie elsewhere, it computes the same, and what was compiled stays."""
+    made = optimise(SECOND, steps=["fold", "channels_last"])
+    x = example(SECOND, 2)
+    torch.manual_seed(0)
+    before, where = made(x), [tensor.data_ptr() for tensor in made.parameters()]
+    strides = [tensor.stride() for tensor in made.parameters()]
+    with torch.inference_mode():  # as compare_latency does
+        assert copy.deepcopy(made) is made
+    torch.manual_seed(0)
+    after = made(x)
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    moved = [tensor.data_ptr() for tensor in made.parameters()]
+    assert all(a != b for a, b in zip(where, moved, strict=True))
+    assert strides == [tensor.stride() for tensor in made.parameters()]
+    assert not any(tensor.is_inference() for tensor in made.parameters())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [({"names": ["fast"]}, "A mode must be one of eager"), ({"budget_s": 0}, "budget_s"), ({"device": "cuda:99"}, "GPU")],
+)
+def test_wrong_arguments(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        run_modes(FIRST, SECOND, **arguments)  # type: ignore[arg-type]
+
+
+def test_networks_for_other_images() -> None:
+    with pytest.raises(InputError, match="the same for both"):
+        run_modes(FIRST, build(preset("small")))
+    with pytest.raises(InputError, match="VAE"):
+        run_modes(FIRST, torch.nn.Identity())  # type: ignore[arg-type]
+
+
+def mode(name: str, gain: float | None, low: float | None = None) -> ModeResult:
+    return ModeResult(
+        mode=name,
+        text=MODES[name].text,
+        keeps=MODES[name].keeps,
+        second_gain=gain,
+        second_gain_low=low,
+        second_gain_high=gain,
+        max_error=1e-6,
+    )
+
+
+def test_remedies_are_ranked_by_gain_and_those_without_are_left_out() -> None:
+    modes = [
+        mode(EAGER, 1.0, 1.0),
+        mode("folded", 1.1, 1.05),
+        mode("bf16", 1.02, 0.9),
+        mode("reordered", 1.6, 1.5),
+        mode("compiled", None),
+    ]
+    specs = [("plain decoder", preset("small"), 1.3)]
+    doubtful = ModeResult(**{**vars(mode("folded", 1.1, 1.05)), "gain_verdict": "not settled"})
+    assert rank_remedies([doubtful]) == (), "its own interval is above 1, but not once corrected over all modes"
+    assert [r.name for r in rank_remedies(modes, specs=specs)] == ["reordered", "folded", "plain decoder"]
+
+
+def test_remedies_are_ranked_by_what_they_keep() -> None:
+    modes = [mode("inference only", 5.0, 4.0), mode("bf16", 4.0, 3.0), mode("folded", 1.1, 1.05), mode("reordered", 1.6, 1.5)]
+    found = rank_remedies(modes, specs=[("plain decoder", preset("small"), 9.0)])
+    assert [r.name for r in found] == ["reordered", "folded", "bf16", "inference only", "plain decoder"]
+    assert [r.keeps for r in found] == [SAME, SAME, REDUCED, OTHER, ""]
+
+
+@pytest.mark.parametrize("name", [name for name, m in MODES.items() if name != EAGER and not m.compiles and not m.needs_cuda])
+def test_the_code_of_a_mode_can_be_pasted(name: str) -> None:
+    [remedy] = rank_remedies([mode(name, 2.0, 1.9)])
+    space: dict[str, object] = {"model": SECOND, "x": example(SECOND, 1)}
+    exec(remedy.code, space)
+    reconstruction, made = space["reconstruction"], space["fast"]
+    assert isinstance(reconstruction, torch.Tensor)
+    assert reconstruction.shape == (1, 3, 32, 32)
+    assert set(made.steps) == set(MODES[name].steps)  # type: ignore[attr-defined]
+
+
+def test_the_code_of_a_spec_builds_it() -> None:
+    spec = preset("small_modified").replace(decoder_connectivity="plain")
+    [remedy] = spec_remedies([("plain decoder", spec, 1.5, 1.4, 1.6)])
+    space: dict[str, object] = {}
+    exec(remedy.code, space)
+    assert isinstance(space["model"], VAE)
+    assert space["model"].spec == spec
+    assert (remedy.gain, remedy.gain_low, remedy.gain_high, remedy.max_error) == (1.5, 1.4, 1.6, None)

@@ -1,0 +1,94 @@
+"""Provenance: plain values, no host names and no paths, sensible where a tool is missing."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from ablation.machine import hardware
+
+
+def test_description_is_plain_and_anonymous() -> None:
+    text = json.dumps({"hardware": hardware.describe_hardware(), "software": hardware.describe_software()})
+    assert str(Path(__file__).parents[2]) not in text
+    assert str(Path.home()) not in text
+    host = platform.node()
+    assert len(host) < 4 or host not in text
+
+
+def test_describes_this_machine() -> None:
+    found = hardware.describe_hardware("cpu")
+    assert (found["device"], found["cpu_threads"]) == ("cpu", torch.get_num_threads())
+    assert found["cpu_cores"] >= 1
+    assert found["cpu"]
+
+
+def test_name_fits_a_folder() -> None:
+    assert re.fullmatch(r"cpu-\d+core-[a-z0-9-]+", hardware.hardware_name("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("cpu-2core-Intel(R) Xeon(R) CPU @ 2.20GHz", "cpu-2core-intel-xeon"),
+        ("NVIDIA H200", "nvidia-h200"),
+        ("cpu-8core-AMD Ryzen 7 5800X 8-Core Processor", "cpu-8core-amd-ryzen-7-5800x-8-core"),
+        ("x" * 60, "x" * 48),
+    ],
+)
+def test_slug(text: str, expected: str) -> None:
+    assert hardware.slug(text) == expected
+
+
+def test_software_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "PACKAGES", "torch no-such-package-here")
+    found = hardware.describe_software()
+    assert found["python"] == platform.python_version()
+    assert (found["torch"].split("+")[0], found["no-such-package-here"]) == (torch.__version__.split("+")[0], "not installed")
+
+
+def test_nvidia_smi_is_read_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "_run", lambda *command: "570.86.15, 1980, 2619, 1980, 700.00, 34, [N/A]")
+    found = hardware.query_nvidia_smi("GPU-1")
+    assert (found["driver"], found["clock_sm_mhz"], found["utilisation_percent"]) == ("570.86.15", 1980.0, None)
+
+
+def test_nvidia_smi_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "_run", lambda *command: None)
+    assert hardware.query_nvidia_smi() == dict.fromkeys(hardware.SMI)
+
+
+def test_commit_of_a_tracked_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "hardware.py"
+    file.write_text("1")
+    monkeypatch.setattr(hardware, "__file__", str(file))
+    assert hardware.git_commit() is None
+
+    def git(*arguments: str) -> str:
+        identity = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false", "-c", "core.hooksPath=/dev/null")
+        return subprocess.run(
+            ("git", "-C", str(tmp_path), *identity, *arguments), check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    git("init")
+    assert hardware.git_commit() is None
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "table.md").write_text("1")
+    git("add", ".")
+    git("commit", "-m", "first")
+    assert hardware.git_commit() == git("rev-parse", "HEAD")
+    (tmp_path / "results" / "table.md").write_text("2")
+    assert hardware.git_commit() == git("rev-parse", "HEAD"), "a result is not code"
+    file.write_text("2")
+    assert hardware.git_commit() == git("rev-parse", "HEAD") + "-dirty"
+
+
+def test_gpu_folder_is_the_bare_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "describe_hardware", lambda device: {"device": "cuda", "gpu": "NVIDIA H200"})
+    assert hardware.hardware_name("cuda") == "h200"
