@@ -22,8 +22,7 @@ from ablation.report.explain import machine, mechanism, modes, plots, sweep, tab
 from ablation.report.explain import style as look
 from ablation.report.explain.names import with_shown_names
 from ablation.report.explain.plots import Plot
-from ablation.report.kit.html import Answer, Block, Code, Drawn, Missing, to_html, to_markdown
-from ablation.report.kit.page import Bullets, Heading, Paragraph
+from ablation.report.kit.page import Answer, Block, Bullets, Code, Drawn, Heading, Missing, Paragraph, to_html, to_markdown
 
 PLOTS = "plots"
 # interactions on the page; all of them are in attribution.csv

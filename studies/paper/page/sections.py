@@ -12,8 +12,7 @@ from ablation.report.explain import style as explain_style
 from ablation.report.explain import sweep as explain_sweep
 from ablation.report.explain import words as explain_words
 from ablation.report.explain.mechanism import decomposed
-from ablation.report.kit.html import Missing
-from ablation.report.kit.page import Bullets, Heading, Paragraph
+from ablation.report.kit.page import Bullets, Heading, Missing, Paragraph
 from studies.paper.evidence.evidence import MAIN_ARMS, Evidence
 from studies.paper.page import curves, latent, look, maps, pieces, quality, strips, tables, words
 from studies.paper.page.study import Part, Study

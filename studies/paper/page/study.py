@@ -8,11 +8,10 @@ from functools import cached_property
 
 from ablation.report.explain.page import PLOTS
 from ablation.report.explain.plots import Plot
-from ablation.report.kit.html import Drawn, Missing
-from ablation.report.kit.page import Picture, Table
+from ablation.report.kit.page import Block, Drawn, Missing, Picture, Table
 from studies.paper.evidence.evidence import Evidence
 from studies.paper.page import look, tables, words
-from studies.paper.page.html import Block, Section
+from studies.paper.page.blocks import Section
 from studies.paper.page.strips import Strips
 from studies.paper.rules.verdict import Verdict
 

@@ -8,13 +8,12 @@ from pathlib import Path
 from ablation.report.explain.page import PLOTS
 from ablation.report.explain.plots import NARROW, WIDE, Plot
 from ablation.report.explain.tables import write_lines
-from ablation.report.kit.html import Answer, Drawn, Missing
-from ablation.report.kit.page import Heading, Paragraph, Picture
+from ablation.report.kit.page import Answer, Block, Drawn, Heading, Missing, Paragraph, Picture, to_html, to_markdown
 from studies.paper.claims.judge import CORRECTION, GPU_POLICY, RULES_CHANGED
 from studies.paper.claims.ledger import write_ledger
 from studies.paper.evidence.evidence import Evidence
 from studies.paper.page import look, sections, tables, words
-from studies.paper.page.html import Block, Claims, Contents, Section, Strip, to_html, to_markdown
+from studies.paper.page.blocks import TEMPLATES, Claims, Contents, Section, Strip
 from studies.paper.page.strips import Strips, write_strips
 from studies.paper.page.study import STRIPS, Part, Study
 from studies.paper.rules.verdict import Verdict
@@ -50,7 +49,7 @@ def write_paper(
     files += _pictures([p for p in parts if isinstance(p, Strips)], folder / STRIPS)
     files += _put_back(pictures, parts, folder)
     blocks = [_placed(part) for part in parts]
-    pages = {"paper.html": to_html(blocks, folder, TITLE), "paper.md": to_markdown(blocks)}
+    pages = {"paper.html": to_html(blocks, folder, TITLE, TEMPLATES), "paper.md": to_markdown(blocks, TEMPLATES)}
     for name, text in pages.items():
         (folder / name).write_text(text, encoding="utf-8")
     ledger = write_ledger(verdicts, folder, evidence)
