@@ -20,9 +20,10 @@ from PIL import Image
 
 from ablation.record.trial import METRICS, Record
 from ablation.report import StudyInfo, draw_curves, print_table, write_gallery, write_report
+from ablation.report.kit.numbers import signed, times
 from ablation.report.kit.page import Bullets, Heading, Paragraph, Table, to_html, to_markdown
 from ablation.report.kit.plot_style import styled
-from ablation.report.study import accounts, effect_sentences, effect_tables, effect_words, sentences, tables, writer
+from ablation.report.study import accounts, effect_sentences, effect_tables, sentences, tables, writer
 from ablation.report.study.effects import effects_plot
 from ablation.report.study.rows import INERT, Row, latency_keys, latency_of, rows_of
 from ablation.report.study.scatter import _free_place, _overlap, front_of, scatter
@@ -364,11 +365,11 @@ def test_counts_that_go_both_ways_and_those_too_small_for_their_digits() -> None
 )
 def test_what_is_not_zero_is_printed_with_its_sign_and_not_as_zero(value: float) -> None:
     for digits in (0, 1, 3):
-        text = effect_words.signed(value, digits)
+        text = signed(value, digits)
         assert text[0] == ("+" if value > 0 else "−")
         assert float(text[1:]) > 0
-    ratio = 1 + value / 100
-    assert float(effect_words.times(ratio)[1:]) != 1
+    assert times(1 + value / 100, 3) == f"×{1 + value / 100:.3f}"
+    assert re.fullmatch(r"×\d+\.\d{2,3}", times(1 + value / 100))
 
 
 def test_old_latency_shows_no_interval_anywhere(tmp_path: Path) -> None:

@@ -12,7 +12,13 @@ from typing import Any
 
 from ablation.record.explanation import EXACT, Attribution, Effect, Explanation
 from ablation.record.trial import METRICS, Metric
+from ablation.report.kit import numbers
 from ablation.report.kit import plot_style as style
+from ablation.report.kit.numbers import share_text as percent
+from ablation.report.kit.numbers import significant as number
+from ablation.report.kit.numbers import times, times_span, tiny
+
+__all__ = ["number", "percent", "times", "times_span", "tiny"]
 
 # the two networks
 FIRST, SECOND = "#9A9A9A", "#222222"
@@ -64,45 +70,9 @@ def plain(name: str) -> str:
     return name.replace("_", " ")
 
 
-def times(ratio: float) -> str:
-    """'×5.83'; three decimals near 1."""
-    return f"×{ratio:.2f}" if abs(ratio - 1) > 0.05 else f"×{ratio:.3f}"
-
-
-def times_span(ratio: float | None, low: float | None, high: float | None) -> str:
-    """'×5.83 (5.71 to 5.95)', without the bracket where there is no interval."""
-    if ratio is None:
-        return "-"
-    digits = 2 if abs(ratio - 1) > 0.05 else 3
-    return times(ratio) if low is None or high is None else f"{times(ratio)} ({low:.{digits}f} to {high:.{digits}f})"
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """Three significant digits without an exponent; '-' where there is none."""
-    if value is None:
-        return "-"
-    if value == 0:
-        return "0"
-    if not math.isfinite(value):
-        return str(value)
-    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
-    return f"{value:,.{min(decimals, 6)}f}".replace("-", "−")
-
-
-def tiny(value: float | None) -> str:
-    """An error: '0', '3.1e-06' or '-'."""
-    return "-" if value is None else "0" if value == 0 else f"{value:.1e}"
-
-
 def signed(value: float, metric: Metric) -> str:
-    """'+1.234' in the unit in which the metric is shown; '0' for exactly nothing, and more digits for what would round to that."""
-    shown = value * metric.scale
-    if not shown:
-        return "0"
-    text = f"{shown:+.{metric.digits}f}"
-    if not float(text):
-        text = f"{shown:+.{1 - math.floor(math.log10(abs(shown)))}f}"
-    return text.replace("-", "−")
+    """'+1.234' in the unit in which the metric is shown."""
+    return numbers.signed(value * metric.scale, metric.digits)
 
 
 def effect_text(name: str, effect: Effect) -> str:
@@ -125,18 +95,6 @@ def share_of(attribution: Attribution, effect: Effect) -> float | None:
     if effect.share is not None:
         return effect.share
     return effect.value / whole if whole else None
-
-
-def percent(share: float | None) -> str:
-    """'+52 %' of a whole."""
-    if share is None:
-        return "-"
-    if not share:
-        return "0\u00a0%"
-    text = f"{100 * share:+.0f}"
-    if not float(text):
-        text = f"{100 * share:+.1f}" if abs(share) >= 0.0005 else "under +0.1" if share > 0 else "under −0.1"
-    return f"{text}\u00a0%".replace("-", "−")
 
 
 def place_text(place: str) -> str:

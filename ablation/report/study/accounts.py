@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ablation.record.trial import COMPLETE, FAILED, METRICS, RUNNING, STALE, WAITING, Record
+from ablation.report.kit.numbers import percent
 from ablation.report.kit.page import literal
-from ablation.report.study.effect_words import percent
 from ablation.report.study.rows import INERT, Row, StudyInfo, latency_keys, latency_of, seeds_text, state_counts
 from ablation.report.study.sentences import named
 from ablation.report.study.tables import converged, published_reasons

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from ablation.attribute.effect import Effect
 from ablation.record.sittings import has_enough_rounds, has_intervals
 from ablation.record.trial import METRICS
+from ablation.report.kit.numbers import count, joined, percent, times
 from ablation.report.kit.page import literal
-from ablation.report.study.effect_words import change, count, counted_signs, percent, size, span, value_text
+from ablation.report.study.effect_words import change, counted_signs, size, span, value_text
 from ablation.report.study.rows import Row, StudyInfo, latency_of
 from ablation.report.study.swaps import BETTER, MISSING, MIXED, NOISE, NONE, OPEN, TRAINED, WORSE, Judged, Swap, Within, within
 
@@ -52,7 +53,7 @@ def _moves(judged: Judged, swap: Swap, keys: Sequence[str]) -> str:
     parts = []
     for verb, sign in (("raises", 1), ("lowers", -1)):
         moved = [_moved_by(judged, swap, key) for key in keys if (e := swap.effects[key].estimate) and e.value * sign > 0]
-        parts += [f"{verb} {listed(moved)}"] if moved else []
+        parts += [f"{verb} {joined(moved)}"] if moved else []
     return f"It {', and '.join(parts)}."
 
 
@@ -79,11 +80,6 @@ def _levels(judged: Judged, swap: Swap, key: str) -> str:
     return ", ".join(
         f"{value_text(part.mean, effect.metric, effect.as_ratio)} with {name}" for part, name in zip(parts, names, strict=True)
     )
-
-
-def listed(texts: Sequence[str]) -> str:
-    """'a', 'a and b', 'a, b and c'."""
-    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
 
 
 def dependence(judged: Judged, swap: Swap, key: str) -> str:
@@ -129,7 +125,7 @@ def judging_sentences(judged: Judged, rows: Sequence[Row], study: StudyInfo, key
     for key in keys:
         texts.append(_floor(judged, study, rows, key))
     if any(row.complete for row in rows) and all(len(row.complete) < 2 for row in rows):
-        names = listed([METRICS[key].label for key in TRAINED])
+        names = joined([METRICS[key].label for key in TRAINED])
         texts.append(f"One seed only: the spread of {names} over seeds is unknown, and no interaction of them is judged.")
     return texts
 
@@ -175,7 +171,7 @@ def _depending(swap: Swap, parts: Sequence[Within]) -> str:
         f"with {literal(p.level)} it is {counted_signs(p)} (mean {value_text(p.mean, effect.metric, effect.as_ratio)})"
         for p in parts
     ]
-    return f"What {swap.words} does to {effect.metric.label} depends on {literal(parts[0].factor)}: {listed(levels)}."
+    return f"What {swap.words} does to {effect.metric.label} depends on {literal(parts[0].factor)}: {joined(levels)}."
 
 
 def _moved(judged: Judged, swaps: Sequence[Swap], key: str) -> list[str]:
@@ -187,7 +183,7 @@ def _moved(judged: Judged, swaps: Sequence[Swap], key: str) -> list[str]:
     label = settled[0].effects[key].metric.label
     verb = "change" if label.endswith("s") and not label.endswith("ss") else "changes"
     names = [f"{swap.words} ({_short(swap.effects[key])})" for swap in settled[:3]]
-    return [f"{label[0].upper()}{label[1:]} {verb} most with {listed(names)}."]
+    return [f"{label[0].upper()}{label[1:]} {verb} most with {joined(names)}."]
 
 
 def _factor(effect: Effect) -> float:
@@ -201,5 +197,5 @@ def _factor(effect: Effect) -> float:
 def _short(effect: Effect) -> str:
     assert effect.mean is not None
     if effect.as_ratio:
-        return f"×{effect.mean:.2f}" if abs(effect.mean - 1) > 0.005 else value_text(effect.mean, effect.metric, True)
+        return times(effect.mean)
     return percent(effect.relative) if effect.relative is not None else value_text(effect.mean, effect.metric, False)

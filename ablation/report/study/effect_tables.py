@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ablation.attribute.interaction import Interaction
+from ablation.report.kit.numbers import NOTHING, count
 from ablation.report.kit.page import Table
 from ablation.report.study.effect_words import (
-    NOTHING,
-    count,
     counted_signs,
     interaction_verdict,
     interval,

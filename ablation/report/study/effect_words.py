@@ -8,40 +8,13 @@ from ablation.attribute.pairing import is_counted
 from ablation.measure.latency.statistics import LEAST_ROUNDS, LEAST_SITTINGS
 from ablation.record.sittings import is_latency
 from ablation.record.trial import Metric
+from ablation.report.kit.numbers import MOST_DIGITS, NOTHING, count, percent, signed, times
 from ablation.report.study.swaps import MISSING, NONE, OPEN, Judged, Swap, Within
-
-MOST_DIGITS = 12
-NOTHING = "-"
-
-
-def signed(value: float, digits: int) -> str:
-    """'+0.0123' or '−0.0123', with a minus sign that is not a hyphen; what isn't 0 is not printed as 0."""
-    if not value:
-        return "0"
-    if not float(f"{value:.{digits}f}"):
-        # the first digits that are within 5 % of it
-        digits = next(
-            (n for n in range(digits, MOST_DIGITS) if abs(float(f"{value:.{n}f}") - value) < 0.05 * abs(value)), MOST_DIGITS
-        )
-    return f"{value:+.{digits}f}".replace("-", "−")
-
-
-def percent(share: float) -> str:
-    """'+2.2 %'."""
-    return f"{signed(100 * share, 1)}\u00a0%"
-
-
-def times(ratio: float) -> str:
-    """'×1.518'; what isn't ×1 is not printed as ×1."""
-    digits = 3
-    while digits < MOST_DIGITS and ratio != 1 and float(f"{ratio:.{digits}f}") == 1:
-        digits += 1
-    return f"×{ratio:.{digits}f}"
 
 
 def value_text(value: float, metric: Metric, as_ratio: bool) -> str:
     """A difference, or a ratio, as it is shown."""
-    return times(value) if as_ratio else signed(value, metric.digits)
+    return times(value, 3) if as_ratio else signed(value, metric.digits)
 
 
 def size(effect: Effect) -> str:
@@ -52,7 +25,8 @@ def size(effect: Effect) -> str:
         return NONE
     text = value_text(effect.mean, effect.metric, effect.as_ratio)
     text = text if effect.as_ratio else f"{text}\u00a0{effect.metric.unit}".rstrip()
-    return text if effect.relative is None else f"{text} ({percent(effect.relative)})"
+    is_whole = effect.as_ratio and text == times(1, 3)  # a share of what is smaller than its digits says nothing
+    return text if effect.relative is None or is_whole else f"{text} ({percent(effect.relative)})"
 
 
 def span(values: list[float] | tuple[float, ...], metric: Metric, as_ratio: bool) -> str:
@@ -78,11 +52,6 @@ def _range(effect: Effect) -> str:
     if len({round(pair.difference, MOST_DIGITS) for pair in effect.pairs}) == 1:
         return "the same in all pairs"
     return f"range {span(effect.differences, effect.metric, effect.as_ratio)}"
-
-
-def count(number: int, what: str) -> str:
-    """'1 pair', '2 pairs'."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def rests_on(effect: Effect) -> str:
@@ -158,7 +127,7 @@ def change(effect: Effect) -> str:
     """'by 2.2 %' of a share, 'to ×4.20' of a ratio beyond a half, 'by 0.0123' where there is no share."""
     assert effect.mean is not None
     if effect.as_ratio and effect.mean > 1.5:
-        return f"to {times(effect.mean)}"
+        return f"to {times(effect.mean, 3)}"
     if effect.relative is not None:
         return f"by {percent(abs(effect.relative)).lstrip('+')}"
     return f"by {value_text(abs(effect.mean), effect.metric, False).lstrip('+')}"

@@ -15,6 +15,7 @@ from ablation.attribute.effect import Effect
 from ablation.attribute.pairing import is_counted
 from ablation.machine.text import shortened
 from ablation.report.kit import plot_style as style
+from ablation.report.kit.numbers import signed, times
 from ablation.report.study.captions import caption, empty_plot
 from ablation.report.study.effect_words import value_text
 from ablation.report.study.rows import Row, StudyInfo
@@ -182,9 +183,7 @@ def short(effect: Effect, verdict: str = "") -> str:
     """The mean as the plot prints it: '×2.31' or '−3.07'."""
     if effect.mean is None or verdict == NONE:
         return verdict or MISSING
-    if effect.as_ratio and abs(effect.mean - 1) > 0.05:
-        return f"×{effect.mean:.2f}"
-    return value_text(effect.mean, effect.metric, effect.as_ratio)
+    return times(effect.mean) if effect.as_ratio else signed(effect.mean, effect.metric.digits)
 
 
 def _widen(axes: Axes, effects: Sequence[Effect]) -> None:

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 
 from ablation.record.trial import METRICS, Metric
+from ablation.report.kit.numbers import count, percent
 from ablation.report.kit.page import literal
-from ablation.report.study.effect_words import count, percent
 from ablation.report.study.rows import Row
 from ablation.report.study.ties import Ties
 

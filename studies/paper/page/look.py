@@ -15,15 +15,16 @@ from numpy.typing import NDArray
 from ablation.record.trial import COMPLETE, Metric
 from ablation.report.explain.plots import SIDE_BY_SIDE
 from ablation.report.kit import plot_style as style
+from ablation.report.kit.numbers import MINUS, decimal, joined
 from studies.paper.evidence.evidence import MAIN_ARMS, MODIFIED, ORIGINAL, Evidence
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+__all__ = ["MINUS", "decimal", "joined"]
 Arrays = Mapping[str, Mapping[int, Mapping[str, NDArray[Any]]]]  # arm -> seed -> what stands beside an analysis
 PAIR = (ORIGINAL, MODIFIED)
-MINUS = "−"
 NOT_MEASURED = "not measured"
 LOOKS = dict(zip(MAIN_ARMS, (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D")), strict=True))
 OTHER = (style.NEUTRAL, "x")  # every other arm
@@ -85,25 +86,12 @@ def references(evidence: Evidence) -> dict[str, Mapping[str, Any]]:
     return {name: row.get("reporting", row) for name, row in held.items() if isinstance(row, Mapping)}
 
 
-def decimal(value: float | None, digits: int) -> str:
-    """Fixed decimals with a real minus sign; '-' where there is nothing."""
-    if value is None or not math.isfinite(value):
-        return "-" if value is None else str(value)
-    text = f"{value:,.{digits}f}"
-    return text.lstrip("-") if float(text.replace(",", "")) == 0 else text.replace("-", MINUS)
-
-
 def seeds_text(numbers: Sequence[int]) -> str:
     """'no seed', '1 seed' or '3 seeds'; 'n to m seeds' where arms differ."""
     if not numbers or max(numbers) == 0:
         return "no seed"
     low, high = min(numbers), max(numbers)
     return f"{low} to {high} seeds" if low != high else f"{high} seed{'' if high == 1 else 's'}"
-
-
-def joined(texts: Sequence[str]) -> str:
-    """'a', 'a and b', 'a, b and c'."""
-    return " and ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else list(texts))
 
 
 def grid(
