@@ -22,5 +22,6 @@ def run_list(options: argparse.Namespace) -> int:
         print(f"  {name:<16} {text}")
     print("\nspaces (--space)\n  small            12 networks from the paper's pieces at a quarter of the width, 48 px")
     print("  paper            every network between the paper's two models, 64, at 144 px")
+    print("  loss             the KL weight and the compared loss of one small network, 8 variants, 48 px")
     print("  FILE.toml        any factors and levels; see the README")
     return 0

@@ -10,7 +10,7 @@ import difflib
 import hashlib
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -44,6 +44,8 @@ PIECE_FIELDS = {
     "norm": "norm",
     "activation": "activation",
 }
+# fields that may have one value, or one for each stage
+PER_STAGE = ("encoder_connectivity", "encoder_conv", "decoder_connectivity", "decoder_conv", "depth")
 # one name for a choice made in encoder and decoder alike
 ALIASES = {"connectivity": ("encoder_connectivity", "decoder_connectivity"), "conv": ("encoder_conv", "decoder_conv")}
 
@@ -171,13 +173,13 @@ class ModelSpec:
 FIELDS = tuple(field.name for field in fields(ModelSpec))
 
 
-def resolve(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of a spec from fields and aliases, lists as tuples; InputError for a key that is neither."""
-    resolved: dict[str, Any] = {}
+def resolve(changes: Mapping[str, Any], others: Sequence[str] = ()) -> dict[str, Any]:
+    """Fields of a spec from fields and aliases, lists as tuples; InputError for a key that is neither and not among `others`."""
+    names, resolved = (*ALIASES, *FIELDS, *others), dict[str, Any]()
     for key, value in changes.items():
-        if key not in FIELDS and key not in ALIASES:
-            close = difflib.get_close_matches(key, (*FIELDS, *ALIASES), n=1)
-            remedy = f"Did you mean {close[0]!r}?" if close else f"The fields are {', '.join((*ALIASES, *FIELDS))}."
+        if key not in names:
+            close = difflib.get_close_matches(key, (*FIELDS, *ALIASES, *others), n=1)
+            remedy = f"Did you mean {close[0]!r}?" if close else f"The fields are {', '.join(names)}."
             raise must_be("A key of a spec", "one of its fields", key, remedy)
         for name in ALIASES.get(key, (key,)):
             if name in resolved and resolved[name] != value:
