@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from blocks.architectures import ARCHITECTURES as ARCHITECTURES
+    from blocks.architectures import Architecture as Architecture
     from blocks.basic import ACTIVATIONS as ACTIVATIONS
     from blocks.basic import NORMS as NORMS
     from blocks.connectivity import CONNECTIVITIES as CONNECTIVITIES
@@ -30,10 +32,14 @@ _FAMILIES = {
     "HEADS": "blocks.heads",
     "NORMS": "blocks.basic",
     "ACTIVATIONS": "blocks.basic",
+    "ARCHITECTURES": "blocks.architectures",
 }
-_WHERE = {**_FAMILIES, "Registry": "blocks.registry", "Stage": "blocks.connectivity"}
+_WHERE = {**_FAMILIES, "Architecture": "blocks.architectures", "Registry": "blocks.registry", "Stage": "blocks.connectivity"}
 
-__all__ = ["ACTIVATIONS", "CONNECTIVITIES", "CONVS", "DOWNS", "FAMILIES", "HEADS", "NORMS", "UPS", "Registry", "Stage"]
+__all__ = [
+    "ACTIVATIONS", "ARCHITECTURES", "CONNECTIVITIES", "CONVS", "DOWNS", "FAMILIES", "HEADS", "NORMS", "UPS",
+    "Architecture", "Registry", "Stage",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

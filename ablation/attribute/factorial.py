@@ -49,6 +49,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "transposed": ("transposed",),
     "mask width": ("mask_width",),
     "depth": ("depth",),
+    "kernel size": ("kernel_size",),
     "growth rate": ("growth_rate",),
     "dense layers": ("dense_layers",),
     "dense bottleneck": ("dense_bottleneck",),

@@ -89,7 +89,7 @@ def _try(spec: ModelSpec, protocol: Protocol, place: torch.device, last_batch: i
 
 
 def _is_ours(spec: ModelSpec) -> bool:
-    pieces = (FAMILIES[family].get(getattr(spec, name)) for name, family in PIECE_FIELDS.items())
+    pieces = (FAMILIES[family].get(piece) for name, family in PIECE_FIELDS.items() for piece in spec.pieces(name))
     return all(piece.__module__.startswith("blocks.") for piece in pieces)
 
 

@@ -19,7 +19,8 @@ from torch.nn import functional as F
 
 from ablation import build, preset
 from ablation.attribute.factorial import Factorial
-from ablation.attribute.static import attribute_parts, attribute_static, network_costs
+from ablation.attribute.static import PARTS, attribute_static, network_costs
+from ablation.attribute.values import attribute
 from ablation.data.base import Dataset, Split
 from ablation.data.batches import Images
 from ablation.design.compose import VAE
@@ -37,10 +38,10 @@ from ablation.train.checkpoint import CHECKPOINT
 from ablation.train.learner import Learner, clip_each, columns
 from ablation.train.train import TrainResult, train
 from blocks.errors import InputError
-from blocks.toledo import keras_params, paste
 from studies.bench.naive import naive_train_epoch
 from studies.engine.config import StudyConfig, reconcile_config
 from studies.paper.hypotheses import HYPOTHESES, MASKED, at_size, network_of
+from tests.builders import keras_params
 from tests.faster.test_fold import randomised
 
 # 19, 9, 4, 2, 1 and back: 1, 2, 4, 9, 19, two of them unpadded
@@ -208,7 +209,7 @@ def test_what_the_network_reads_and_what_is_inert() -> None:
     others = {"image_size": 50, "in_channels": 1, "latent_dim": 65, "encoder_widths": (8, 16), "decoder_widths": (9, 8, 8, 8, 8),
               "norm": "group", "activation": "relu", "architecture": None, "mask_width": 9, "encoder_connectivity": "dense",
               "decoder_connectivity": "dense", "encoder_conv": "separable", "decoder_conv": "separable", "down": "avg",
-              "head": "pooled", "up": "bilinear", "transposed": False, "dense_bottleneck": True}  # fmt: skip
+              "head": "pooled", "up": "bilinear", "kernel_size": 5, "transposed": False, "dense_bottleneck": True}  # fmt: skip
     read = ("image_size", "in_channels", "latent_dim", "encoder_widths", "decoder_widths", "norm", "activation", "mask_width")
     assert set(spec.inert) == set(FIELDS) - set(read) - {"architecture"}
     assert len(spec.inert) == len(set(spec.inert))
@@ -244,7 +245,7 @@ def assert_parts_add_up(factorial: Factorial) -> None:
     costs = network_costs(factorial)
     assert costs.by_network == {key: reduce(add, static_cost(spec).by_part.values()) for key, spec in factorial.networks.items()}
     (whole,) = [a for a in attribute_static(factorial, costs=costs) if a.metric == "params"]
-    parts = attribute_parts(factorial, "params", costs=costs).values()
+    parts = [attribute(factorial.names, costs.values("params", part), metric="params", place=part, unit="") for part in PARTS]
     assert sum(part.end - part.start for part in parts) == whole.end - whole.start
     for name, effect in whole.shapley.items():
         assert sum(part.shapley[name].value for part in parts) == pytest.approx(effect.value, abs=1e-6)
@@ -309,19 +310,19 @@ def test_a_mask_decoder_leaves_the_rest_of_the_network_alone() -> None:
     assert all(map(torch.equal, same, outputs[0]))
     assert logits.shape == (2, 1, 48, 48)
     with pytest.raises(InputError, match=r"^mask_width must be at least 1 .* Got 0 instead\. Take `toledo_mask`\.$"):
-        without.reconstruct_with_mask(x)
+        without.decode_mask(without.encode(x)[0])
 
 
-def test_the_predicted_mask_pastes_the_background() -> None:
+def test_the_predicted_mask_is_a_probability_beside_the_image() -> None:
     model = build(preset("small_toledo_mask"), seed=0).eval()
     x = torch.rand(2, 3, 48, 48)
     with torch.no_grad():
         mean, _ = model.encode(x)
         image, mask = model.decode(mean), model.decode_mask(mean)
-        torch.testing.assert_close(model.reconstruct_with_mask(x), mask * image + (1 - mask) * x)
-        for bias, expected in ((-200.0, x), (200.0, image)):
+        assert (mask > 0).all() and (mask < 1).all()
+        for bias, expected in ((-200.0, 0.0), (200.0, 1.0)):
             model.mask_decoder[-1].bias.fill_(bias)
-            assert torch.equal(model.reconstruct_with_mask(x), expected)  # bit for bit
+            assert (model.decode_mask(mean) == expected).all()  # bit for bit
             assert torch.equal(model.decode(mean), image)  # the raw image is still there
 
 
@@ -359,7 +360,7 @@ def test_no_gradient_reaches_the_image_outside_of_the_face() -> None:
     parts = loss_parts(y, x, torch.zeros(2, 4), torch.zeros(2, 4), protocol, mask, logits)
     parts.total.backward()
     outside = (mask == 0)[:, None].expand_as(y)
-    pasted = paste(y, x, mask[:, None])
+    pasted = torch.where(mask[:, None] == 1, y, x)
     assert torch.equal(pasted[outside], x[outside])
     assert torch.equal(pasted[~outside], y[~outside])
     assert torch.equal(y.grad[outside], torch.zeros(int(outside.sum())))
@@ -380,7 +381,7 @@ def test_the_whole_loss_by_hand(mask_weight: float) -> None:
     kl = (0.5 * 1 + 0.5 * 4) / 2 / 2  # mean over images and dimensions
     masks = np.log(2) + 1 - (129 / 193 + 17 / 81) / 2
     expected = [4 * 0.25 * share + 100 * 0.0625 * share + 0.5 * kl + mask_weight * masks]
-    pasted = paste(y, x, mask[:, None]) if mask_weight else y
+    pasted = torch.where(mask[:, None] == 1, y, x) if mask_weight else y
     expected += [ssim(x, pasted).item(), 0.25 * share, kl, 0.0625 * share, *([masks] if mask_weight else [])]
     assert [value.item() for value in parts] == pytest.approx(expected, rel=1e-5)
     assert parts.kl.item() == pytest.approx(kl_per_dim(mean, log_var).mean().item())

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ablation.design.compose import VAE, build
 from ablation.design.spec import ModelSpec, preset
-from blocks.toledo import keras_params
+from tests.builders import keras_params
 
 Shape = tuple[int, ...]
 

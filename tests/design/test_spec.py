@@ -14,7 +14,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ablation.design.spec import ALIASES, FIELDS, LATER, PIECE_FIELDS, PRESET_SUMMARIES, PRESETS, ModelSpec, preset, resolve
+from ablation.design.spec import (
+    ALIASES,
+    FIELDS,
+    LATER,
+    PER_STAGE,
+    PIECE_FIELDS,
+    PRESET_SUMMARIES,
+    PRESETS,
+    ModelSpec,
+    preset,
+    resolve,
+)
 from blocks import FAMILIES
 from blocks.errors import InputError, choices
 
@@ -23,24 +34,39 @@ counts = st.integers(1, 600)
 
 
 @st.composite
-def spec_fields(draw: st.DrawFn) -> dict[str, Any]:
-    """Fields of a valid spec, some of them left at their defaults."""
+def spec_fields(draw: st.DrawFn, per_stage: bool = True) -> dict[str, Any]:
+    """Fields of a valid spec, some of them left at their defaults, some with one value for each stage where that is asked for."""
     widths = st.lists(counts, min_size=1, max_size=5).map(tuple)
     encoder, decoder = draw(widths), draw(widths)
+    lengths = {"encoder_widths": {len(encoder)}, "decoder_widths": {len(decoder)}}
+
+    def for_stages(name: str, values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+        sizes = set.union(*(lengths[of] for of in PER_STAGE.get(name, ("encoder_widths", "decoder_widths"))))
+        if not per_stage or name not in PER_STAGE or len(sizes) > 1:
+            return values
+        (size,) = sizes
+        return values | st.lists(values, min_size=size, max_size=size).map(tuple)
+
     side = 2 ** max(len(encoder), len(decoder)) * draw(st.integers(1, 9))
     rest = {
         **dict.fromkeys(
             ("in_channels", "latent_dim", "decoder_stem", "depth", "growth_rate", "dense_layers", "head_channels"), counts
         ),
+        "kernel_size": st.integers(0, 4).map(lambda half: 2 * half + 1),
         **dict.fromkeys(("encoder_stem", "mask_width"), st.integers(0, 64)),
         **dict.fromkeys(("transposed", "dense_bottleneck"), st.booleans()),
-        **{field: st.sampled_from(FAMILIES[family].names()) for field, family in PIECE_FIELDS.items()},
+        **{field: st.sampled_from(FAMILIES[family].names()) for field, family in PIECE_FIELDS.items() if field != "architecture"},
     }
-    some = draw(st.fixed_dictionaries({}, optional=rest))
+    some = draw(st.fixed_dictionaries({}, optional={name: for_stages(name, values) for name, values in rest.items()}))
     return {"encoder_widths": encoder, "decoder_widths": decoder, "image_size": side, **some}
 
 
-specs = spec_fields().map(lambda values: ModelSpec(**values))
+def one(value: Any) -> Any:
+    """Equal values for each stage, of a field that may have one for all, as that one."""
+    return value[0] if isinstance(value, tuple) and len(set(value)) == 1 else value
+
+
+specs, uniform = (spec_fields(per_stage).map(lambda values: ModelSpec(**values)) for per_stage in (True, False))
 examples = settings(max_examples=60, deadline=None, derandomize=True)
 
 
@@ -60,13 +86,14 @@ def test_round_trips(spec: ModelSpec) -> None:
 
 
 @examples
-@given(spec=specs, values=spec_fields())
+@given(spec=uniform, values=spec_fields())
 def test_replace_sets_what_it_names_and_keeps_the_rest(spec: ModelSpec, values: dict[str, Any]) -> None:
     before = spec.to_dict()
     changed = spec.replace(**values)
     assert spec.to_dict() == before
     for name in FIELDS:
-        assert getattr(changed, name) == (values[name] if name in values else getattr(spec, name))
+        expected = values.get(name, getattr(spec, name))
+        assert getattr(changed, name) == (one(expected) if name in PER_STAGE else expected)
 
 
 @examples
@@ -78,7 +105,7 @@ def test_keys_differ_exactly_as_what_they_identify(first: ModelSpec, second: Mod
 
 
 def inert_by_hand(spec: ModelSpec) -> set[str]:
-    wirings = {spec.encoder_connectivity, spec.decoder_connectivity}
+    wirings = {*spec.pieces("encoder_connectivity"), *spec.pieces("decoder_connectivity")}
     return {
         *(DENSE if "dense" not in wirings else ()),
         *(DEPTH if wirings == {"dense"} else ()),
@@ -92,6 +119,8 @@ def another(spec: ModelSpec, name: str) -> Any:
     value = getattr(spec, name)
     if name in PIECE_FIELDS:
         return next(n for n in FAMILIES[PIECE_FIELDS[name]].names() if n != value)
+    if name in ("depth", "kernel_size"):
+        return (max(value) if isinstance(value, tuple) else value) + 2
     if isinstance(value, bool):
         return not value
     if isinstance(value, tuple):
@@ -103,7 +132,9 @@ def another(spec: ModelSpec, name: str) -> Any:
 @given(spec=specs)
 def test_a_change_of_an_inert_field_keeps_the_network_and_any_other_changes_it(spec: ModelSpec) -> None:
     assert set(spec.inert) == inert_by_hand(spec)
-    assert spec.active == {name: value for name, value in spec.to_dict().items() if name not in inert_by_hand(spec)}
+    active = {name: value for name, value in spec.to_dict().items() if name not in inert_by_hand(spec)}
+    # of the depths of single stages, those that a stage reads; see test_stages
+    assert spec.active == active | ({"depth": spec.active["depth"]} if isinstance(spec.depth, tuple) and "depth" in active else {})
     for name in FIELDS:
         if name == "architecture":  # the other one has other sides; see test_toledo
             continue
@@ -206,7 +237,7 @@ def make(changes: Mapping[str, Any]) -> Callable[[], object]:
     return lambda: ModelSpec().replace(**changes)
 
 
-WHOLE = [f.name for f in fields(ModelSpec) if f.type == "int"]
+WHOLE = [f.name for f in fields(ModelSpec) if str(f.type).startswith("int")]
 MAY_BE_ZERO = ("encoder_stem", "mask_width")
 WRONG: dict[str, tuple[Callable[[], object], str]] = {
     **{
@@ -240,7 +271,7 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
             ("8", "'8'"),
         )
     },
-    **{f"{name}=3": (make({name: 3}), f"{name} must be text. Got 3 instead.") for name in (*PIECE_FIELDS, "architecture")},
+    **{f"{name}=3": (make({name: 3}), f"{name} must be text. Got 3 instead.") for name in PIECE_FIELDS},
     "near architecture": (
         make({"architecture": "tolledo"}),
         "architecture must be one of stages, toledo. Got 'tolledo' instead. Did you mean 'toledo'?",
