@@ -4,8 +4,7 @@ A factor is a choice that can be swapped by itself. Encoder and decoder have fac
 their own. Two rules group fields:
 
 - `encoder_stem` and `encoder_widths` are one factor, "encoder widths": together they are the sequence of channels that the encoder
-  goes through (the paper's `modified` makes its first 32 channels in the stem, `original` in its first stage), and a stage that
-  is wired densely over the raw image is nothing that anyone would choose.
+  goes through (`modified` makes its first 32 channels in the stem, `original` in its first stage), and a stage that is wired densely over the raw image is nothing that anyone would choose.
 - A field that does nothing in one of the two networks (growth rate under plain connectivity, depth under dense) is no factor: it
   comes with the piece that reads it. A field that does nothing in both is left alone.
 
@@ -150,10 +149,10 @@ class Factorial:
     @cached_property
     def networks(self) -> dict[str, ModelSpec]:
         """Every network once, by its key: the first, the second, then the rest."""
-        found = {self.first.network_key: self.first, self.second.network_key: self.second}
+        networks = {self.first.network_key: self.first, self.second.network_key: self.second}
         for cell, key in self.keys.items():
-            found.setdefault(key, self.cells[cell])
-        return found
+            networks.setdefault(key, self.cells[cell])
+        return networks
 
     @property
     def levels(self) -> dict[str, tuple[str, str]]:

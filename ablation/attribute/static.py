@@ -63,11 +63,11 @@ class NetworkCosts:
 def network_costs(factorial: Factorial, batch_size: int = 1) -> NetworkCosts:
     """Costs of every network. Those that fail to build or to run become impossible cells, with the reason."""
     try:
-        found = _by_parts(factorial.networks, batch_size)
-    except Exception:  # whatever a piece raises: which networks fail is found by trying each
-        found = None
-    if found is not None:
-        return NetworkCosts(factorial=factorial, by_part=found[0], num_counted=found[1])
+        summed = _by_parts(factorial.networks, batch_size)
+    except Exception:  # whatever a piece raises: which networks fail shows by trying each
+        summed = None
+    if summed is not None:
+        return NetworkCosts(factorial=factorial, by_part=summed[0], num_counted=summed[1])
     costs: dict[str, Mapping[str, Cost]] = {}
     failures: dict[str, str] = {}
     for key, spec in factorial.networks.items():
@@ -101,9 +101,9 @@ def _by_parts(networks: Mapping[str, ModelSpec], batch_size: int) -> tuple[dict[
     def fits(key: str) -> bool:
         waiting.pop(key)
         parts = static_cost(networks[key], batch_size).by_part
-        found = {(part, made): parts[part] for part, made in keys[key]}
-        agree = parts.keys() == set(PARTS) and all(known.get(part, cost) == cost for part, cost in found.items())
-        known.update(found)
+        counted = {(part, made): parts[part] for part, made in keys[key]}
+        agree = parts.keys() == set(PARTS) and all(known.get(part, cost) == cost for part, cost in counted.items())
+        known.update(counted)
         return agree
 
     for key in list(networks)[:2]:

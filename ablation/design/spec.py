@@ -6,7 +6,6 @@ chosen piece reads (growth rate under plain connectivity) is inert, so specs tha
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import tomllib
@@ -17,7 +16,7 @@ from typing import Any
 
 from ablation.design.presets import PRESET_SUMMARIES as PRESET_SUMMARIES
 from ablation.design.presets import PRESETS as PRESETS
-from blocks.errors import InputError, must_be
+from blocks.errors import InputError, choices, must_be, near
 
 BOM = "\ufeff"  # a byte order mark, with which Windows editors begin a file
 # fields that came after the first results were stored: a key leaves them out where they have these values
@@ -120,7 +119,8 @@ class ModelSpec:
     def active(self) -> dict[str, Any]:
         """The fields that take part in the network, i.e. all but the inert ones."""
         values = {name: value for name, value in self.to_dict().items() if name not in self.inert}
-        return {name: self._as_read(name) if name in PER_STAGE else value for name, value in values.items()}
+        listed = {name: value for name, value in values.items() if name in PER_STAGE and isinstance(value, list)}
+        return values | {name: self._as_read(name, value) for name, value in listed.items()}
 
     @cached_property
     def inert(self) -> tuple[str, ...]:
@@ -198,22 +198,15 @@ class ModelSpec:
             if len(values) != stages:
                 raise must_be(name, f"one value, or one for each of the {stages} stages of {widths}", values)
 
-    def _as_read(self, name: str) -> Any:
-        """A field with one value for each stage as the network reads it: None where neither side's stage does."""
-        value = getattr(self, name)
+    def _as_read(self, name: str, values: list[Any]) -> Any:
+        """Values for each stage as the network reads them: None where no piece of the stage does, one for all where they agree."""
         readers = [field for field, family in PIECE_FIELDS.items() if name in _families()[family].governs]
-        if not isinstance(value, tuple):
-            return value
-        if not readers:
-            return list(value)
-        stages: list[Any] = []
-        for number, one in enumerate(value):
-            pieces = ((field, getattr(self, field)) for field in readers)
-            chosen = ((field, piece[number] if isinstance(piece, tuple) else piece) for field, piece in pieces)
-            read = any(name in _families()[PIECE_FIELDS[field]].uses(piece) for field, piece in chosen)
-            stages.append(one if read else None)
-        different = {one for one in stages if one is not None}
-        return different.pop() if len(different) == 1 else stages
+        for stage in range(len(values)) if readers else ():
+            chosen = ((_families()[PIECE_FIELDS[field]], getattr(self, field)) for field in readers)
+            if not any(name in family.uses(piece[stage] if isinstance(piece, tuple) else piece) for family, piece in chosen):
+                values[stage] = None
+        different = set(values) - {None}
+        return different.pop() if len(different) == 1 else values
 
 
 FIELDS = tuple(field.name for field in fields(ModelSpec))
@@ -224,8 +217,7 @@ def resolve(changes: Mapping[str, Any], others: Sequence[str] = ()) -> dict[str,
     names, resolved = (*ALIASES, *FIELDS, *others), dict[str, Any]()
     for key, value in changes.items():
         if key not in names:
-            close = difflib.get_close_matches(key, (*FIELDS, *ALIASES, *others), n=1)
-            remedy = f"Did you mean {close[0]!r}?" if close else f"The fields are {', '.join(names)}."
+            remedy = near(key, (*FIELDS, *ALIASES, *others), f"The fields are {', '.join(names)}.")
             raise must_be("A key of a spec", "one of its fields", key, remedy)
         for name in ALIASES.get(key, (key,)):
             if name in resolved and resolved[name] != value:
@@ -239,8 +231,7 @@ def resolve(changes: Mapping[str, Any], others: Sequence[str] = ()) -> dict[str,
 def preset(name: str) -> ModelSpec:
     """The named spec; InputError that lists the presets when there is none of that name."""
     if not isinstance(name, str) or name not in PRESETS:
-        close = difflib.get_close_matches(str(name), PRESETS, n=1)
-        raise must_be("preset", "one of " + ", ".join(PRESETS), name, f"Did you mean {close[0]!r}?" if close else "")
+        raise must_be("preset", choices(PRESETS), name, near(name, tuple(PRESETS)))
     return ModelSpec().replace(**PRESETS[name])
 
 

@@ -21,10 +21,10 @@ SMALL = {"image_size": 16, "latent_dim": 3, "encoder_widths": (2, 3, 4, 5), "dec
 # another value of each field
 OTHERS: dict[str, Any] = {
     "image_size": 17, "in_channels": 1, "latent_dim": 4, "encoder_stem": 3, "encoder_widths": (2, 3, 4, 6),
-    "encoder_connectivity": "dense", "encoder_conv": "separable", "down": "avg", "head": "pooled", "decoder_stem": 5, "decoder_widths": (5, 4, 3, 3),
-    "decoder_connectivity": "dense", "decoder_conv": "separable", "up": "shuffle", "transposed": False, "depth": 2,
-    "growth_rate": 3, "dense_layers": 2, "dense_bottleneck": True, "head_channels": 2, "norm": "group", "activation": "relu", "mask_width": 2,
-    "kernel_size": 5,
+    "encoder_connectivity": "dense", "encoder_conv": "separable", "down": "avg", "head": "pooled", "decoder_stem": 5,
+    "decoder_widths": (5, 4, 3, 3), "decoder_connectivity": "dense", "decoder_conv": "separable", "up": "shuffle",
+    "transposed": False, "depth": 2, "growth_rate": 3, "dense_layers": 2, "dense_bottleneck": True, "head_channels": 2,
+    "norm": "group", "activation": "relu", "mask_width": 2, "kernel_size": 5,
 }  # fmt: skip
 every = pytest.mark.parametrize("name", ARCHITECTURES.names())
 
