@@ -22,6 +22,7 @@ from blocks import FAMILIES
 from blocks.connectivity import Dense, Plain, Residual
 from blocks.errors import InputError
 from studies.engine.preflight import check_network
+from tests.builders import num_params
 
 SPEC = preset("small").replace(image_size=16, encoder_widths=(4, 6, 8), decoder_widths=(8, 6, 4), decoder_stem=8, latent_dim=3)
 MIXED = SPEC.replace(
@@ -38,10 +39,6 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "depth": (1, 2),
     "kernel_size": (3, 5),
 }
-
-
-def params(module: nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters())
 
 
 @pytest.mark.parametrize("name", PER_STAGE)
@@ -65,13 +62,13 @@ def test_every_stage_is_made_of_its_own_choices() -> None:
     for body, kinds in ((model.encoder_body, (Residual, Plain, Dense)), (model.decoder_body, (Dense, Plain, Residual))):
         assert [type(stage[0]) for stage in body] == list(kinds)
     # 3x3 residual, two convolutions 3 -> 4 -> 4 and a shortcut; norms of 2 x 4
-    assert params(model.encoder_body[0]) == (9 * 12 + 4) + 8 + (9 * 16 + 4) + 8 + (12 + 4)
+    assert num_params(model.encoder_body[0]) == (9 * 12 + 4) + 8 + (9 * 16 + 4) + 8 + (12 + 4)
     # separable 5x5, 4 -> 6
-    assert params(model.encoder_body[1]) == (25 * 4 + 4) + (4 * 6 + 6) + 12
+    assert num_params(model.encoder_body[1]) == (25 * 4 + 4) + (4 * 6 + 6) + 12
     kernels = [{m.kernel_size for m in stage.modules() if isinstance(m, nn.Conv2d)} for stage in model.encoder_body]
     assert kernels == [{(3, 3), (1, 1)}, {(5, 5), (1, 1)}, {(1, 1)}]
     # the last decoder stage: three 1x1 convolutions, 6 -> 4 -> 4 -> 4, and a shortcut
-    assert params(model.decoder_body[2]) == (24 + 4) + 8 + 2 * ((16 + 4) + 8) + (24 + 4)
+    assert num_params(model.decoder_body[2]) == (24 + 4) + 8 + 2 * ((16 + 4) + 8) + (24 + 4)
     reconstruction, mean, _ = model(torch.rand(2, 3, 16, 16))
     assert (reconstruction.shape, mean.shape) == ((2, 3, 16, 16), (2, 3))
 
