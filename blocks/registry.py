@@ -12,7 +12,15 @@ T = TypeVar("T", bound=Callable[..., object])
 
 
 class Registry(Generic[T]):
-    """Names of the pieces of one family. A piece is a class or function with the family's constructor signature."""
+    """Names of the pieces of one family. A piece is a class or function with the family's constructor signature.
+
+    >>> shapes = Registry("shape", "make() -> str")
+    >>> @shapes.register("square")
+    ... def square():
+    ...     "Four equal sides."
+    >>> shapes.names(), shapes.summary("square")
+    (('square',), 'Four equal sides.')
+    """
 
     def __init__(self, family: str, signature: str, governs: Sequence[str] = ()) -> None:
         self.family = family

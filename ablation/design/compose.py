@@ -52,7 +52,7 @@ class VAE(nn.Module):
     def forward(self, x: Tensor, *, with_mask: bool = False) -> tuple[Tensor, ...]:
         """Images -> (reconstruction, mean, log_var), and the mask's log-odds from the same z where asked for.
 
-        Samples z in training and evaluation alike, as the paper's code does.
+        Samples z in training and evaluation alike.
         """
         mean, log_var = self.encode(x)
         z = mean + torch.exp(0.5 * log_var) * torch.randn_like(mean)

@@ -1,4 +1,4 @@
-"""How a variant is trained: every number of the paper's protocol, as data. No torch here."""
+"""How a variant is trained: every number of it, as data. No torch here."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _NOT_NEGATIVE = ("ssim_weight", "l1_weight", "kl_weight", "l2_weight", "mask_wei
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """The paper's training protocol (section 4 and its released code); validated where it is made."""
+    """The training protocol; validated where it is made. The defaults are those of the presets' source (docs/paper.md)."""
 
     epochs: int = 10  # at most this many passes over the training split
     batch_size: int = 32
     learning_rate: float = 1e-4  # Adam, its other settings at torch's defaults
     patience: int = 5  # stop after this many epochs without a lower validation loss
-    ssim_window: str = "uniform"  # "uniform": average pooling, the paper's code; "gaussian": sigma 1.5, pytorch-msssim
+    ssim_window: str = "uniform"  # "uniform": average pooling; "gaussian": sigma 1.5, pytorch-msssim
     ssim_weight: float = 1.0
     l1_weight: float = 0.5
     kl_weight: float = 1e-3
@@ -30,7 +30,7 @@ class Protocol:
     precision: str = "float32"  # of the forward pass under autocast; weights and losses stay float32
     # "auto": channels_last on a CPU, where it trains faster (see `bench`), contiguous elsewhere; the same losses to rounding
     memory_format: str = "auto"
-    # the rest came later; by default the paper's code
+    # the rest came later, each by default without effect on a stored study
     compile: bool = False
     l2_weight: float = 0.0  # of the mean squared error
     # of the face mask's loss; where it is not 0, the true mask pastes the input's background into the reconstruction first

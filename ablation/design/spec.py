@@ -50,7 +50,7 @@ ALIASES = {"connectivity": ("encoder_connectivity", "decoder_connectivity"), "co
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """One VAE. The defaults are the paper's `original` (its section 4.3; Toledo & Antonelo 2021).
+    """One VAE. The defaults are the preset `original`.
 
     Connectivity, convolution, depth and kernel size are one value, or a list with one for each stage. Equal values in a list are
     the same as one value.
@@ -77,7 +77,7 @@ class ModelSpec:
     decoder_conv: str | tuple[str, ...] = "standard"
     up: str = "nearest"
     # decoder stages and output in transposed convolutions: same shapes, costs and functions, other kernels. The 1x1 projections of
-    # a decoder's dense and residual stages are always transposed, as in the paper's code; those within a dense layer never are
+    # a decoder's dense and residual stages are always transposed; those within a dense layer never are
     transposed: bool = True
     depth: int | tuple[int, ...] = 1  # convolutions in a plain or residual stage
     growth_rate: int = 32  # channels that each layer of a dense block adds
@@ -229,7 +229,11 @@ def resolve(changes: Mapping[str, Any], others: Sequence[str] = ()) -> dict[str,
 
 
 def preset(name: str) -> ModelSpec:
-    """The named spec; InputError that lists the presets when there is none of that name."""
+    """The named spec; InputError that lists the presets when there is none of that name.
+
+    >>> preset("small").replace(head="pooled").head
+    'pooled'
+    """
     if not isinstance(name, str) or name not in PRESETS:
         raise must_be("preset", choices(PRESETS), name, near(name, tuple(PRESETS)))
     return ModelSpec().replace(**PRESETS[name])

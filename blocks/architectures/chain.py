@@ -30,7 +30,7 @@ _DECODER = ("latent_dim", "image_size", "decoder_widths", "norm", "activation")
 
 @ARCHITECTURES.register("toledo")
 class Chain(Architecture):
-    """Convolutions and pools down to a map of one pixel and back; widths alone are chosen (Toledo & Antonelo 2021)."""
+    """Convolutions down to one pixel and back, of chosen widths, and a mask decoder (Toledo & Antonelo 2021)."""
 
     made_from: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "encoder_body": ("image_size", "in_channels", "encoder_widths", "norm", "activation"),

@@ -20,7 +20,7 @@ _WIRING = ("norm", "activation", "depth", "kernel_size", "growth_rate", "dense_l
 
 @ARCHITECTURES.register("stages")
 class Stages(Architecture):
-    """Stages that halve, a head, a linear stem, stages that double; every piece is chosen by itself, for all stages or for each."""
+    """Stages of pieces that are each chosen by itself, for all stages or for each one."""
 
     made_from: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "encoder_body": (

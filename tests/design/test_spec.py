@@ -136,7 +136,7 @@ def test_a_change_of_an_inert_field_keeps_the_network_and_any_other_changes_it(s
     # of the depths of single stages, those that a stage reads; see test_stages
     assert spec.active == active | ({"depth": spec.active["depth"]} if isinstance(spec.depth, tuple) and "depth" in active else {})
     for name in FIELDS:
-        if name == "architecture":  # the other one has other sides; see test_toledo
+        if name == "architecture":  # the other one has other sides; see test_architectures
             continue
         changed = spec.replace(**{name: another(spec, name)})
         assert changed.intent_key != spec.intent_key

@@ -16,6 +16,8 @@ from ablation.attribute.static import network_costs
 from ablation.design.compose import build
 from ablation.design.space import Space
 from ablation.design.spec import PER_STAGE, PIECE_FIELDS, ModelSpec, preset
+from ablation.faster.optimise import example, prepared
+from ablation.faster.optimised import RULES
 from ablation.measure.costs.published import published_cost
 from ablation.measure.costs.static import static_cost
 from blocks import FAMILIES
@@ -23,6 +25,7 @@ from blocks.connectivity import Dense, Plain, Residual
 from blocks.errors import InputError
 from studies.engine.preflight import check_network
 from tests.builders import num_params
+from tests.faster.test_fold import randomised
 
 SPEC = preset("small").replace(image_size=16, encoder_widths=(4, 6, 8), decoder_widths=(8, 6, 4), decoder_stem=8, latent_dim=3)
 MIXED = SPEC.replace(
@@ -115,6 +118,12 @@ def test_costs_and_attribution_are_exact() -> None:
     costs = network_costs(factorial)
     assert costs.by_network == {key: reduce(add, static_cost(spec).by_part.values()) for key, spec in factorial.networks.items()}
     assert costs.num_counted < len(factorial.networks)
+
+
+def test_rewritten_for_speed_it_computes_the_same() -> None:
+    model = randomised(build(MIXED, seed=0))
+    fast = prepared(model, (*RULES, "channels_last"), example(model, 3))
+    assert max(fast.errors.values()) < 1e-5
 
 
 def test_stages_of_another_number_are_combinations_that_cannot_exist() -> None:
