@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from functools import reduce
-from operator import add
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -12,8 +9,6 @@ from torch.nn import functional as F
 
 from ablation import build, preset
 from ablation.attribute.factorial import Factorial
-from ablation.attribute.static import PARTS, attribute_static, network_costs
-from ablation.attribute.values import attribute
 from ablation.design.compose import VAE
 from ablation.design.spec import FIELDS, ModelSpec
 from ablation.faster.optimise import example, prepared
@@ -22,6 +17,7 @@ from ablation.measure.costs.published import published_cost
 from ablation.measure.costs.static import static_cost
 from ablation.measure.latency.compare import compare_latency
 from blocks.errors import InputError
+from tests.blocks.test_architectures import assert_parts_add_up
 from tests.builders import TINY_MASK as TINY
 from tests.builders import keras_params, num_params, on_meta
 from tests.faster.test_fold import randomised
@@ -210,25 +206,6 @@ def test_choosing_an_architecture_or_a_mask_is_a_factor_like_others() -> None:
     assert_parts_add_up(both)
 
 
-def assert_parts_add_up(factorial: Factorial) -> None:
-    """Costs put together from parts are those of counting each network, and attributions by part add up."""
-    costs = network_costs(factorial)
-    assert costs.by_network == {key: reduce(add, static_cost(spec).by_part.values()) for key, spec in factorial.networks.items()}
-    (whole,) = [a for a in attribute_static(factorial, costs=costs) if a.metric == "params"]
-    parts = [attribute(factorial.names, costs.values("params", part), metric="params", place=part, unit="") for part in PARTS]
-    assert sum(part.end - part.start for part in parts) == whole.end - whole.start
-    for name, effect in whole.shapley.items():
-        assert sum(part.shapley[name].value for part in parts) == pytest.approx(effect.value, abs=1e-6)
-
-
-def test_costs_of_toledo_networks_put_together_from_parts() -> None:
-    second = TINY.replace(latent_dim=7, encoder_widths=(3, 3, 3, 3), decoder_widths=(4, 4, 4, 4), mask_width=0, norm="group")
-    found = Factorial.between(TINY, second)
-    assert len(found.networks) == 32
-    assert_parts_add_up(found)
-    assert network_costs(found).num_counted < 32
-
-
 # --- what the suite does with it
 
 
@@ -238,7 +215,7 @@ def test_costs_agree_with_fvcore_and_a_mask_decoder_only_adds_parameters(name: s
     assert (published.conv_linear_flops, published.params) == (static.macs, static.params)
     assert set(static.by_part) == {*VAE.parts, "other"}
     plain = static_cost(preset("small_toledo"))
-    more = sum(p.numel() for p in build(preset(name)).mask_decoder.parameters()) if name.endswith("mask") else 0
+    more = num_params(build(preset(name)).mask_decoder) if name.endswith("mask") else 0
     assert (static.macs, static.params, static.by_part["other"].params) == (plain.macs, plain.params + more, more)
 
 
@@ -268,8 +245,6 @@ def test_optimised_and_timed(name: str) -> None:
 
 def test_a_mask_decoder_leaves_the_rest_of_the_network_alone() -> None:
     with_mask, without = (build(preset(name), seed=3) for name in ("small_toledo_mask", "small_toledo"))
-    state = with_mask.state_dict()
-    assert all(torch.equal(value, state[name]) for name, value in without.state_dict().items())
     x, outputs = torch.rand(2, 3, 48, 48), []
     for model in (with_mask, without):
         torch.manual_seed(0)
