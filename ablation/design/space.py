@@ -81,7 +81,7 @@ class Space:
             if (factor, level) not in used:
                 reason = next(i.reason for i in invalid if i.factors[factor] == level)
                 raise InputError(f"Level {level!r} of factor {factor!r} makes no valid variant: {reason}")
-        return [self._described(variant, intents) for variant, intents in made.values()], invalid
+        return [self.described(variant, intents) for variant, intents in made.values()], invalid
 
     def variant(self, factors: Mapping[str, str]) -> Variant:
         """The variant of one assignment of factors; InputError where it cannot exist."""
@@ -110,7 +110,8 @@ class Space:
         base = ModelSpec.from_dict(values["base"])
         return cls(name=values["name"], base=base, factors=dict(values["factors"]), protocol=protocol or Protocol())
 
-    def _described(self, variant: Variant, intents: list[dict[str, str]]) -> Variant:
+    def described(self, variant: Variant, intents: Sequence[dict[str, str]]) -> Variant:
+        """The variant with these assignments of factors, which all make it, and a label made of the first."""
         inert = tuple(f for f in self.factors if len({i[f] for i in intents}) > 1)
         # a number says little by itself, the name of a piece says it all
         texts = {f: f"{f} {level}" if _needs_name(f, level) else level for f, level in intents[0].items()}

@@ -14,10 +14,20 @@ from ablation.record.trial import COMPLETE
 from studies.engine import trial
 from studies.engine.config import StudyConfig, StudyFolder
 from studies.engine.reporting import LATENCY, current_records
+from studies.grid import OWN_SPACES, space_file
 from studies.run import main
 from studies.store.storage import open_storage, open_study
 
 KEY = preset("small").replace(image_size=16).network_key
+
+
+def test_what_can_be_chosen_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "architecture (field architecture)" in lines
+    for name in OWN_SPACES:
+        assert space_file(name, None).is_file()
+        assert any(line.startswith(f"  {name} ") for line in lines), name
 
 
 def test_the_weight_of_the_divergence_and_the_loss_are_ablated(
