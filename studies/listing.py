@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from ablation.design.spec import ALIASES, PIECE_FIELDS, PRESET_SUMMARIES
+from ablation.design.spec import ALIASES, FAMILY_FIELDS, PRESET_SUMMARIES
 from blocks import FAMILIES
 
 
 def run_list(options: argparse.Namespace) -> int:
     """Print pieces by family with the fields that name them, then presets and spaces."""
     for family, registry in FAMILIES.items():
-        fields = [name for name, kind in PIECE_FIELDS.items() if kind == family]
+        fields = [name for name, kind in FAMILY_FIELDS.items() if kind == family]
         aliases = [alias for alias, names in ALIASES.items() if names[0] in fields]
         print(f"{family} (field {', '.join([*aliases, *fields])})")
         for name in registry.names():

@@ -24,7 +24,6 @@ LATER: dict[str, Any] = {"architecture": "stages", "mask_width": 0, "kernel_size
 
 # a field of the spec -> the family whose piece it names
 PIECE_FIELDS = {
-    "architecture": "architecture",
     "encoder_connectivity": "connectivity",
     "encoder_conv": "conv",
     "down": "down",
@@ -35,6 +34,7 @@ PIECE_FIELDS = {
     "norm": "norm",
     "activation": "activation",
 }
+FAMILY_FIELDS = {"architecture": "architecture", **PIECE_FIELDS}
 # fields that have one value, or one for each stage -> the widths whose stages they belong to
 PER_STAGE = {
     "encoder_connectivity": ("encoder_widths",),
@@ -127,14 +127,14 @@ class ModelSpec:
         """Fields that neither the architecture nor a chosen piece reads."""
         governed = {name for family in _families().values() for name in family.governs}
         layout = (*self._architecture.reads(), "architecture")
-        used = {name for field in PIECE_FIELDS if field in layout and field != "architecture" for name in self.read_by(field)}
+        used = {name for field in PIECE_FIELDS if field in layout for name in self.read_by(field)}
         return tuple(name for name in FIELDS if name not in layout or (name in governed and name not in used))
 
     def read_by(self, field: str) -> tuple[str, ...]:
         """The fields that what `field` names reads, and that others of its kind may not: growth rate by dense connectivity."""
-        if field not in PIECE_FIELDS:
+        if field not in FAMILY_FIELDS:
             return ()
-        family = _families()[PIECE_FIELDS[field]]
+        family = _families()[FAMILY_FIELDS[field]]
         if field == "architecture":
             own, others = self._architecture.reads(), [family.get(name).reads() for name in family.names()]
             return tuple(name for name in own if not all(name in reads for reads in others))

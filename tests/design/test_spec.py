@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from ablation.design.spec import (
     ALIASES,
+    FAMILY_FIELDS,
     FIELDS,
     LATER,
     PER_STAGE,
@@ -55,7 +56,7 @@ def spec_fields(draw: st.DrawFn, per_stage: bool = True) -> dict[str, Any]:
         "kernel_size": st.integers(0, 4).map(lambda half: 2 * half + 1),
         **dict.fromkeys(("encoder_stem", "mask_width"), st.integers(0, 64)),
         **dict.fromkeys(("transposed", "dense_bottleneck"), st.booleans()),
-        **{field: st.sampled_from(FAMILIES[family].names()) for field, family in PIECE_FIELDS.items() if field != "architecture"},
+        **{field: st.sampled_from(FAMILIES[family].names()) for field, family in PIECE_FIELDS.items()},
     }
     some = draw(st.fixed_dictionaries({}, optional={name: for_stages(name, values) for name, values in rest.items()}))
     return {"encoder_widths": encoder, "decoder_widths": decoder, "image_size": side, **some}
@@ -253,10 +254,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         for name in ("encoder_widths", "decoder_widths")
         for shown, value in WIDTHS.items()
     ),
-    *(({name: 3}, f"{name} must be text. Got 3 instead.") for name in PIECE_FIELDS),
+    *(({name: 3}, f"{name} must be text. Got 3 instead.") for name in FAMILY_FIELDS),
     *(
         ({name: "nope"}, f"{name} must be one of {', '.join(FAMILIES[family].names())}*. Got 'nope' instead. ")
-        for name, family in PIECE_FIELDS.items()
+        for name, family in FAMILY_FIELDS.items()
     ),
     ({"head": "poled"}, "head must be one of flatten, pooled, bottleneck*. Got 'poled' instead. Did you mean 'pooled'?"),
     (
