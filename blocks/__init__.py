@@ -1,6 +1,11 @@
 """The catalogue of interchangeable pieces, one registry a family. Needs torch and nothing else of this project.
 
 Importing the package itself needs no torch, so that `blocks.errors` serves specs and reports: a family loads on first use.
+
+>>> import torch
+>>> from blocks import ACTIVATIONS
+>>> "relu" in ACTIVATIONS.names(), ACTIVATIONS.get("relu")()(torch.tensor([-1.0, 2.0]))
+(True, tensor([0., 2.]))
 """
 
 from __future__ import annotations
@@ -9,15 +14,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from blocks.basic import ACTIVATIONS as ACTIVATIONS
-    from blocks.basic import NORMS as NORMS
-    from blocks.connectivity import CONNECTIVITIES as CONNECTIVITIES
-    from blocks.connectivity import Stage as Stage
-    from blocks.conv import CONVS as CONVS
-    from blocks.heads import HEADS as HEADS
-    from blocks.registry import Registry as Registry
-    from blocks.resampling import DOWNS as DOWNS
-    from blocks.resampling import UPS as UPS
+    from blocks.architectures import ARCHITECTURES, Architecture
+    from blocks.basic import ACTIVATIONS, NORMS
+    from blocks.connectivity import CONNECTIVITIES, Stage
+    from blocks.conv import CONVS
+    from blocks.heads import HEADS
+    from blocks.registry import Registry
+    from blocks.resampling import DOWNS, UPS
 
     FAMILIES: dict[str, Registry[Any]]
 
@@ -30,10 +33,14 @@ _FAMILIES = {
     "HEADS": "blocks.heads",
     "NORMS": "blocks.basic",
     "ACTIVATIONS": "blocks.basic",
+    "ARCHITECTURES": "blocks.architectures",
 }
-_WHERE = {**_FAMILIES, "Registry": "blocks.registry", "Stage": "blocks.connectivity"}
+_WHERE = {**_FAMILIES, "Architecture": "blocks.architectures", "Registry": "blocks.registry", "Stage": "blocks.connectivity"}
 
-__all__ = ["ACTIVATIONS", "CONNECTIVITIES", "CONVS", "DOWNS", "FAMILIES", "HEADS", "NORMS", "UPS", "Registry", "Stage"]
+__all__ = [
+    "ACTIVATIONS", "ARCHITECTURES", "CONNECTIVITIES", "CONVS", "DOWNS", "FAMILIES", "HEADS", "NORMS", "UPS",
+    "Architecture", "Registry", "Stage",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

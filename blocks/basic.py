@@ -36,7 +36,7 @@ def none(channels: int) -> nn.Module:
 
 @ACTIVATIONS.register("elu")
 def elu() -> nn.Module:
-    """Exponential linear unit (Clevert et al. 2016); the paper's activation."""
+    """Exponential linear unit (Clevert et al. 2016), of all presets."""
     return nn.ELU()
 
 

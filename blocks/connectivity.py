@@ -27,7 +27,7 @@ class Stage:
     """What a stage is made of: the chosen pieces, ready to call, and the numbers of its wiring."""
 
     conv: Callable[[int, int], nn.Module]  # (in_channels, out_channels) -> the chosen convolution, 3x3
-    # (in_channels, out_channels) -> 1x1 convolution; transposed in a decoder, as in the paper's code
+    # (in_channels, out_channels) -> 1x1 convolution; transposed in a decoder
     project: Callable[[int, int], nn.Module]
     norm: Norm
     activation: Activation
@@ -39,7 +39,7 @@ class Stage:
 
 @CONNECTIVITIES.register("plain", uses=("depth",))
 class Plain(nn.Sequential):
-    """Convolution, norm, activation, `depth` times (Toledo & Antonelo 2021; the paper's `original`)."""
+    """Convolution, norm, activation, `depth` times (in `original`; Toledo & Antonelo 2021)."""
 
     def __init__(self, in_channels: int, out_channels: int, stage: Stage) -> None:
         layers: list[nn.Module] = []
@@ -83,7 +83,7 @@ class DenseBlock(nn.Module):
 
 @CONNECTIVITIES.register("dense", uses=("growth_rate", "dense_layers", "dense_bottleneck"))
 class Dense(nn.Sequential):
-    """Dense block, then norm, activation and a 1x1 convolution: DenseNet's transition (the paper's `modified`)."""
+    """Dense block, then norm, activation and a 1x1 convolution: DenseNet's transition (in `modified`)."""
 
     def __init__(self, in_channels: int, out_channels: int, stage: Stage) -> None:
         block = DenseBlock(in_channels, stage)

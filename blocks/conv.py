@@ -1,7 +1,7 @@
 """Convolutions of one kernel size that keep height and width, each also in the transposed form that decoders use.
 
 Constructor of the family: `conv(in_channels, out_channels, *, kernel_size, transposed, norm, activation)`.
-Shapes: N x in x H x W -> N x out x H x W. Every convolution has a bias, as in the paper's code.
+Shapes: N x in x H x W -> N x out x H x W. Every convolution has a bias.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def standard(
 def separable(
     in_channels: int, out_channels: int, *, kernel_size: int = 3, transposed: bool = False, norm: Norm, activation: Activation
 ) -> nn.Module:
-    """Depthwise, then pointwise convolution (the paper's section 4.2; Chollet 2017, Xception)."""
+    """Depthwise, then pointwise convolution (Chollet 2017, Xception)."""
     return nn.Sequential(
         convolution(in_channels, in_channels, kernel_size, transposed=transposed, groups=in_channels),
         convolution(in_channels, out_channels, 1, transposed=transposed),
@@ -50,7 +50,7 @@ def separable(
 def pointwise_first(
     in_channels: int, out_channels: int, *, kernel_size: int = 3, transposed: bool = False, norm: Norm, activation: Activation
 ) -> nn.Module:
-    """Pointwise convolution, norm, activation, then depthwise convolution on the narrow channels (the paper's code)."""
+    """Pointwise convolution, norm, activation, then depthwise convolution on the narrow channels (in `modified`)."""
     return nn.Sequential(
         convolution(in_channels, out_channels, 1, transposed=transposed),
         norm(out_channels),

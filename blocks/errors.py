@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import difflib
+from collections.abc import Iterable, Sequence
 
 
 class InputError(ValueError):
-    """Bad input, told in one line: what, rule, got, remedy. The command line prints it and exits with code 2."""
+    """Bad input, in one line: parameter, rule, value, remedy. The command line prints it and exits with code 2."""
 
 
 class WriteError(InputError):
@@ -17,6 +18,12 @@ def must_be(parameter: str, rule: str, got: object, remedy: str = "") -> InputEr
     """An InputError in the one template of this project, to be raised by the caller."""
     line = f"{parameter} must be {rule}. Got {got!r} instead."
     return InputError(f"{line} {remedy}".rstrip())
+
+
+def near(name: object, names: Sequence[str], otherwise: str = "") -> str:
+    """'Did you mean ...?' for a name that is almost one of these, as the remedy of `must_be`."""
+    close = difflib.get_close_matches(str(name), names, n=1)
+    return f"Did you mean {close[0]!r}?" if close else otherwise
 
 
 def choices(names: Iterable[str]) -> str:

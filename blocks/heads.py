@@ -38,13 +38,13 @@ class GaussianHead(nn.Module):
 
 @HEADS.register("flatten", uses=())
 def flatten(channels: int, side: int, latent_dim: int, *, head_channels: int) -> nn.Module:
-    """All positions to two linear layers; 2 (C side^2 L + L) parameters (the paper's `original`)."""
+    """All positions to two linear layers; 2 (C side^2 L + L) parameters (in `original`)."""
     return GaussianHead(nn.Flatten(), channels * side * side, latent_dim)
 
 
 @HEADS.register("pooled", uses=())
 def pooled(channels: int, side: int, latent_dim: int, *, head_channels: int) -> nn.Module:
-    """Global average pool to C, then two linear layers; 2 (C L + L) parameters (the paper's `modified`)."""
+    """Global average pool to C, then two linear layers; 2 (C L + L) parameters (in `modified`)."""
     return GaussianHead(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), channels, latent_dim)
 
 
@@ -56,7 +56,7 @@ def bottleneck(channels: int, side: int, latent_dim: int, *, head_channels: int)
 
 
 class ConvStem(nn.Sequential):
-    """First layers of an encoder: 3x3 convolution to `width` channels, norm, activation (the paper's `modified`)."""
+    """First layers of an encoder: 3x3 convolution to `width` channels, norm, activation (in `modified`)."""
 
     def __init__(self, in_channels: int, width: int, norm: Norm, activation: Activation) -> None:
         super().__init__(convolution(in_channels, width, 3), norm(width), activation())

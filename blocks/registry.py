@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from blocks.errors import InputError, choices, must_be
+from blocks.errors import InputError, choices, must_be, near
 
 T = TypeVar("T", bound=Callable[..., object])
 
 
 class Registry(Generic[T]):
-    """Names of the pieces of one family. A piece is a class or function with the family's constructor signature."""
+    """Names of the pieces of one family. A piece is a class or function with the family's constructor signature.
+
+    >>> shapes = Registry("shape", "make() -> str")
+    >>> @shapes.register("square")
+    ... def square():
+    ...     "Four equal sides."
+    >>> shapes.names(), shapes.summary("square")
+    (('square',), 'Four equal sides.')
+    """
 
     def __init__(self, family: str, signature: str, governs: Sequence[str] = ()) -> None:
         self.family = family
-        self.signature = signature
         # how a piece of this family is constructed, in words a person can follow
-        self.governs = tuple(governs)
+        self.signature = signature
         # fields of a spec that only pieces of this family read; one that no chosen piece reads is inert
+        self.governs = tuple(governs)
         self._pieces: dict[str, T] = {}
         self._uses: dict[str, tuple[str, ...]] = {}
 
     def register(self, name: str, *, uses: Sequence[str] | None = None) -> Callable[[T], T]:
-        """Decorator that adds a piece. `uses`: which of the governed fields it reads; all of them when not said."""
+        """Decorator that adds a piece. `uses`: which of the governed fields it reads; by default all of them."""
         if not name.isidentifier():
             raise must_be(f"The name of a {self.family} piece", "a plain identifier", name)
         unknown = set(uses or ()) - set(self.governs)
@@ -51,8 +58,7 @@ class Registry(Generic[T]):
     def check(self, name: str, parameter: str | None = None) -> None:
         """InputError unless a piece has that name."""
         if name not in self._pieces:
-            close = difflib.get_close_matches(str(name), self._pieces, n=1)
-            remedy = f"Did you mean {close[0]!r}?" if close else "Pieces of your own come in through --plugin."
+            remedy = near(name, self.names(), "Pieces of your own come in through --plugin.")
             raise must_be(parameter or self.family, choices(self.names()), name, remedy)
 
     def uses(self, name: str) -> tuple[str, ...]:

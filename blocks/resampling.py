@@ -24,13 +24,13 @@ def even(x: Tensor) -> Tensor:
 
 @DOWNS.register("max")
 def max_pool(channels: int) -> nn.Module:
-    """2x2 max-pooling; no parameters (the paper's `original`)."""
+    """2x2 max-pooling; no parameters (in `original`)."""
     return nn.MaxPool2d(2)
 
 
 @DOWNS.register("avg")
 def avg_pool(channels: int) -> nn.Module:
-    """2x2 average pooling; no parameters (the paper's `modified`)."""
+    """2x2 average pooling; no parameters (in `modified`)."""
     return nn.AvgPool2d(2)
 
 
@@ -65,7 +65,7 @@ class Unshuffle(nn.Module):
 
 @UPS.register("nearest")
 def nearest(channels: int) -> nn.Module:
-    """Nearest-neighbour upsampling; no parameters (both of the paper's models)."""
+    """Nearest-neighbour upsampling; no parameters (in `original` and `modified`)."""
     return nn.Upsample(scale_factor=2, mode="nearest")
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from ablation.data import Dataset
 from ablation.design.protocol import Protocol
 from ablation.design.space import Space, load_defaults, load_space
-from ablation.design.spec import ModelSpec
+from ablation.design.variant import Variant
 from ablation.machine.cores import num_threads
 from ablation.machine.device import pick_device
 from ablation.machine.hardware import provenance
@@ -30,7 +30,7 @@ from studies.engine.worker import open_dataset
 from studies.store.storage import open_storage
 
 SPACES = Path(__file__).parent / "engine" / "spaces"
-OWN_SPACES = ("small", "paper")  # those that come with the suite
+OWN_SPACES = ("small", "paper", "loss")  # those that come with the suite
 SMALL_BELOW = 96  # pixels under which the default space is `small`
 NUM_FACES = 1000
 ALLOWED_DEFAULTS = ("epochs", "batch_size", "learning_rate", "patience", "images", "seeds")
@@ -66,12 +66,14 @@ def prepare(options: argparse.Namespace) -> tuple[StudyConfig, RunOptions, Datas
     if min(options.latency_batches) < 1:
         raise must_be("--latency-batches", "whole numbers of at least 1", options.latency_batches)
     path = space_file(options.space, options.image_size)
-    space = load_space(path, **({"image_size": options.image_size} if options.image_size is not None else {}))
     defaults = load_defaults(path, ALLOWED_DEFAULTS)
     protocol = _protocol(options, defaults)
+    changes = {"image_size": options.image_size} if options.image_size is not None else {}
+    space = load_space(path, protocol=protocol, **changes)
     out, study, storage = _place(options, f"grid-{options.data}-{space.base.image_size}")
-    specs = _check_variants(space)
-    check_trainable(specs, protocol)
+    variants = _check_variants(space)
+    for variant in variants:
+        check_trainable({variant.label: variant.spec}, variant.protocol(protocol))
     config = StudyConfig(
         name="grid",
         space=space.to_dict(),
@@ -101,7 +103,8 @@ def prepare(options: argparse.Namespace) -> tuple[StudyConfig, RunOptions, Datas
     prepare_folder(run_options.out)
     open_storage(run_options.where)
     dataset = open_dataset(config, options.data_root, options.cache_dir, progress=True)
-    check_trainable(specs, protocol, len(dataset))
+    for variant in variants:
+        check_trainable({variant.label: variant.spec}, variant.protocol(protocol), len(dataset))
     return replace(config, fingerprint=dataset.fingerprint), run_options, dataset
 
 
@@ -119,17 +122,15 @@ def _seeds(value: Any) -> int:
     return value
 
 
-def _check_variants(space: Space) -> dict[str, ModelSpec]:
-    """All variants see the same images: one size, three channels. Gives their specs by label."""
-    networks = space.enumerate()[0]
-    for network in networks:
-        if network.spec.image_size != space.base.image_size:
-            raise must_be(
-                "image_size", f"the same in all variants, {space.base.image_size}", network.spec.image_size, "Use --image-size."
-            )
-        if network.spec.in_channels != 3:
-            raise must_be("in_channels", "3 in all variants, as images have", network.spec.in_channels)
-    return {network.label: network.spec for network in networks}
+def _check_variants(space: Space) -> list[Variant]:
+    """The variants, which must all see the same images: one size, three channels."""
+    variants, side = space.enumerate()[0], space.base.image_size
+    for spec in (variant.spec for variant in variants):
+        if spec.image_size != side:
+            raise must_be("image_size", f"the same in all variants, {side}", spec.image_size, "Use --image-size.")
+        if spec.in_channels != 3:
+            raise must_be("in_channels", "3 in all variants, as images have", spec.in_channels)
+    return variants
 
 
 def _protocol(options: argparse.Namespace, defaults: dict[str, Any]) -> Protocol:

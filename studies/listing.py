@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from ablation.design.spec import ALIASES, PIECE_FIELDS, PRESET_SUMMARIES
+from ablation.design.spec import ALIASES, FAMILY_FIELDS, PRESET_SUMMARIES
 from blocks import FAMILIES
 
 
 def run_list(options: argparse.Namespace) -> int:
     """Print pieces by family with the fields that name them, then presets and spaces."""
     for family, registry in FAMILIES.items():
-        fields = [name for name, kind in PIECE_FIELDS.items() if kind == family]
+        fields = [name for name, kind in FAMILY_FIELDS.items() if kind == family]
         aliases = [alias for alias, names in ALIASES.items() if names[0] in fields]
         print(f"{family} (field {', '.join([*aliases, *fields])})")
         for name in registry.names():
@@ -22,5 +22,6 @@ def run_list(options: argparse.Namespace) -> int:
         print(f"  {name:<16} {text}")
     print("\nspaces (--space)\n  small            12 networks from the paper's pieces at a quarter of the width, 48 px")
     print("  paper            every network between the paper's two models, 64, at 144 px")
+    print("  loss             the KL weight and the compared loss of one small network, 8 variants, 48 px")
     print("  FILE.toml        any factors and levels; see the README")
     return 0

@@ -4,8 +4,8 @@ A factor is a choice that can be swapped by itself. Encoder and decoder have fac
 their own. Two rules group fields:
 
 - `encoder_stem` and `encoder_widths` are one factor, "encoder widths": together they are the sequence of channels that the encoder
-  goes through (the paper's `modified` makes its first 32 channels in the stem, `original` in its first stage), and a stage that
-  is wired densely over the raw image is nothing that anyone would choose.
+  goes through (`modified` makes its first 32 channels in the stem, `original` in its first stage), and a stage that is wired
+  densely over the raw image is nothing that anyone would choose.
 - A field that does nothing in one of the two networks (growth rate under plain connectivity, depth under dense) is no factor: it
   comes with the piece that reads it. A field that does nothing in both is left alone.
 
@@ -49,6 +49,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "transposed": ("transposed",),
     "mask width": ("mask_width",),
     "depth": ("depth",),
+    "kernel size": ("kernel_size",),
     "growth rate": ("growth_rate",),
     "dense layers": ("dense_layers",),
     "dense bottleneck": ("dense_bottleneck",),
@@ -69,9 +70,8 @@ def factors_between(first: ModelSpec, second: ModelSpec) -> Factors:
     """
     differing = [name for name in FIELDS if getattr(first, name) != getattr(second, name)]
     idle = set(first.inert) | set(second.inert)
-    groups = {**GROUPS, **{name.replace("_", " "): (name,) for name in FIELDS if not any(name in g for g in GROUPS.values())}}
     factors: Factors = {}
-    for factor, members in groups.items():
+    for factor, members in GROUPS.items():
         own = [name for name in members if name in differing and name not in idle]
         if own:
             halves = tuple({name: getattr(spec, name) for name in own} for spec in (first, second))
@@ -149,10 +149,10 @@ class Factorial:
     @cached_property
     def networks(self) -> dict[str, ModelSpec]:
         """Every network once, by its key: the first, the second, then the rest."""
-        found = {self.first.network_key: self.first, self.second.network_key: self.second}
+        networks = {self.first.network_key: self.first, self.second.network_key: self.second}
         for cell, key in self.keys.items():
-            found.setdefault(key, self.cells[cell])
-        return found
+            networks.setdefault(key, self.cells[cell])
+        return networks
 
     @property
     def levels(self) -> dict[str, tuple[str, str]]:

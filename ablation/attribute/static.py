@@ -1,9 +1,10 @@
 """Static costs of every network of a factorial from a few of them, exactly, and their attributions.
 
-Parts of the network run one after the other, so that a part's cost depends only on the fields it is made from (PART_FIELDS): the
-512 networks between the paper's two share 16 encoder bodies and 16 decoder bodies. Networks are costed until every part has been
-seen; the others are sums. Were a piece to make the next part's cost depend on itself (by leaving a memory layout that forces a
-copy, say), sums would be wrong: so a sample of sums is compared with direct counts, and on any difference all are counted directly.
+Parts of the network run one after the other, so that a part's cost depends only on the fields it is made from, which the
+architecture names: the 512 networks between `original` and `modified` share 16 encoder bodies and 16 decoder bodies. Networks are
+costed until every part has been seen; the others are sums. Were a piece to make the next part's cost depend on itself (by leaving a
+memory layout that forces a copy, say), sums would be wrong: so a sample of sums is compared with direct counts, and on any
+difference all are counted directly.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from operator import add
 from ablation.attribute.factorial import Factorial
 from ablation.attribute.lattice import Cell
 from ablation.attribute.values import attribute
+from ablation.design.compose import VAE
 from ablation.design.spec import ModelSpec
-from ablation.measure.costs.static import Cost, static_cost
+from ablation.measure.costs.static import OTHER, Cost, static_cost
 from ablation.record.explanation import Attribution
+from blocks import ARCHITECTURES
 from blocks.errors import choices, must_be
 
 UNITS = {
@@ -30,22 +33,8 @@ UNITS = {
     "num_ops": "operations",
 }
 CHECKS = 4  # sums that are compared with direct counts, besides the two ends
-
-_STAGES = ("architecture", "norm", "activation", "depth", "growth_rate", "dense_layers", "dense_bottleneck")
-_ENCODER = ("image_size", "in_channels", "encoder_stem", "encoder_widths", "encoder_connectivity", "encoder_conv", "down", *_STAGES)
-# part of the VAE -> the fields of the spec that it is made from
-_DECODER = ("image_size", "decoder_stem", "decoder_widths", "decoder_connectivity", "decoder_conv", "up", "transposed", *_STAGES)
-# where an architecture's parts are made from more than that: a decoder that begins with z itself, a mask decoder as "other"
-PART_FIELDS: dict[str, tuple[str, ...]] = {
-    "encoder_body": _ENCODER,
-    "head": ("architecture", "image_size", "encoder_widths", "latent_dim", "head", "head_channels", "norm", "activation"),
-    "stem": ("architecture", "image_size", "latent_dim", "decoder_stem", "decoder_widths", "norm", "activation"),
-    "decoder_body": _DECODER,
-    "output": ("architecture", "image_size", "in_channels", "decoder_widths", "transposed"),
-    "other": ("architecture", "latent_dim", "mask_width"),
-}
-MORE_FIELDS: dict[str, dict[str, tuple[str, ...]]] = {"toledo": {"decoder_body": ("latent_dim",), "other": _DECODER}}
-PartKey = tuple[str, tuple[str, ...]]  # part, and the values of its fields
+PARTS = (*VAE.parts, OTHER)
+PartKey = tuple[str, tuple[str, ...]]  # part, and what it is made from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +54,8 @@ class NetworkCosts:
         """Cell -> one number of the whole network, or of one part of it."""
         if metric not in UNITS:
             raise must_be("metric", choices(UNITS), metric)
-        if part is not None and part not in PART_FIELDS:
-            raise must_be("part", choices(PART_FIELDS), part)
+        if part is not None and part not in PARTS:
+            raise must_be("part", choices(PARTS), part)
         costs = self.by_network if part is None else {key: parts[part] for key, parts in self.by_part.items()}
         return self.factorial.values({key: getattr(cost, metric) for key, cost in costs.items()})
 
@@ -74,11 +63,11 @@ class NetworkCosts:
 def network_costs(factorial: Factorial, batch_size: int = 1) -> NetworkCosts:
     """Costs of every network. Those that fail to build or to run become impossible cells, with the reason."""
     try:
-        found = _by_parts(factorial.networks, batch_size)
-    except Exception:  # whatever a piece raises: which networks fail is found by trying each
-        found = None
-    if found is not None:
-        return NetworkCosts(factorial=factorial, by_part=found[0], num_counted=found[1])
+        summed = _by_parts(factorial.networks, batch_size)
+    except Exception:  # whatever a piece raises: which networks fail shows by trying each
+        summed = None
+    if summed is not None:
+        return NetworkCosts(factorial=factorial, by_part=summed[0], num_counted=summed[1])
     costs: dict[str, Mapping[str, Cost]] = {}
     failures: dict[str, str] = {}
     for key, spec in factorial.networks.items():
@@ -92,27 +81,15 @@ def network_costs(factorial: Factorial, batch_size: int = 1) -> NetworkCosts:
 def attribute_static(factorial: Factorial, batch_size: int = 1, *, costs: NetworkCosts | None = None) -> tuple[Attribution, ...]:
     """Parameters, multiply-accumulates, elements written, bytes moved and operations of one forward pass, each exactly."""
     costs = costs or network_costs(factorial, batch_size)
-    return tuple(_attribution(costs, metric, batch_size) for metric in UNITS)
-
-
-def attribute_parts(
-    factorial: Factorial, metric: str, batch_size: int = 1, *, costs: NetworkCosts | None = None
-) -> dict[str, Attribution]:
-    """The same for one metric, within each part of the network: where a factor's effect arises. Parts add up to the whole."""
-    costs = costs or network_costs(factorial, batch_size)
-    return {part: _attribution(costs, metric, batch_size, part) for part in PART_FIELDS}
-
-
-def _attribution(costs: NetworkCosts, metric: str, batch_size: int, part: str | None = None) -> Attribution:
-    where = [f"batch {batch_size}"] if batch_size != 1 else []
-    place = ", ".join([*where, *([part] if part else [])])
-    return attribute(costs.factorial.names, costs.values(metric, part), metric=metric, place=place, unit=UNITS[metric])
+    place = f"batch {batch_size}" if batch_size != 1 else ""
+    names = costs.factorial.names
+    return tuple(attribute(names, costs.values(metric), metric=metric, place=place, unit=unit) for metric, unit in UNITS.items())
 
 
 def part_keys(spec: ModelSpec) -> dict[str, tuple[str, ...]]:
-    """Part -> what its cost depends on: the active ones of its fields."""
-    active, more = spec.active, MORE_FIELDS.get(spec.architecture, {})
-    return {part: tuple(repr(active.get(name)) for name in (*names, *more.get(part, ()))) for part, names in PART_FIELDS.items()}
+    """Part -> what its cost depends on: the architecture, and the active ones of the fields that the part is made from."""
+    made_from, active = ARCHITECTURES.get(spec.architecture).made_from, spec.active
+    return {part: (spec.architecture, *(repr(active.get(name)) for name in made_from.get(part, ()))) for part in PARTS}
 
 
 def _by_parts(networks: Mapping[str, ModelSpec], batch_size: int) -> tuple[dict[str, Mapping[str, Cost]], int] | None:
@@ -124,9 +101,9 @@ def _by_parts(networks: Mapping[str, ModelSpec], batch_size: int) -> tuple[dict[
     def fits(key: str) -> bool:
         waiting.pop(key)
         parts = static_cost(networks[key], batch_size).by_part
-        found = {(part, made): parts[part] for part, made in keys[key]}
-        agree = parts.keys() == PART_FIELDS.keys() and all(known.get(part, cost) == cost for part, cost in found.items())
-        known.update(found)
+        counted = {(part, made): parts[part] for part, made in keys[key]}
+        agree = parts.keys() == set(PARTS) and all(known.get(part, cost) == cost for part, cost in counted.items())
+        known.update(counted)
         return agree
 
     for key in list(networks)[:2]:

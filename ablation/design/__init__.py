@@ -1,1 +1,1 @@
-"""A variant as data: spec, presets, protocol, spaces; and `compose`, the only place where names become classes."""
+"""A variant as data: spec, presets, protocol, variants, spaces; and `compose`, which makes a module of a spec."""

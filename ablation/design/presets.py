@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-_SMALL = {"image_size": 48, "latent_dim": 32, "growth_rate": 8, "head_channels": 8}
+_MODIFIED = {
+    "connectivity": "dense",
+    "conv": "pointwise_first",
+    "down": "avg",
+    "head": "pooled",
+    "transposed": False,
+}
+_SMALL = {"image_size": 48, "latent_dim": 32, "growth_rate": 8, "head_channels": 8, "decoder_widths": (64, 32, 16, 8)}
 _TOLEDO = {
     "architecture": "toledo",
     "latent_dim": 512,
@@ -22,29 +29,9 @@ _SMALL_TOLEDO = {
 # the two models of the paper as its code builds them, Toledo and Antonelo's two, and all of them at a quarter of the width
 PRESETS: dict[str, dict[str, Any]] = {
     "original": {},
-    "modified": {
-        "encoder_stem": 32,
-        "encoder_widths": (64, 128, 256, 512),
-        "decoder_stem": 512,
-        "connectivity": "dense",
-        "conv": "pointwise_first",
-        "down": "avg",
-        "head": "pooled",
-        "transposed": False,
-    },
-    "small": {**_SMALL, "encoder_widths": (8, 16, 32, 64), "decoder_stem": 64, "decoder_widths": (64, 32, 16, 8)},
-    "small_modified": {
-        **_SMALL,
-        "encoder_stem": 8,
-        "encoder_widths": (16, 32, 64, 128),
-        "decoder_stem": 128,
-        "decoder_widths": (64, 32, 16, 8),
-        "connectivity": "dense",
-        "conv": "pointwise_first",
-        "down": "avg",
-        "head": "pooled",
-        "transposed": False,
-    },
+    "modified": {**_MODIFIED, "encoder_stem": 32, "encoder_widths": (64, 128, 256, 512), "decoder_stem": 512},
+    "small": {**_SMALL, "encoder_widths": (8, 16, 32, 64), "decoder_stem": 64},
+    "small_modified": {**_SMALL, **_MODIFIED, "encoder_stem": 8, "encoder_widths": (16, 32, 64, 128), "decoder_stem": 128},
     "toledo": _TOLEDO,
     "toledo_mask": {**_TOLEDO, "mask_width": 32},
     "small_toledo": _SMALL_TOLEDO,

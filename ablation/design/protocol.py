@@ -1,4 +1,4 @@
-"""How a variant is trained: every number of the paper's protocol, as data. No torch here."""
+"""How a variant is trained: every number of it, as data. No torch here."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any
 from blocks.errors import choices, must_be
 
 SSIM_WINDOWS = ("uniform", "gaussian")
-SSIM_SIZES = (9, 11)
 PRECISIONS = ("float32", "bfloat16", "float16")
 MEMORY_FORMATS = ("auto", "contiguous", "channels_last")
+_CHOICES = {"ssim_window": SSIM_WINDOWS, "precision": PRECISIONS, "memory_format": MEMORY_FORMATS, "ssim_size": (9, 11)}
 _NOT_NEGATIVE = ("ssim_weight", "l1_weight", "kl_weight", "l2_weight", "mask_weight", "clip_norm")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """The paper's training protocol (section 4 and its released code); validated where it is made."""
+    """The training protocol; validated where it is made. The defaults are those of the presets' source (docs/paper.md)."""
 
     epochs: int = 10  # at most this many passes over the training split
     batch_size: int = 32
     learning_rate: float = 1e-4  # Adam, its other settings at torch's defaults
     patience: int = 5  # stop after this many epochs without a lower validation loss
-    ssim_window: str = "uniform"  # "uniform": average pooling, the paper's code; "gaussian": sigma 1.5, pytorch-msssim
+    ssim_window: str = "uniform"  # "uniform": average pooling; "gaussian": sigma 1.5, pytorch-msssim
     ssim_weight: float = 1.0
     l1_weight: float = 0.5
     kl_weight: float = 1e-3
@@ -30,7 +30,7 @@ class Protocol:
     precision: str = "float32"  # of the forward pass under autocast; weights and losses stay float32
     # "auto": channels_last on a CPU, where it trains faster (see `bench`), contiguous elsewhere; the same losses to rounding
     memory_format: str = "auto"
-    # the rest came later, for Toledo & Antonelo's study (see studies.paper.hypotheses); by default the paper's code
+    # the rest came later, each by default without effect on a stored study
     compile: bool = False
     l2_weight: float = 0.0  # of the mean squared error
     # of the face mask's loss; where it is not 0, the true mask pastes the input's background into the reconstruction first
@@ -53,14 +53,9 @@ class Protocol:
         for name in _NOT_NEGATIVE:
             if not 0 <= getattr(self, name) < float("inf"):
                 raise must_be(name, "zero or a positive number", getattr(self, name))
-        if self.ssim_window not in SSIM_WINDOWS:
-            raise must_be("ssim_window", choices(SSIM_WINDOWS), self.ssim_window)
-        if self.precision not in PRECISIONS:
-            raise must_be("precision", choices(PRECISIONS), self.precision)
-        if self.memory_format not in MEMORY_FORMATS:
-            raise must_be("memory_format", choices(MEMORY_FORMATS), self.memory_format)
-        if self.ssim_size not in SSIM_SIZES:
-            raise must_be("ssim_size", choices(map(str, SSIM_SIZES)), self.ssim_size)
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise must_be(name, choices(map(str, allowed)), getattr(self, name))
         if not isinstance(self.kl_mean, bool):
             raise must_be("kl_mean", "true or false", self.kl_mean)
 
@@ -74,8 +69,8 @@ class Protocol:
 
     def in_words(self) -> str:
         """One line that identifies the protocol; later fields stand in it only where they differ from their defaults."""
-        said = {name: value for name, value in asdict(self).items() if name not in LATER or value != LATER[name]}
-        return ", ".join(f"{name}={value}" for name, value in said.items())
+        values = {name: value for name, value in asdict(self).items() if name not in LATER or value != LATER[name]}
+        return ", ".join(f"{name}={value}" for name, value in values.items())
 
 
 # what a protocol that was stored before these fields existed means by them
@@ -84,3 +79,7 @@ LATER: dict[str, Any] = {
     for field in fields(Protocol)
     if field.name in ("l2_weight", "mask_weight", "ssim_size", "kl_mean", "clip_norm")
 }
+# fields that define the loss: networks trained by different ones have validation losses that can't be compared
+LOSS = ("ssim_window", "ssim_size", "ssim_weight", "l1_weight", "l2_weight", "kl_weight", "kl_mean", "mask_weight")
+# fields that a space may vary: not those that change the data, or how fast a network runs
+FACTORS = tuple(f.name for f in fields(Protocol) if f.name not in ("split_seed", "precision", "memory_format", "compile"))

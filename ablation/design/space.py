@@ -1,31 +1,27 @@
-"""A space of variants: a base spec and factors with levels; its full factorial, with what cannot exist and what is inert named."""
+"""A space of variants: a base and factors with levels; its full factorial, with what cannot exist and what is inert named.
+
+A level sets fields of the spec, fields of the protocol (`ablation.design.protocol.FACTORS`), or both.
+"""
 
 from __future__ import annotations
 
 import itertools
 import json
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ablation.design.spec import ModelSpec, resolve
+from ablation.design.protocol import FACTORS, Protocol
+from ablation.design.spec import PER_STAGE, ModelSpec, resolve
+from ablation.design.variant import Variant
 from ablation.machine.text import printable
 from blocks.errors import InputError, must_be
 
 Levels = dict[str, dict[str, Any]]  # level, as text -> the fields that it sets
-
-
-@dataclass(frozen=True, kw_only=True)
-class Network:
-    """One network of a space, with every assignment of factors that makes it."""
-
-    key: str
-    label: str
-    spec: ModelSpec
-    intents: tuple[dict[str, str], ...]
-    inert: tuple[str, ...]  # factors that change nothing in this network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,85 +34,100 @@ class Invalid:
 
 @dataclass(frozen=True, kw_only=True)
 class Space:
-    """Base and factors. Validated where it is made: at least one variant exists, and every level occurs in one."""
+    """Base and factors. Enumerated once, when it is first asked for its variants.
+
+    >>> from ablation import preset
+    >>> factors = {"head": {"flat": {"head": "flatten"}, "pooled": {"head": "pooled"}}}
+    >>> variants, invalid = Space(name="heads", base=preset("small"), factors=factors).enumerate()
+    >>> [variant.label for variant in variants], invalid
+    (['flat', 'pooled'], [])
+    """
 
     name: str
     base: ModelSpec
     factors: dict[str, Levels]
+    protocol: Protocol = field(default_factory=Protocol)  # the study's; no part of the space's identity
 
     def __post_init__(self) -> None:
         owner: dict[str, str] = {}
         for factor, levels in self.factors.items():
-            for field in {field for level in levels.values() for field in resolve(level)}:
-                if owner.setdefault(field, factor) != factor:
+            for name in {name for level in levels.values() for name in resolve(level, FACTORS)}:
+                if owner.setdefault(name, factor) != factor:
                     raise must_be(
-                        f"Factor {factor!r}", f"of fields that {owner[field]!r} does not set", field, "Merge the two factors."
+                        f"Factor {factor!r}", f"of fields that {owner[name]!r} does not set", name, "Merge the two factors."
                     )
-        networks, invalid = self.enumerate()
-        seen = {(f, level) for network in networks for intent in network.intents for f, level in intent.items()}
-        for factor, levels in self.factors.items():
-            for level in levels:
-                if (factor, level) not in seen:
-                    reason = next(i.reason for i in invalid if i.factors[factor] == level)
-                    raise InputError(f"Level {level!r} of factor {factor!r} makes no valid variant: {reason}")
 
-    def enumerate(self) -> tuple[list[Network], list[Invalid]]:
-        """Every distinct network of the full factorial, in order, and the combinations that cannot exist."""
-        specs: dict[str, ModelSpec] = {}
-        intents: dict[str, list[dict[str, str]]] = {}
+    def enumerate(self) -> tuple[list[Variant], list[Invalid]]:
+        """Every distinct variant of the full factorial, in order, and the combinations that cannot exist.
+
+        InputError where no variant has a certain level, as is the case where none exists.
+        """
+        return self._enumerated
+
+    @cached_property
+    def _enumerated(self) -> tuple[list[Variant], list[Invalid]]:
+        made: dict[str, tuple[Variant, list[dict[str, str]]]] = {}
         invalid: list[Invalid] = []
         for levels in itertools.product(*self.factors.values()):
             factors = dict(zip(self.factors, levels, strict=True))
             try:
-                spec = self.spec(factors)
+                variant = self.variant(factors)
             except InputError as error:
                 invalid.append(Invalid(factors=factors, reason=str(error)))
-                continue
-            specs.setdefault(spec.network_key, spec)
-            intents.setdefault(spec.network_key, []).append(factors)
-        return [self._network(key, spec, intents[key]) for key, spec in specs.items()], invalid
+            else:
+                made.setdefault(variant.key, (variant, []))[1].append(factors)
+        used = {pair for _, intents in made.values() for intent in intents for pair in intent.items()}
+        for factor, level in ((factor, level) for factor, levels in self.factors.items() for level in levels):
+            if (factor, level) not in used:
+                reason = next(i.reason for i in invalid if i.factors[factor] == level)
+                raise InputError(f"Level {level!r} of factor {factor!r} makes no valid variant: {reason}")
+        return [self.described(variant, intents) for variant, intents in made.values()], invalid
 
-    def spec(self, factors: Mapping[str, str]) -> ModelSpec:
-        """The spec of one assignment of factors; InputError where it cannot exist."""
+    def variant(self, factors: Mapping[str, str]) -> Variant:
+        """The variant of one assignment of factors; InputError where it cannot exist."""
         changes: dict[str, Any] = {}
         for factor, level in factors.items():
-            changes.update(resolve(self.factors[factor][level]))
-        return self.base.replace(**changes)
+            changes.update(resolve(self.factors[factor][level], FACTORS))
+        protocol = {name: changes.pop(name) for name in FACTORS if name in changes}
+        return Variant.of(self.base.replace(**changes), protocol, self.protocol)
 
     def reference(self) -> str:
-        """Key of the network that others are compared with: the base where it is in the space, else the first."""
-        keys = [network.key for network in self.enumerate()[0]]
+        """Key of the variant that others are compared with: the base where it is in the space, else the first."""
+        keys = [variant.key for variant in self.enumerate()[0]]
         return self.base.network_key if self.base.network_key in keys else keys[0]
 
     def num_combinations(self) -> int:
         """Size of the full factorial, valid or not."""
-        product = 1
-        for levels in self.factors.values():
-            product *= len(levels)
-        return product
+        return math.prod(map(len, self.factors.values()))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that identify the space."""
         return json.loads(json.dumps({"name": self.name, "base": self.base.to_dict(), "factors": self.factors}))
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Space:
-        """The inverse of `to_dict`."""
-        return cls(name=values["name"], base=ModelSpec.from_dict(values["base"]), factors=dict(values["factors"]))
+    def from_dict(cls, values: Mapping[str, Any], protocol: Protocol | None = None) -> Space:
+        """The inverse of `to_dict`, in a study of this protocol."""
+        base = ModelSpec.from_dict(values["base"])
+        return cls(name=values["name"], base=base, factors=dict(values["factors"]), protocol=protocol or Protocol())
 
-    def _network(self, key: str, spec: ModelSpec, intents: list[dict[str, str]]) -> Network:
+    def described(self, variant: Variant, intents: Sequence[dict[str, str]]) -> Variant:
+        """The variant with these assignments of factors, which all make it, and a label made of the first."""
         inert = tuple(f for f in self.factors if len({i[f] for i in intents}) > 1)
         # a number says little by itself, the name of a piece says it all
-        text = {
-            f: level if not level[0].isdigit() and level not in ("true", "false") else f"{f} {level}"
-            for f, level in intents[0].items()
-        }
-        label = printable(", ".join(text[f] for f in self.factors if f not in inert)) or "base"
-        return Network(key=key, label=label, spec=spec, intents=tuple(intents), inert=inert)
+        texts = {f: f"{f} {level}" if _needs_name(f, level) else level for f, level in intents[0].items()}
+        label = printable(", ".join(texts[f] for f in self.factors if f not in inert)) or "base"
+        return replace(variant, label=label, intents=tuple(intents), inert=inert)
 
 
-def load_space(path: Path, **base_changes: Any) -> Space:
-    """A space from a TOML file with tables `base` (preset and fields) and `factors`; `base_changes` override the base."""
+def _needs_name(factor: str, level: str) -> bool:
+    return level[0].isdigit() or level in ("true", "false") or (factor in PER_STAGE and level[:1] == "[" and level[1].isdigit())
+
+
+def load_space(path: Path, *, protocol: Protocol | None = None, **base_changes: Any) -> Space:
+    """A space from a TOML file with tables `base` (preset and fields) and `factors`; `base_changes` override the base.
+
+    Enumerated, so that whatever is wrong with it is an InputError that names the file. `protocol`: the study's.
+    """
     values = _read(path)
     for table in ("base", "factors", "defaults"):
         if not isinstance(values.get(table, {}), dict):
@@ -129,7 +140,13 @@ def load_space(path: Path, **base_changes: Any) -> Space:
         raise must_be(f"A table of {path.name}", "base, factors or defaults", sorted(unknown)[0])
     try:
         base = ModelSpec.from_dict({**values.get("base", {}), **base_changes})
-        return Space(name=printable(name), base=base, factors=_levels(values.get("factors", {})))
+        factors = {factor: _levels(factor, levels) for factor, levels in values.get("factors", {}).items()}
+        if not factors:
+            example = 'For example: conv = ["standard", "separable"].'
+            raise must_be("factors", "a table with at least one factor", factors, example)
+        space = Space(name=printable(name), base=base, factors=factors, protocol=protocol or Protocol())
+        space.enumerate()
+        return space
     except InputError as error:
         raise InputError(f"{path.name}: {error}") from None
 
@@ -147,36 +164,28 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows editors begin a file with a byte order mark
     except FileNotFoundError:
-        raise must_be("--space", "small, paper or a TOML file", str(path), "There is no such file.") from None
+        raise must_be("--space", "small, paper, loss or a TOML file", str(path), "There is no such file.") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"The space {path} must be a readable TOML file. {str(error).splitlines()[0]}.") from None
 
 
-def _levels(factors: Mapping[str, Any]) -> dict[str, Levels]:
+def _levels(factor: str, levels: Any) -> Levels:
     """`factor = [levels]` sets the field of that name; `[factors.NAME] level = {field = value}` sets several at once."""
-    if not factors:
-        raise must_be(
-            "factors", "a table with at least one factor", dict(factors), 'For example: conv = ["standard", "separable"].'
-        )
-    result: dict[str, Levels] = {}
-    for factor, levels in factors.items():
-        for name in (factor, *(levels if isinstance(levels, dict) else ())):
-            if not name.strip():
-                raise must_be(f"A name in factor {factor!r}" if name != factor else "A factor's name", "text", name)
-        if isinstance(levels, dict) and levels and all(isinstance(v, dict) and v for v in levels.values()):
-            result[factor] = {level: dict(changes) for level, changes in levels.items()}
-            for changes in levels.values():
-                resolve(changes)
-        elif isinstance(levels, list) and levels:
-            resolve({factor: None})
-            for level in levels:
-                if not isinstance(level, (str, int, float, list)) or level == [] or (isinstance(level, str) and not level.strip()):
-                    raise must_be(f"A level of factor {factor!r}", "text, a number, true, false or a list of numbers", level)
-            result[factor] = {level_text(level): {factor: level} for level in levels}
-        else:
-            raise must_be(f"Factor {factor!r}", "a list of levels, or a table from level to the fields it sets", levels)
-        if len(result[factor]) != len(levels):
-            raise must_be(f"The levels of factor {factor!r}", "all different", levels)
+    for name in (factor, *(levels if isinstance(levels, dict) else ())):
+        if not name.strip():
+            raise must_be(f"A name in factor {factor!r}" if name != factor else "A factor's name", "text", name)
+    if isinstance(levels, dict) and levels and all(isinstance(v, dict) and v for v in levels.values()):
+        result = {level: dict(changes) for level, changes in levels.items()}
+    elif isinstance(levels, list) and levels:
+        resolve({factor: None}, FACTORS)
+        for level in levels:
+            if not isinstance(level, (str, int, float, list)) or level == [] or (isinstance(level, str) and not level.strip()):
+                raise must_be(f"A level of factor {factor!r}", "text, a number, true, false or a list of them", level)
+        result = {level_text(level): {factor: level} for level in levels}
+    else:
+        raise must_be(f"Factor {factor!r}", "a list of levels, or a table from level to the fields it sets", levels)
+    if len(result) != len(levels):
+        raise must_be(f"The levels of factor {factor!r}", "all different", levels)
     return result
 
 

@@ -1,4 +1,4 @@
-"""A variant as data: `ModelSpec`, frozen and validated where it is made. Importing this needs no torch; making a spec does.
+"""A network as data: `ModelSpec`, frozen and validated where it is made. Importing this needs no torch; making a spec does.
 
 A spec has two identities. Its *intent* is the spec as written. Its *network* is what `build` makes of it: a field that no
 chosen piece reads (growth rate under plain connectivity) is inert, so specs that differ only there are one network.
@@ -6,31 +6,21 @@ chosen piece reads (growth rate under plain connectivity) is inert, so specs tha
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import tomllib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import Field, asdict, dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 from ablation.design.presets import PRESET_SUMMARIES as PRESET_SUMMARIES
 from ablation.design.presets import PRESETS as PRESETS
-from blocks.errors import InputError, choices, must_be
+from blocks.errors import InputError, choices, must_be, near
 
 BOM = "\ufeff"  # a byte order mark, with which Windows editors begin a file
-# how a network is laid out -> the fields of the spec that it does not read
-ARCHITECTURES: dict[str, tuple[str, ...]] = {
-    "stages": ("mask_width",),
-    # stages of interchangeable pieces, as in the paper's two models
-    "toledo": (
-        "encoder_stem", "encoder_connectivity", "encoder_conv", "down", "head", "decoder_stem", "decoder_connectivity",
-        "decoder_conv", "up", "transposed", "depth", "growth_rate", "dense_layers", "dense_bottleneck", "head_channels",
-    ),
-    # Toledo & Antonelo 2021, see blocks.toledo
-}  # fmt: skip
 # fields that came after the first results were stored: a key leaves them out where they have these values
-LATER: dict[str, Any] = {"architecture": "stages", "mask_width": 0}
+LATER: dict[str, Any] = {"architecture": "stages", "mask_width": 0, "kernel_size": 3}
 
 # a field of the spec -> the family whose piece it names
 PIECE_FIELDS = {
@@ -44,87 +34,118 @@ PIECE_FIELDS = {
     "norm": "norm",
     "activation": "activation",
 }
+FAMILY_FIELDS = {"architecture": "architecture", **PIECE_FIELDS}
+# fields that have one value, or one for each stage -> the widths whose stages they belong to
+PER_STAGE = {
+    "encoder_connectivity": ("encoder_widths",),
+    "encoder_conv": ("encoder_widths",),
+    "decoder_connectivity": ("decoder_widths",),
+    "decoder_conv": ("decoder_widths",),
+    "depth": ("encoder_widths", "decoder_widths"),
+    "kernel_size": ("encoder_widths", "decoder_widths"),
+}
 # one name for a choice made in encoder and decoder alike
 ALIASES = {"connectivity": ("encoder_connectivity", "decoder_connectivity"), "conv": ("encoder_conv", "decoder_conv")}
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """One VAE. The defaults are the paper's `original` (its section 4.3; Toledo & Antonelo 2021)."""
+    """One VAE. The defaults are the preset `original`.
+
+    Connectivity, convolution, depth and kernel size are one value, or a list with one for each stage. Equal values in a list are
+    the same as one value.
+
+    >>> spec = ModelSpec(encoder_conv=["standard", "standard", "separable", "separable"])
+    >>> spec.encoder_conv
+    ('standard', 'standard', 'separable', 'separable')
+    >>> spec.replace(encoder_conv=["standard"] * 4) == ModelSpec()
+    True
+    """
 
     image_size: int = 144  # pixels; square
     in_channels: int = 3
     latent_dim: int = 128
     encoder_stem: int = 0  # channels of a first 3x3 convolution, norm, activation; 0 leaves it out
     encoder_widths: tuple[int, ...] = (32, 64, 128, 256)  # channels out of each encoder stage; every stage halves height and width
-    encoder_connectivity: str = "plain"
-    encoder_conv: str = "standard"
+    encoder_connectivity: str | tuple[str, ...] = "plain"
+    encoder_conv: str | tuple[str, ...] = "standard"
     down: str = "max"
     head: str = "flatten"
     decoder_stem: int = 256  # channels that the linear stem makes of the latent vector
     decoder_widths: tuple[int, ...] = (256, 128, 64, 32)  # channels out of each decoder stage; every stage doubles height and width
-    decoder_connectivity: str = "plain"
-    decoder_conv: str = "standard"
+    decoder_connectivity: str | tuple[str, ...] = "plain"
+    decoder_conv: str | tuple[str, ...] = "standard"
     up: str = "nearest"
     # decoder stages and output in transposed convolutions: same shapes, costs and functions, other kernels. The 1x1 projections of
-    # a decoder's dense and residual stages are always transposed, as in the paper's code; those within a dense layer never are
+    # a decoder's dense and residual stages are always transposed; those within a dense layer never are
     transposed: bool = True
-    depth: int = 1  # convolutions in a plain or residual stage
+    depth: int | tuple[int, ...] = 1  # convolutions in a plain or residual stage
     growth_rate: int = 32  # channels that each layer of a dense block adds
     dense_layers: int = 4
     dense_bottleneck: bool = False  # DenseNet-B: 1x1 convolution to 4 x growth_rate in each dense layer
     head_channels: int = 32  # channels of the 1x1 reduction of the `bottleneck` head
     norm: str = "batch"
     activation: str = "elu"
-    # "toledo" reads image size, channels, latent dimension, widths (one for each halving and each doubling), norm and activation
-    architecture: str = "stages"
+    architecture: str = "stages"  # how the network is laid out, and so which of the other fields it reads
     mask_width: int = 0  # channels of every stage of a second decoder, which predicts the face mask from z; 0 leaves it out
+    kernel_size: int | tuple[int, ...] = 3  # of the stages' convolutions; odd
 
     def __post_init__(self) -> None:
-        for name in ("encoder_widths", "decoder_widths"):
-            if isinstance(getattr(self, name), list):
-                object.__setattr__(self, name, tuple(getattr(self, name)))
-        _check_numbers(self)
-        if self.architecture not in ARCHITECTURES:
-            near = difflib.get_close_matches(str(self.architecture), ARCHITECTURES, n=1)
-            raise must_be("architecture", choices(ARCHITECTURES), self.architecture, f"Did you mean {near[0]!r}?" if near else "")
-        (_check_sides if self.architecture == "stages" else _check_chain)(self)
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, list):
+                value = tuple(value)
+            _check(field, value)
+            if field.name in PER_STAGE and isinstance(value, tuple):
+                self._check_stages(field.name, value)
+                value = value[0] if len(set(value)) == 1 else value
+            object.__setattr__(self, field.name, value)
+        _families()["architecture"].check(self.architecture, "architecture")
+        self._architecture(self).check()
         for name, family in PIECE_FIELDS.items():
-            _families()[family].check(getattr(self, name), name)
+            for piece in self.pieces(name):
+                _families()[family].check(piece, name)
 
     def replace(self, **changes: Any) -> ModelSpec:
         """A spec with some fields changed. `connectivity` and `conv` set encoder and decoder alike."""
         return replace(self, **resolve(changes))
 
-    @property
+    def pieces(self, field: str) -> tuple[str, ...]:
+        """The pieces that a field names, each once: more than one where stages differ."""
+        value = getattr(self, field)
+        return tuple(dict.fromkeys(value)) if isinstance(value, tuple) else (value,)
+
+    @cached_property
     def active(self) -> dict[str, Any]:
         """The fields that take part in the network, i.e. all but the inert ones."""
-        return {name: value for name, value in self.to_dict().items() if name not in self.inert}
+        values = {name: value for name, value in self.to_dict().items() if name not in self.inert}
+        listed = {name: value for name, value in values.items() if name in PER_STAGE and isinstance(value, list)}
+        return values | {name: self._as_read(name, value) for name, value in listed.items()}
 
-    @property
+    @cached_property
     def inert(self) -> tuple[str, ...]:
-        """Fields that no chosen piece reads."""
-        unread = ARCHITECTURES[self.architecture]
-        governed = [name for family in _families().values() for name in family.governs]
-        used = {name for field in PIECE_FIELDS if field not in unread for name in self.read_by(field)}
-        return (*unread, *(name for name in governed if name not in used and name not in unread))
+        """Fields that neither the architecture nor a chosen piece reads."""
+        governed = {name for family in _families().values() for name in family.governs}
+        layout = (*self._architecture.reads(), "architecture")
+        used = {name for field in PIECE_FIELDS if field in layout for name in self.read_by(field)}
+        return tuple(name for name in FIELDS if name not in layout or (name in governed and name not in used))
 
     def read_by(self, field: str) -> tuple[str, ...]:
         """The fields that what `field` names reads, and that others of its kind may not: growth rate by dense connectivity."""
-        if field == "architecture":
-            others = dict.fromkeys(name for unread in ARCHITECTURES.values() for name in unread)
-            return tuple(name for name in others if name not in ARCHITECTURES[self.architecture])
-        if field not in PIECE_FIELDS:
+        if field not in FAMILY_FIELDS:
             return ()
-        used: tuple[str, ...] = _families()[PIECE_FIELDS[field]].uses(getattr(self, field))
-        return used
+        family = _families()[FAMILY_FIELDS[field]]
+        if field == "architecture":
+            own, others = self._architecture.reads(), [family.get(name).reads() for name in family.names()]
+            return tuple(name for name in own if not all(name in reads for reads in others))
+        return tuple(dict.fromkeys(name for piece in self.pieces(field) for name in family.uses(piece)))
 
-    @property
+    @cached_property
     def intent_key(self) -> str:
         """16 hex digits that identify the spec as written."""
         return _digest(self.to_dict())
 
-    @property
+    @cached_property
     def network_key(self) -> str:
         """16 hex digits that identify the network that the spec makes."""
         return _digest(self.active)
@@ -167,17 +188,36 @@ class ModelSpec:
         except tomllib.TOMLDecodeError as error:
             raise InputError(f"A spec must be TOML. {error}.") from None
 
+    @property
+    def _architecture(self) -> Any:
+        return _families()["architecture"].get(self.architecture)
+
+    def _check_stages(self, name: str, values: tuple[Any, ...]) -> None:
+        for widths in PER_STAGE[name]:
+            stages = len(getattr(self, widths))
+            if len(values) != stages:
+                raise must_be(name, f"one value, or one for each of the {stages} stages of {widths}", values)
+
+    def _as_read(self, name: str, values: list[Any]) -> Any:
+        """Values for each stage as the network reads them: None where no piece of the stage does, one for all where they agree."""
+        readers = [field for field, family in PIECE_FIELDS.items() if name in _families()[family].governs]
+        for stage in range(len(values)) if readers else ():
+            chosen = ((_families()[PIECE_FIELDS[field]], getattr(self, field)) for field in readers)
+            if not any(name in family.uses(piece[stage] if isinstance(piece, tuple) else piece) for family, piece in chosen):
+                values[stage] = None
+        different = set(values) - {None}
+        return different.pop() if len(different) == 1 else values
+
 
 FIELDS = tuple(field.name for field in fields(ModelSpec))
 
 
-def resolve(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of a spec from fields and aliases, lists as tuples; InputError for a key that is neither."""
-    resolved: dict[str, Any] = {}
+def resolve(changes: Mapping[str, Any], others: Sequence[str] = ()) -> dict[str, Any]:
+    """Fields of a spec from fields and aliases, lists as tuples; InputError for a key that is neither and not among `others`."""
+    names, resolved = (*ALIASES, *FIELDS, *others), dict[str, Any]()
     for key, value in changes.items():
-        if key not in FIELDS and key not in ALIASES:
-            close = difflib.get_close_matches(key, (*FIELDS, *ALIASES), n=1)
-            remedy = f"Did you mean {close[0]!r}?" if close else f"The fields are {', '.join((*ALIASES, *FIELDS))}."
+        if key not in names:
+            remedy = near(key, (*FIELDS, *ALIASES, *others), f"The fields are {', '.join(names)}.")
             raise must_be("A key of a spec", "one of its fields", key, remedy)
         for name in ALIASES.get(key, (key,)):
             if name in resolved and resolved[name] != value:
@@ -189,10 +229,13 @@ def resolve(changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def preset(name: str) -> ModelSpec:
-    """The named spec; InputError that lists the presets when there is none of that name."""
+    """The named spec; InputError that lists the presets when there is none of that name.
+
+    >>> preset("small").replace(head="pooled").head
+    'pooled'
+    """
     if not isinstance(name, str) or name not in PRESETS:
-        close = difflib.get_close_matches(str(name), PRESETS, n=1)
-        raise must_be("preset", "one of " + ", ".join(PRESETS), name, f"Did you mean {close[0]!r}?" if close else "")
+        raise must_be("preset", choices(PRESETS), name, near(name, tuple(PRESETS)))
     return ModelSpec().replace(**PRESETS[name])
 
 
@@ -203,45 +246,27 @@ def _families() -> dict[str, Any]:
     return FAMILIES
 
 
-def _check_numbers(spec: ModelSpec) -> None:
-    for field in fields(spec):
-        value = getattr(spec, field.name)
-        if field.type == "int":
-            lowest = 0 if field.name in ("encoder_stem", "mask_width") else 1
-            if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
-                raise must_be(field.name, f"a whole number of at least {lowest}", value)
-        elif field.type == "bool" and not isinstance(value, bool):
-            raise must_be(field.name, "true or false", value)
-        elif field.type == "str" and not isinstance(value, str):
-            raise must_be(field.name, "text", value)
-        elif field.type == "tuple[int, ...]" and not (
-            isinstance(value, tuple) and value and all(isinstance(v, int) and not isinstance(v, bool) and v > 0 for v in value)
-        ):
-            raise must_be(field.name, "one or more whole numbers of at least 1", value)
+def _check(field: Field[Any], value: Any) -> None:
+    """InputError for a value of the wrong kind, each of a field that has one for each stage."""
+    name, kind = field.name, str(field.type).partition(" |")[0]
+    for one in value if name in PER_STAGE and isinstance(value, tuple) else (value,):
+        lowest = 0 if name in ("encoder_stem", "mask_width") else 1
+        if kind == "int" and not _is_whole(one, lowest):
+            raise must_be(name, f"a whole number of at least {lowest}", one)
+        if kind == "bool" and not isinstance(one, bool):
+            raise must_be(name, "true or false", one)
+        if kind == "str" and not isinstance(one, str):
+            raise must_be(name, "text", one)
+        if name == "kernel_size" and one % 2 == 0:
+            raise must_be(name, "odd, so that height and width stay", one)
+    if kind.startswith("tuple") and not (isinstance(value, tuple) and value and all(_is_whole(one, 1) for one in value)):
+        raise must_be(name, "one or more whole numbers of at least 1", value)
 
 
-def _check_sides(spec: ModelSpec) -> None:
-    for name, verb in (("encoder_widths", "halve"), ("decoder_widths", "double")):
-        stages = len(getattr(spec, name))
-        step = 2**stages
-        if spec.image_size % step:
-            below, above = spec.image_size // step * step, (spec.image_size // step + 1) * step
-            near = f"{below} or {above}" if below else f"{above}"
-            rule = f"a multiple of {step}, since {name} has {stages} stages that {verb} it"
-            raise must_be("image_size", rule, spec.image_size, f"Take {near}.")
-
-
-def _check_chain(spec: ModelSpec) -> None:
-    # sides are halved and rounded down (144, 72, 36, 18, 9, 4, 2, 1); the decoder goes the same way back, from 1 x 1
-    halvings = spec.image_size.bit_length() - 1
-    for name, verb in (("decoder_widths", "double a side of 1 (or double it and add 1)"), ("encoder_widths", "halve it")):
-        stages = len(getattr(spec, name))
-        if stages > halvings or (name == "decoder_widths" and stages < halvings):
-            bounds = f"at least {2**stages}" if name == "encoder_widths" else f"from {2**stages} to {2 ** (stages + 1) - 1}"
-            rule = f"{bounds}, since {name} has {stages} stages that {verb}"
-            raise must_be("image_size", rule, spec.image_size, f"Take {halvings} {name} for this size." if halvings else "")
+def _is_whole(value: Any, lowest: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= lowest
 
 
 def _digest(values: Mapping[str, Any]) -> str:
-    said = {name: value for name, value in values.items() if name not in LATER or value != LATER[name]}
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+    known = {name: value for name, value in values.items() if name not in LATER or value != LATER[name]}
+    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]

@@ -11,7 +11,7 @@ from rich.console import Console
 from torch import nn
 
 from ablation.design.compose import build
-from ablation.design.space import Network
+from ablation.design.variant import Variant
 from ablation.measure.latency.compare import LatencyComparison, ModelLatency, compare_latency
 from blocks.errors import InputError
 from studies.engine.config import StudyConfig, StudyFolder
@@ -48,8 +48,8 @@ def stored_latency(study: optuna.Study, key: str) -> dict[str, Any]:
 
 
 def missing_latency(
-    study: optuna.Study, networks: Sequence[Network], device: str, batch_size: int, *, retry_failed: bool = False
-) -> list[Network]:
+    study: optuna.Study, networks: Sequence[Variant], device: str, batch_size: int, *, retry_failed: bool = False
+) -> list[Variant]:
     """Networks that no session of several sittings has timed at this place; with `retry_failed` also those that failed.
 
     Sessions of earlier versions had one sitting, whose intervals say nothing of what loading the networks anew changes.
@@ -60,7 +60,7 @@ def missing_latency(
             return entry is None or retry_failed
         return "sittings" not in entry
 
-    return [n for n in networks if is_missing(stored_latency(study, n.key).get(f"{device}/{batch_size}"))]
+    return [n for n in networks if is_missing(stored_latency(study, n.network_key).get(f"{device}/{batch_size}"))]
 
 
 class Stopped(Exception):  # noqa: N818 -- a request, not an error
@@ -72,7 +72,7 @@ class LatencySession:
     """One run of the interleaved protocol over all networks of a study at one batch size."""
 
     config: StudyConfig
-    networks: Sequence[Network]
+    networks: Sequence[Variant]  # each network once
     reference: str
     folder: StudyFolder
 
@@ -145,9 +145,9 @@ class LatencySession:
                 model = build(network.spec, seed=0)
                 if any(m._forward_hooks or m._forward_pre_hooks for m in model.modules()):
                     raise InputError("it has forward hooks, which would be timed too")  # refused by the timing, for all at once
-                models[network.key] = model
+                models[network.network_key] = model
             except Exception as error:
-                failures[network.key] = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+                failures[network.network_key] = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
         return models, failures
 
     def _groups(self, models: Mapping[str, nn.Module]) -> list[list[str]]:

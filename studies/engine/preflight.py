@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ablation.design.compose import build
 from ablation.design.protocol import Protocol
-from ablation.design.spec import PIECE_FIELDS, ModelSpec
+from ablation.design.spec import FAMILY_FIELDS, ModelSpec
 from ablation.train.learner import Learner
 from blocks import FAMILIES
 from studies.store.retry import may_pass
@@ -89,7 +89,7 @@ def _try(spec: ModelSpec, protocol: Protocol, place: torch.device, last_batch: i
 
 
 def _is_ours(spec: ModelSpec) -> bool:
-    pieces = (FAMILIES[family].get(getattr(spec, name)) for name, family in PIECE_FIELDS.items())
+    pieces = (FAMILIES[family].get(piece) for name, family in FAMILY_FIELDS.items() for piece in spec.pieces(name))
     return all(piece.__module__.startswith("blocks.") for piece in pieces)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import optuna
 from rich.console import Console
 
+from ablation.design.variant import network_of
 from ablation.machine.hardware import machine_name
 from ablation.record.trial import COMPLETE, Record
 from ablation.report import StudyInfo, print_table, write_gallery, write_report
@@ -45,7 +46,7 @@ def current_records(study: optuna.Study, config: StudyConfig) -> list[Record]:
     """Records of all jobs; latency from the study's last session, so that all variants come from one side-by-side run."""
     latency = study.user_attrs.get(LATENCY, {})
     found = records(study, max_attempts=config.max_attempts)
-    return [Record(**{**vars(r), "latency": latency.get(r.network_key, r.latency)}) for r in found]
+    return [Record(**{**vars(r), "latency": latency.get(network_of(r.network_key), r.latency)}) for r in found]
 
 
 def report_study(

@@ -16,7 +16,8 @@ from rich.console import Console
 
 from ablation.data import Dataset, split_indices
 from ablation.data.base import FORMER_NOTE
-from ablation.design.space import Invalid, Network, Space
+from ablation.design.space import Invalid, Space
+from ablation.design.variant import Variant, network_of
 from ablation.record.trial import COMPLETE
 from blocks.errors import InputError
 from studies.engine.config import StudyConfig, StudyFolder, reconcile_config
@@ -67,7 +68,7 @@ class StudyRun:
     console: Console
     study: optuna.Study
     dataset: Dataset
-    networks: list[Network]
+    networks: list[Variant]  # two of them may be one network, trained differently
     invalid: list[Invalid]
     space: Space
     folder: StudyFolder = field(init=False)
@@ -78,7 +79,7 @@ class StudyRun:
 
 def open_run(wanted: StudyConfig, options: RunOptions, dataset: Dataset, console: Console) -> StudyRun:
     """Open or make the study's folder and storage, refusing a study made by another space, data set or protocol."""
-    space = Space.from_dict(wanted.space)
+    space = Space.from_dict(wanted.space, wanted.training_protocol())
     networks, invalid = space.enumerate()
     StudyFolder(options.out).create()
     study = open_study(open_storage(options.where), options.study)
@@ -137,7 +138,9 @@ def _announcement(run: StudyRun) -> list[tuple[str, str]]:
     split = split_indices(len(data), seed=protocol.split_seed)
     done = sum(r.state == COMPLETE for r in records(run.study, max_attempts=config.max_attempts))
     same = sum(len(n.intents) - 1 for n in run.networks)
-    networks = f"{len(run.networks)} different ones"
+    distinct = len({n.network_key for n in run.networks})
+    networks = f"{distinct} different ones"
+    networks += f", trained in {len(run.networks)} different ways" if distinct < len(run.networks) else ""
     networks += f"; {same} combinations make the same network as another" if same else ""
     networks += f"; {len(run.invalid)} cannot exist, the first because: {run.invalid[0].reason}" if run.invalid else ""
     sizes = f"{len(split.train)} to train, {len(split.validation)} to validate, {len(split.test)} to test"
@@ -165,12 +168,13 @@ def check_networks(run: StudyRun, stop: StopRequest) -> dict[str, str]:
     found = records(run.study, max_attempts=run.config.max_attempts)
     complete = Counter(record.network_key for record in found if record.state == COMPLETE)
     protocol = run.config.training_protocol()
-    last = len(split_indices(len(run.dataset), seed=protocol.split_seed).train) % protocol.batch_size
+    num_train = len(split_indices(len(run.dataset), seed=protocol.split_seed).train)
     hopeless: dict[str, str] = {}
     for network in run.networks:
         if complete[network.key] >= run.config.seeds or stop():
             continue
-        finding = check_network(network.spec, protocol, run.config.device, last_batch=last)
+        own = network.protocol(protocol)
+        finding = check_network(network.spec, own, run.config.device, last_batch=num_train % own.batch_size)
         if finding.reason:
             hopeless[network.key] = finding.reason
         for text in [f"cannot be trained: {finding.reason}"] if finding.reason else [finding.note] if finding.note else []:
@@ -180,14 +184,15 @@ def check_networks(run: StudyRun, stop: StopRequest) -> dict[str, str]:
     return hopeless
 
 
-def measure_latency(run: StudyRun, stop: StopRequest, networks: list[Network]) -> bool:
+def measure_latency(run: StudyRun, stop: StopRequest, networks: list[Variant]) -> bool:
     """Time networks side by side where any lacks its latency; False when stopped before the end."""
-    retry = run.options.retry_failed
+    retry, reference = run.options.retry_failed, network_of(run.space.reference())
+    networks = list({n.network_key: n for n in networks}.values())  # variants of one network share what is measured
     for batch_size in run.config.latency_batches:
         # another process that starts the same study waits here, and then finds the latency measured
         with FileLock(run.folder.path / "latency.lock"):
             if missing_latency(run.study, networks, run.config.device, batch_size, retry_failed=retry):
-                session = LatencySession(config=run.config, networks=networks, reference=run.space.reference(), folder=run.folder)
+                session = LatencySession(config=run.config, networks=networks, reference=reference, folder=run.folder)
                 budget = run.options.latency_budget_s
                 session.measure(run.study, batch_size, budget_s=budget, console=run.console, should_stop=stop)
         if stop():
@@ -204,6 +209,7 @@ def plan_trials(run: StudyRun, hopeless: Mapping[str, str]) -> PlanReport:
         for network in run.networks:
             attrs = {"label": network.label, "spec": network.spec.to_dict(), "intents": [dict(i) for i in network.intents]}
             attrs["factors"] = dict(network.intents[0])
+            attrs |= {"protocol": dict(network.changes)} if network.changes else {}
             jobs.append(Job(network_key=network.key, seed=seed, params=network.intents[0], attrs=attrs))
     return plan(
         run.study,

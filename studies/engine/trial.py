@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,16 @@ import optuna
 from numpy.typing import NDArray
 
 from ablation.data import Dataset, Split
+from ablation.data.batches import Images
 from ablation.design.compose import VAE, build
+from ablation.design.protocol import LOSS, Protocol
 from ablation.design.spec import ModelSpec
+from ablation.design.variant import network_of
+from ablation.machine.device import usable_device
 from ablation.machine.hardware import provenance
 from ablation.measure.costs.published import published_counts
 from ablation.measure.costs.static import static_cost
-from ablation.measure.quality.evaluate import evaluate, reconstruct
+from ablation.measure.quality.evaluate import evaluate, reconstruct, sampled_quality
 from ablation.record.trial import COMPLETE, Record
 from ablation.train.train import TrainingFailure, TrainResult, train
 from studies.engine.config import StudyConfig, StudyFolder
@@ -40,21 +44,28 @@ class TrialContext:
     split: Split
     on_step: OnStep = lambda *_: None
     should_stop: Callable[[], bool] = lambda: False
+    # network -> static costs, so that all variants and seeds of one network are counted once in this process
+    costs: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def run_trial(trial: optuna.Trial, context: TrialContext) -> tuple[float, float, float]:
-    """Train, measure and record one network with one seed; gives (validation loss, latency in ms, parameters)."""
+    """Train, measure and record one variant with one seed; gives (validation loss, latency in ms, parameters).
+
+    Losses are by the study's protocol, so that variants that were trained with another loss can be compared with the rest.
+    """
     started = time.time()
     attrs, config = trial.user_attrs, context.config
     key, label, seed = attrs["network_key"], attrs["label"], attrs["seed"]
     spec = ModelSpec.from_dict(attrs["spec"])
+    protocol = replace(config.training_protocol(), **attrs.get("protocol", {}))
     context.on_step(label, 0, 1, "costs")
-    latency = stored_latency(trial.study, key)
+    latency = stored_latency(trial.study, network_of(key))
     latency_ms = objective_latency(latency, config)  # before hours of training, since a trial without it can't be told
     model = build(spec, seed=seed)
-    costs = count(spec, model)
-    result = _train(model, key, label, seed, context)
+    costs = context.costs[network_of(key)] = context.costs.get(network_of(key)) or count(spec, model)
+    result = _train(model, protocol, key, label, seed, context)
     context.on_step(label, 1, 1, "quality")
+    losses = _common_loss(model, protocol, seed, result, context)
     quality = evaluate(model, context.dataset, context.split.test, device=config.device, protocol=config.training_protocol())
     images = reconstruct(model, context.dataset, context.split.test[:NUM_SHOWN], device=config.device)
     np.save(context.folder.reconstructions(key, seed), images)
@@ -67,21 +78,20 @@ def run_trial(trial: optuna.Trial, context: TrialContext) -> tuple[float, float,
         spec=spec.to_dict(),
         factors=attrs["intents"][0],
         intents=tuple(attrs["intents"]),
-        protocol=dict(config.protocol),
+        protocol=protocol.to_dict() if "protocol" in attrs else dict(config.protocol),
         data=describe_data(context.dataset, context.split),
         costs=costs,
         latency=latency,
-        training=result.to_dict(),
+        training={**result.to_dict(), **losses},
         quality=quality,
         provenance=provenance(config.device, started),
     )
     originals: NDArray[np.uint8] = np.asarray(context.dataset.images[context.split.test[:NUM_SHOWN]])
     publish(trial, record, originals, images, context.folder)
-    assert result.best_loss is not None
-    return result.best_loss, latency_ms, float(costs["params"])
+    return losses["best_loss"], latency_ms, float(costs["params"])
 
 
-def _train(model: Any, key: str, label: str, seed: int, context: TrialContext) -> TrainResult:
+def _train(model: VAE, protocol: Protocol, key: str, label: str, seed: int, context: TrialContext) -> TrainResult:
     """Train to the end, from the last checkpoint where there is one; a failure or an interruption becomes the trial's."""
 
     def on_progress(step: int, steps: int, epoch: int, epochs: int, loss: float | None) -> None:
@@ -93,7 +103,7 @@ def _train(model: Any, key: str, label: str, seed: int, context: TrialContext) -
             model,
             context.dataset,
             context.split,
-            context.config.training_protocol(),
+            protocol,
             seed=seed,
             device=context.config.device,
             checkpoint_dir=context.folder.checkpoints(key, seed),
@@ -105,6 +115,17 @@ def _train(model: Any, key: str, label: str, seed: int, context: TrialContext) -
     if result.interrupted:
         raise TrialInterrupted("interrupted; the checkpoint is kept")
     return result
+
+
+def _common_loss(model: VAE, protocol: Protocol, seed: int, result: TrainResult, context: TrialContext) -> dict[str, float]:
+    """Validation loss of the best epoch by the study's loss; beside it, `own_best_loss` by the loss that the variant minimised."""
+    study, own = context.config.training_protocol(), result.best_loss
+    assert own is not None
+    if all(getattr(protocol, name) == getattr(study, name) for name in LOSS):
+        return {"best_loss": own}
+    images = Images(context.dataset, context.split.validation, usable_device(context.config.device), masks=study.mask_weight > 0)
+    scores = sampled_quality(model, images, batch_size=study.batch_size, protocol=study, seed=seed)
+    return {"best_loss": scores["loss"], "own_best_loss": own}
 
 
 def count(spec: ModelSpec, model: VAE) -> dict[str, Any]:

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from ablation.attribute.factorial import GROUPS, Factorial, factors_between
-from ablation.attribute.static import PART_FIELDS, UNITS, attribute_parts, attribute_static, network_costs
+from ablation.attribute.static import PARTS, UNITS, attribute_static, network_costs
+from ablation.attribute.values import attribute
 from ablation.design.spec import FIELDS, ModelSpec, preset
 from ablation.measure.costs.static import Cost, static_cost
-from blocks import CONVS, DOWNS
+from blocks import ARCHITECTURES, CONVS, DOWNS
 from blocks.errors import InputError
 
 PAPER = (preset("original"), preset("modified"))
@@ -64,7 +65,8 @@ def test_every_cell_has_exactly_the_fields_of_its_swaps(paper: Factorial) -> Non
 def test_every_field_of_a_spec_belongs_to_one_factor_and_to_a_part() -> None:
     grouped = [name for fields in GROUPS.values() for name in fields]
     assert sorted(grouped) == sorted(FIELDS)
-    assert {name for fields in PART_FIELDS.values() for name in fields} == set(FIELDS)
+    architectures = [ARCHITECTURES.get(name) for name in ARCHITECTURES.names()]
+    assert {name for architecture in architectures for name in architecture.reads()} == set(FIELDS) - {"architecture"}
 
 
 def test_fields_that_do_nothing_in_both_are_no_factor() -> None:
@@ -212,7 +214,8 @@ def test_objectives_are_never_mixed_up(costs) -> None:
 
 def test_what_the_paper_did_not_see_is_found(costs) -> None:
     """Heads lose 5.18 M parameters, the wider decoder stem adds 2.67 M, all convolutions together lose 0.59 M."""
-    by_part = attribute_parts(costs.factorial, "params", costs=costs)
+    names = costs.factorial.names
+    by_part = {part: attribute(names, costs.values("params", part), metric="params", place=part, unit="") for part in PARTS}
     change = {part: a.end - a.start for part, a in by_part.items()}
     # two Linear(256 x 9 x 9 -> 128) become two Linear(512 -> 128)
     assert change["head"] == 2 * (512 * 128 + 128) - 2 * (20_736 * 128 + 128) == -5_177_344

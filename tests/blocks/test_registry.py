@@ -112,6 +112,7 @@ def test_names_are_permanent() -> None:
         "head": "flatten pooled bottleneck",
         "norm": "batch group none",
         "activation": "elu relu leaky_relu silu gelu",
+        "architecture": "stages toledo",
     }
     assert list(FAMILIES) == list(promised)
     for family, names in promised.items():

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ablation.design.compose import VAE, build
 from ablation.design.spec import ModelSpec, preset
-from blocks.toledo import keras_params
+from tests.builders import num_params, on_meta
 
 Shape = tuple[int, ...]
 
@@ -90,24 +90,14 @@ KINDS: tuple[Any, ...] = ((nn.Conv2d, nn.ConvTranspose2d), nn.BatchNorm2d, nn.Li
 both = pytest.mark.parametrize("name", ["original", "modified"])
 
 
-def meta(spec: ModelSpec) -> VAE:
-    """The network of a spec without memory for its values."""
-    with torch.device("meta"):
-        return build(spec)
-
-
-def num_params(module: nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters())
-
-
 def by_kind(*parts: nn.Module) -> tuple[int, ...]:
     modules = [m for part in parts for m in part.modules()]
-    return tuple(sum(num_params(m) for m in modules if isinstance(m, kind)) for kind in KINDS)
+    return tuple(num_params(*(m for m in modules if isinstance(m, kind))) for kind in KINDS)
 
 
 @both
 def test_every_parameter_has_the_shape_of_the_paper(name: str) -> None:
-    model = meta(preset(name))
+    model = on_meta(preset(name))
     assert tuple(SHAPES[name]) == VAE.parts == tuple(n for n, _ in model.named_children())
     for part, shapes in SHAPES[name].items():
         assert [tuple(p.shape) for p in getattr(model, part).parameters()] == shapes
@@ -115,25 +105,16 @@ def test_every_parameter_has_the_shape_of_the_paper(name: str) -> None:
 
 @both
 def test_numbers_of_parameters(name: str) -> None:
-    model = meta(preset(name))
+    model = on_meta(preset(name))
     parts = (model.encoder_body,), (model.head,), (model.stem,), (model.decoder_body, model.output)
     assert tuple(by_kind(*part) for part in parts) == PARTS[name]
     assert num_params(model) == TOTALS[name] == sum(map(sum, PARTS[name]))
 
 
-def test_numbers_of_toledo_and_antonelo_as_keras_counts() -> None:
-    assert [keras_params(meta(preset(name))) for name in ("toledo", "toledo_mask")] == [9_067_395, 9_337_188]
-    # and by torch's count, without the running means and variances of 1984 + 2048 channels, and of 14 x 32 more
-    assert [num_params(meta(preset(name))) for name in ("toledo", "toledo_mask")] == [
-        9_067_395 - 2 * 4032,
-        9_337_188 - 2 * (4032 + 448),
-    ]
-
-
 def test_numbers_that_the_paper_and_its_reading_quote() -> None:
-    assert num_params(meta(preset("original").replace(head="pooled"))) == 4_109_315
-    assert [by_kind(meta(preset(n)))[::2] for n in TOTALS] == [(1_366_659, 7_983_616), (780_419, 5_481_216)]
-    assert round(100 * (1 - num_params(meta(preset("modified"))) / num_params(meta(preset("original")))), 1) == 32.8
+    assert num_params(on_meta(preset("original").replace(head="pooled"))) == 4_109_315
+    assert [by_kind(on_meta(preset(n)))[::2] for n in TOTALS] == [(1_366_659, 7_983_616), (780_419, 5_481_216)]
+    assert round(100 * (1 - num_params(on_meta(preset("modified"))) / num_params(on_meta(preset("original")))), 1) == 32.8
 
 
 # --- the two models a second time, from the facts alone
@@ -284,7 +265,7 @@ def sample() -> list[tuple[str, ...]]:
 
 @pytest.mark.parametrize("names", sample(), ids="-".join)
 def test_combinations_build_and_run(names: tuple[str, ...]) -> None:
-    model = meta(swapped(names))
+    model = on_meta(swapped(names))
     reconstruction, mean, log_var = model(torch.empty(2, 3, 144, 144, device="meta"))
     assert (reconstruction.shape, mean.shape, log_var.shape) == ((2, 3, 144, 144), (2, 128), (2, 128))
     # linear layers, by hand: they depend on head, widths and stem alone

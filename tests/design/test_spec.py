@@ -6,7 +6,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import FrozenInstanceError, fields
 from typing import Any
 
@@ -14,7 +14,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ablation.design.spec import ALIASES, FIELDS, LATER, PIECE_FIELDS, PRESET_SUMMARIES, PRESETS, ModelSpec, preset, resolve
+from ablation.design.spec import (
+    ALIASES,
+    FAMILY_FIELDS,
+    FIELDS,
+    LATER,
+    PER_STAGE,
+    PIECE_FIELDS,
+    PRESET_SUMMARIES,
+    PRESETS,
+    ModelSpec,
+    preset,
+    resolve,
+)
 from blocks import FAMILIES
 from blocks.errors import InputError, choices
 
@@ -23,24 +35,39 @@ counts = st.integers(1, 600)
 
 
 @st.composite
-def spec_fields(draw: st.DrawFn) -> dict[str, Any]:
-    """Fields of a valid spec, some of them left at their defaults."""
+def spec_fields(draw: st.DrawFn, per_stage: bool = True) -> dict[str, Any]:
+    """Fields of a valid spec, some of them left at their defaults, some with one value for each stage where that is asked for."""
     widths = st.lists(counts, min_size=1, max_size=5).map(tuple)
     encoder, decoder = draw(widths), draw(widths)
+    lengths = {"encoder_widths": {len(encoder)}, "decoder_widths": {len(decoder)}}
+
+    def for_stages(name: str, values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+        sizes = set.union(*(lengths[of] for of in PER_STAGE.get(name, ("encoder_widths", "decoder_widths"))))
+        if not per_stage or name not in PER_STAGE or len(sizes) > 1:
+            return values
+        (size,) = sizes
+        return values | st.lists(values, min_size=size, max_size=size).map(tuple)
+
     side = 2 ** max(len(encoder), len(decoder)) * draw(st.integers(1, 9))
     rest = {
         **dict.fromkeys(
             ("in_channels", "latent_dim", "decoder_stem", "depth", "growth_rate", "dense_layers", "head_channels"), counts
         ),
+        "kernel_size": st.integers(0, 4).map(lambda half: 2 * half + 1),
         **dict.fromkeys(("encoder_stem", "mask_width"), st.integers(0, 64)),
         **dict.fromkeys(("transposed", "dense_bottleneck"), st.booleans()),
         **{field: st.sampled_from(FAMILIES[family].names()) for field, family in PIECE_FIELDS.items()},
     }
-    some = draw(st.fixed_dictionaries({}, optional=rest))
+    some = draw(st.fixed_dictionaries({}, optional={name: for_stages(name, values) for name, values in rest.items()}))
     return {"encoder_widths": encoder, "decoder_widths": decoder, "image_size": side, **some}
 
 
-specs = spec_fields().map(lambda values: ModelSpec(**values))
+def one(value: Any) -> Any:
+    """Equal values for each stage, of a field that may have one for all, as that one."""
+    return value[0] if isinstance(value, tuple) and len(set(value)) == 1 else value
+
+
+specs, uniform = (spec_fields(per_stage).map(lambda values: ModelSpec(**values)) for per_stage in (True, False))
 examples = settings(max_examples=60, deadline=None, derandomize=True)
 
 
@@ -60,13 +87,14 @@ def test_round_trips(spec: ModelSpec) -> None:
 
 
 @examples
-@given(spec=specs, values=spec_fields())
+@given(spec=uniform, values=spec_fields())
 def test_replace_sets_what_it_names_and_keeps_the_rest(spec: ModelSpec, values: dict[str, Any]) -> None:
     before = spec.to_dict()
     changed = spec.replace(**values)
     assert spec.to_dict() == before
     for name in FIELDS:
-        assert getattr(changed, name) == (values[name] if name in values else getattr(spec, name))
+        expected = values.get(name, getattr(spec, name))
+        assert getattr(changed, name) == (one(expected) if name in PER_STAGE else expected)
 
 
 @examples
@@ -78,7 +106,7 @@ def test_keys_differ_exactly_as_what_they_identify(first: ModelSpec, second: Mod
 
 
 def inert_by_hand(spec: ModelSpec) -> set[str]:
-    wirings = {spec.encoder_connectivity, spec.decoder_connectivity}
+    wirings = {*spec.pieces("encoder_connectivity"), *spec.pieces("decoder_connectivity")}
     return {
         *(DENSE if "dense" not in wirings else ()),
         *(DEPTH if wirings == {"dense"} else ()),
@@ -92,6 +120,8 @@ def another(spec: ModelSpec, name: str) -> Any:
     value = getattr(spec, name)
     if name in PIECE_FIELDS:
         return next(n for n in FAMILIES[PIECE_FIELDS[name]].names() if n != value)
+    if name in ("depth", "kernel_size"):
+        return (max(value) if isinstance(value, tuple) else value) + 2
     if isinstance(value, bool):
         return not value
     if isinstance(value, tuple):
@@ -103,9 +133,11 @@ def another(spec: ModelSpec, name: str) -> Any:
 @given(spec=specs)
 def test_a_change_of_an_inert_field_keeps_the_network_and_any_other_changes_it(spec: ModelSpec) -> None:
     assert set(spec.inert) == inert_by_hand(spec)
-    assert spec.active == {name: value for name, value in spec.to_dict().items() if name not in inert_by_hand(spec)}
+    active = {name: value for name, value in spec.to_dict().items() if name not in inert_by_hand(spec)}
+    # of the depths of single stages, those that a stage reads; see test_stages
+    assert spec.active == active | ({"depth": spec.active["depth"]} if isinstance(spec.depth, tuple) and "depth" in active else {})
     for name in FIELDS:
-        if name == "architecture":  # the other one has other sides; see test_toledo
+        if name == "architecture":  # the other one has other sides; see test_architectures
             continue
         changed = spec.replace(**{name: another(spec, name)})
         assert changed.intent_key != spec.intent_key
@@ -202,115 +234,80 @@ def test_aliases_set_encoder_and_decoder() -> None:
     assert not set(ALIASES) & set(FIELDS)
 
 
-def make(changes: Mapping[str, Any]) -> Callable[[], object]:
-    return lambda: ModelSpec().replace(**changes)
-
-
-WHOLE = [f.name for f in fields(ModelSpec) if f.type == "int"]
+WHOLE = [f.name for f in fields(ModelSpec) if str(f.type).startswith("int")]
 MAY_BE_ZERO = ("encoder_stem", "mask_width")
-WRONG: dict[str, tuple[Callable[[], object], str]] = {
-    **{
-        f"{name}={value!r}": (
-            make({name: value}),
-            f"{name} must be a whole number of at least {0 if name in MAY_BE_ZERO else 1}. Got {value!r} instead.",
-        )
+WIDTHS = {"()": [], "(8, 0)": [8, 0], "(8, -1)": [8, -1], "(8.0,)": [8.0], "(True,)": [True], "8": 8, "'8'": "8"}
+# changes of `original`, and how the line begins that refuses them; a plugin may have added pieces where * stands
+WRONG: list[tuple[dict[str, Any], str]] = [
+    *(
+        ({name: value}, f"{name} must be a whole number of at least {0 if name in MAY_BE_ZERO else 1}. Got {value!r} instead.")
         for name in WHOLE
-        for value in (-16, 16.0, True, "16", None, float("nan"))
-    },
-    **{
-        f"{name}=0": (make({name: 0}), f"{name} must be a whole number of at least 1. Got 0 instead.")
-        for name in WHOLE
-        if name not in MAY_BE_ZERO
-    },
-    **{
-        f"{name}={value!r}": (make({name: value}), f"{name} must be true or false. Got {value!r} instead.")
+        for value in (-16, 16.0, True, "16", None, float("nan"), *(() if name in MAY_BE_ZERO else (0,)))
+    ),
+    *(
+        ({name: value}, f"{name} must be true or false. Got {value!r} instead.")
         for name in ("transposed", "dense_bottleneck")
         for value in (0, 1, "true", None)
-    },
-    **{
-        f"{name}={value!r}": (make({name: value}), f"{name} must be one or more whole numbers of at least 1. Got {shown} instead.")
-        for name in ("encoder_widths", "decoder_widths")
-        for value, shown in (
-            ([], "()"),
-            ([8, 0], "(8, 0)"),
-            ([8, -1], "(8, -1)"),
-            ([8.0], "(8.0,)"),
-            ([True], "(True,)"),
-            (8, "8"),
-            ("8", "'8'"),
-        )
-    },
-    **{f"{name}=3": (make({name: 3}), f"{name} must be text. Got 3 instead.") for name in (*PIECE_FIELDS, "architecture")},
-    "near architecture": (
-        make({"architecture": "tolledo"}),
-        "architecture must be one of stages, toledo. Got 'tolledo' instead. Did you mean 'toledo'?",
     ),
-    "far architecture": (make({"architecture": "zzz"}), "architecture must be one of stages, toledo. Got 'zzz' instead."),
-    "decoder that does not fit": (
-        make({"architecture": "toledo"}),
+    *(
+        ({name: value}, f"{name} must be one or more whole numbers of at least 1. Got {shown} instead.")
+        for name in ("encoder_widths", "decoder_widths")
+        for shown, value in WIDTHS.items()
+    ),
+    *(({name: 3}, f"{name} must be text. Got 3 instead.") for name in FAMILY_FIELDS),
+    *(
+        ({name: "nope"}, f"{name} must be one of {', '.join(FAMILIES[family].names())}*. Got 'nope' instead. ")
+        for name, family in FAMILY_FIELDS.items()
+    ),
+    ({"head": "poled"}, "head must be one of flatten, pooled, bottleneck*. Got 'poled' instead. Did you mean 'pooled'?"),
+    (
+        {"architecture": "tolledo"},
+        "architecture must be one of stages, toledo*. Got 'tolledo' instead. Did you mean 'toledo'?",
+    ),
+    (
+        {"architecture": "toledo"},
         "image_size must be from 16 to 31, since decoder_widths has 4 stages that double a side of 1 (or double it and add 1). "
         "Got 144 instead. Take 7 decoder_widths for this size.",
     ),
-    "encoder too deep": (
+    ({"latent_dims": 3}, "A key of a spec must be one of its fields. Got 'latent_dims' instead. Did you mean 'latent_dim'?"),
+    (
+        {"zzz": 3},
+        f"A key of a spec must be one of its fields. Got 'zzz' instead. The fields are {', '.join((*ALIASES, *FIELDS))}.",
+    ),
+    *(
+        ({"image_size": size}, f"image_size must be a multiple of 16, since encoder_widths has 4 stages that halve it. Got {rest}")
+        for size, rest in ((100, "100 instead. Take 96 or 112."), (9, "9 instead. Take 16."))
+    ),
+    (
+        {"decoder_widths": [8] * 5},
+        "image_size must be a multiple of 32, since decoder_widths has 5 stages that double it. Got 144 instead. Take 128 or 160.",
+    ),
+]
+CALLS: list[tuple[Callable[[], object], str]] = [
+    (
         lambda: preset("small_toledo").replace(encoder_widths=[8] * 6),
         "image_size must be at least 64, since encoder_widths has 6 stages that halve it. Got 48 instead. Take 5 encoder_widths",
     ),
-    "pixel": (
-        lambda: preset("small_toledo").replace(image_size=1),
-        "image_size must be from 32 to 63, since decoder_widths has 5 stages",
-    ),
-    **{
-        f"{name}=nope": (
-            make({name: "nope"}),
-            f"{name} must be one of {', '.join(FAMILIES[family].names())}*. Got 'nope' instead. ",
-        )
-        for name, family in PIECE_FIELDS.items()
-    },
-    "near piece": (
-        make({"head": "poled"}),
-        "head must be one of flatten, pooled, bottleneck*. Got 'poled' instead. Did you mean 'pooled'?",
-    ),
-    "near field": (
-        make({"latent_dims": 3}),
-        "A key of a spec must be one of its fields. Got 'latent_dims' instead. Did you mean 'latent_dim'?",
-    ),
-    "far field": (
-        make({"zzz": 3}),
-        f"A key of a spec must be one of its fields. Got 'zzz' instead. The fields are {', '.join((*ALIASES, *FIELDS))}.",
-    ),
-    "near preset": (lambda: preset("orginal"), f"preset must be {choices(PRESETS)}. Got 'orginal' instead."),
-    "preset in a spec": (lambda: ModelSpec.from_dict({"preset": "big"}), f"preset must be {choices(PRESETS)}. Got 'big'"),
-    "size between": (
-        make({"image_size": 100}),
-        "image_size must be a multiple of 16, since encoder_widths has 4 stages that halve it. Got 100 instead. Take 96 or 112.",
-    ),
-    "size below": (
-        make({"image_size": 9}),
-        "image_size must be a multiple of 16, since encoder_widths has 4 stages that halve it. Got 9 instead. Take 16.",
-    ),
-    "size of the decoder": (
-        make({"decoder_widths": [8] * 5}),
-        "image_size must be a multiple of 32, since decoder_widths has 5 stages that double it. Got 144 instead. Take 128 or 160.",
-    ),
-    "broken JSON": (lambda: ModelSpec.from_json('{"head":\n'), "A spec must be a JSON object. Line 2: Expecting value."),
-    "JSON list": (lambda: ModelSpec.from_json("[1]"), "A spec must be a JSON object. Got [1] instead."),
-    "JSON NaN": (lambda: ModelSpec.from_json('{"depth": NaN}'), "depth must be a whole number of at least 1. Got nan instead."),
-    "broken TOML": (lambda: ModelSpec.from_toml("head = pooled"), "A spec must be TOML. Invalid value (at line 1"),
-    "TOML table": (
+    (lambda: preset("small_toledo").replace(image_size=1), "image_size must be from 32 to 63, since decoder_widths has 5 stages"),
+    (lambda: preset("orginal"), f"preset must be {choices(PRESETS)}. Got 'orginal' instead."),
+    (lambda: ModelSpec.from_dict({"preset": "big"}), f"preset must be {choices(PRESETS)}. Got 'big'"),
+    (lambda: ModelSpec.from_json('{"head":\n'), "A spec must be a JSON object. Line 2: Expecting value."),
+    (lambda: ModelSpec.from_json("[1]"), "A spec must be a JSON object. Got [1] instead."),
+    (lambda: ModelSpec.from_json('{"depth": NaN}'), "depth must be a whole number of at least 1. Got nan instead."),
+    (lambda: ModelSpec.from_toml("head = pooled"), "A spec must be TOML. Invalid value (at line 1"),
+    (
         lambda: ModelSpec.from_toml("[encoder]\nx = 1"),
         "A key of a spec must be one of its fields. Got 'encoder' instead. Did you mean",
     ),
-}
+]
 
 
-@pytest.mark.parametrize("case", WRONG)
-def test_wrong_input_is_told_in_one_line(case: str) -> None:
-    call, message = WRONG[case]
+@pytest.mark.parametrize(("wrong", "message"), [*WRONG, *CALLS])
+def test_wrong_input_is_refused_in_one_line(wrong: dict[str, Any] | Callable[[], object], message: str) -> None:
     with pytest.raises(InputError) as caught:
-        call()
+        ModelSpec().replace(**wrong) if isinstance(wrong, dict) else wrong()
     line = str(caught.value)
     assert "\n" not in line
-    # a plugin may have added pieces where * stands
     assert re.match(re.escape(message).replace(r"\*", r"[\w, ]*"), line), line
     assert len(line) < 500
 

@@ -17,7 +17,7 @@ from studies.engine.latency_session import LatencySession, missing_latency
 from studies.engine.reporting import LATENCY, NOISE
 
 SPECS = {name: preset("small").replace(image_size=16, head=name) for name in ("flatten", "pooled")}
-NETWORKS = [SimpleNamespace(key=name, spec=spec) for name, spec in SPECS.items()]
+NETWORKS = [SimpleNamespace(key=name, network_key=name, spec=spec) for name, spec in SPECS.items()]
 
 
 @pytest.fixture

@@ -21,7 +21,6 @@ from torch.nn import functional as F
 
 from ablation.design.protocol import SSIM_WINDOWS, Protocol
 from blocks.errors import choices, must_be
-from blocks.toledo import paste
 
 C1, C2 = 0.01**2, 0.03**2
 WINDOW_SIZE, SIGMA = 11, 1.5
@@ -71,7 +70,8 @@ def loss_parts(
     """
     assert (mask is not None) == (mask_logits is not None) == (protocol.mask_weight > 0)
     with torch.autocast(x.device.type, enabled=False):
-        image = reconstruction.float() if mask is None else paste(reconstruction.float(), x, mask[:, None])
+        # lerp is exact where the mask is 0 or 1
+        image = reconstruction.float() if mask is None else torch.lerp(x, reconstruction.float(), mask[:, None])
         # without a weight it is only logged
         similarity = ssim(x, image if protocol.ssim_weight else image.detach(), protocol.ssim_window, protocol.ssim_size)
         l1 = (image - x).abs().mean()
