@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
-from ablation.measure.costs.static import static_cost
 from torch import Tensor, nn
 
 from ablation.design.compose import build
 from ablation.design.protocol import Protocol
 from ablation.design.spec import FAMILY_FIELDS, ModelSpec
+from ablation.measure.costs.static import static_cost
 from ablation.train.learner import Learner
 from blocks import FAMILIES
 from studies.store.retry import may_pass

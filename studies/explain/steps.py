@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ablation.measure.costs.static import static_cost
 
 from ablation.attribute.factorial import Factorial
 from ablation.attribute.latency import attribute_latency, noise_floor
@@ -31,6 +30,7 @@ from ablation.explain.remedies import SpecGain, rank_remedies
 from ablation.explain.sweep import batch_sweep
 from ablation.machine.hardware import git_commit, hardware_name
 from ablation.measure.costs.memory import activation_bytes
+from ablation.measure.costs.static import static_cost
 from ablation.measure.latency.compare import LatencyComparison, compare_latency
 from ablation.record.explanation import Attribution, Calibration, SweepPoint
 from ablation.record.trial import COMPLETE

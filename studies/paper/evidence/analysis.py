@@ -14,11 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from ablation.measure.edits.scores import edit_attributes
-from ablation.measure.edits.traversal import traverse
-from ablation.measure.latent.disentangle import disentanglement_dict
-from ablation.measure.latent.factor_batches import FactorBatches, factor_batches
-from ablation.measure.latent.summary import analyse_latents
 from numpy.typing import NDArray
 
 from ablation.attribute.factorial import Factorial
@@ -30,6 +25,11 @@ from ablation.design.protocol import Protocol
 from ablation.design.spec import ModelSpec
 from ablation.machine.device import usable_device
 from ablation.machine.hardware import git_commit
+from ablation.measure.edits.scores import edit_attributes
+from ablation.measure.edits.traversal import traverse
+from ablation.measure.latent.disentangle import disentanglement_dict
+from ablation.measure.latent.factor_batches import FactorBatches, factor_batches
+from ablation.measure.latent.summary import analyse_latents
 from ablation.measure.quality.appearance import full_quality
 from ablation.measure.quality.baselines import Reference, mean_face, pca, score
 from ablation.measure.quality.evaluate import reconstruct, sampled_quality
