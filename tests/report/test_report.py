@@ -24,11 +24,11 @@ from ablation.report.kit.numbers import signed, times
 from ablation.report.kit.page import Bullets, Heading, Paragraph, Table, to_html, to_markdown
 from ablation.report.kit.plot_style import styled
 from ablation.report.study import accounts, effect_sentences, effect_tables, sentences, tables, writer
-from ablation.report.study.effects import effects_plot
+from ablation.report.study.effects_plot import drawn_keys, effects_plot
 from ablation.report.study.rows import INERT, Row, latency_keys, latency_of, rows_of
-from ablation.report.study.scatter import _free_place, _overlap, front_of, scatter
+from ablation.report.study.scatter import _free_place, _overlap, scatter
 from ablation.report.study.swaps import BETTER, MIXED, NOISE, NONE, OPEN, WORSE, Judged, judge_all
-from ablation.report.study.ties import Ties
+from ablation.report.study.ties import Ties, front_of
 from ablation.stats import SETTLED
 from blocks.errors import InputError
 from tests.fakes import FACTORS, failed, fake_record, fake_records, fake_study, inert_records, waiting
@@ -36,7 +36,8 @@ from tests.fakes import FACTORS, failed, fake_record, fake_records, fake_study, 
 ROOT = Path(__file__).parents[2]
 FILES = {"table.csv", "table.md", "table.tex", "trials.csv", "report.md", "report.html", "provenance.json"}
 AGAINST = {f"loss_against_{cost}" for cost in ("latency_cpu_b1", "latency_cpu_b32", "parameters", "macs")}
-PLOTS = {*AGAINST, "effects", "loss_curves"}
+EFFECTS = {f"effects_{name}" for name in ("loss", "latency_cpu_b1", "latency_cpu_b32", "parameters", "macs")}
+PLOTS = {*AGAINST, *EFFECTS, "loss_curves"}
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +161,7 @@ def test_headings_have_units_and_every_required_column(folder: Path) -> None:
 
 def test_markdown_lines_have_as_many_cells_as_headings() -> None:
     record = fake_record({"f": "a|b"}, label="a|b <x> *y*\nz")
-    text = tables.markdown(rows_of([record]), tables.columns(["cpu/1"]))
+    text = to_markdown([tables.table_of(rows_of([record]), tables.columns(["cpu/1"]))])
     counts = {len(re.findall(r"(?<!\\)\|", line)) for line in text.splitlines()}
     assert len(text.splitlines()) == 3
     assert len(counts) == 1
@@ -226,16 +227,10 @@ def _judged(records: list[Record], **changes: Any) -> Judged:
 
 
 def _lines_of(text: str, swap: str) -> dict[str, list[str]]:
-    """Measure -> effect, interval, verdict, what it rests on: of one swap in the table of effects."""
-    lines: dict[str, list[str]] = {}
-    current = ""
-    for line in text.split("## What each swap changes")[1].split("## ")[0].splitlines():
-        if line.startswith("|"):
-            name, measure, *cells = (cell.strip() for cell in line.strip("|").split("|"))
-            current = name or current
-            if current == swap:
-                lines[measure] = cells
-    return lines
+    """Measure -> effect, interval, verdict, what it rests on: the table of one swap."""
+    table = text.split("## What each swap changes")[1].split(f"**{swap}**")[1].split("\n\n")[1]
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    return {measure: cells for measure, *cells in lines}
 
 
 def test_effects_are_listed_signed_with_units_percent_interval_and_what_they_rest_on(folder: Path) -> None:
@@ -287,13 +282,16 @@ def test_an_effect_that_turns_is_shown_by_level_before_its_average() -> None:
     assert judged.verdict(swap, "params") == NONE
     assert judged.of_interaction(judged.interactions["loss"][0], "loss") == SETTLED
     assert judged.depends_on(swap, "loss") == ["g"]
-    (text,) = (t for t in effect_sentences.swap_sentences(judged) if t.startswith("**f: a to b**"))
-    assert "depends on g: with x it is lower in the one pair (−0.0990); with y it is higher in the one pair (+0.1510)" in text
-    assert text.index("with x") < text.index("averaged over all pairs +0.0260, not settled")
-    lines = [line[1:4] for line in effect_tables.effects_table(judged).lines][:3]
-    assert [line[0] for line in lines] == [
-        "validation loss, with g x", "validation loss, with g y", "validation loss, average over all pairs"
-    ]  # fmt: skip
+    text = effect_sentences.swap_sentence(judged, swap)
+    assert text.startswith("**f: a to b**")
+    assert "what it does to validation loss depends on g" in text
+    lines = [[line[0], line[1].partition(" ")[0], line[3]] for line in effect_tables.effects_table(judged, swap).lines[:3]]
+    assert lines[:2] == [
+        ["validation loss, with g x", "−0.0990", "lower in the one pair"],
+        ["validation loss, with g y", "+0.1510", "higher in the one pair"],
+    ]
+    assert lines[2][:2] == ["validation loss, average over all pairs", "+0.0260"]
+    assert lines[2][2].startswith("not settled")
     table, left_out = effect_tables.interactions_table(judged)
     assert table is not None
     assert left_out == 0
@@ -354,10 +352,11 @@ def test_counts_that_go_both_ways_and_those_too_small_for_their_digits() -> None
     assert judged.verdict(swap, "params") == MIXED
     assert judged.verdict(swap, "macs") == NONE
     assert judged.verdict(swap, "elements_written") == WORSE
-    lines = {line[1]: line[2:] for line in effect_tables.effects_table(judged).lines[:8] if line[1]}
+    lines = {line[0]: line[1:] for line in effect_tables.effects_table(judged, swap).lines}
     assert _plain(lines["elements written"][0]) == "+0.0006 M (+0.023 %)"
     assert lines["multiply-accumulates"][0] == lines["multiply-accumulates"][2] == NONE
-    assert "+0.00" not in " ".join(effect_sentences.swap_sentences(judged)).replace("+0.000", "")
+    assert "+0.00" not in " ".join(map(" ".join, lines.values())).replace("+0.000", "")
+    assert "parameters go up in some pairs and down in others" in effect_sentences.swap_sentence(judged, swap)
 
 
 @pytest.mark.parametrize(
@@ -401,19 +400,20 @@ def test_better_is_higher_for_ssim_and_lower_for_loss() -> None:
     assert (judged.verdict(swap, "loss"), judged.verdict(swap, "ssim")) == (BETTER, BETTER)
     assert swap.effects["loss"].mean == pytest.approx(-0.02)
     assert swap.effects["ssim"].mean == pytest.approx(0.02)
-    (text,) = effect_sentences.swap_sentences(judged)
-    assert "lowers validation loss by" in text
-    assert "raises latency (cpu, batch 1) by 25.0\u00a0%" in text
+    text = effect_sentences.swap_sentence(judged, swap)
+    assert "lowers validation loss" in text
+    assert "raises latency (cpu, batch 1)" in text
+    assert effect_tables.size(swap.effects["cpu/1"]) == "×1.250 (+25.0\u00a0%)"
 
 
 def test_no_sentence_raises_what_falls(folder: Path) -> None:
     judged = _judged(fake_records(seeds=(0, 1, 2), noise=0.002))
-    for swap, text in zip(judged.swaps, effect_sentences.swap_sentences(judged), strict=True):
-        raised, _, lowered = text.partition("lowers")
-        for effect in swap.effects.values():
-            if effect.metric.label + " by" in text and effect.estimate is not None:
-                side = raised if effect.estimate.value > 0 else lowered or raised
-                assert effect.metric.label in side, (swap.name, effect.metric.label)
+    for swap in judged.swaps:
+        text = effect_sentences.swap_sentence(judged, swap)
+        for key, effect in swap.effects.items():
+            if key not in ("ssim", "elements_written") and judged.verdict(swap, key) in (BETTER, WORSE):
+                verb = "raises" if effect.estimate is not None and effect.estimate.value > 0 else "lowers"
+                assert effect.metric.label in re.split("raises|lowers|;", text.split(f"{verb} ")[1])[0], (swap.name, key)
 
 
 # networks as wholes
@@ -565,7 +565,7 @@ def test_a_study_with_costs_and_no_training_tells_costs(tmp_path: Path) -> None:
     text = _plain((tmp_path / "report.md").read_text(encoding="utf-8"))
     assert "0 of 12 planned trials are complete; 0 of 12 networks have results" in text
     assert _lines_of(text, "head: flatten to pooled")["parameters"][0].startswith("−5.243 M")
-    assert "No complete pair: validation loss." in text
+    assert "validation loss has no complete pair." in text
     assert "The reference lacks" not in text  # no network has a loss, so loss is no axis at all
     assert "Lowest parameters: **#12 dense, separable, pooled** (waiting)" in text
 
@@ -593,7 +593,7 @@ def test_a_plot_counts_what_it_shows_and_names_its_axes() -> None:
     study = fake_study(records)
     with styled():
         figure = scatter(rows_of(records, study), study, METRICS["params"], METRICS["loss"])
-    text = _texts(figure)
+    text = " ".join(_texts(figure).split())
     assert "11 of 12 variants, 1 seed each, AMD EPYC 7763, 2 threads. Not drawn: 1 without parameters and validation loss" in text
     assert "parameters [M]" in text
     assert figure.axes[0].get_xscale() == "linear"  # 3.6 to 9.4 is less than tenfold
@@ -639,17 +639,19 @@ def test_a_number_avoids_what_is_taken() -> None:
     assert corner[3] <= 200
 
 
-def test_the_effects_plot_has_a_panel_per_metric_and_a_line_per_swap() -> None:
+def test_there_is_an_effects_plot_for_each_metric_with_a_bar_for_each_swap() -> None:
     records = fake_records()
     study = fake_study(records)
     rows = rows_of(records, study)
+    judged = judge_all(records, study, rows)
+    assert drawn_keys(judged) == ["loss", "cpu/1", "cpu/32", "params", "macs"]
     with styled():
-        figure = effects_plot(judge_all(records, study, rows), rows, study)
-    titles = [axes.get_title(loc="left") for axes in figure.axes if axes.axison]
+        figures = [effects_plot(judged, key, rows, study) for key in drawn_keys(judged)]
+    titles = [axes.get_title(loc="left").removeprefix("Effect on ") for figure in figures for axes in figure.axes]
     latencies = ["latency (cpu, batch 1), times", "latency (cpu, batch 32), times"]
     assert titles == ["validation loss", *latencies, "parameters [M]", "multiply-accumulates [M]"]
-    text = _texts(figure)
-    for part in ("connectivity (4 pairs)\nplain → dense", "×3.00", "−5.243", "+0.0500", "95 % t interval over clusters"):
+    text = _plain(" ".join(" ".join(map(_texts, figures)).split()))
+    for part in ("connectivity (4 pairs): plain → dense", "×3.00", "−5.243", "+0.0500", "95 % t interval over clusters"):
         assert part in text
 
 
@@ -658,8 +660,8 @@ def test_the_effects_plot_shows_the_levels_on_which_an_effect_depends() -> None:
     study = fake_study(records)
     rows = rows_of(records, study)
     with styled():
-        figure = effects_plot(judge_all(records, study, rows), rows, study)
-    text = _texts(figure)
+        figure = effects_plot(judge_all(records, study, rows), "loss", rows, study)
+    text = " ".join(_texts(figure).split())
     assert "x −0.0990" in text
     assert "y +0.1510" in text
     assert "pairs by the level of another factor" in text
