@@ -110,12 +110,10 @@ def scale_axis(axes: Axes, which: str, values: Sequence[float]) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def outlined(axes: Axes, text: str, place: tuple[float, float], offset: tuple[float, float], **look: Any) -> None:
-    """Text `offset` points from a place of the data, with a white rim that keeps it legible over lines."""
-    from matplotlib.patheffects import withStroke
-
-    rim = [withStroke(linewidth=2.2, foreground="white")]
-    axes.annotate(text, place, xytext=offset, textcoords="offset points", path_effects=rim, **{"zorder": 5, **look})
+def label(axes: Axes, text: str, place: tuple[float, float], offset: tuple[float, float], **look: Any) -> None:
+    """Text `offset` points from a place of the data, on a pale ground that keeps it legible over lines."""
+    ground = {"boxstyle": "square,pad=0.05", "facecolor": "white", "edgecolor": "none", "alpha": 0.7}
+    axes.annotate(text, place, xytext=offset, textcoords="offset points", bbox=ground, **{"zorder": 5, **look})
 
 
 def legend_strip(axes: Axes, columns: Sequence[Sequence[tuple[Any, str]]]) -> None:

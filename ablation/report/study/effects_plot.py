@@ -130,7 +130,7 @@ def _draw(axes: Axes, line: float, effect: Effect, verdict: str, lanes: Sequence
     mean = _place(effect, effect.mean)
     axes.plot(mean, line, "D", markersize=6, color=colour, markeredgecolor="white", markeredgewidth=0.8, zorder=4)
     text = NONE if verdict == NONE else times(effect.mean) if effect.as_ratio else signed(effect.mean, effect.metric.digits)
-    style.outlined(axes, text, (mean, line), (0, 6), ha="center", fontsize=8, color="#222222")
+    style.label(axes, text, (mean, line), (0, 6), ha="center", fontsize=8, color="#222222")
 
 
 def _lane(axes: Axes, line: float, part: Within, colour: str) -> None:
@@ -143,7 +143,7 @@ def _lane(axes: Axes, line: float, part: Within, colour: str) -> None:
     right = high - max(places) >= min(places) - low
     text = f"{part.level} {value_text(part.mean, part.effect.metric, part.effect.as_ratio)}"
     end, side, shift = (max(places), "left", 5) if right else (min(places), "right", -5)
-    style.outlined(axes, text, (end, line), (shift, 0), ha=side, va="center", fontsize=8, color="#333333")
+    style.label(axes, text, (end, line), (shift, 0), ha=side, va="center", fontsize=8, color="#333333")
 
 
 def _widen(axes: Axes, effects: Sequence[Effect]) -> None:

@@ -172,7 +172,7 @@ def _numbers(axes: Axes, drawn: Sequence[Row], front: Sequence[Row], x: Metric, 
         box, offset = _free_place(place[row.number], len(str(row.number)), pixel, taken, bounds, beyond if bold else 45.0)
         taken.append(box)
         weight, colour = ("bold", "#111111") if bold else ("normal", "#666666")
-        style.outlined(
+        style.label(
             axes, str(row.number), _at(row, x, y), offset, ha="center", va="center", fontsize=8.5, fontweight=weight, color=colour
         )  # fmt: skip
 
