@@ -110,6 +110,24 @@ def scale_axis(axes: Axes, which: str, values: Sequence[float]) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
+def factor_ticks(axes: Axes, which: str = "x") -> None:
+    """Plain factors on a logarithmic axis: ×0.5, ×1, ×2, ..."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
+
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    low, high = axes.get_xlim() if which == "x" else axes.get_ylim()
+    span = high / low
+    if span > 1.8:
+        digits = (1, 2, 5) if span > 5 else (1, 1.5, 2, 3, 4, 5, 7)
+        ticks = [d * 10.0**p for p in range(-4, 6) for d in (digits if span <= 200 else (1,))]
+    else:
+        ticks = list(MaxNLocator(5).tick_values(low, high))
+    axis.set_major_locator(FixedLocator([t for t in sorted(set(ticks)) if low <= t <= high]))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"×{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
 def label(axes: Axes, text: str, place: tuple[float, float], offset: tuple[float, float], **look: Any) -> None:
     """Text `offset` points from a place of the data, on a pale ground that keeps it legible over lines."""
     ground = {"boxstyle": "square,pad=0.05", "facecolor": "white", "edgecolor": "none", "alpha": 0.7}

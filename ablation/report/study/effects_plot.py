@@ -47,38 +47,44 @@ def effects_plot(judged: Judged, key: str, rows: Sequence[Row], study: StudyInfo
     """A bar for each swap; ratios on a logarithmic scale. Blue is better, orange worse, grey neither."""
     if not key:
         return empty_plot(rows, study, "What each swap changes", "a partner, with numbers, that differs in one factor alone")
+    effects = [swap.effects[key] for swap in judged.swaps]
     lanes = [_lanes(judged, swap, key) for swap in judged.swaps]
     heights = [LINE + LANE * max(0, len(parts) - 1) for parts in lanes]
-    tops = [sum(heights[:n]) for n in range(len(heights))]
     figure = style.new_figure(style.WIDTH, sum(heights) + 1.1)
     axes = figure.subplots()
-    effects = [swap.effects[key] for swap in judged.swaps]
-    _widen(axes, effects)
-    for top, swap, effect, parts, name in zip(tops, judged.swaps, effects, lanes, _labels(judged.swaps), strict=True):
-        axes.annotate(
-            name, (0, top + 0.1), xycoords=axes.get_yaxis_transform(), va="center", fontsize=8.5, color="#222222", zorder=6
-        )
-        _draw(axes, top + BAR, effect, judged.verdict(swap, key), parts)
+    _axis(axes, effects, sum(heights))
     if key in judged.floors:
-        axes.axvspan(-judged.floors[key], judged.floors[key], color=style.PALE, alpha=0.7, zorder=0, linewidth=0)
-    axes.axvline(0, color="#444444", linewidth=0.9, zorder=1)
-    _axes(axes, effects[0], sum(heights))
+        floor = math.exp(judged.floors[key])
+        axes.axvspan(1 / floor, floor, color=style.PALE, alpha=0.7, zorder=0, linewidth=0)
+    top = 0.0
+    for swap, effect, parts, height, name in zip(judged.swaps, effects, lanes, heights, _labels(judged.swaps), strict=True):
+        axes.text(0, top + 0.1, name, transform=axes.get_yaxis_transform(), va="center", fontsize=8.5, color="#222222", zorder=6)
+        _bar(axes, top + BAR, effect, judged.verdict(swap, key), parts)
+        top += height
     drawn = [row for row in rows if row.values(effects[0].metric)]
     caption(figure, drawn, rows, study, "a value", *_notes(judged, key, any(lanes)))
     return figure
 
 
-def _axes(axes: Axes, effect: Effect, height: float) -> None:
+def _axis(axes: Axes, effects: Sequence[Effect], height: float) -> None:
+    """From no change to all that is drawn, with room for printed means at both sides."""
     from matplotlib.ticker import MaxNLocator
 
-    axes.set_yticks([])
-    axes.set_ylim(height + 0.04, -0.06)
-    unit = ", times" if effect.as_ratio else f" [{effect.metric.unit}]" if effect.metric.unit else ""
-    style.title(axes, f"Effect on {effect.metric.label}{unit}")
-    if effect.as_ratio:
-        _ratio_ticks(axes)
+    metric, as_ratio = effects[0].metric, effects[0].as_ratio
+    ends = [v for e in effects for v in (e.mean, e.low, e.high, *e.differences) if v is not None] + [1.0 if as_ratio else 0.0]
+    ends = [math.log(end) for end in ends] if as_ratio else ends
+    room = 0.16 * ((max(ends) - min(ends)) or 1.0)
+    low, high = min(ends) - room, max(ends) + room
+    axes.set(ylim=(height + 0.04, -0.06), yticks=[])
+    if as_ratio:
+        axes.set(xscale="log", xlim=(math.exp(low), math.exp(high)))
+        style.factor_ticks(axes)
     else:
+        axes.set_xlim(low, high)
         axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.axvline(1 if as_ratio else 0, color="#444444", linewidth=0.9, zorder=1)
+    unit = ", times" if as_ratio else f" [{metric.unit}]" if metric.unit else ""
+    style.title(axes, f"Effect on {metric.label}{unit}")
 
 
 def _lanes(judged: Judged, swap: Swap, key: str) -> list[Within]:
@@ -107,61 +113,33 @@ def _labels(swaps: Sequence[Swap]) -> list[str]:
     ]  # fmt: skip
 
 
-def _place(effect: Effect, value: float) -> float:
-    return math.log(value) if effect.as_ratio else value
-
-
-def _draw(axes: Axes, line: float, effect: Effect, verdict: str, lanes: Sequence[Within]) -> None:
+def _bar(axes: Axes, line: float, effect: Effect, verdict: str, lanes: Sequence[Within]) -> None:
+    """One swap: its pairs, in lanes where they are given, their mean, and its interval or range."""
     if effect.mean is None:
-        axes.text(0, line, "no pair ", ha="right", va="center", fontsize=8, color=style.NEUTRAL, style="italic")
+        axes.text(1 if effect.as_ratio else 0, line, "no pair ", ha="right", va="center", fontsize=8, color=style.NEUTRAL)
         return
-    colour = COLOUR_OF.get(verdict, style.NEUTRAL)
+    colour, counted = COLOUR_OF.get(verdict, style.NEUTRAL), is_counted(effect.metric)
     for n, part in enumerate(lanes):
         _lane(axes, line + 0.14 + LANE * n, part, colour)
-    places = [pair.difference for pair in effect.pairs]
     if not lanes:
         # spread evenly below the bar, the same way every time
-        shifts = 0.12 + 0.03 * (np.arange(len(places)) % 3 - 1)
-        axes.plot(places, line + shifts, "o", markersize=3.5, color=colour, alpha=0.45, markeredgewidth=0, zorder=2)
-    ends = [_place(effect, e) for e in (effect.low, effect.high) if e is not None]
-    counted = is_counted(effect.metric)
-    ends = [min(places), max(places)] if counted else ends
-    axes.plot(ends, [line] * len(ends), color=colour, linewidth=0.9 if counted else 2.2, zorder=3)
-    mean = _place(effect, effect.mean)
-    axes.plot(mean, line, "D", markersize=6, color=colour, markeredgecolor="white", markeredgewidth=0.8, zorder=4)
+        shifts = 0.12 + 0.03 * (np.arange(len(effect.pairs)) % 3 - 1)
+        axes.plot(effect.differences, line + shifts, "o", markersize=3.5, color=colour, alpha=0.45, markeredgewidth=0, zorder=2)
+    ends = (min(effect.differences), max(effect.differences)) if counted else (effect.low, effect.high)
+    if None not in ends:
+        axes.plot(ends, [line, line], color=colour, linewidth=0.9 if counted else 2.2, zorder=3)  # type: ignore[arg-type]
+    axes.plot(effect.mean, line, "D", markersize=6, color=colour, markeredgecolor="white", markeredgewidth=0.8, zorder=4)
     text = NONE if verdict == NONE else times(effect.mean) if effect.as_ratio else signed(effect.mean, effect.metric.digits)
-    style.label(axes, text, (mean, line), (0, 6), ha="center", fontsize=8, color="#222222")
+    style.label(axes, text, (effect.mean, line), (0, 6), ha="center", fontsize=8, color="#222222")
 
 
 def _lane(axes: Axes, line: float, part: Within, colour: str) -> None:
     """The pairs of one level of another factor, their mean as a tick, and the level's name where there is more room."""
-    places = [pair.difference for pair in part.pairs]
-    mean = sum(places) / len(places)
+    places, (low, high) = part.differences, axes.get_xlim()
     axes.plot(places, [line] * len(places), "o", markersize=3.5, color=colour, alpha=0.6, markeredgewidth=0, zorder=2)
-    axes.plot([mean, mean], [line - 0.055, line + 0.055], color="#222222", linewidth=1.3, zorder=3)
-    low, high = axes.get_xlim()
-    right = high - max(places) >= min(places) - low
-    text = f"{part.level} {value_text(part.mean, part.effect.metric, part.effect.as_ratio)}"
+    axes.plot([part.mean] * 2, [line - 0.055, line + 0.055], color="#222222", linewidth=1.3, zorder=3)
+    to_axis = math.log if part.effect.as_ratio else float
+    right = to_axis(high) - to_axis(max(places)) >= to_axis(min(places)) - to_axis(low)
     end, side, shift = (max(places), "left", 5) if right else (min(places), "right", -5)
+    text = f"{part.level} {value_text(part.mean, part.effect.metric, part.effect.as_ratio)}"
     style.label(axes, text, (end, line), (shift, 0), ha=side, va="center", fontsize=8, color="#333333")
-
-
-def _widen(axes: Axes, effects: Sequence[Effect]) -> None:
-    """Room for the printed means at both sides."""
-    ends = [0.0] + [_place(e, v) for e in effects for v in (e.mean, e.low, e.high, *e.differences) if v is not None]
-    span = (max(ends) - min(ends)) or 1.0
-    axes.set_xlim(min(ends) - 0.16 * span, max(ends) + 0.16 * span)
-
-
-def _ratio_ticks(axes: Axes) -> None:
-    """Ticks at plain factors on an axis that holds logarithms."""
-    from matplotlib.ticker import MaxNLocator
-
-    low, high = (math.exp(end) for end in axes.get_xlim())
-    if high / low < 4:
-        factors = [float(f) for f in MaxNLocator(4).tick_values(low, high) if f > 0]
-    else:
-        factors = [d * 10.0**p for p in range(-4, 5) for d in (1, 2, 5)]
-        factors = factors if high / low < 100 else [f for f in factors if f"{f:e}".startswith("1")]
-    factors = sorted({1.0, *(f for f in factors if low <= f <= high and abs(math.log(f)) > 0.09 * math.log(high / low))})
-    axes.set_xticks([math.log(f) for f in factors], [f"×{f:g}" for f in factors])
