@@ -27,9 +27,9 @@ from ablation.report.study import accounts, effect_sentences, effect_tables, sen
 from ablation.report.study.effects_plot import drawn_keys, effects_plot
 from ablation.report.study.rows import INERT, Row, latency_keys, latency_of, rows_of
 from ablation.report.study.scatter import _free_place, _overlap, scatter
-from ablation.report.study.swaps import BETTER, MIXED, NOISE, NONE, OPEN, WORSE, Judged, judge_all
+from ablation.report.study.swaps import BETTER, MIXED, NONE, OPEN, WORSE, Judged, judge_all
 from ablation.report.study.ties import Ties, front_of
-from ablation.stats import SETTLED
+from ablation.stats import NOISE, SETTLED
 from blocks.errors import InputError
 from tests.fakes import FACTORS, failed, fake_record, fake_records, fake_study, inert_records, waiting
 
@@ -57,8 +57,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, unfinished: list[Record], s
     """A written report."""
     path = tmp_path_factory.mktemp("report") / "new" / "folder"
     paths = write_report(unfinished, path, study=study)
-    found = {p.relative_to(path).as_posix() for p in paths}
-    assert found == FILES | {f"plots/{name}.{kind}" for name in PLOTS for kind in ("png", "svg")}
+    names = {p.relative_to(path).as_posix() for p in paths}
+    assert names == FILES | {f"plots/{name}.{kind}" for name in PLOTS for kind in ("png", "svg")}
     return path
 
 

@@ -128,10 +128,10 @@ def factor_ticks(axes: Axes, which: str = "x") -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def label(axes: Axes, text: str, place: tuple[float, float], offset: tuple[float, float], **look: Any) -> None:
+def label(axes: Axes, text: str, place: tuple[float, float], offset: tuple[float, float], **style: Any) -> None:
     """Text `offset` points from a place of the data, on a pale ground that keeps it legible over lines."""
     ground = {"boxstyle": "square,pad=0.05", "facecolor": "white", "edgecolor": "none", "alpha": 0.7}
-    axes.annotate(text, place, xytext=offset, textcoords="offset points", bbox=ground, **{"zorder": 5, **look})
+    axes.annotate(text, place, xytext=offset, textcoords="offset points", bbox=ground, **{"zorder": 5, **style})
 
 
 def legend_strip(axes: Axes, columns: Sequence[Sequence[tuple[Any, str]]]) -> None:

@@ -82,8 +82,8 @@ def _panel(axes: Axes, drawn: Sequence[Row], mine: Sequence[Row], colour: str) -
     _end_numbers(axes, mine, colour)
 
 
-def _line(axes: Axes, losses: Sequence[float], **look: Any) -> None:
-    axes.plot(range(1, len(losses) + 1), losses, marker="." if len(losses) == 1 else "", **look)
+def _line(axes: Axes, losses: Sequence[float], **drawing: Any) -> None:
+    axes.plot(range(1, len(losses) + 1), losses, marker="." if len(losses) == 1 else "", **drawing)
 
 
 def _end_numbers(axes: Axes, mine: Sequence[Row], colour: str) -> None:

@@ -13,7 +13,8 @@ from ablation.report.kit.numbers import count, joined, percent, signed, times
 from ablation.report.kit.page import literal
 from ablation.report.study.effect_tables import counted_signs, value_text
 from ablation.report.study.rows import Row, StudyInfo, latency_of
-from ablation.report.study.swaps import BETTER, MISSING, MIXED, NOISE, NONE, OPEN, TRAINED, WORSE, Judged, Swap, Within, within
+from ablation.report.study.swaps import BETTER, MISSING, MIXED, NONE, OPEN, TRAINED, WORSE, Judged, Swap, Within, within
+from ablation.stats import NOISE
 
 VERBS = ("raises", "lowers", "in every pair raises", "in every pair lowers")
 # what is said of measures that a swap neither raises nor lowers: of several, of one
