@@ -120,13 +120,6 @@ def _place(record: Record, factors: Mapping[str, Sequence[str]]) -> tuple[Any, .
     return (*(names.index(lv) if lv in names else len(names) for lv, names in levels), record.label, record.network_key)
 
 
-def swap_levels(study: StudyInfo, rows: Sequence[Row]) -> dict[str, list[str]]:
-    """Each factor with the reference's level first, so that swaps are steps away from the reference."""
-    reference = next((r for r in rows if r.is_reference), None)
-    base = dict(reference.trials[0].factors) if reference else {}
-    return {f: sorted(levels, key=lambda level: level != base.get(f)) for f, levels in study.factors.items() if len(levels) > 1}
-
-
 def state_counts(records: Iterable[Record], study: StudyInfo) -> dict[str, int]:
     """State -> number of trials (network and seed), by the study's own count where it has one."""
     if study.counts:

@@ -21,12 +21,6 @@ RULE = (
 )
 
 
-def axes_of(rows: Sequence[Row], keys: Sequence[str]) -> dict[str, Metric]:
-    """The metrics on which variants are compared as wholes: loss, every latency, parameters, multiply-accumulates."""
-    every = {"loss": METRICS["loss"], **{k: latency_of(k) for k in keys}, "params": METRICS["params"], "macs": METRICS["macs"]}
-    return {k: m for k, m in every.items() if any(row.mean(m) is not None for row in rows)}
-
-
 @dataclass(frozen=True)
 class Front:
     """A Pareto front by means over seeds, and ties."""
@@ -52,7 +46,9 @@ class Ties:
     """Comparisons of networks with one another, each made when it is asked for."""
 
     def __init__(self, rows: Sequence[Row], keys: Sequence[str], floors: Mapping[str, float]) -> None:
-        self.axes = axes_of(rows, keys)
+        # what variants are compared on as wholes: loss, every latency, parameters, multiply-accumulates
+        axes = {"loss": METRICS["loss"], **{k: latency_of(k) for k in keys}, "params": METRICS["params"], "macs": METRICS["macs"]}
+        self.axes = {k: metric for k, metric in axes.items() if any(row.mean(metric) is not None for row in rows)}
         self._floors = floors
         records = [trial for row in rows for trial in row.trials]
         measured = {"loss": (METRICS["loss"], False)} | {key: (latency_for_ratios(records, key), True) for key in keys}
@@ -79,12 +75,11 @@ class Ties:
             return 0
         if self.is_counted(key):
             return (a > b) - (a < b)
-        if one.number > other.number:
-            return -self.compare(other, one, key)
-        name = (key, one.number, other.number)
+        first, second = sorted((one, other), key=lambda row: row.number)
+        name = (key, first.number, second.number)
         if name not in self._signs:
-            self._signs[name] = self._contrast(one, other, key)
-        return self._signs[name]
+            self._signs[name] = self._contrast(first, second, key)
+        return self._signs[name] if first is one else -self._signs[name]
 
     def _contrast(self, one: Row, other: Row, key: str) -> int:
         measured = self._measured[key]
