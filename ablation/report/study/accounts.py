@@ -9,12 +9,11 @@ from ablation.record.trial import COMPLETE, FAILED, METRICS, RUNNING, STALE, WAI
 from ablation.report.kit.numbers import percent
 from ablation.report.kit.page import literal
 from ablation.report.study.rows import INERT, Row, StudyInfo, latency_keys, latency_of, seeds_text, state_counts
-from ablation.report.study.sentences import listed, named
+from ablation.report.study.sentences import MOST_NAMED, listed, named
 from ablation.report.study.tables import converged, published_reasons
 
 STATES = (COMPLETE, FAILED, RUNNING, WAITING, STALE)
 EXPECTED = ("loss", "params", "macs", "fvcore_params", "fvcore_flops", "ssim", "psnr", "l1", "ms_ssim", "replica_loss")
-MOST_NAMED = 8
 
 
 def completeness(rows: Sequence[Row], records: Sequence[Record], study: StudyInfo) -> str:

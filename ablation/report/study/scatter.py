@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +24,8 @@ LABEL_CHARACTERS, LEGEND_CHARACTERS = 60, 54  # of a network in the caption; of 
 LISTED_FRONT = 10  # beyond this many members the caption refers to the table
 AXES = 3.2  # inches
 DARK = "#222222"
+# 'colour', 'marker', 'fill' -> the factor that it shows, and its value for each level
+Encoding = dict[str, tuple[str, dict[str, Any]]]
 
 
 def scatter(rows: Sequence[Row], study: StudyInfo, x: Metric, y: Metric, ties: Ties | None = None) -> Figure:
@@ -37,12 +38,12 @@ def scatter(rows: Sequence[Row], study: StudyInfo, x: Metric, y: Metric, ties: T
     needed = f"{x.label} and {y.label}"
     if not drawn:
         return empty_plot(rows, study, heading, needed)
-    looks = _looks(rows, study)
-    columns = _legend(rows, looks)
+    encoding = _encoding(rows, study)
+    columns = _legend(rows, encoding)
     strip = 0.17 * max(map(len, columns))
     figure = style.new_figure(style.WIDTH, AXES + strip + 0.6 + 0.15 * min(len(front), LISTED_FRONT))
     axes, below = figure.subplots(2, 1, height_ratios=[AXES, strip])
-    _points(axes, drawn, x, y, looks)
+    _points(axes, drawn, x, y, encoding)
     _front_line(axes, front, x, y)
     for which, metric in (("x", x), ("y", y)):
         style.scale_axis(axes, which, [value for row in drawn if (value := row.mean(metric)) is not None])
@@ -51,41 +52,30 @@ def scatter(rows: Sequence[Row], study: StudyInfo, x: Metric, y: Metric, ties: T
     axes.set_ylabel(axis_label(y))
     style.title(axes, heading)
     style.legend_strip(below, columns)
-    caption(figure, drawn, rows, study, needed, *_notes(rows, front, x, y, looks, ties))
+    shown = [factor for factor, _ in encoding.values()]
+    hidden = [factor for factor, levels in study.factors.items() if len(levels) > 1 and factor not in shown]
+    caption(figure, drawn, rows, study, needed, *_notes(rows, front, x, y, hidden, ties))
     style.settle(figure)
     _numbers(axes, drawn, front, x, y)
     return figure
 
 
-@dataclass(frozen=True)
-class Looks:
-    """Which factor is shown by what: colours and markers by level, `fill` a factor whose second level is hollow."""
-
-    colour: tuple[str, dict[str, Any]]
-    marker: tuple[str, dict[str, Any]]
-    fill: tuple[str, dict[str, Any]]
-    hidden: list[str]
-
-    def of(self, row: Row) -> dict[str, Any]:
-        """The marker of one row."""
-        defaults = {"colour": style.COLOURS[0], "marker": "o", "fill": True}
-        shown = {name: getattr(self, name) for name in defaults}
-        return _drawn_as(**{name: table.get(row.level(factor), defaults[name]) for name, (factor, table) in shown.items()})
-
-
-def _looks(rows: Sequence[Row], study: StudyInfo) -> Looks:
+def _encoding(rows: Sequence[Row], study: StudyInfo) -> Encoding:
+    """Colour shows the first factor that varies, the marker the next that has few levels, filling the next that has two."""
     varied = [f for f, levels in study.factors.items() if len(levels) > 1]
     names = {f: [level for level in (*study.factors[f], INERT, "-") if any(r.level(f) == level for r in rows)] for f in varied}
-    colour = varied[0] if varied else ""
-    marker = next((f for f in varied[1:] if len(names[f]) <= len(style.MARKERS)), "")
-    fill = next((f for f in varied[1:] if f != marker and len(names[f]) == 2), "")
-    names[""] = []
-    return Looks(
-        colour=(colour, dict(zip(names[colour], style.palette(len(names[colour])), strict=True))),
-        marker=(marker, dict(zip(names[marker], style.MARKERS, strict=False))),
-        fill=(fill, dict(zip(names[fill], (True, False), strict=False))),
-        hidden=[f for f in varied if f not in (colour, marker, fill)],
+    kinds: tuple[tuple[str, Callable[[int], bool], Callable[[int], Sequence[Any]]], ...] = (
+        ("colour", lambda num: True, style.palette),
+        ("marker", lambda num: num <= len(style.MARKERS), lambda num: style.MARKERS[:num]),
+        ("fill", lambda num: num == 2, lambda num: (True, False)),
     )
+    encoding: Encoding = {}
+    for how, fits, values in kinds:
+        factor = next((f for f, levels in names.items() if fits(len(levels))), None)
+        if factor is not None:
+            levels = names.pop(factor)
+            encoding[how] = (factor, dict(zip(levels, values(len(levels)), strict=True)))
+    return encoding
 
 
 def _drawn_as(colour: Any = "#555555", marker: str = "o", fill: bool = True) -> dict[str, Any]:
@@ -93,24 +83,25 @@ def _drawn_as(colour: Any = "#555555", marker: str = "o", fill: bool = True) -> 
     return {"color": colour, "marker": marker, "markerfacecolor": colour if fill else "white", **edge}
 
 
-def _legend(rows: Sequence[Row], looks: Looks) -> list[list[tuple[Any, str]]]:
+def _legend(rows: Sequence[Row], encoding: Encoding) -> list[list[tuple[Any, str]]]:
     """A column for each factor that is shown: its name, then its levels; what the ring and the line are in the shortest."""
     from matplotlib.lines import Line2D
 
-    shown = {name: getattr(looks, name) for name in ("colour", "marker", "fill") if getattr(looks, name)[0]}
-    width = LEGEND_CHARACTERS // max(1, len(shown)) - 2
-    columns = [[(Line2D([], [], linestyle=""), shortened([factor], width)[factor])] for factor, _ in shown.values()]
-    for column, (name, (_, table)) in zip(columns, shown.items(), strict=True):
+    width = LEGEND_CHARACTERS // max(1, len(encoding)) - 2
+    columns = []
+    for how, (factor, table) in encoding.items():
         names = shortened(table, width)
-        column += [(Line2D([], [], markersize=6, **_drawn_as(**{name: value})), names[level]) for level, value in table.items()]
-    last = min(columns, key=len) if columns else [(Line2D([], [], linestyle=""), "")]
+        levels = [(Line2D([], [], markersize=6, **_drawn_as(**{how: value})), names[level]) for level, value in table.items()]
+        columns.append([(Line2D([], [], linestyle=""), shortened([factor], width)[factor]), *levels])
+    columns = columns or [[(Line2D([], [], linestyle=""), "")]]
+    last = min(columns, key=len)
     last.append((Line2D([], [], color=DARK, linewidth=1.1), "Pareto front"))
     if any(row.is_reference for row in rows):
         last.append((Line2D([], [], marker="o", markersize=9, mfc="none", mec=DARK, linestyle=""), "reference"))
-    return columns or [last]
+    return columns
 
 
-def _notes(rows: Sequence[Row], front: Sequence[Row], x: Metric, y: Metric, looks: Looks, ties: Ties | None) -> list[str]:
+def _notes(rows: Sequence[Row], front: Sequence[Row], x: Metric, y: Metric, hidden: Sequence[str], ties: Ties | None) -> list[str]:
     tied = _tied(rows, x, y, ties)
     label = {row.number: shortened([row.label], LABEL_CHARACTERS)[row.label] for row in front}  # its number tells it apart
     names = [f"#{row.number} {label[row.number]}{' (tied)' if tied and row in tied.weak else ''}" for row in front[:LISTED_FRONT]]
@@ -119,7 +110,7 @@ def _notes(rows: Sequence[Row], front: Sequence[Row], x: Metric, y: Metric, look
     if tied and tied.off:
         numbers = ", ".join(f"#{row.number}" for row in sorted(tied.off, key=lambda row: row.number))
         notes.append(f"Off the line by a tie alone: {numbers}.")
-    notes += [f"Also varied, not shown by colour or marker: {', '.join(looks.hidden)}."] if looks.hidden else []
+    notes += [f"Also varied, not shown by colour or marker: {', '.join(hidden)}."] if hidden else []
     return [*notes, "Vertical bars: standard deviation over seeds."] if any(row.sd(y) is not None for row in rows) else notes
 
 
@@ -136,10 +127,11 @@ def _at(row: Row, x: Metric, y: Metric) -> tuple[float, float]:
     return here, there
 
 
-def _points(axes: Axes, drawn: Sequence[Row], x: Metric, y: Metric, looks: Looks) -> None:
+def _points(axes: Axes, drawn: Sequence[Row], x: Metric, y: Metric, encoding: Encoding) -> None:
     size = 6.5 if len(drawn) <= NUMBER_ALL_UP_TO else 5
     for row in drawn:
-        marker, (here, there), sd = looks.of(row), _at(row, x, y), row.sd(y)
+        marker = _drawn_as(**{"colour": style.COLOURS[0], **{how: table[row.level(f)] for how, (f, table) in encoding.items()}})
+        (here, there), sd = _at(row, x, y), row.sd(y)
         if sd:
             axes.errorbar(here, there, yerr=sd, fmt="none", ecolor=marker["color"], elinewidth=1, alpha=0.6, zorder=2)
         axes.plot(here, there, markersize=size, zorder=3, **marker)
