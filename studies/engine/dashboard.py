@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 import optuna
 import sqlalchemy as sa
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 from optuna_dashboard import save_note, save_plotly_graph_object
 
+from ablation.stats import pareto_front
 from blocks.errors import must_be
-from studies.store.storage import METRIC_NAMES, batched, get_system_attrs, is_url, set_system_attr
+from studies.store.storage import batched, get_system_attrs, is_url, set_system_attr
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -49,12 +50,6 @@ def upload_artifacts(trial: optuna.Trial, store: FileSystemArtifactStore, files:
         return [upload_artifact(artifact_store=store, file_path=str(file), study_or_trial=trial) for file in files]
 
 
-def upload_study_artifacts(study: optuna.Study, store: FileSystemArtifactStore, files: Sequence[Path]) -> list[str]:
-    """Attach files to the study itself, e.g. its table and plots."""
-    with batched(study):
-        return [upload_artifact(artifact_store=store, file_path=str(file), study_or_trial=study) for file in files]
-
-
 def write_note(owner: optuna.Study | optuna.Trial, text: str) -> None:
     """Set the Markdown note of a study or a trial; at most 2,000 characters, a longer one is cut and says so."""
     if len(text) > NOTE_CHARS:
@@ -74,37 +69,24 @@ def pareto_figure(study: optuna.Study) -> go.Figure:
     import plotly.graph_objects as go
 
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    front = {trial.number for trial in pareto_front(complete)}
+    feasible = [trial for trial in complete if trial.user_attrs.get("feasible", True)]
+    kept = pareto_front([trial.values for trial in feasible])  # all objectives are minimised
+    front = [trial for trial, keep in zip(feasible, kept, strict=True) if keep]
+    numbers = {trial.number for trial in front}
+    others = [trial for trial in complete if trial.number not in numbers]
     figure = go.Figure()
-    for name, shown in (("Pareto front", True), ("dominated or infeasible", False)):
-        trials = [trial for trial in complete if (trial.number in front) is shown]
+    for name, trials in (("Pareto front", front), ("dominated or infeasible", others)):
+        labels = [html.escape(trial.user_attrs.get("label", "")) for trial in trials]
         figure.add_scatter(
             x=[trial.values[1] for trial in trials],
             y=[trial.values[0] for trial in trials],
-            text=[
-                f"trial {t.number}: {html.escape(t.user_attrs.get('label', ''))}<br>{t.values[2]:,.0f} parameters" for t in trials
-            ],
+            text=[f"trial {t.number}: {label}<br>{t.values[2]:,.0f} parameters" for t, label in zip(trials, labels, strict=True)],
             mode="markers",
             name=name,
         )
     titles = {"title": "Validation loss against latency", "xaxis_title": "latency in ms", "yaxis_title": "validation loss"}
     figure.update_layout(template="none", **titles)
     return figure
-
-
-def _label(trial: FrozenTrial) -> str:
-    return html.escape(str(trial.user_attrs.get("label", "")))
-
-
-def pareto_front(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """The feasible trials that no feasible trial beats in one objective without losing in another; all are minimised."""
-    feasible = [trial for trial in trials if trial.user_attrs.get("feasible", True)]
-    return [trial for trial in feasible if not any(_dominates(other.values, trial.values) for other in feasible)]
-
-
-def _dominates(left: Sequence[float], right: Sequence[float]) -> bool:
-    assert len(left) == len(right) == len(METRIC_NAMES)
-    return all(a <= b for a, b in zip(left, right, strict=True)) and list(left) != list(right)
 
 
 def dashboard_command(where: str | Path, artifact_dir: Path) -> str:

@@ -21,19 +21,19 @@ from studies.store.records import records
 LATENCY, NOISE, SESSIONS, FACTS = "latency", "latency_noise", "latency_sessions", "facts"
 
 
-def study_info(study: optuna.Study, config: StudyConfig, found: list[Record], command: str) -> StudyInfo:
+def study_info(study: optuna.Study, config: StudyConfig, stored: list[Record], command: str) -> StudyInfo:
     """The facts of a study that its records do not hold."""
     attrs, space = study.user_attrs, config.space
     facts: dict[str, Any] = attrs.get(FACTS, {})
     machine = facts.get("provenance", {})
     hardware = machine.get("hardware", {})
-    seeds = sorted({record.seed for record in found})
+    seeds = sorted({record.seed for record in stored})
     return StudyInfo(
         title=f"{config.name}: {', '.join(space['factors'])} on {config.data['name']} at {config.data['image_size']} px",
         command=facts.get("command", command),
         device=machine_name(hardware) or config.device,
         data=facts.get("data", dict(config.data)),
-        num_planned=len(found),
+        num_planned=len(stored),
         protocol=config.protocol,
         factors={factor: list(levels) for factor, levels in space["factors"].items()},
         reference=facts.get("reference", ""),
@@ -45,8 +45,8 @@ def study_info(study: optuna.Study, config: StudyConfig, found: list[Record], co
 def current_records(study: optuna.Study, config: StudyConfig) -> list[Record]:
     """Records of all jobs; latency from the study's last session, so that all variants come from one side-by-side run."""
     latency = study.user_attrs.get(LATENCY, {})
-    found = records(study, max_attempts=config.max_attempts)
-    return [Record(**{**vars(r), "latency": latency.get(network_of(r.network_key), r.latency)}) for r in found]
+    stored = records(study, max_attempts=config.max_attempts)
+    return [Record(**{**vars(r), "latency": latency.get(network_of(r.network_key), r.latency)}) for r in stored]
 
 
 def report_study(
@@ -57,33 +57,30 @@ def report_study(
     In the study's folder it shows the reconstructions; in another folder, `to`, which may be passed on, only those of rendered
     faces: most licences of real faces, CelebA's among them, forbid that.
     """
-    found = current_records(study, config)
-    info = study_info(study, config, found, command)
+    stored = current_records(study, config)
+    info = study_info(study, config, stored, command)
     target, allowed = to or folder.report, to is None or config.data["name"] == "faces"
     prepare_folder(target)
     if allowed:
-        draw_gallery(found, folder, target)
-    paths = write_report(found, target, study=info, images_allowed=allowed)
+        draw_gallery(stored, folder, target)
+    paths = write_report(stored, target, study=info, images_allowed=allowed)
     publish_pareto(study)
-    complete = sum(record.state == COMPLETE for record in found)
-    write_note(study, f"{info.title}\n\n{complete} of {len(found)} trials complete. The first objective is the validation loss.")
-    console.print(
-        print_table(found, info, width=min(console.width, 160) if console.is_terminal else 120),
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
-    console.print(f"{complete} of {len(found)} trials are complete. Report: {target / 'report.html'}", markup=False, soft_wrap=True)
+    complete = sum(record.state == COMPLETE for record in stored)
+    write_note(study, f"{info.title}\n\n{complete} of {len(stored)} trials complete. The first objective is the validation loss.")
+    width = min(console.width, 160) if console.is_terminal else 120
+    table = print_table(stored, info, width=width)
+    done = f"{complete} of {len(stored)} trials are complete. Report: {target / 'report.html'}"
+    console.print(f"{table}\n{done}", markup=False, highlight=False, soft_wrap=True)
     return paths
 
 
-def draw_gallery(found: list[Record], folder: StudyFolder, target: Path) -> Path | None:
+def draw_gallery(stored: list[Record], folder: StudyFolder, target: Path) -> Path | None:
     """Originals and, for one seed of each complete network, its reconstructions side by side; None where there are none."""
     originals = _pictures(folder.originals)
     if originals is None:
         return None
     rows: dict[str, tuple[str, Any]] = {}
-    for record in found:
+    for record in stored:
         if record.state == COMPLETE and record.network_key not in rows:
             pictures = _pictures(folder.reconstructions(record.network_key, record.seed))
             if pictures is not None and pictures.shape == originals.shape and pictures.dtype == originals.dtype:

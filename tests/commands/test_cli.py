@@ -77,7 +77,7 @@ def test_grid_from_start_to_report_and_again(place: Path, capfd: pytest.CaptureF
     report = place / "results/tiny/report"
     for name in ("table.csv", "table.md", "table.tex", "report.md", "report.html", "provenance.json", "gallery.png", "trials.csv"):
         assert (report / name).stat().st_size > 0, name
-    for plot in ("loss_against_latency_cpu_b1", "loss_against_parameters", "loss_against_macs", "effects", "loss_curves"):
+    for plot in ("loss_against_latency_cpu_b1", "loss_against_parameters", "loss_against_macs", "effects_loss", "loss_curves"):
         assert (report / "plots" / f"{plot}.png").stat().st_size > 5000, plot
     facts = json.loads((report / "provenance.json").read_text())
     assert facts["command"].startswith("python -m studies.run grid --space space.toml")

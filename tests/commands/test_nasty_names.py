@@ -21,7 +21,7 @@ from ablation.report.explain.page import write_explanation
 from ablation.report.explain.tables import print_explanation
 from ablation.report.kit.page import Bullets, Heading, literal, to_html, to_markdown, unmarked
 from ablation.report.kit.plot_style import new_figure, save, styled
-from ablation.report.study.gallery import write_gallery
+from ablation.report.study.pictures import write_gallery
 from tests.fake_explanation import fake_explanation
 from tests.fakes import failed, fake_records, fake_study
 
@@ -49,7 +49,7 @@ def test_the_whole_report_is_written_and_is_utf_8(report: tuple[Path, list[Recor
     folder, _, _ = report
     for name in ("table.csv", "table.md", "table.tex", "trials.csv", "report.md", "report.html", "provenance.json"):
         assert (folder / name).read_bytes().decode("utf-8"), name
-    assert len(list((folder / "plots").glob("*.png"))) == 6
+    assert len(list((folder / "plots").glob("*.png"))) == 10
     json.loads((folder / "provenance.json").read_text())
 
 

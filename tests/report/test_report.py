@@ -18,25 +18,26 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ablation.record.trial import METRICS, Record
+from ablation.record.trial import METRICS, Metric, Record
 from ablation.report import StudyInfo, draw_curves, print_table, write_gallery, write_report
 from ablation.report.kit.numbers import signed, times
 from ablation.report.kit.page import Bullets, Heading, Paragraph, Table, to_html, to_markdown
 from ablation.report.kit.plot_style import styled
 from ablation.report.study import accounts, effect_sentences, effect_tables, sentences, tables, writer
-from ablation.report.study.effects import effects_plot
+from ablation.report.study.effects_plot import drawn_keys, effects_plot
 from ablation.report.study.rows import INERT, Row, latency_keys, latency_of, rows_of
-from ablation.report.study.scatter import _free_place, _overlap, front_of, scatter
-from ablation.report.study.swaps import BETTER, MIXED, NOISE, NONE, OPEN, WORSE, Judged, judge_all
-from ablation.report.study.ties import Ties
-from ablation.stats import SETTLED
+from ablation.report.study.scatter import _free_place, _overlap, scatter
+from ablation.report.study.swaps import BETTER, MIXED, NONE, OPEN, WORSE, Judged, judge_all
+from ablation.report.study.ties import Ties, front_of
+from ablation.stats import NOISE, SETTLED
 from blocks.errors import InputError
 from tests.fakes import FACTORS, failed, fake_record, fake_records, fake_study, inert_records, waiting
 
 ROOT = Path(__file__).parents[2]
 FILES = {"table.csv", "table.md", "table.tex", "trials.csv", "report.md", "report.html", "provenance.json"}
 AGAINST = {f"loss_against_{cost}" for cost in ("latency_cpu_b1", "latency_cpu_b32", "parameters", "macs")}
-PLOTS = {*AGAINST, "effects", "loss_curves"}
+EFFECTS = {f"effects_{name}" for name in ("loss", "latency_cpu_b1", "latency_cpu_b32", "parameters", "macs")}
+PLOTS = {*AGAINST, *EFFECTS, "loss_curves"}
 
 
 @pytest.fixture(scope="module")
@@ -56,13 +57,30 @@ def folder(tmp_path_factory: pytest.TempPathFactory, unfinished: list[Record], s
     """A written report."""
     path = tmp_path_factory.mktemp("report") / "new" / "folder"
     paths = write_report(unfinished, path, study=study)
-    found = {p.relative_to(path).as_posix() for p in paths}
-    assert found == FILES | {f"plots/{name}.{kind}" for name in PLOTS for kind in ("png", "svg")}
+    names = {p.relative_to(path).as_posix() for p in paths}
+    assert names == FILES | {f"plots/{name}.{kind}" for name in PLOTS for kind in ("png", "svg")}
     return path
+
+
+@pytest.fixture(scope="module")
+def text(folder: Path) -> str:
+    """The page of that report in Markdown."""
+    return _plain((folder / "report.md").read_text(encoding="utf-8"))
 
 
 def _plain(text: str) -> str:
     return text.replace("\u00a0", " ")
+
+
+def _written(folder: Path, records: list[Record], **options: Any) -> str:
+    """The Markdown page of a report that is written now."""
+    write_report(records, folder, **{"study": fake_study(records), **options})
+    return _plain((folder / "report.md").read_text(encoding="utf-8"))
+
+
+def _judged(records: list[Record], **changes: Any) -> Judged:
+    study = fake_study(records, **changes)
+    return judge_all(records, study, rows_of(records, study))
 
 
 def test_plots_are_pictures_of_readable_size(folder: Path) -> None:
@@ -118,11 +136,8 @@ def test_the_csv_has_one_exact_line_per_network(folder: Path) -> None:
     assert (first["num_seeds"], first["factor_head"]) == ("3", "flatten")
     assert float(first["latency_cpu_b1_ms"]) == 1.8
     dense = next(line for line in lines if line["variant"] == "dense, separable, flatten")
-    assert (dense["latency_cpu_b1_ratio"], dense["latency_cpu_b1_converged"], dense["latency_cpu_b32_converged"]) == (
-        "4.5",
-        "False",
-        "True",
-    )
+    assert (dense["latency_cpu_b1_ratio"], dense["latency_cpu_b1_converged"]) == ("4.5", "False")
+    assert dense["latency_cpu_b32_converged"] == "True"
 
 
 def test_the_mean_and_spread_are_over_seeds_by_hand() -> None:
@@ -139,9 +154,7 @@ def test_a_failed_trial_keeps_its_line_and_its_reason(folder: Path, unfinished: 
     assert (line["state"], line["reason"]) == ("2 of 3", "loss is NaN in epoch 2")
     assert "loss is NaN in epoch 2" in (folder / "table.md").read_text(encoding="utf-8")
     assert len(_lines(folder / "trials.csv")) == len(unfinished) == 36
-
-
-def test_trials_are_flat_and_whole(folder: Path) -> None:
+    # trials are flat and whole
     line = next(x for x in _lines(folder / "trials.csv") if x["label"] == "plain, standard, flatten" and x["seed"] == "1")
     assert line["costs.by_part.head.params"] == "4676097"
     assert line["factors.conv"] == "standard"
@@ -160,7 +173,7 @@ def test_headings_have_units_and_every_required_column(folder: Path) -> None:
 
 def test_markdown_lines_have_as_many_cells_as_headings() -> None:
     record = fake_record({"f": "a|b"}, label="a|b <x> *y*\nz")
-    text = tables.markdown(rows_of([record]), tables.columns(["cpu/1"]))
+    text = to_markdown([tables.table_of(rows_of([record]), tables.columns(["cpu/1"]))])
     counts = {len(re.findall(r"(?<!\\)\|", line)) for line in text.splitlines()}
     assert len(text.splitlines()) == 3
     assert len(counts) == 1
@@ -220,26 +233,14 @@ def test_an_inert_factor_is_named_and_counted(tmp_path: Path) -> None:
 # effects and verdicts
 
 
-def _judged(records: list[Record], **changes: Any) -> Judged:
-    study = fake_study(records, **changes)
-    return judge_all(records, study, rows_of(records, study))
-
-
 def _lines_of(text: str, swap: str) -> dict[str, list[str]]:
-    """Measure -> effect, interval, verdict, what it rests on: of one swap in the table of effects."""
-    lines: dict[str, list[str]] = {}
-    current = ""
-    for line in text.split("## What each swap changes")[1].split("## ")[0].splitlines():
-        if line.startswith("|"):
-            name, measure, *cells = (cell.strip() for cell in line.strip("|").split("|"))
-            current = name or current
-            if current == swap:
-                lines[measure] = cells
-    return lines
+    """Measure -> effect, interval, verdict, what it rests on: the table of one swap."""
+    table = text.split("## What each swap changes")[1].split(f"**{swap}**")[1].split("\n\n")[1]
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    return {measure: cells for measure, *cells in lines}
 
 
-def test_effects_are_listed_signed_with_units_percent_interval_and_what_they_rest_on(folder: Path) -> None:
-    text = _plain((folder / "report.md").read_text(encoding="utf-8"))
+def test_effects_are_listed_signed_with_units_percent_interval_and_what_they_rest_on(text: str) -> None:
     head = _lines_of(text, "head: flatten to pooled")
     assert head["parameters"] == ["−5.243 M (−58.2 %)", "the same in all pairs", "better", "6 pairs"]
     size, ends, word, rests = head["validation loss"]
@@ -254,18 +255,16 @@ def test_effects_are_listed_signed_with_units_percent_interval_and_what_they_res
     assert "50 rounds in 5 sittings" in text
 
 
-def test_the_page_answers_first_in_at_most_five_sentences(folder: Path) -> None:
-    lines = (folder / "report.md").read_text(encoding="utf-8").splitlines()
-    assert lines[2].startswith("Of 12 networks, **#")
-    assert len(re.findall(r"[.] [A-Z]|[.]$", lines[2])) <= 5
-    assert "connectivity from plain to dense" in lines[2]
+def test_the_page_answers_first_in_at_most_five_sentences(text: str) -> None:
+    answer = text.splitlines()[2]
+    assert answer.startswith("Of 12 networks, **#")
+    assert len(re.findall(r"[.] [A-Z]|[.]$", answer)) <= 5
+    assert "connectivity from plain to dense" in answer
 
 
 def test_with_one_seed_the_spread_is_said_to_be_unknown() -> None:
-    records = fake_records()
-    study = fake_study(records, latency_noise={})
-    rows = rows_of(records, study)
-    texts = effect_sentences.judging_sentences(judge_all(records, study, rows), rows, study, ["cpu/1"])
+    study = fake_study(records := fake_records(), latency_noise={})
+    texts = effect_sentences.judging_sentences(_judged(records, latency_noise={}), rows_of(records, study), study, ["cpu/1"])
     assert any(t.startswith("One seed only: the spread of validation loss and SSIM over seeds is unknown") for t in texts)
     assert any(t.startswith("Latency (cpu, batch 1)") and "The noise floor was not measured in enough sittings" in t for t in texts)
 
@@ -287,13 +286,16 @@ def test_an_effect_that_turns_is_shown_by_level_before_its_average() -> None:
     assert judged.verdict(swap, "params") == NONE
     assert judged.of_interaction(judged.interactions["loss"][0], "loss") == SETTLED
     assert judged.depends_on(swap, "loss") == ["g"]
-    (text,) = (t for t in effect_sentences.swap_sentences(judged) if t.startswith("**f: a to b**"))
-    assert "depends on g: with x it is lower in the one pair (−0.0990); with y it is higher in the one pair (+0.1510)" in text
-    assert text.index("with x") < text.index("averaged over all pairs +0.0260, not settled")
-    lines = [line[1:4] for line in effect_tables.effects_table(judged).lines][:3]
-    assert [line[0] for line in lines] == [
-        "validation loss, with g x", "validation loss, with g y", "validation loss, average over all pairs"
-    ]  # fmt: skip
+    text = effect_sentences.swap_sentence(judged, swap)
+    assert text.startswith("**f: a to b**")
+    assert "what it does to validation loss depends on g" in text
+    lines = [[line[0], line[1].partition(" ")[0], line[3]] for line in effect_tables.effects_table(judged, swap).lines[:3]]
+    assert lines[:2] == [
+        ["validation loss, with g x", "−0.0990", "lower in the one pair"],
+        ["validation loss, with g y", "+0.1510", "higher in the one pair"],
+    ]
+    assert lines[2][:2] == ["validation loss, average over all pairs", "+0.0260"]
+    assert lines[2][2].startswith("not settled")
     table, left_out = effect_tables.interactions_table(judged)
     assert table is not None
     assert left_out == 0
@@ -345,19 +347,17 @@ def test_counts_that_go_both_ways_and_those_too_small_for_their_digits() -> None
         costs = {"params": params, "macs": 10**6, "elements_written": elements}
         return fake_record({"f": f, "g": g}, costs=costs)
 
-    records = [
-        counted("a", "x", 2_000_000, 100), counted("b", "x", 2_000_576, 200),
-        counted("a", "y", 3_000_000, 300), counted("b", "y", 3_000_576, 250),
-    ]  # fmt: skip
-    judged = _judged(records)
+    first = [counted("a", "x", 2_000_000, 100), counted("b", "x", 2_000_576, 200)]
+    judged = _judged([*first, counted("a", "y", 3_000_000, 300), counted("b", "y", 3_000_576, 250)])
     swap = judged.swaps[0]
     assert judged.verdict(swap, "params") == MIXED
     assert judged.verdict(swap, "macs") == NONE
     assert judged.verdict(swap, "elements_written") == WORSE
-    lines = {line[1]: line[2:] for line in effect_tables.effects_table(judged).lines[:8] if line[1]}
+    lines = {line[0]: line[1:] for line in effect_tables.effects_table(judged, swap).lines}
     assert _plain(lines["elements written"][0]) == "+0.0006 M (+0.023 %)"
     assert lines["multiply-accumulates"][0] == lines["multiply-accumulates"][2] == NONE
-    assert "+0.00" not in " ".join(effect_sentences.swap_sentences(judged)).replace("+0.000", "")
+    assert "+0.00" not in " ".join(map(" ".join, lines.values())).replace("+0.000", "")
+    assert "parameters go up in some pairs and down in others" in effect_sentences.swap_sentence(judged, swap)
 
 
 @pytest.mark.parametrize(
@@ -373,23 +373,20 @@ def test_what_is_not_zero_is_printed_with_its_sign_and_not_as_zero(value: float)
 
 
 def test_old_latency_shows_no_interval_anywhere(tmp_path: Path) -> None:
+    names = ("median_ms", "low_ms", "high_ms", "ratio", "ratio_low", "ratio_high", "converged")
+
     def old(record: Record) -> Record:
-        entries = {
-            key: {name: entry[name] for name in ("median_ms", "low_ms", "high_ms", "ratio", "ratio_low", "ratio_high", "converged")}
-            for key, entry in record.latency.items()
-        }
-        return dataclasses.replace(record, latency={key: {**entry, "rounds": 2} for key, entry in entries.items()})
+        latency = {key: {**{name: entry[name] for name in names}, "rounds": 2} for key, entry in record.latency.items()}
+        return dataclasses.replace(record, latency=latency)
 
     records = [old(r) for r in fake_records()]
     study = fake_study(records, latency_noise={"cpu/1": {"ratio": 1.0, "low": 0.9123, "high": 1.0987}})
-    write_report(records, tmp_path, study=study)
-    text = "".join((tmp_path / name).read_text(encoding="utf-8") for name in ("report.md", "provenance.json"))
-    assert "0.9123" not in text
-    assert "1.0987" not in text
+    text = _written(tmp_path, records, study=study)
+    for number in ("0.9123", "1.0987"):
+        assert number not in text + (tmp_path / "provenance.json").read_text(encoding="utf-8")
     assert "Latency (cpu, batch 1): 2 rounds: too few for any interval." in text
-    assert _lines_of(text, "head: flatten to pooled")["latency (cpu, batch 1)"][1:] == [
-        "no interval", "not settled", "6 pairs, fewer than 6 rounds"
-    ]  # fmt: skip
+    rests = _lines_of(text, "head: flatten to pooled")["latency (cpu, batch 1)"][1:]
+    assert rests == ["no interval", "not settled", "6 pairs, fewer than 6 rounds"]
     heads = (tmp_path / "trials.csv").read_text(encoding="utf-8").splitlines()[0].split(",")
     assert "latency.cpu/1.ratio" in heads
     assert not [name for name in heads if name.startswith("latency.") and name.endswith(("_low", "_high", "low_ms", "high_ms"))]
@@ -401,19 +398,20 @@ def test_better_is_higher_for_ssim_and_lower_for_loss() -> None:
     assert (judged.verdict(swap, "loss"), judged.verdict(swap, "ssim")) == (BETTER, BETTER)
     assert swap.effects["loss"].mean == pytest.approx(-0.02)
     assert swap.effects["ssim"].mean == pytest.approx(0.02)
-    (text,) = effect_sentences.swap_sentences(judged)
-    assert "lowers validation loss by" in text
-    assert "raises latency (cpu, batch 1) by 25.0\u00a0%" in text
+    text = effect_sentences.swap_sentence(judged, swap)
+    assert "lowers validation loss" in text
+    assert "raises latency (cpu, batch 1)" in text
+    assert effect_tables.size(swap.effects["cpu/1"]) == "×1.250 (+25.0\u00a0%)"
 
 
 def test_no_sentence_raises_what_falls(folder: Path) -> None:
     judged = _judged(fake_records(seeds=(0, 1, 2), noise=0.002))
-    for swap, text in zip(judged.swaps, effect_sentences.swap_sentences(judged), strict=True):
-        raised, _, lowered = text.partition("lowers")
-        for effect in swap.effects.values():
-            if effect.metric.label + " by" in text and effect.estimate is not None:
-                side = raised if effect.estimate.value > 0 else lowered or raised
-                assert effect.metric.label in side, (swap.name, effect.metric.label)
+    for swap in judged.swaps:
+        text = effect_sentences.swap_sentence(judged, swap)
+        for key, effect in swap.effects.items():
+            if key not in ("ssim", "elements_written") and judged.verdict(swap, key) in (BETTER, WORSE):
+                verb = "raises" if effect.estimate is not None and effect.estimate.value > 0 else "lowers"
+                assert effect.metric.label in re.split("raises|lowers|;", text.split(f"{verb} ")[1])[0], (swap.name, key)
 
 
 # networks as wholes
@@ -424,14 +422,9 @@ def test_the_front_and_what_beats_the_reference() -> None:
         latency = {"cpu/1": {"median_ms": ms, "ratio": ms / 2.0}}
         return fake_record({"f": f}, costs={"params": params, "macs": params}, latency=latency, training={"best_loss": loss})
 
-    records = [
-        variant("base", 0.5, 2.0, 100),
-        variant("best", 0.4, 1.0, 90),
-        variant("close", 0.45, 1.99, 95),
-        variant("bad", 0.6, 0.5, 110),
-    ]
-    study = fake_study(records)
-    rows = rows_of(records, study)
+    records = [variant("base", 0.5, 2.0, 100), variant("best", 0.4, 1.0, 90), variant("close", 0.45, 1.99, 95)]
+    records.append(variant("bad", 0.6, 0.5, 110))
+    rows = rows_of(records, fake_study(records))
     ties = Ties(rows, ["cpu/1"], {})
     texts = sentences.reference_sentences(rows, ties)
     assert texts[0].startswith("2 networks beat the reference (#1 base) on every axis")
@@ -452,12 +445,8 @@ def _close(losses: Mapping[str, float], spread: float = 0.004) -> tuple[list[Row
     for n, (f, loss) in enumerate(losses.items()):
         ratios = [(1 + n) * (1 + 0.001 * s) for s in (-1, 0, 1)]
         entry = {"median_ms": 1.0 + n, "ratio": 1.0 + n, "sittings": 3, "rounds": 18, "ratio_by_sitting": ratios}
-        records += [
-            fake_record(
-                {"f": f}, s, latency={"cpu/1": entry}, training={"best_loss": loss + spread * (s - 1)}, costs={"params": 10 - n}
-            )
-            for s in range(3)
-        ]
+        same: dict[str, Any] = {"latency": {"cpu/1": entry}, "costs": {"params": 10 - n}}
+        records += [fake_record({"f": f}, s, training={"best_loss": loss + spread * (s - 1)}, **same) for s in range(3)]
     rows = rows_of(records, fake_study(records))
     return rows, Ties(rows, ["cpu/1"], {"cpu/1": 0.01})
 
@@ -492,18 +481,17 @@ def test_a_lead_within_the_noise_floor_is_a_tie() -> None:
     assert ties.compare(rows[1], rows[0], "cpu/1") == 1
 
 
-def test_what_is_missing_is_listed_with_reasons_and_counts(folder: Path) -> None:
-    text = (folder / "report.md").read_text(encoding="utf-8")
-    assert (
-        "34 of 36 planned trials are complete; all 12 networks have results, 2 to 3 seeds each. The others: 1 failed, 1 waiting."
-        in text
-    )
-    assert "- Failed: #4 plain, separable, pooled, seed 0: loss is NaN in epoch 2." in text
-    assert "- 1 waiting: #5 residual, standard, flatten (seed 0)." in text
-    assert (
-        "did not reach the precision asked for in 2 of 12 networks: #11 dense, separable, flatten; #12 dense, separable, pooled."
-        in text
-    )
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "34 of 36 planned trials are complete; all 12 networks have results, 2 to 3 seeds each. The others: 1 failed, 1 waiting.",
+        "- Failed: #4 plain, separable, pooled, seed 0: loss is NaN in epoch 2.",
+        "- 1 waiting: #5 residual, standard, flatten (seed 0).",
+        "did not reach the precision asked for in 2 of 12 networks: #11 dense, separable, flatten; #12 dense, separable, pooled.",
+    ],
+)
+def test_what_is_missing_is_listed_with_reasons_and_counts(text: str, sentence: str) -> None:
+    assert sentence in text
 
 
 def test_missing_values_attempts_and_unrecorded_trials_are_counted() -> None:
@@ -542,7 +530,7 @@ def test_counts_that_fvcore_lacks_are_missing_with_their_reason(tmp_path: Path) 
     write_report(records, tmp_path, study=study)
     table = (tmp_path / "table.md").read_text(encoding="utf-8")
     assert f"- fvcore could not count #2: {reason}" in table
-    lines = list(csv.DictReader((tmp_path / "table.csv").read_text(encoding="utf-8").splitlines()))
+    lines = _lines(tmp_path / "table.csv")
     assert [(line["fvcore_flops"] == "", line["fvcore_reason"]) for line in lines] == [(False, ""), (True, reason)]
     assert "could not count" in (tmp_path / "table.tex").read_text(encoding="utf-8")
 
@@ -561,11 +549,10 @@ def test_an_empty_study_and_a_single_variant_are_reported(tmp_path: Path, num_re
 
 def test_a_study_with_costs_and_no_training_tells_costs(tmp_path: Path) -> None:
     records = [dataclasses.replace(r, state="waiting", training={}, quality={}) for r in fake_records()]
-    write_report(records, tmp_path, study=fake_study(records))
-    text = _plain((tmp_path / "report.md").read_text(encoding="utf-8"))
+    text = _written(tmp_path, records)
     assert "0 of 12 planned trials are complete; 0 of 12 networks have results" in text
     assert _lines_of(text, "head: flatten to pooled")["parameters"][0].startswith("−5.243 M")
-    assert "No complete pair: validation loss." in text
+    assert "validation loss has no complete pair." in text
     assert "The reference lacks" not in text  # no network has a loss, so loss is no axis at all
     assert "Lowest parameters: **#12 dense, separable, pooled** (waiting)" in text
 
@@ -573,8 +560,7 @@ def test_a_study_with_costs_and_no_training_tells_costs(tmp_path: Path) -> None:
 def test_only_failures_are_listed_with_reasons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "write_plots", lambda *_: [])  # the sentences are the subject here
     records = [failed(r, f"out of memory at {r.label}") for r in fake_records()]
-    write_report(records, tmp_path, study=fake_study(records))
-    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    text = _written(tmp_path, records)
     assert "No variant has any number yet" in text
     assert all(f"out of memory at {r.label}." in text for r in records)
 
@@ -588,12 +574,23 @@ def _texts(figure: object) -> str:
     return "\n".join(t.get_text() for t in figure.findobj(Text))  # type: ignore[attr-defined]
 
 
-def test_a_plot_counts_what_it_shows_and_names_its_axes() -> None:
-    records = [*fake_records()[:-1], failed(fake_records()[-1])]
+def _scatter(records: list[Record], x: Metric = METRICS["params"]) -> Any:
     study = fake_study(records)
     with styled():
-        figure = scatter(rows_of(records, study), study, METRICS["params"], METRICS["loss"])
-    text = _texts(figure)
+        figure = scatter(rows_of(records, study), study, x, METRICS["loss"])
+        figure.draw_without_rendering()
+    return figure
+
+
+def _effects_plot(records: list[Record], key: str) -> Any:
+    study = fake_study(records)
+    with styled():
+        return effects_plot(_judged(records), key, rows_of(records, study), study)
+
+
+def test_a_plot_counts_what_it_shows_and_names_its_axes() -> None:
+    figure = _scatter([*fake_records()[:-1], failed(fake_records()[-1])])
+    text = " ".join(_texts(figure).split())
     assert "11 of 12 variants, 1 seed each, AMD EPYC 7763, 2 threads. Not drawn: 1 without parameters and validation loss" in text
     assert "parameters [M]" in text
     assert figure.axes[0].get_xscale() == "linear"  # 3.6 to 9.4 is less than tenfold
@@ -601,9 +598,7 @@ def test_a_plot_counts_what_it_shows_and_names_its_axes() -> None:
 
 def test_axes_are_logarithmic_beyond_tenfold() -> None:
     records = [fake_record({"f": f}, costs={"params": p}) for f, p in (("a", 10**6), ("b", 2 * 10**7))]
-    study = fake_study(records)
-    with styled():
-        figure = scatter(rows_of(records, study), study, METRICS["params"], METRICS["loss"])
+    figure = _scatter(records)
     assert figure.axes[0].get_xscale() == "log"
     assert figure.axes[0].get_yscale() == "linear"
 
@@ -615,10 +610,7 @@ def test_numbers_on_a_plot_do_not_overlap(factors: dict[str, tuple[str, ...]]) -
     from matplotlib.text import Annotation
 
     records = fake_records(factors, noise=0.01)
-    study = fake_study(records)
-    with styled():
-        figure = scatter(rows_of(records, study), study, latency_of("cpu/1"), METRICS["loss"])
-        figure.draw_without_rendering()
+    figure = _scatter(records, latency_of("cpu/1"))
     boxes = [np.array(a.get_window_extent().extents) for a in figure.axes[0].findobj(Annotation)]
     assert len(boxes) == 12 if len(records) == 12 else len(boxes) >= 3
     for n, a in enumerate(boxes):
@@ -639,27 +631,20 @@ def test_a_number_avoids_what_is_taken() -> None:
     assert corner[3] <= 200
 
 
-def test_the_effects_plot_has_a_panel_per_metric_and_a_line_per_swap() -> None:
-    records = fake_records()
-    study = fake_study(records)
-    rows = rows_of(records, study)
-    with styled():
-        figure = effects_plot(judge_all(records, study, rows), rows, study)
-    titles = [axes.get_title(loc="left") for axes in figure.axes if axes.axison]
+def test_there_is_an_effects_plot_for_each_metric_with_a_bar_for_each_swap() -> None:
+    keys = drawn_keys(_judged(fake_records()))
+    assert keys == ["loss", "cpu/1", "cpu/32", "params", "macs"]
+    figures = [_effects_plot(fake_records(), key) for key in keys]
+    titles = [axes.get_title(loc="left").removeprefix("Effect on ") for figure in figures for axes in figure.axes]
     latencies = ["latency (cpu, batch 1), times", "latency (cpu, batch 32), times"]
     assert titles == ["validation loss", *latencies, "parameters [M]", "multiply-accumulates [M]"]
-    text = _texts(figure)
-    for part in ("connectivity (4 pairs)\nplain → dense", "×3.00", "−5.243", "+0.0500", "95 % t interval over clusters"):
+    text = _plain(" ".join(" ".join(map(_texts, figures)).split()))
+    for part in ("connectivity (4 pairs): plain → dense", "×3.00", "−5.243", "+0.0500", "95 % t interval over clusters"):
         assert part in text
 
 
 def test_the_effects_plot_shows_the_levels_on_which_an_effect_depends() -> None:
-    records = _turning()
-    study = fake_study(records)
-    rows = rows_of(records, study)
-    with styled():
-        figure = effects_plot(judge_all(records, study, rows), rows, study)
-    text = _texts(figure)
+    text = " ".join(_texts(_effects_plot(_turning(), "loss")).split())
     assert "x −0.0990" in text
     assert "y +0.1510" in text
     assert "pairs by the level of another factor" in text
@@ -681,6 +666,8 @@ def test_the_page_is_self_contained_and_well_formed(folder: Path) -> None:
     assert "http://" not in text.replace("http://www.w3.org", "")
     assert "https://" not in text
     assert text.count('src="data:image/svg+xml') == len(PLOTS)
+    assert text.count('<div class="plots">') == 3, "plots that follow each other stand side by side"
+    assert len(text) < 1_500_000
     assert text.count("<li>") == text.count("</li>")
     assert '<meta name="viewport"' in text
 
@@ -699,21 +686,17 @@ def test_pictures_of_data_are_shown_only_where_they_may_be(tmp_path: Path, monke
     records = fake_records()[:1]
     pixels = np.zeros((2, 3, 16, 16), dtype=np.uint8)
     write_gallery(pixels, [("a", pixels)], tmp_path / "gallery.png")
-    write_report(records, tmp_path, study=fake_study(records))
-    assert "data:image/png;base64" in (tmp_path / "report.html").read_text(encoding="utf-8")
-    write_report(records, tmp_path, study=fake_study(records), images_allowed=False)
-    page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "data:image/png;base64" not in page
-    assert "forbids passing them on" in page
+    for allowed in (True, False):
+        _written(tmp_path, records, images_allowed=allowed)
+        page = (tmp_path / "report.html").read_text(encoding="utf-8")
+        assert ("data:image/png;base64" in page) is allowed
+        assert ("forbids passing them on" in page) is not allowed
 
 
 def test_provenance_is_whole(folder: Path) -> None:
     facts = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
-    assert facts["commit"] == "0123abc"
-    assert facts["packages"] == {"torch": "2.11.0"}
-    assert facts["seeds"] == [0, 1, 2]
-    assert facts["counts"] == {"complete": 34, "failed": 1, "waiting": 1}
-    assert facts["command"] == "python -m studies.run grid"
+    expected = {"commit": "0123abc", "packages": {"torch": "2.11.0"}, "seeds": [0, 1, 2], "command": "python -m studies.run grid"}
+    assert facts | expected | {"counts": {"complete": 34, "failed": 1, "waiting": 1}} == facts
 
 
 # gallery

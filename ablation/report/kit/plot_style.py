@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#4D4D4D")
 BETTER, WORSE, NEUTRAL, PALE = "#0072B2", "#D55E00", "#8C8C8C", "#D9D9D9"
 MARKERS = ("o", "s", "^", "D", "P", "X", "v", "*")
-DPI = 160
+# inches of a plot that is legible on a phone 390 pixels wide; pages place two side by side where there is room
+WIDTH = 4.1
+DPI = 250
+# letters of the same widths, one of which every system has: SVG files hold text, not outlines
+FONTS = ["DejaVu Sans", "Verdana", "Bitstream Vera Sans"]
 
 
 @contextmanager
@@ -37,9 +41,9 @@ def styled() -> Iterator[None]:
     rc = {
         **sns.axes_style("whitegrid"), **sns.plotting_context("notebook", font_scale=0.9),
         "grid.color": "#E8E8E8", "axes.edgecolor": "#B0B0B0", "axes.linewidth": 0.8,
-        "svg.hashsalt": "ablation", "svg.fonttype": "path",
+        "svg.hashsalt": "ablation", "svg.fonttype": "none",
         "text.parse_math": False, "text.usetex": False,  # a name may hold $
-        "font.family": ["sans-serif"], "font.sans-serif": ["DejaVu Sans"], "axes.formatter.useoffset": False,
+        "font.family": ["sans-serif"], "font.sans-serif": FONTS, "axes.formatter.useoffset": False,
         "axes.titlesize": 11, "axes.labelsize": 10, "xtick.labelsize": 9, "ytick.labelsize": 9, "legend.fontsize": 8.5,
     }  # fmt: skip
     with mpl.rc_context(rc), warnings.catch_warnings():
@@ -106,8 +110,42 @@ def scale_axis(axes: Axes, which: str, values: Sequence[float]) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def bold_headings(legend: Any, headings: Sequence[str]) -> None:
-    """Section headings inside a legend."""
-    for text in legend.get_texts():
-        if text.get_text() in headings:
-            text.set_fontweight("bold")
+def factor_ticks(axes: Axes, which: str = "x") -> None:
+    """Plain factors on a logarithmic axis: ×0.5, ×1, ×2, ..."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
+
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    low, high = axes.get_xlim() if which == "x" else axes.get_ylim()
+    span = high / low
+    if span > 1.8:
+        digits = (1, 2, 5) if span > 5 else (1, 1.5, 2, 3, 4, 5, 7)
+        ticks = [d * 10.0**p for p in range(-4, 6) for d in (digits if span <= 200 else (1,))]
+    else:
+        ticks = list(MaxNLocator(5).tick_values(low, high))
+    axis.set_major_locator(FixedLocator([t for t in sorted(set(ticks)) if low <= t <= high]))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"×{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def label(axes: Axes, text: str, place: tuple[float, float], offset: tuple[float, float], **style: Any) -> None:
+    """Text `offset` points from a place of the data, on a pale ground that keeps it legible over lines."""
+    ground = {"boxstyle": "square,pad=0.05", "facecolor": "white", "edgecolor": "none", "alpha": 0.7}
+    axes.annotate(text, place, xytext=offset, textcoords="offset points", bbox=ground, **{"zorder": 5, **style})
+
+
+def legend_strip(axes: Axes, columns: Sequence[Sequence[tuple[Any, str]]]) -> None:
+    """Nothing but a legend: columns of (handle, label), the first label of each its heading."""
+    from matplotlib.lines import Line2D
+
+    axes.set_axis_off()
+    height = max(map(len, columns))
+    blank = (Line2D([], [], linestyle=""), "")
+    entries = [entry for column in columns for entry in (*column, *[blank] * (height - len(column)))]
+    legend = axes.legend(
+        [handle for handle, _ in entries], [" "] * len(entries), loc="upper left", bbox_to_anchor=(0, 1), frameon=False, fontsize=8,
+        ncols=len(columns), handlelength=1.2, columnspacing=1.0, labelspacing=0.35, borderaxespad=0,
+    )  # fmt: skip
+    for n, (text, (_, label)) in enumerate(zip(legend.get_texts(), entries, strict=True)):
+        text.set_text(label)  # by hand: a label that begins with an underscore would be left out
+        text.set_fontweight("normal" if n % height else "bold")

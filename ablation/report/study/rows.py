@@ -62,9 +62,7 @@ class Row:
     def state(self) -> str:
         """'complete', or how far the seeds are: '1 of 3', or the one state that all share."""
         states = [t.state for t in self.trials]
-        if len(set(states)) == 1:
-            return states[0]
-        return f"{states.count(COMPLETE)} of {len(states)}"
+        return states[0] if len(set(states)) == 1 else f"{states.count(COMPLETE)} of {len(states)}"
 
     @property
     def reasons(self) -> list[str]:
@@ -78,8 +76,7 @@ class Row:
 
     def values(self, metric: Metric) -> list[float]:
         """The metric of each trial that has a usable one, in the unit shown."""
-        found = (usable_value(t, metric) for t in self.trials)
-        return [v for v in found if v is not None]
+        return [value for t in self.trials if (value := usable_value(t, metric)) is not None]
 
     def mean(self, metric: Metric) -> float | None:
         """Mean over seeds, in the unit shown."""
@@ -92,23 +89,17 @@ class Row:
 
 def as_shown(records: Iterable[Record], study: StudyInfo) -> tuple[list[Record], StudyInfo]:
     """Records and study with every name a person gave as it may stand in a line, see `ablation.machine.text`."""
-    shown = [
-        replace(
-            record,
-            label=printable(record.label),
-            reason=printable(" ".join(record.reason.split())),
-            factors=_printable(record.factors),
-            intents=tuple(map(_printable, record.intents)),
-        )
-        for record in records
-    ]
+
+    def names(levels: Mapping[str, str]) -> dict[str, str]:
+        return {printable(factor): printable(level) for factor, level in levels.items()}
+
+    shown = []
+    for r in records:
+        texts = {"label": printable(r.label), "reason": printable(" ".join(r.reason.split()))}
+        shown.append(replace(r, **texts, factors=names(r.factors), intents=tuple(map(names, r.intents))))  # type: ignore[arg-type]
     factors = {printable(factor): tuple(map(printable, levels)) for factor, levels in study.factors.items()}
-    texts = {name: printable(getattr(study, name)) for name in ("title", "command", "device")}
-    return shown, replace(study, factors=factors, **texts)  # type: ignore[arg-type]
-
-
-def _printable(names: Mapping[str, str]) -> dict[str, str]:
-    return {printable(factor): printable(level) for factor, level in names.items()}
+    title, command, device = map(printable, (study.title, study.command, study.device))
+    return shown, replace(study, factors=factors, title=title, command=command, device=device)
 
 
 def rows_of(records: Iterable[Record], study: StudyInfo | None = None) -> list[Row]:
@@ -127,13 +118,6 @@ def rows_of(records: Iterable[Record], study: StudyInfo | None = None) -> list[R
 def _place(record: Record, factors: Mapping[str, Sequence[str]]) -> tuple[Any, ...]:
     levels = [(record.factors.get(f), list(names)) for f, names in factors.items()]
     return (*(names.index(lv) if lv in names else len(names) for lv, names in levels), record.label, record.network_key)
-
-
-def swap_levels(study: StudyInfo, rows: Sequence[Row]) -> dict[str, list[str]]:
-    """Each factor with the reference's level first, so that swaps are steps away from the reference."""
-    reference = next((r for r in rows if r.is_reference), None)
-    base = dict(reference.trials[0].factors) if reference else {}
-    return {f: sorted(levels, key=lambda level: level != base.get(f)) for f, levels in study.factors.items() if len(levels) > 1}
 
 
 def state_counts(records: Iterable[Record], study: StudyInfo) -> dict[str, int]:

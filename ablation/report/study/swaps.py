@@ -18,8 +18,8 @@ from ablation.attribute.pairing import is_counted, paired_effects
 from ablation.record.sittings import has_intervals
 from ablation.record.trial import METRICS, Metric, Record
 from ablation.report.kit.page import literal
-from ablation.report.study.rows import Row, StudyInfo, latency_for_ratios, latency_keys, swap_levels
-from ablation.stats import CONFIDENCE, NOISE, OPEN, SETTLED, Estimate, judge, t_quantile
+from ablation.report.study.rows import Row, StudyInfo, latency_for_ratios, latency_keys
+from ablation.stats import CONFIDENCE, OPEN, SETTLED, Estimate, judge, t_quantile
 
 BETTER, WORSE, NONE, MIXED, MISSING = "better", "worse", "no change", "differs between pairs", "missing"
 # counted, not measured: exact
@@ -87,12 +87,10 @@ class Judged:
     @cached_property
     def family(self) -> dict[tuple[object, ...], Estimate]:
         """Everything that has an interval: what is judged together."""
-        family: dict[tuple[object, ...], Estimate] = {}
-        for swap in self.swaps:
-            family |= {(*swap.step, key): e.estimate for key, e in swap.effects.items() if e.estimate and e.estimate.known}
-        for key, found in self.interactions.items():
-            family |= {(*i.steps, key): i.estimate for i in found if i.estimate.known}
-        return family
+        every: dict[tuple[object, ...], Estimate] = {}
+        every |= {(*swap.step, key): e.estimate for swap in self.swaps for key, e in swap.effects.items() if e.estimate}
+        every |= {(*i.steps, key): i.estimate for key, interactions in self.interactions.items() for i in interactions}
+        return {name: estimate for name, estimate in every.items() if estimate.known}
 
     @cached_property
     def _words(self) -> Mapping[tuple[object, ...], str]:
@@ -160,35 +158,24 @@ def compared_metrics(records: Sequence[Record]) -> dict[str, tuple[Metric, bool]
 
 
 def judge_all(records: Sequence[Record], study: StudyInfo, rows: Sequence[Row]) -> Judged:
-    """Every swap and every pairwise interaction of a study, judged together."""
-    metrics = {key: chosen for key, chosen in compared_metrics(records).items() if key not in COUNTED}
-    levels = _levels(records, study, rows)
-    interactions = {k: pairwise_interactions(records, levels, m, as_ratio=ratio) for k, (m, ratio) in metrics.items()}
-    return Judged(all_swaps(records, study, rows), interactions, floors_of(study))
-
-
-def all_swaps(records: Sequence[Record], study: StudyInfo, rows: Sequence[Row]) -> list[Swap]:
-    """Every swap between two levels of every factor; of a factor that no trial has yet, none."""
-    metrics = compared_metrics(records)
-    swaps: list[Swap] = []
-    for factor, levels in _levels(records, study, rows).items():
-        by_key = {k: paired_effects(records, factor, m, levels=levels, as_ratio=ratio) for k, (m, ratio) in metrics.items()}
-        for n, effect in enumerate(by_key["loss"]):
-            swaps.append(Swap(factor, effect.level_from, effect.level_to, {k: effects[n] for k, effects in by_key.items()}))
-    return swaps
+    """Every swap between two levels of every factor and every interaction of two swaps, judged together."""
+    metrics, levels, swaps = compared_metrics(records), _levels(records, study, rows), []
+    for factor in levels:
+        by_key = {k: paired_effects(records, factor, m, levels=levels[factor], as_ratio=ratio) for k, (m, ratio) in metrics.items()}
+        for effects in zip(*by_key.values(), strict=True):
+            first = effects[0]
+            swaps.append(Swap(factor, first.level_from, first.level_to, dict(zip(by_key, effects, strict=True))))
+    measured = {key: chosen for key, chosen in metrics.items() if key not in COUNTED}
+    interactions = {k: pairwise_interactions(records, levels, m, as_ratio=ratio) for k, (m, ratio) in measured.items()}
+    # the A/A floor of each latency that has one: the larger end of its interval
+    ends = {key: [aa.get("low"), aa.get("high")] for key, aa in study.latency_noise.items() if has_intervals(aa)}
+    floors = {key: max(abs(math.log(end)) for end in known if end) for key, known in ends.items() if None not in known}
+    return Judged(swaps, interactions, floors)
 
 
 def _levels(records: Sequence[Record], study: StudyInfo, rows: Sequence[Row]) -> dict[str, list[str]]:
+    """Each factor that a trial has, the reference's level first, so that swaps are steps away from the reference."""
     known = {f for r in records for intent in (r.intents or (r.factors,)) for f in intent}
-    return {factor: levels for factor, levels in swap_levels(study, rows).items() if factor in known}
-
-
-def floors_of(study: StudyInfo) -> dict[str, float]:
-    """The A/A floor of each latency that has one: the larger end of its interval, as |log ratio|."""
-    enough = {
-        key: aa for key, aa in study.latency_noise.items() if has_intervals(aa) and None not in (aa.get("low"), aa.get("high"))
-    }
-    return {key: max(abs(math.log(aa[end])) for end in ("low", "high")) for key, aa in enough.items()}
-
-
-__all__ = ["BETTER", "MISSING", "MIXED", "NOISE", "NONE", "OPEN", "WORSE", "Judged", "Swap", "Within", "judge_all"]
+    base = next((row.trials[0].factors for row in rows if row.is_reference), {})
+    varied = {f: levels for f, levels in study.factors.items() if f in known and len(levels) > 1}
+    return {f: sorted(levels, key=lambda level: level != base.get(f)) for f, levels in varied.items()}

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
 
 from ablation.attribute.interaction import LEAST_SEEDS, Measured
 from ablation.measure.latency.statistics import LEAST_SITTINGS
 from ablation.record.trial import METRICS, Metric
 from ablation.report.study.rows import Row, latency_for_ratios, latency_of
-from ablation.report.study.scatter import front_of
-from ablation.stats import CONFIDENCE, SETTLED, judge
+from ablation.stats import CONFIDENCE, SETTLED, judge, pareto_front
 
 RULE = (
     "Two networks tie on a measured axis where their difference is not settled (Welch's interval over seeds for the loss, "
@@ -19,23 +21,40 @@ RULE = (
 )
 
 
-def axes_of(rows: Sequence[Row], keys: Sequence[str]) -> dict[str, Metric]:
-    """The metrics on which variants are compared as wholes: loss, every latency, parameters, multiply-accumulates."""
-    every = {"loss": METRICS["loss"], **{k: latency_of(k) for k in keys}, "params": METRICS["params"], "macs": METRICS["macs"]}
-    return {k: m for k, m in every.items() if any(row.mean(m) is not None for row in rows)}
+@dataclass(frozen=True)
+class Front:
+    """A Pareto front by means over seeds, and ties."""
+
+    # the networks that have every value, and those of them on the front
+    drawn: list[Row]
+    members: list[Row]
+    # on the front by a lead alone that is not settled, and off it by a margin alone that is not settled
+    weak: list[Row]
+    off: list[Row]
+
+
+def front_of(rows: Sequence[Row], metrics: Sequence[Metric]) -> tuple[list[Row], list[Row]]:
+    """(rows that have every metric, those of them on the Pareto front) by means over seeds, in the order of the first metric."""
+    valued = [(row, [row.mean(m) for m in metrics]) for row in rows]
+    drawn = sorted(((row, values) for row, values in valued if None not in values), key=lambda item: item[1][0] or 0.0)
+    points = np.array([values for _, values in drawn], dtype=np.float64)
+    front = pareto_front(points, [m.lower_is_better for m in metrics])
+    return [row for row, _ in drawn], [row for (row, _), keep in zip(drawn, front, strict=True) if keep]
 
 
 class Ties:
     """Comparisons of networks with one another, each made when it is asked for."""
 
     def __init__(self, rows: Sequence[Row], keys: Sequence[str], floors: Mapping[str, float]) -> None:
-        self.axes = axes_of(rows, keys)
+        # what variants are compared on as wholes: loss, every latency, parameters, multiply-accumulates
+        axes = {"loss": METRICS["loss"], **{k: latency_of(k) for k in keys}, "params": METRICS["params"], "macs": METRICS["macs"]}
+        self.axes = {k: metric for k, metric in axes.items() if any(row.mean(metric) is not None for row in rows)}
         self._floors = floors
         records = [trial for row in rows for trial in row.trials]
         measured = {"loss": (METRICS["loss"], False)} | {key: (latency_for_ratios(records, key), True) for key in keys}
         self._measured = {key: Measured(records, metric, ratio) for key, (metric, ratio) in measured.items() if key in self.axes}
         self._networks = {key: sum(map(bool, measured.values.values())) for key, measured in self._measured.items()}
-        self._found: dict[tuple[str, int, int], int] = {}
+        self._signs: dict[tuple[str, int, int], int] = {}
 
     def is_counted(self, key: str) -> bool:
         """Whether any difference on this axis is exact."""
@@ -56,12 +75,11 @@ class Ties:
             return 0
         if self.is_counted(key):
             return (a > b) - (a < b)
-        if one.number > other.number:
-            return -self.compare(other, one, key)
-        name = (key, one.number, other.number)
-        if name not in self._found:
-            self._found[name] = self._contrast(one, other, key)
-        return self._found[name]
+        first, second = sorted((one, other), key=lambda row: row.number)
+        name = (key, first.number, second.number)
+        if name not in self._signs:
+            self._signs[name] = self._contrast(first, second, key)
+        return self._signs[name] if first is one else -self._signs[name]
 
     def _contrast(self, one: Row, other: Row, key: str) -> int:
         measured = self._measured[key]
@@ -90,15 +108,3 @@ class Ties:
         weak = [row for row in front if any(self.beats(other, row, keys) for other in drawn if other is not row)]
         off = [row for row in drawn if row not in front and not any(self.beats(member, row, keys) for member in front)]
         return Front(drawn, front, weak, off)
-
-
-class Front:
-    """The networks that have every value, those on the front by means, and ties."""
-
-    def __init__(self, drawn: list[Row], front: list[Row], weak: list[Row], off: list[Row]) -> None:
-        self.drawn = drawn
-        self.members = front
-        # on the front by a lead alone that is not settled
-        self.weak = weak
-        # off the front by a margin alone that is not settled
-        self.off = off

@@ -4,26 +4,50 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ablation.record.sittings import without_doubtful_ends
 from ablation.record.trial import METRICS, Record
-from ablation.report.kit.page import Block, Bullets, Heading, Paragraph, Picture, Table, literal, to_html, to_markdown
+from ablation.report.kit.page import Answer, Block, Bullets, Heading, Paragraph, Picture, literal, to_html, to_markdown
+from ablation.report.kit.plot_style import save, styled
+from ablation.report.kit.tables import UTF8
 from ablation.report.study import accounts, effect_sentences, effect_tables, sentences
+from ablation.report.study.curves import loss_curves
+from ablation.report.study.effects_plot import PAGE_NOTE, drawn_keys, effects_plot
 from ablation.report.study.rows import Row, StudyInfo, as_shown, latency_keys, latency_of, rows_of, state_counts
+from ablation.report.study.scatter import scatter
 from ablation.report.study.swaps import Judged, judge_all
-from ablation.report.study.tables import footnotes, main_columns, write_tables
+from ablation.report.study.tables import footnotes, main_columns, table_of, write_tables
 from ablation.report.study.ties import RULE, Ties
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PLOTS = "plots"
+EFFECTS, AGAINST, CURVES = "effects", "loss_against_", "loss_curves"
+INTERACTIONS = (
+    "By how much two swaps together change a measure beyond the sum of both alone (of latency, by which factor beyond their "
+    "product), averaged over the levels of all other factors. Pairs of swaps of which one does nothing beside the other are "
+    "left out."
+)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a report is made of: the study's facts, its networks, and the verdicts on them."""
+
+    study: StudyInfo
+    records: Sequence[Record]
+    rows: Sequence[Row]
+    keys: Sequence[str]
+    judged: Judged
+    ties: Ties
 
 
 def write_report(records: Iterable[Record], folder: Path, *, study: StudyInfo, images_allowed: bool = True) -> list[Path]:
-    """Everything that a study tells, into `folder` (made if need be): returns the files written.
+    """Everything that a study shows, into `folder` (made if need be): returns the files written.
 
     table.csv, table.md, table.tex, trials.csv, plots/*.png and *.svg, report.md, report.html, provenance.json. Works for a
     study that is empty, unfinished or has failures, and says so. Where `images_allowed`, pictures already in the folder
@@ -32,130 +56,118 @@ def write_report(records: Iterable[Record], folder: Path, *, study: StudyInfo, i
     records, study = as_shown(records, study)
     folder = Path(folder)
     (folder / PLOTS).mkdir(parents=True, exist_ok=True)
-    rows = rows_of(records, study)
+    rows, keys = rows_of(records, study), latency_keys(records)
     judged = judge_all(records, study, rows)
-    ties = Ties(rows, latency_keys(records), judged.floors)
+    report = Report(study, records, rows, keys, judged, Ties(rows, keys, judged.floors))
     paths = write_tables(rows, records, folder, study)
-    plots = write_plots(rows, records, judged, ties, folder / PLOTS, study)
-    blocks = _blocks(records, rows, judged, ties, study, plots, _galleries(folder), images_allowed)
-    pages = {"report.md": to_markdown(blocks), "report.html": to_html(blocks, folder)}
-    pages["provenance.json"] = _provenance(records, study)
+    plots = write_plots(report, folder / PLOTS)
+    galleries = sorted(p for pattern in ("gallery*.png", "reconstructions*.png") for p in folder.glob(pattern))
+    blocks = _blocks(report, plots, galleries if images_allowed else None)
+    pages = {"report.md": to_markdown(blocks), "report.html": to_html(blocks, folder), "provenance.json": _provenance(report)}
     for name, text in pages.items():
-        (folder / name).write_text(text, encoding="utf-8", errors="backslashreplace")
+        (folder / name).write_text(text, **UTF8)
     return [*paths, *plots, *(folder / name for name in pages)]
 
 
-def write_plots(
-    rows: Sequence[Row], records: Sequence[Record], judged: Judged, ties: Ties, folder: Path, study: StudyInfo
-) -> list[Path]:
+def write_plots(report: Report, folder: Path) -> list[Path]:
     """Loss against every latency, parameters and multiply-accumulates; paired effects; loss curves: PNG and SVG of each."""
-    from ablation.report.kit.plot_style import save, styled
-    from ablation.report.study.curves import loss_curves
-    from ablation.report.study.effects import effects_plot
-    from ablation.report.study.scatter import scatter
-
-    costs = {f"latency_{key.replace('/', '_b').replace(':', '')}": latency_of(key) for key in latency_keys(records)}
-    costs |= {"parameters": METRICS["params"], "macs": METRICS["macs"]}
+    rows, study, loss = report.rows, report.study, METRICS["loss"]
+    names = {key: f"latency_{key.replace('/', '_b').replace(':', '')}" for key in report.keys} | {"params": "parameters"}
+    costs = {key: latency_of(key) for key in report.keys} | {key: METRICS[key] for key in ("params", "macs")}
     with styled():
         figures: dict[str, Figure] = {}
-        figures |= {f"loss_against_{name}": scatter(rows, study, m, METRICS["loss"], ties) for name, m in costs.items()}
-        figures["effects"] = effects_plot(judged, rows, study)
-        figures["loss_curves"] = loss_curves(rows, study)
+        figures |= {f"{AGAINST}{names.get(key, key)}": scatter(rows, study, m, loss, report.ties) for key, m in costs.items()}
+        for key in drawn_keys(report.judged) or [""]:
+            figures["_".join([EFFECTS, names.get(key, key)]).rstrip("_")] = effects_plot(report.judged, key, rows, study)
+        figures[CURVES] = loss_curves(rows, study)
         return [path for name, figure in figures.items() for path in save(figure, folder / name)]
 
 
-def _galleries(folder: Path) -> list[Path]:
-    return sorted(p for pattern in ("gallery*.png", "reconstructions*.png") for p in folder.glob(pattern))
-
-
-def _provenance(records: Sequence[Record], study: StudyInfo) -> str:
+def _provenance(report: Report) -> str:
     """What is needed to make the numbers again: the study's own account, and each distinct one that trials stored."""
-    seen = {json.dumps(dict(r.provenance), sort_keys=True, default=str) for r in records if r.provenance}
+    study = report.study
+    distinct = {json.dumps(dict(r.provenance), sort_keys=True, default=str) for r in report.records if r.provenance}
     facts = {
         "title": study.title, "command": study.command, "device": study.device,
         "data": dict(study.data), "protocol": dict(study.protocol),
         "factors": {f: list(levels) for f, levels in study.factors.items()}, "reference": study.reference,
-        "num_planned": study.num_planned, "counts": state_counts(records, study),
+        "num_planned": study.num_planned, "counts": state_counts(report.records, study),
         "latency_noise": {k: without_doubtful_ends(v) for k, v in study.latency_noise.items()},
-        **study.provenance, "trials": [json.loads(text) for text in sorted(seen)],
+        **study.provenance, "trials": [json.loads(text) for text in sorted(distinct)],
     }  # fmt: skip
     return json.dumps(facts, indent=2, default=str) + "\n"
 
 
-def _blocks(
-    records: Sequence[Record], rows: Sequence[Row], judged: Judged, ties: Ties, study: StudyInfo,
-    plots: Sequence[Path], galleries: Sequence[Path], images_allowed: bool,
-) -> list[Block]:  # fmt: skip
-    keys = latency_keys(records)
-    pictures = [Picture(f"{PLOTS}/{p.name}", p.stem.replace("_", " ")) for p in plots if p.suffix == ".svg"]
+def _blocks(report: Report, plots: Sequence[Path], galleries: Sequence[Path] | None) -> list[Block]:
+    """The page from top to bottom: the answer, what each swap changes, networks as wholes, what is missing, all numbers."""
+    rows, records, study, ties = report.rows, report.records, report.study, report.ties
     blocks: list[Block] = [Heading(literal(study.title), 1)]
     about = [Paragraph(accounts.completeness(rows, records, study)), Paragraph(_setting(study))]
+    missing = accounts.missing_sentences(rows, records, study)
     if not ties.axes:
         empty = Paragraph("No variant has any number yet, so there is nothing to compare.")
-        return [*blocks, *about, empty, *_section("What is missing", accounts.missing_sentences(rows, records, study))]
-    blocks += [Paragraph(" ".join(effect_sentences.answer(judged, sentences.lead_sentence(rows, ties)))), *about]
-    blocks += [*_effects(judged), *pictures[-2:-1], *_interactions(judged)]
-    blocks += _section("How effects are judged", effect_sentences.judging_sentences(judged, rows, study, keys))
+        return [*blocks, *about, empty, *_section("What is missing", missing)]
+    blocks += [Answer(" ".join(effect_sentences.answer(report.judged, sentences.lead_sentence(rows, ties)))), *about]
+    blocks += [*_effects(report.judged, _pictures(plots, EFFECTS)), *_interactions(report.judged)]
+    blocks += _section("How effects are judged", effect_sentences.judging_sentences(report.judged, rows, study, report.keys))
     blocks += _section("The best of each", sentences.best_sentences(rows, ties))
-    blocks += [*_section("Against the reference", sentences.reference_sentences(rows, ties)), *pictures[:1]]
-    blocks += [*_section("On the Pareto front", sentences.front_sentences(rows, ties)), Paragraph(RULE), *pictures[1:-2]]
-    blocks += _section("What is missing", accounts.missing_sentences(rows, records, study) or ["Nothing."])
+    blocks += _section("Against the reference", sentences.reference_sentences(rows, ties))
+    blocks += [*_section("On the Pareto front", sentences.front_sentences(rows, ties)), Paragraph(RULE)]
+    blocks += _pictures(plots, AGAINST)
+    blocks += _section("What is missing", missing or ["Nothing."])
     blocks += _section("Factors that do nothing somewhere", accounts.inert_sentences(rows, study))
     blocks += _section("Two ways to count", accounts.counting_sentences(rows))
-    blocks += [Heading("Loss curves"), *pictures[-1:], *_gallery(galleries, images_allowed), *_table(rows, keys), *_origin(study)]
-    return blocks
+    blocks += [Heading("Loss curves"), *_pictures(plots, CURVES), *_gallery(galleries)]
+    return [*blocks, *_table(rows, report.keys), *_origin(study)]
+
+
+def _pictures(plots: Sequence[Path], start: str) -> list[Picture]:
+    chosen = [p for p in plots if p.suffix == ".svg" and p.name.startswith(start)]
+    return [Picture(f"{PLOTS}/{p.name}", p.stem.replace("_", " ")) for p in chosen]
 
 
 def _section(heading: str, items: Sequence[str]) -> list[Block]:
     return [Heading(heading), Bullets(items)] if items else []
 
 
-def _effects(judged: Judged) -> list[Block]:
-    heading = Heading("What each swap changes")
+def _effects(judged: Judged, pictures: Sequence[Picture]) -> list[Block]:
+    """One sentence for each swap with the table of its effects, then the plots of all."""
+    blocks: list[Block] = [Heading("What each swap changes")]
     if not judged.swaps:
-        return [heading, Paragraph("No factor has two levels with trials, so there is no swap to compare.")]
-    return [heading, Bullets(effect_sentences.swap_sentences(judged)), effect_tables.effects_table(judged)]
+        return [*blocks, Paragraph("No factor has two levels with trials, so there is no swap to compare."), *pictures]
+    for swap in judged.swaps:
+        blocks += [Paragraph(effect_sentences.swap_sentence(judged, swap)), effect_tables.effects_table(judged, swap)]
+    return [*blocks, Paragraph(PAGE_NOTE), *pictures]
 
 
 def _interactions(judged: Judged) -> list[Block]:
     table, left_out = effect_tables.interactions_table(judged)
     if table is None and not left_out:
         return []
-    about = (
-        "By how much two swaps together change a measure beyond the sum of both alone (of latency, by which factor beyond their "
-        "product), averaged over the levels of all other factors. Pairs of swaps of which one does nothing beside the other are "
-        "left out."
-    )
     more = [Paragraph(f"{left_out} more are not settled.")] if left_out else []
-    return [Heading("Where one swap changes the effect of another"), Paragraph(about), *([table] if table else []), *more]
+    return [Heading("Where one swap changes the effect of another"), Paragraph(INTERACTIONS), *([table] if table else []), *more]
 
 
 def _setting(study: StudyInfo) -> str:
     """Data, protocol and device in one sentence each."""
-    data = [f"{study.data['num_images']:,} images" if "num_images" in study.data else ""]
-    data += [f"{study.data['image_size']} px" if "image_size" in study.data else ""]
-    size = ", ".join(d for d in data if d)
-    texts = [f"Data: {study.data.get('name', 'not stated')} ({size})."]
-    if study.protocol:
-        texts.append(f"Training: {', '.join(f'{k} {v}' for k, v in study.protocol.items())}.")
-    texts.append(f"Device: {study.device or 'not stated'}.")
-    return " ".join(texts).replace(" ()", "")
+    size = [f"{study.data['num_images']:,} images" if "num_images" in study.data else ""]
+    size += [f"{study.data['image_size']} px" if "image_size" in study.data else ""]
+    texts = [f"Data: {study.data.get('name', 'not stated')} ({', '.join(s for s in size if s)})."]
+    texts += [f"Training: {', '.join(f'{k} {v}' for k, v in study.protocol.items())}."] if study.protocol else []
+    return " ".join([*texts, f"Device: {study.device or 'not stated'}."]).replace(" ()", "")
 
 
-def _gallery(galleries: Sequence[Path], images_allowed: bool) -> list[Block]:
-    if not images_allowed:
-        return [Heading("Reconstructions"), Paragraph("Not shown here: the licence of these images forbids passing them on.")]
-    return [Heading("Reconstructions"), *(Picture(p.name, p.stem.replace("_", " ")) for p in galleries)] if galleries else []
+def _gallery(galleries: Sequence[Path] | None) -> list[Block]:
+    heading = Heading("Reconstructions")
+    if galleries is None:
+        return [heading, Paragraph("Not shown here: the licence of these images forbids passing them on.")]
+    return [heading, *(Picture(p.name, p.stem.replace("_", " ")) for p in galleries)] if galleries else []
 
 
 def _table(rows: Sequence[Row], keys: Sequence[str]) -> list[Block]:
-    chosen = main_columns(keys)
-    lines = [[c.cell(row) for c in chosen] for row in rows]
     more = "All columns are in `table.csv`, `table.md` and `table.tex`, every trial in `trials.csv`. "
-    return [
-        Heading("All variants"), Table([c.heading for c in chosen], [c.is_number for c in chosen], lines),
-        Paragraph(more + " ".join(note for note in footnotes(keys) if not note.startswith("* "))),
-    ]  # fmt: skip
+    notes = " ".join(note for note in footnotes(keys) if not note.startswith("* "))
+    return [Heading("All variants"), table_of(rows, main_columns(keys)), Paragraph(more + notes)]
 
 
 def _origin(study: StudyInfo) -> list[Block]:
