@@ -101,8 +101,8 @@ def _read_earlier(folder: Path) -> Evidence:
     """What trials.csv, ledger.json, paper.md and the explanation beside them hold. Giving the loss to the pieces takes torch."""
     ledger = json.loads((folder / LEDGER).read_text(encoding="utf-8"))
     trials = {"model": [], "hypothesis": []}  # type: dict[str, list[Trial]]
-    for row in _rows(folder / TRIALS):
-        trials[row["group"]].append(_trial(row))
+    for group, trial in read_trials(folder / TRIALS):
+        trials[group].append(trial)
     records = [trial.record for trial in trials["model"]]
     explanation = read_json(folder / EXPLAINED)
     return Evidence(
@@ -121,10 +121,12 @@ def _read_earlier(folder: Path) -> Evidence:
     )
 
 
-def _rows(path: Path) -> Iterable[dict[str, str]]:
+def read_trials(path: Path) -> Iterable[tuple[str, Trial]]:
+    """(group, trial) of each row of a trials.csv, of the paper's or of any study, whose rows have no group and no arm."""
     csv.field_size_limit(sys.maxsize)
     with path.open(encoding="utf-8", newline="") as file:
-        yield from csv.DictReader(file)
+        for row in csv.DictReader(file):
+            yield row.get("group", ""), _trial(row)
 
 
 def _trial(row: Mapping[str, str]) -> Trial:
@@ -137,7 +139,7 @@ def _trial(row: Mapping[str, str]) -> Trial:
                 level = level.setdefault(key, {})
             level[last] = _value(path, text)
     analysis = tree.pop("analysis", {})
-    return Trial(arm=row["arm"], record=Record.from_dict({"reason": "", **tree}), analysis=analysis)
+    return Trial(arm=row.get("arm", ""), record=Record.from_dict({"reason": "", **tree}), analysis=analysis)
 
 
 def _value(path: str, text: str) -> Any:
