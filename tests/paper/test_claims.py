@@ -36,9 +36,11 @@ from studies.paper.claims.ledger import (
     write_ledger,
 )
 from studies.paper.evidence.evidence import MAIN_ARMS, MODIFIED, ORIGINAL, SAME_PARAMETERS, Evidence, Trial
-from studies.paper.rules import compared, rules_cost
+from studies.paper.rules import compared
+from studies.paper.rules import pieces as rules_pieces
 from studies.paper.rules.compared import Compared, quotient
-from studies.paper.rules.verdict import FAILS, HOLDS, UNDECIDED, Claim, Finding, Verdict, agreed, all_of, from_side, plain, spanned
+from studies.paper.rules.numbers import plain, spanned
+from studies.paper.rules.verdict import FAILS, HOLDS, UNDECIDED, Claim, Finding, Verdict, agreed, all_of, from_side
 from tests.fake_evidence import QUALITY, TRAIN, VALIDATION, fake_evidence, fake_loss_by_seed, fake_references, timed_in_sittings
 from tests.fake_explanation import fake_attribution, fake_explanation
 
@@ -900,12 +902,12 @@ def test_coarse_attributions_are_not_taken_for_pieces() -> None:
     ],
 )  # fmt: skip
 def test_pieces_by_name(factor: str, piece: str) -> None:
-    assert rules_cost.piece_of(factor) == piece
+    assert rules_pieces.piece_of(factor) == piece
 
 
 def test_interval_of_a_sum_is_at_least_as_wide_as_either() -> None:
     effects = {"encoder conv": Effect(value=1.0, low=0.5, high=1.5), "decoder conv": Effect(value=2.0, low=1.8, high=2.2)}
-    piece = rules_cost.pieces(effects, 6.0)["convolution"]
+    piece = rules_pieces.pieces(effects, 6.0)["convolution"]
     assert (piece.value, piece.low, piece.high, piece.share) == (3.0, 2.3, 3.7, 0.5)
 
 

@@ -7,30 +7,19 @@ any wrong verdict by luck is at most `evidence.error`, holds and fails together.
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 
-from studies.paper.claims import causes as claims_causes
-from studies.paper.claims import cost as claims_cost
-from studies.paper.claims import latent as claims_latent
-from studies.paper.claims import masks as claims_masks
-from studies.paper.claims import moves as claims_moves
-from studies.paper.claims import quality as claims_quality
-from studies.paper.claims import slowdown as claims_slowdown
-from studies.paper.claims import speed as claims_speed
-from studies.paper.claims import training as claims_training
+from studies.paper.claims import causes, cost, latent, masks, moves, quality, slowdown, speed, training
 from studies.paper.evidence.evidence import MISSES, Evidence
 from studies.paper.rules.verdict import NOT_COMPUTED, UNDECIDED, Claim, Finding, Lacking, Verdict
 
-_PARTS = (claims_causes, claims_cost, claims_latent, claims_moves, claims_quality, claims_slowdown, claims_speed, claims_training)
+_PARTS = (causes, cost, latent, moves, quality, slowdown, speed, training)
 PAPER_CLAIMS: tuple[Claim, ...] = tuple(
-    sorted((c for part in _PARTS for c in part.CLAIMS), key=lambda c: (int(re.sub(r"\D", "", c.id)), c.id))
+    sorted((claim for part in _PARTS for claim in part.CLAIMS), key=lambda claim: (int(claim.id[1:].rstrip("ab")), claim.id))
 )
-CLAIMS: tuple[Claim, ...] = (*PAPER_CLAIMS, *claims_masks.CLAIMS)
-
+CLAIMS: tuple[Claim, ...] = (*PAPER_CLAIMS, *masks.CLAIMS)
 
 # the history of the rules, for a reader to weigh
-# how the sentence of a claim about time begins where no GPU was timed
 RULES_CHANGED = (
     "Rules and verdicts come from the same authors: every rule was written before its claim was first judged, and these were "
     "changed afterwards, knowing verdicts. After three seeds on rendered faces, before any run on CelebA: C7, C8, C14, C16 and "
@@ -46,6 +35,7 @@ RULES_CHANGED = (
     "and C17 take the interval of the ratio itself in place of one that divides by a fixed mean, as C10's over images does, and C8 "
     "corrects for the number of pieces."
 )
+# how the sentence of a claim about time begins where no GPU was timed
 ON_CPU = "Not settled by a CPU, for the paper's times are of a GPU. What the CPU shows:"
 GPU_POLICY = (
     "The paper measured its times on a GPU, and how long something takes depends on the hardware. So every claim about time "
@@ -61,36 +51,36 @@ CORRECTION = (
 
 def judge(evidence: Evidence) -> tuple[Verdict, ...]:
     """A verdict on every claim, C1 to C21, then T1 to T4. What the evidence lacks makes a claim undecided, with the reason."""
-    found = {claim.id: _found(claim, evidence) for claim in CLAIMS}
-    together = [claim for claim in CLAIMS if claim.by_chance and not found[claim.id].refused]
+    findings = {claim.id: _find(claim, evidence) for claim in CLAIMS}
+    together = [claim for claim in CLAIMS if claim.by_chance and not findings[claim.id].refused]
     open_, before = together, len(together) + 1
     while len(open_) < before and open_:
         corrected = replace(evidence, error=evidence.error / len(open_))
-        found |= {claim.id: _found(claim, corrected) for claim in open_}
-        open_, before = [claim for claim in open_ if found[claim.id].kind == UNDECIDED], len(open_)
-    return tuple(_verdict(claim, found[claim.id], len(together) if claim in together else 0) for claim in CLAIMS)
+        findings |= {claim.id: _find(claim, corrected) for claim in open_}
+        open_, before = [claim for claim in open_ if findings[claim.id].kind == UNDECIDED], len(open_)
+    return tuple(_verdict(claim, findings[claim.id], len(together) if claim in together else 0) for claim in CLAIMS)
 
 
 def judge_one(claim: Claim, evidence: Evidence) -> Verdict:
     """The verdict on one claim by itself; evidence that a rule cannot read is no verdict, and never stops the page."""
-    return _verdict(claim, _found(claim, evidence), int(claim.by_chance))
+    return _verdict(claim, _find(claim, evidence), int(claim.by_chance))
 
 
-def _found(claim: Claim, evidence: Evidence) -> Finding:
+def _find(claim: Claim, evidence: Evidence) -> Finding:
     try:
-        found = claim.find(evidence)
+        finding = claim.find(evidence)
     except Lacking as reason:
         return Finding(kind=UNDECIDED, sentence=f"{NOT_COMPUTED} {reason}", refused=True)
     except Exception as error:  # stored by another version, or cut short: named, and the other claims are judged all the same
         unread = f"The evidence could not be read: {type(error).__name__}: {error}"
         return Finding(kind=UNDECIDED, sentence=f"{NOT_COMPUTED} {unread}", refused=True)
-    if not claim.of_gpu or found.device.startswith("cuda"):
-        return found
-    return replace(found, kind=UNDECIDED, sentence=f"{ON_CPU} {found.sentence}", refused=True)
+    if not claim.of_gpu or finding.device.startswith("cuda"):
+        return finding
+    return replace(finding, kind=UNDECIDED, sentence=f"{ON_CPU} {finding.sentence}", refused=True)
 
 
-def _verdict(claim: Claim, found: Finding, together: int) -> Verdict:
+def _verdict(claim: Claim, finding: Finding, together: int) -> Verdict:
     return Verdict(
-        id=claim.id, says=claim.says, measurement=claim.measurement, rule=claim.rule, kind=found.kind, sentence=found.sentence,
-        evidence=found.evidence, scope=found.scope or "not computed in this study", link=claim.link, together=together,
+        id=claim.id, says=claim.says, measurement=claim.measurement, rule=claim.rule, kind=finding.kind, sentence=finding.sentence,
+        evidence=finding.evidence, scope=finding.scope or "not computed in this study", link=claim.link, together=together,
     )  # fmt: skip

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from studies.paper.evidence.evidence import MISSES, Evidence
-from studies.paper.rules.verdict import KINDS, Verdict, joined, plain
+from studies.paper.rules.numbers import joined, plain
+from studies.paper.rules.verdict import KINDS, Verdict
 
 VERSION = 2
 # of the paper; C2 is judged in two parts
@@ -23,13 +24,12 @@ COLUMNS = (*OF_VERDICT, *OF_NUMBER)
 
 def ledger_rows(verdicts: Iterable[Verdict]) -> list[dict[str, Any]]:
     """One row for each number behind each verdict; a verdict without numbers has one row."""
-    return [row for verdict in verdicts for row in _rows(verdict)]
-
-
-def _rows(v: Verdict) -> list[dict[str, Any]]:
-    own = dict(zip(OF_VERDICT, (v.id, v.kind, v.says, v.sentence, v.rule, v.measurement, v.scope, v.link), strict=True))
-    numbers = [dict(zip(OF_NUMBER, (n.name, n.value, n.low, n.high, n.unit, n.source), strict=True)) for n in v.evidence]
-    return [{**own, **number} for number in numbers or [dict.fromkeys(OF_NUMBER)]]
+    rows = []
+    for v in verdicts:
+        own = (v.id, v.kind, v.says, v.sentence, v.rule, v.measurement, v.scope, v.link)
+        numbers = [(n.name, n.value, n.low, n.high, n.unit, n.source) for n in v.evidence]
+        rows += [dict(zip(COLUMNS, (*own, *number), strict=True)) for number in numbers or [(None,) * len(OF_NUMBER)]]
+    return rows
 
 
 def to_csv(verdicts: Iterable[Verdict]) -> str:
@@ -56,16 +56,13 @@ def _cell(text: str) -> str:
 
 def to_json(verdicts: Sequence[Verdict], evidence: Evidence | None = None) -> str:
     """ledger.json: verdicts by id, each with its numbers by name; how many of each kind; the study's scale and provenance."""
-    found: dict[str, Any] = {"version": VERSION, "counts": counts(verdicts), "correction": correction(verdicts)}
+    together = max((v.together for v in verdicts), default=0)
+    correction = {"method": "Holm", "together": together, "family_wise_error": MISSES}
+    values: dict[str, Any] = {"version": VERSION, "counts": counts(verdicts), "correction": correction}
     if evidence is not None:
-        found |= {"scale": dict(evidence.scale), "provenance": dict(evidence.provenance)}
-        found |= {"given_up": list(evidence.given_up), "limits": list(evidence.limits)}
-    return json.dumps({**found, "verdicts": {v.id: v.to_dict() for v in verdicts}}, indent=2, ensure_ascii=False) + "\n"
-
-
-def correction(verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    """How verdicts were corrected together: the method, how many, and the chance of any wrong one by luck."""
-    return {"method": "Holm", "together": max((v.together for v in verdicts), default=0), "family_wise_error": MISSES}
+        values |= {"scale": dict(evidence.scale), "provenance": dict(evidence.provenance)}
+        values |= {"given_up": list(evidence.given_up), "limits": list(evidence.limits)}
+    return json.dumps({**values, "verdicts": {v.id: v.to_dict() for v in verdicts}}, indent=2, ensure_ascii=False) + "\n"
 
 
 def from_json(text: str) -> tuple[Verdict, ...]:
@@ -75,16 +72,16 @@ def from_json(text: str) -> tuple[Verdict, ...]:
 
 def counts(verdicts: Iterable[Verdict]) -> dict[str, dict[str, int]]:
     """{"C": {"holds": 9, ...}, "T": ...}: the paper's claims, and Toledo and Antonelo's findings."""
-    found = Counter((v.id[0], v.kind) for v in verdicts)
-    return {letter: {kind: found[letter, kind] for kind in KINDS} for letter in dict.fromkeys(letter for letter, _ in found)}
+    kinds = Counter((v.id[0], v.kind) for v in verdicts)
+    return {letter: {kind: kinds[letter, kind] for kind in KINDS} for letter in dict.fromkeys(letter for letter, _ in kinds)}
 
 
 def counts_text(verdicts: Iterable[Verdict]) -> str:
     """'Of 22 verdicts on 21 claims 9 hold, 8 fail and 5 are undecided.' of the paper's claims, of which C2 has two parts."""
     number: Mapping[str, int] = counts(verdicts).get("C", dict.fromkeys(KINDS, 0))
     words = {"holds": ("holds", "hold"), "fails": ("fails", "fail"), "undecided": ("is undecided", "are undecided")}
-    told = [f"{plain(num)} {words[kind][num != 1]}" for kind, num in number.items() if num]
-    return f"Of {sum(number.values())} verdicts on {NUM_CLAIMS} claims {joined(told)}."
+    each = joined(f"{plain(num)} {words[kind][num != 1]}" for kind, num in number.items() if num)
+    return f"Of {sum(number.values())} verdicts on {NUM_CLAIMS} claims {each}."
 
 
 def write_ledger(verdicts: Sequence[Verdict], folder: Path, evidence: Evidence | None = None) -> list[Path]:

@@ -23,7 +23,7 @@ from studies.engine.config import StudyConfig
 from studies.engine.reporting import current_records
 from studies.paper.evidence.evidence import EXPLANATION_LIMIT, MODIFIED, ORIGINAL, Evidence, Trial
 from studies.paper.folder import GROUPS, HYPOTHESES, MODELS, SIDE_STUDIES, PaperFolder
-from studies.paper.rules.verdict import joined
+from studies.paper.rules.numbers import joined
 from studies.store.storage import open_storage, study_names
 
 VERSION = 4  # of what is measured of a trial: raise it when a measure changes

@@ -24,7 +24,7 @@ from blocks.errors import must_be
 from studies.paper.evidence.collect import UNREADABLE, VERSION, as_explanation, attributed, loss_by_seed, read_json
 from studies.paper.evidence.evidence import MODIFIED, ORIGINAL, Evidence, Trial
 from studies.paper.page import look
-from studies.paper.rules.rules import rounded
+from studies.paper.rules.pairs import rounded
 
 EVIDENCE, TRIALS, LEDGER, PAGE = "evidence.json.gz", "trials.csv", "ledger.json", "paper.md"
 FORMAT = 1

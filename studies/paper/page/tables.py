@@ -18,7 +18,7 @@ from studies.paper.evidence.evidence import Evidence, Trial
 from studies.paper.facts import REPORTED
 from studies.paper.page import look
 from studies.paper.page.pieces import MASKED, hypothesis_rows, inside
-from studies.paper.rules.rules_cost import interval_of
+from studies.paper.rules.explained import interval_of
 
 Measure = tuple[str, str, int]  # label with its unit, path, digits
 RECONSTRUCTION = ("ssim", "ms_ssim", "psnr", "l1", "lpips")

@@ -13,8 +13,9 @@ from studies.paper.claims.ledger import NUM_CLAIMS
 from studies.paper.evidence.evidence import MODIFIED, ORIGINAL, SAME_PARAMETERS, Evidence, Trial
 from studies.paper.facts import REPORTED
 from studies.paper.page import look
-from studies.paper.rules.rules import LEAST_SEEDS, PAPER_SCALE
-from studies.paper.rules.rules_cost import interval_of, size_text
+from studies.paper.rules.compared import LEAST_SEEDS
+from studies.paper.rules.conclude import PAPER_SCALE
+from studies.paper.rules.explained import interval_of, size_text
 from studies.paper.rules.verdict import NOT_COMPUTED, Verdict
 
 NUM_FINDINGS = 3

@@ -8,7 +8,7 @@ three times too often at the levels that 20 verdicts together leave to each (3 s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from math import hypot, inf
@@ -18,25 +18,29 @@ from numpy.typing import NDArray
 
 from ablation.stats import CONFIDENCE, Estimate, mean_estimate, t_quantile
 from studies.paper.evidence.evidence import MISSES, MODIFIED, ORIGINAL
-from studies.paper.rules.verdict import FAILS, HOLDS, UNDECIDED, Number, plain, spanned
+from studies.paper.rules.numbers import counted, joined, percent_span, plain, spanned
+from studies.paper.rules.verdict import FAILS, HOLDS, UNDECIDED, Number
 
 LEAST_SEEDS = 3
+BY_SEED = f"the interval over seeds (t, at least {LEAST_SEEDS} seeds, paired by seed)"
+WITH_IMAGES = "with the spread over test images in its error"
+BONFERRONI = "after Bonferroni's correction"
 Array = NDArray[np.float64]
-
-
-def side(found: Estimate, bound: float = 0.0, error: float = MISSES) -> int:
-    """1 where the whole interval that misses with the chance `error` lies above the bound, -1 where below, else 0."""
-    if found.error is None:
-        return 0
-    reach = _quantile(1 - error / 2, found.freedom) * found.error if found.error else 0.0
-    return 1 if found.value - reach > bound else -1 if found.value + reach < bound else 0
-
+Values = Sequence[float] | Array
 
 # of a few levels and degrees of freedom, asked for again and again
 _quantile = lru_cache(maxsize=1024)(t_quantile)
 
 
-def quotient(upper: Sequence[float] | Array, lower: Sequence[float] | Array, confidence: float = CONFIDENCE) -> Estimate:
+def side(estimate: Estimate, bound: float = 0.0, error: float = MISSES) -> int:
+    """1 where the whole interval that misses with the chance `error` lies above the bound, -1 where below, else 0."""
+    if estimate.error is None:
+        return 0
+    reach = _quantile(1 - error / 2, estimate.freedom) * estimate.error if estimate.error else 0.0
+    return 1 if estimate.value - reach > bound else -1 if estimate.value + reach < bound else 0
+
+
+def quotient(upper: Values, lower: Values, confidence: float = CONFIDENCE) -> Estimate:
     """Ratio of two means of paired values with Fieller's interval (1954): all b at which the mean of upper - b lower may be 0.
 
     Without an interval where the lower mean is not settled away from zero. `error` is the delta method's; the interval is not.
@@ -45,8 +49,7 @@ def quotient(upper: Sequence[float] | Array, lower: Sequence[float] | Array, con
     0.5
     """
     u, v = (np.asarray(values, dtype=np.float64) for values in (upper, lower))
-    mean_u, mean_v = float(u.mean()), float(v.mean())
-    num = len(u)
+    mean_u, mean_v, num = float(u.mean()), float(v.mean()), len(u)
     ratio = mean_u / mean_v if mean_v else inf
     if num < 2:
         return Estimate(value=ratio, num=num)
@@ -98,8 +101,8 @@ class Compared:
 
     def beyond(self, bound: float = 0.0) -> Estimate:
         """The quantity (of a share, its upper part) less the bound (times the lower), with the error of seeds and images."""
-        by_seed, by_image = _less(self.values, self.over, bound), _less(self.images, self.images_over, bound)
-        assert by_seed is not None
+        by_seed = _less(self.values, self.over, bound)
+        by_image = None if self.images is None else _less(self.images, self.images_over, bound)
         if by_image is None or by_image.error is None or by_seed.error is None:
             return by_seed
         return replace(by_seed, error=hypot(by_seed.error, by_image.error), low=None, high=None)
@@ -131,56 +134,66 @@ class Compared:
         if self.side(bound, comparisons):
             return ""
         if self.num_seeds < LEAST_SEEDS:
-            return f"{seeds_text(self.num_seeds)}, and a verdict needs {LEAST_SEEDS}"
+            return f"{counted(self.num_seeds, 'seed')}, and a verdict needs {LEAST_SEEDS}"
         if not self._has_whole(self.error):
             return f"the whole of which {self.label} is a part is not settled above zero"
         if comparisons > 1 and self.side(bound):
             return f"{self.label} lies beyond the bound, but not after Bonferroni's correction for {comparisons} comparisons"
         if self._side(bound, MISSES, MISSES):
             return f"{self.label} is settled alone, but not with all verdicts together"
-        where = "zero" if bound == 0 else f"{bound:g}"
-        if side(_less(self.values, self.over, bound) or self.estimate, 0.0, MISSES):
-            return f"with the spread over images, the interval of {self.label} includes {where}"
-        return f"the interval of {self.label} includes {where}"
+        images = "with the spread over images, " if side(_less(self.values, self.over, bound)) else ""
+        return f"{images}the interval of {self.label} includes {'zero' if bound == 0 else f'{bound:g}'}"
+
+    @property
+    def share_text(self) -> str:
+        """'25.1 % (23.8 to 26.3)' of a share."""
+        return percent_span(self.estimate.value, self.estimate.low, self.estimate.high)
+
+    @property
+    def change_text(self) -> str:
+        """'−0.0998 (−0.1053 to −0.0943)' of a difference."""
+        return spanned(self.estimate.value, self.estimate.low, self.estimate.high, signed=True)
 
     @property
     def text(self) -> str:
         """'SSIM 0.700 against 0.600, −0.0998 (−0.1053 to −0.0943)'; the interval over images stands among the numbers."""
         ends = "" if self.first is None or self.second is None else f" {plain(self.first)} against {plain(self.second)},"
-        e = self.estimate
-        return f"{self.label}{ends} {spanned(e.value, e.low, e.high, signed=True)} {self.unit}".rstrip()
+        return f"{self.label}{ends} {self.change_text} {self.unit}".rstrip()
 
     @property
     def numbers(self) -> tuple[Number, ...]:
         """Both means, the estimate over seeds and the one over images."""
-        found = [
-            Number(name=f"{self.label}, {name}", value=value, unit=self.unit, source=self.source)
-            for name, value in zip(self.arms, (self.first, self.second), strict=True)
-            if value is not None
-        ]
-        for name, e in ((f"over {seeds_text(self.num_seeds)}", self.estimate), ("over images", self.by_images)):
-            if e is not None:
-                found.append(Number(
-                    name=f"{self.label}, {name}", value=e.value, low=e.low, high=e.high, unit=self.unit, source=self.source
-                ))  # fmt: skip
-        return tuple(found)
+        ends = (
+            (name, Estimate(value=mean))
+            for name, mean in zip(self.arms, (self.first, self.second), strict=True)
+            if mean is not None
+        )
+        every = [*ends, (f"over {counted(self.num_seeds, 'seed')}", self.estimate), ("over images", self.by_images)]
+        return tuple(Number.of(f"{self.label}, {name}", e, self.source, self.unit) for name, e in every if e is not None)
 
 
-def _estimated(values: Sequence[float] | Array, over: Sequence[float] | Array | None) -> Estimate:
+def _estimated(values: Values, over: Values | None) -> Estimate:
     return mean_estimate(values) if over is None else quotient(values, over)
 
 
-def _less(values: Sequence[float] | Array | None, over: Sequence[float] | Array | None, bound: float) -> Estimate | None:
-    if values is None:
-        return None
+def _less(values: Values, over: Values | None, bound: float) -> Estimate:
     return mean_estimate(np.asarray(values) - bound * (1.0 if over is None else np.asarray(over)))
 
 
-def seeds_text(count: int) -> str:
-    """'1 seed', '3 seeds'."""
-    return counted(count, "seed")
+def settled(*compared: Compared, wanted: int = 1, bound: float = 0.0, comparisons: int = 1) -> str:
+    """' Not settled: ...' with the reason for each whose verdict is open (`Compared.kind`); empty where none is."""
+    open_ = [c for c in compared if c.kind(wanted, bound, comparisons) == UNDECIDED]
+    reasons = dict.fromkeys(c.doubt(bound, comparisons) for c in open_)
+    return f" Not settled: {joined(reasons)}." if reasons else ""
 
 
-def counted(count: object, what: str) -> str:
-    """'1 epoch', '3 epochs'."""
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+def listed(*compared: Compared) -> str:
+    """'`original` against `modified`, 3 seeds: SSIM ...; PSNR ....': what a conclusion rests on."""
+    seeds = counted(min(c.num_seeds for c in compared), "seed")
+    names = " against ".join(dict.fromkeys(f"`{arm}`" for arm in compared[0].arms))
+    return f"{names}, {seeds}: {'; '.join(c.text for c in compared)}."
+
+
+def numbers_of(compared: Iterable[Compared]) -> tuple[Number, ...]:
+    """The numbers of all of them."""
+    return tuple(number for c in compared for number in c.numbers)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from studies.paper.evidence.evidence import MODIFIED, ORIGINAL, Evidence, Trial
-from studies.paper.rules.compared import counted
+from studies.paper.evidence.evidence import Evidence, Trial
+from studies.paper.rules.numbers import counted
+from studies.paper.rules.pairs import PAIR
 
 LEAST_EPOCHS, PAPER_EPOCHS = 8, 10
 # of one epoch of the paper: 70 % of 20,000 images in batches of 32
@@ -18,7 +19,7 @@ LONG_ENOUGH = (
 )
 
 
-def too_short(evidence: Evidence, arms: Iterable[str] = (ORIGINAL, MODIFIED)) -> str:
+def too_short(evidence: Evidence, arms: Iterable[str] = PAIR) -> str:
     """Why the trials are too short for a claim about the course of training, as a sentence; empty where they are not."""
     epochs = min((len(curve(t, "val_loss")) for arm in arms for t in evidence.of(arm).values()), default=0)
     steps = steps_of_epoch(evidence)
