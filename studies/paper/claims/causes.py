@@ -110,11 +110,9 @@ def _why_not_attributed(evidence: Evidence) -> str:
 def _head_itself(evidence: Evidence) -> Part:
     """Whether the pooled head, which is most of the fewer parameters, costs more than having fewer parameters does."""
     more = compare(evidence, "validation loss", LOSS, arms=(SAME_PARAMETERS, POOLED))
-    kind = FAILS if more.side() == 1 else UNDECIDED
-    words = (
-        "The head costs more than fewer parameters do" if kind == FAILS else "The head may cost no more than fewer parameters do"
-    )
-    return Part(kind=kind, text=f"{words}: {listed(more)}{settled(more)}", numbers=more.numbers)
+    kind, costs = (FAILS, "costs more") if more.side() == 1 else (UNDECIDED, "may cost no more")
+    text = f"The head {costs} than fewer parameters do: {listed(more)}{settled(more)}"
+    return Part(kind=kind, text=text, numbers=more.numbers)
 
 
 def _fewer_parameters(evidence: Evidence) -> Part:

@@ -7,7 +7,7 @@ from studies.paper.evidence.evidence import Evidence
 from studies.paper.facts import REPORTED
 from studies.paper.rules.explained import attribution_of, explained, size_of, size_text
 from studies.paper.rules.numbers import joined, plain, spanned
-from studies.paper.rules.pieces import by_piece, by_ways, named
+from studies.paper.rules.pieces import WAYS, by_piece, by_ways, named
 from studies.paper.rules.verdict import FAILS, HOLDS, UNDECIDED, Finding, Lacking, Number, claim, from_side
 
 PARAMS = (REPORTED["original"].params, REPORTED["modified"].params)
@@ -42,7 +42,8 @@ def parameters(evidence: Evidence) -> Finding:
     id="C3", says="the saving comes from dense connectivity and separable convolutions", link="cost", by_chance=False,
     measurement="exact attribution of the parameter difference to the pieces that differ",
     rule="Exact Shapley values of the parameter difference over all combinations of the pieces, encoder and decoder added. Holds "
-    "when dense connectivity and the convolution kind each save parameters, and together more than any other piece; fails otherwise.",
+    "when dense connectivity and the convolution kind each save parameters, and together more than any other piece; fails "
+    "otherwise.",
 )  # fmt: skip
 def saving(evidence: Evidence) -> Finding:
     """Whether the two pieces that the paper names each save parameters, and together more than any other."""
@@ -55,11 +56,8 @@ def saving(evidence: Evidence) -> Finding:
     beaten = most is not None and most.value <= together
     shares = "; ".join(p.text(1e-6, "M") for p in sorted(every.values(), key=lambda p: p.value))
     adding = [p.label for p in every.values() if p.value * whole < 0]
-    why = (
-        f" The others make more than 100\u00a0%, for {joined(adding)} go{'es' * (len(adding) == 1)} the other way."
-        if adding
-        else ""
-    )
+    go = "goes" if len(adding) == 1 else "go"
+    why = f" The others make more than 100\u00a0%, for {joined(adding)} {go} the other way." if adding else ""
     sentence = (
         f"Of {_millions(whole)} parameters, by exact Shapley values: {shares}.{why} Connectivity and convolution together make "
         f"{_millions(together)}."
@@ -90,7 +88,7 @@ def arithmetic(evidence: Evidence) -> Finding:
     signs = {(v > 0) - (v < 0) for v in values.values()}
     kind = from_side(signs.pop(), -1) if len(signs) == 1 else UNDECIDED
     changes = joined(f"{_millions(v)} ({name})" for name, v in values.items())
-    connectivity = {name: ways[name][0].value for name in ("Shapley value", "alone in `original`")}
+    connectivity = {name: ways[name][0].value for name in WAYS[:2]}
     adds, alone = (plain(value * 1e-6) for value in connectivity.values())
     sentence = (
         f"The convolution kind by itself changes the multiply-accumulates by {changes}. All pieces together: `modified` computes "

@@ -153,13 +153,11 @@ def _single(evidence: Evidence, num_seeds: int) -> tuple[str, tuple[Number, ...]
 def disentangled(evidence: Evidence) -> Finding:
     """MIG and DCI on the same side of zero; without known factors the gap of single dimensions."""
     gap = f"{LATENT}.dimension_probes.gap_mean"
-    known = has(evidence, f"{FACTORS}.mig") or not has(evidence, gap)
-    paths = (
-        {"MIG": f"{FACTORS}.mig", "DCI disentanglement": f"{FACTORS}.dci.disentanglement"}
-        if known
-        else {"gap of single dimensions": gap}
-    )
-    beside = {"SAP": f"{FACTORS}.sap", "FactorVAE score": f"{FACTORS}.factor_vae"} if known else {}
+    paths = {"MIG": f"{FACTORS}.mig", "DCI disentanglement": f"{FACTORS}.dci.disentanglement"}
+    beside = {"SAP": f"{FACTORS}.sap", "FactorVAE score": f"{FACTORS}.factor_vae"}
+    known = has(evidence, paths["MIG"]) or not has(evidence, gap)
+    if not known:
+        paths, beside = {"gap of single dimensions": gap}, {}
     judged = [compare(evidence, label, path, needs=("factors", "disentanglement")) for label, path in paths.items()]
     more = [compare(evidence, label, path) for label, path in beside.items() if has(evidence, path)]
     words = ("`modified` is better disentangled.", "`modified` is worse disentangled.", "Which is better is not settled.")

@@ -100,7 +100,8 @@ def _relative_loss(evidence: Evidence) -> Part:
 
 
 @claim(
-    id="C9", says="`original` keeps colour better", link="quality", measurement="mean colour error by channel and in CIELAB (delta E)",
+    id="C9", says="`original` keeps colour better", link="quality",
+    measurement="mean colour error by channel and in CIELAB (delta E)",
     rule="Colour error in CIELAB (delta E, mean over pixels) and error of each image's mean colour, averaged over channels. Holds "
     f"when both are higher in `modified`: {BY_SEED} lies above zero, for delta E {WITH_IMAGES}. Fails when both are lower "
     "in the same sense; else undecided.",

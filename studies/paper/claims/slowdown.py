@@ -22,7 +22,7 @@ from studies.paper.rules.explained import (
     sittings_of,
 )
 from studies.paper.rules.numbers import joined, percent, plain
-from studies.paper.rules.pieces import by_piece, by_ways, named
+from studies.paper.rules.pieces import WAYS, by_piece, by_ways, named
 from studies.paper.rules.verdict import (
     FAILS,
     HOLDS,
@@ -196,9 +196,9 @@ def _effect(explanation: Explanation, attribution: Attribution, error: float, co
         logs[way] = of_sittings(piece.value, piece.low, piece.high, sittings_of(attribution))
         name = f"latency by the convolution kind, {way}, {place}"
         numbers.append(Number.of(name, logs[way].exp(), f"attribution of log_latency: {place}"))
-    log, floor = logs["Shapley value"], noise_floor(explanation, place)
+    log, floor = logs[WAYS[0]], noise_floor(explanation, place)
     kind = HOLDS if side(log, -floor, error / comparisons) == 1 else FAILS if side(log, -floor, error) == -1 else UNDECIDED
-    ways = ("by Shapley value", *list(logs)[1:])
+    ways = (f"by {WAYS[0]}", *WAYS[1:])
     factors = joined(f"{number.text} {way}" for way, number in zip(ways, numbers, strict=True))
     device, _, batch = place.rpartition("/")
     where = f"{device} at batch {batch}" if device else place

@@ -163,11 +163,8 @@ class Compared:
     @property
     def numbers(self) -> tuple[Number, ...]:
         """Both means, the estimate over seeds and the one over images."""
-        ends = (
-            (name, Estimate(value=mean))
-            for name, mean in zip(self.arms, (self.first, self.second), strict=True)
-            if mean is not None
-        )
+        means = zip(self.arms, (self.first, self.second), strict=True)
+        ends = ((name, Estimate(value=mean)) for name, mean in means if mean is not None)
         every = [*ends, (f"over {counted(self.num_seeds, 'seed')}", self.estimate), ("over images", self.by_images)]
         return tuple(Number.of(f"{self.label}, {name}", e, self.source, self.unit) for name, e in every if e is not None)
 

@@ -18,6 +18,8 @@ WORDS = {CONNECTIVITY: ("connectivity",), CONVOLUTION: ("conv",), HEAD: ("head",
 SAMPLING = ("downsampling", "upsampling", "transposed")
 # factors in which a coarse attribution of latency merges connectivity, convolution and widths
 BODIES = ("encoder", "decoder")
+# to fix the other pieces while one is swapped
+WAYS = ("Shapley value", "alone in `original`", "in `modified`")
 T = TypeVar("T")
 
 
@@ -62,10 +64,10 @@ def pieces(effects: Mapping[str, Effect], whole: float) -> dict[str, Piece]:
 def labels_of(factors: Iterable[str]) -> dict[str, str]:
     """Piece -> its label: connectivity names down- and upsampling where it was only ever swapped together with them."""
     by_factor = {factor: piece_of(factor) for factor in factors}
-    merged = any(piece == CONNECTIVITY and any(word in factor for word in SAMPLING) for factor, piece in by_factor.items())
-    return {
-        piece: f"{piece} (with down- and upsampling)" if merged and piece == CONNECTIVITY else piece for piece in by_factor.values()
-    }
+    labels = {piece: piece for piece in by_factor.values()}
+    if any(piece == CONNECTIVITY and any(word in factor for word in SAMPLING) for factor, piece in by_factor.items()):
+        labels[CONNECTIVITY] += " (with down- and upsampling)"
+    return labels
 
 
 def _sum(name: str, label: str, effects: list[Effect], whole: float) -> Piece:
@@ -82,13 +84,9 @@ def by_piece(attribution: Attribution) -> dict[str, Piece]:
 
 def by_ways(attribution: Attribution) -> dict[str, dict[str, Piece]]:
     """What the pieces add by each way to fix the rest; Lacking where a factor merges several pieces."""
-    ways = {
-        "Shapley value": attribution.shapley,
-        "alone in `original`": attribution.from_start,
-        "in `modified`": attribution.from_end,
-    }
     unmixed(attribution.shapley, attribution.metric, attribution.place)
-    return {name: pieces(effects, attribution.end - attribution.start) for name, effects in ways.items()}
+    ways = zip(WAYS, (attribution.shapley, attribution.from_start, attribution.from_end), strict=True)
+    return {name: pieces(effects, attribution.end - attribution.start) for name, effects in ways}
 
 
 def named(by_name: Mapping[str, T]) -> tuple[T, T]:
