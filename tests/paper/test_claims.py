@@ -39,8 +39,9 @@ from studies.paper.evidence.evidence import MAIN_ARMS, MODIFIED, ORIGINAL, SAME_
 from studies.paper.rules import compared
 from studies.paper.rules import pieces as rules_pieces
 from studies.paper.rules.compared import Compared, quotient
+from studies.paper.rules.kinds import FAILS, HOLDS, UNDECIDED, agreed, all_of, from_side
 from studies.paper.rules.numbers import plain, spanned
-from studies.paper.rules.verdict import FAILS, HOLDS, UNDECIDED, Claim, Finding, Verdict, agreed, all_of, from_side
+from studies.paper.rules.verdict import Claim, Finding, Verdict
 from tests.fake_evidence import QUALITY, TRAIN, VALIDATION, fake_evidence, fake_loss_by_seed, fake_references, timed_in_sittings
 from tests.fake_explanation import fake_attribution, fake_explanation
 

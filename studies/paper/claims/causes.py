@@ -6,13 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 
+from ablation.report.kit.numbers import count
 from studies.paper.evidence.evidence import MAIN_ARMS, MODIFIED, ORIGINAL, POOLED, SAME_PARAMETERS, Evidence
 from studies.paper.rules.compared import BONFERRONI, BY_SEED, LEAST_SEEDS, Array, Compared, listed, settled
 from studies.paper.rules.conclude import scope_of
-from studies.paper.rules.numbers import counted, joined, percent
+from studies.paper.rules.kinds import FAILS, HOLDS, UNDECIDED, all_of, worded
+from studies.paper.rules.numbers import joined, percent
 from studies.paper.rules.pairs import compare, number_at, of_two, pairwise
 from studies.paper.rules.pieces import CONVOLUTION, HEAD, labels_of, named, piece_of, unmixed
-from studies.paper.rules.verdict import FAILS, HOLDS, UNDECIDED, Finding, Lacking, Part, all_of, attempt, claim, together, worded
+from studies.paper.rules.verdict import Finding, Lacking, Part, attempt, claim, together
 
 LEAST_CAUSE, MAJORITY = 0.1, 0.5
 LOSS = "record.training.best_loss"
@@ -71,7 +73,7 @@ def _pieces(evidence: Evidence) -> Part:
         head = attempt(_head_itself, evidence)
         kinds[HEAD] = head.kind
     text = (
-        f"Shares of the rise in validation loss, {counted(shares[CONVOLUTION].num_seeds, 'seed')}: {each}.{why if lowering else ''}"
+        f"Shares of the rise in validation loss, {count(shares[CONVOLUTION].num_seeds, 'seed')}: {each}.{why if lowering else ''}"
         f"{settled(*both, bound=LEAST_CAUSE, comparisons=comparisons)}"
     )
     numbers = tuple(replace(share.numbers[0], name=f"{SHARE}{piece}") for piece, share in shares.items())
@@ -103,7 +105,7 @@ def _why_not_attributed(evidence: Evidence) -> str:
         return f"The {reason.rstrip('.')}."
     between = sum(t.arm not in MAIN_ARMS for t in evidence.trials)
     if between:
-        return f"The {begin}: {counted(between, 'trial')} of the networks between the two are stored, and not attributed yet."
+        return f"The {begin}: {count(between, 'trial')} of the networks between the two are stored, and not attributed yet."
     return f"The {begin}: the networks between the two were not trained."
 
 
@@ -128,7 +130,7 @@ def _fewer_parameters(evidence: Evidence) -> Part:
     )  # fmt: skip
     comparisons = len(_shares(evidence)) + 1 if evidence.loss_by_seed else 1
     text = (
-        f"A plain network cut to the same parameters shows {share.share_text} of it ({counted(share.num_seeds, 'seed')})."
+        f"A plain network cut to the same parameters shows {share.share_text} of it ({count(share.num_seeds, 'seed')})."
         f"{_reduction(evidence)}{settled(share, bound=LEAST_CAUSE, comparisons=comparisons)}"
     )
     return Part(kind=share.kind(1, LEAST_CAUSE, comparisons), text=text, numbers=share.numbers)

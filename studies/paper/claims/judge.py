@@ -11,7 +11,8 @@ from dataclasses import replace
 
 from studies.paper.claims import causes, cost, latent, masks, moves, quality, slowdown, speed, training
 from studies.paper.evidence.evidence import MISSES, Evidence
-from studies.paper.rules.verdict import NOT_COMPUTED, UNDECIDED, Claim, Finding, Lacking, Verdict
+from studies.paper.rules.kinds import UNDECIDED
+from studies.paper.rules.verdict import NOT_COMPUTED, Claim, Finding, Lacking, Verdict
 
 _PARTS = (causes, cost, latent, moves, quality, slowdown, speed, training)
 PAPER_CLAIMS: tuple[Claim, ...] = tuple(

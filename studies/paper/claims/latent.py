@@ -6,14 +6,16 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ablation.report.kit.numbers import count
 from ablation.stats import SETTLED
 from ablation.stats import judge as holm
 from studies.paper.evidence.evidence import MODIFIED, Evidence, Trial
 from studies.paper.rules.compared import BY_SEED, LEAST_SEEDS, WITH_IMAGES, Compared, numbers_of, settled
 from studies.paper.rules.conclude import both_ways, conclude
-from studies.paper.rules.numbers import counted, joined
+from studies.paper.rules.kinds import FAILS, UNDECIDED, from_side
+from studies.paper.rules.numbers import joined
 from studies.paper.rules.pairs import PAIR, compare, has
-from studies.paper.rules.verdict import FAILS, UNDECIDED, Finding, Number, claim, from_side
+from studies.paper.rules.verdict import Finding, Number, claim
 
 LATENT, FACTORS = "analysis.latent", "analysis.disentanglement"
 # values by image whose mean is the mean AUC
@@ -132,7 +134,7 @@ def attributes(evidence: Evidence) -> Finding:
 def _single(evidence: Evidence, num_seeds: int) -> tuple[str, tuple[Number, ...]]:
     """How many single attributes differ between the two networks after Holm's correction."""
     if num_seeds < LEAST_SINGLE:
-        return f"{counted(num_seeds, 'seed')} cannot settle single attributes; that takes {LEAST_SINGLE}.", ()
+        return f"{count(num_seeds, 'seed')} cannot settle single attributes; that takes {LEAST_SINGLE}.", ()
     names = dict.fromkeys(n for arm in PAIR for t in evidence.of(arm).values() for n in t.get(f"{LATENT}.probes") or {})
     changes = {name: evidence.difference(f"{LATENT}.probes.{name}.linear_auc") for name in names}
     tested = {name: e for name, e in changes.items() if e is not None and e.num >= LEAST_SINGLE}

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from studies.paper.evidence.evidence import MISSES, Evidence
+from studies.paper.rules.kinds import KINDS
 from studies.paper.rules.numbers import joined, plain
-from studies.paper.rules.verdict import KINDS, Verdict
+from studies.paper.rules.verdict import Verdict
 
 VERSION = 2
 # of the paper; C2 is judged in two parts

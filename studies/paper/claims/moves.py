@@ -5,9 +5,10 @@ from __future__ import annotations
 from studies.paper.evidence.evidence import MODIFIED, Evidence, Trial
 from studies.paper.rules.compared import BY_SEED, Compared, settled
 from studies.paper.rules.conclude import conclude
+from studies.paper.rules.kinds import UNDECIDED, from_side
 from studies.paper.rules.numbers import joined
 from studies.paper.rules.pairs import compare, has
-from studies.paper.rules.verdict import UNDECIDED, Finding, Number, claim, from_side
+from studies.paper.rules.verdict import Finding, Number, claim
 
 MOVES = "analysis.traversal"
 

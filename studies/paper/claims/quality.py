@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from ablation.report.kit.numbers import count
 from studies.paper.evidence.evidence import MODIFIED, ORIGINAL, Evidence, Trial
 from studies.paper.facts import REPORTED
 from studies.paper.rules.compared import BONFERRONI, BY_SEED, WITH_IMAGES, Array, Compared, settled
 from studies.paper.rules.conclude import both_ways, conclude, scope_of
-from studies.paper.rules.numbers import counted, percent
+from studies.paper.rules.kinds import all_of, worded
+from studies.paper.rules.numbers import percent
 from studies.paper.rules.pairs import PAIR, Q, compare, differing, has, image_values, number_at, of_two, pairwise
-from studies.paper.rules.verdict import Finding, Lacking, Part, all_of, attempt, claim, together, worded
+from studies.paper.rules.verdict import Finding, Lacking, Part, attempt, claim, together
 
 # of the way from `original` back to the mean face
 SLIGHT = 0.1
@@ -84,7 +86,7 @@ def _fall(evidence: Evidence, metric: str, floor: float | None, comparisons: int
         evidence, f"fall of {label}", of_two(value, lambda top, bottom: better * (top - bottom)), by_image=fall_by_image,
         over=of_two(value, lambda top, _: better * (top - floor)), over_image=way_by_image, needs=(metric,),
     )  # fmt: skip
-    text = f"{change.text}: {fall.share_text} of the way to the {FLOOR} ({counted(fall.estimate.num, 'seed')})."
+    text = f"{change.text}: {fall.share_text} of the way to the {FLOOR} ({count(fall.estimate.num, 'seed')})."
     doubt = settled(fall, wanted=-1, bound=SLIGHT, comparisons=comparisons)
     return Part(kind=fall.kind(-1, SLIGHT, comparisons), text=text + doubt, numbers=(*change.numbers, *fall.numbers))
 

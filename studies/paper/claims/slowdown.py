@@ -8,36 +8,12 @@ from ablation.measure.latency.statistics import LEAST_SITTINGS
 from ablation.record.explanation import Attribution, Decomposition, Explanation, Share
 from ablation.stats import Estimate
 from studies.paper.evidence.evidence import Evidence
+from studies.paper.rules import explained as costs
 from studies.paper.rules.compared import side
-from studies.paper.rules.explained import (
-    FEW_SITTINGS,
-    attribution_of,
-    both_decomposed,
-    explained,
-    in_log,
-    machine,
-    noise_floor,
-    of_sittings,
-    sampled,
-    sittings_of,
-)
+from studies.paper.rules.kinds import FAILS, HOLDS, UNDECIDED, all_of, from_side, worded
 from studies.paper.rules.numbers import joined, percent, plain
 from studies.paper.rules.pieces import WAYS, by_piece, by_ways, named
-from studies.paper.rules.verdict import (
-    FAILS,
-    HOLDS,
-    UNDECIDED,
-    Finding,
-    Lacking,
-    Number,
-    Part,
-    all_of,
-    attempt,
-    claim,
-    from_side,
-    together,
-    worded,
-)
+from studies.paper.rules.verdict import Finding, Lacking, Number, Part, attempt, claim, together
 
 LEAST_CAUSE = 0.1
 MAJORITY = 0.5
@@ -60,7 +36,7 @@ WITHOUT, CONCAT = "no concatenation", "concatenation"
 )  # fmt: skip
 def concatenation(evidence: Evidence) -> Finding:
     """What goes away without concatenation, and which part of the added time is moving bytes."""
-    explanation = explained(evidence)
+    explanation = costs.explained(evidence)
     concat, reading = attempt(_without, explanation, evidence.error), attempt(_traffic, explanation)
     text, numbers = together(concat, reading, attempt(_connectivity, explanation))
     first = worded(concat.kind, ("Concatenation itself is a cause", "Concatenation itself is not a cause",
@@ -74,12 +50,12 @@ def concatenation(evidence: Evidence) -> Finding:
 
 
 def _timed(explanation: Explanation, kind: str, sentence: str, numbers: tuple[Number, ...], device: str) -> Finding:
-    return Finding(kind=kind, sentence=sentence, scope=machine(explanation), evidence=numbers, device=device)
+    return Finding(kind=kind, sentence=sentence, scope=costs.machine(explanation), evidence=numbers, device=device)
 
 
 def _connectivity(explanation: Explanation) -> Part:
     """What dense connectivity as a whole makes of the slowdown, as a logarithm."""
-    attribution = attribution_of(explanation, "log_latency")
+    attribution = costs.attribution_of(explanation, "log_latency")
     whole = attribution.end - attribution.start
     piece = named(by_piece(attribution))[0]
     if whole <= 0:
@@ -99,8 +75,8 @@ def _without(explanation: Explanation, error: float) -> Part:
         raise Lacking(f"`modified` was not timed without concatenation{f' ({mode.reason})' if mode and mode.reason else ''}.")
     if eager.ratio <= 1:
         raise Lacking("There is no slowdown here to be caused.")
-    ratio = in_log(eager.ratio, eager.ratio_low, eager.ratio_high, sittings_of(eager))
-    gain = in_log(mode.second_gain, mode.second_gain_low, mode.second_gain_high, sittings_of(mode))
+    ratio = costs.in_log(eager.ratio, eager.ratio_low, eager.ratio_high, costs.sittings_of(eager))
+    gain = costs.in_log(mode.second_gain, mode.second_gain_low, mode.second_gain_high, costs.sittings_of(mode))
     source = f"explanation.modes: {mode.mode}"
     number = Number.of("gain without concatenation", gain.exp(), source)
     share = Number(name="share of the slowdown that goes away", value=gain.value / ratio.value, source=source)
@@ -118,7 +94,7 @@ def _beyond(gain: Estimate, ratio: Estimate) -> Estimate:
 
 def _traffic(explanation: Explanation) -> Part:
     """Which part of the added time is moving bytes: at the machine's bandwidth, at least, at most."""
-    first, second = both_decomposed(explanation)
+    first, second = costs.both_decomposed(explanation)
     added = second.total_ms - first.total_ms
     if added <= 0:
         raise Lacking("There is no added time here to be given to kinds of operation.")
@@ -175,15 +151,17 @@ def _concat(first: Decomposition, second: Decomposition) -> tuple[float, float, 
 )  # fmt: skip
 def not_faster(evidence: Evidence) -> Finding:
     """The convolution kind's own effect on latency against the A/A noise, at each place where it was timed; CUDA's decide."""
-    explanation = explained(evidence)
-    attribution_of(explanation, "log_latency")
+    explanation = costs.explained(evidence)
+    costs.attribution_of(explanation, "log_latency")
     timed = [a for a in explanation.attributions if a.metric == "log_latency"]
     deciding = [a for a in timed if a.place.startswith("cuda")] or timed
     parts = [attempt(_effect, explanation, a, evidence.error, len(deciding)) for a in timed]
     kinds = [part.kind for a, part in zip(timed, parts, strict=True) if a in deciding]
     kind = HOLDS if HOLDS in kinds else FAILS if set(kinds) == {FAILS} else UNDECIDED
     text, numbers = together(*parts)
-    sentence = f"{worded(kind, ('Not faster here.', 'Faster, against the paper.', 'Not settled.'))} {text}{sampled(explanation)}"
+    sentence = (
+        f"{worded(kind, ('Not faster here.', 'Faster, against the paper.', 'Not settled.'))} {text}{costs.sampled(explanation)}"
+    )
     return _timed(explanation, kind, sentence, numbers, deciding[0].place.partition("/")[0])
 
 
@@ -193,10 +171,10 @@ def _effect(explanation: Explanation, attribution: Attribution, error: float, co
     logs, numbers = {}, []
     for way, every in by_ways(attribution).items():
         _, piece = named(every)
-        logs[way] = of_sittings(piece.value, piece.low, piece.high, sittings_of(attribution))
+        logs[way] = costs.of_sittings(piece.value, piece.low, piece.high, costs.sittings_of(attribution))
         name = f"latency by the convolution kind, {way}, {place}"
         numbers.append(Number.of(name, logs[way].exp(), f"attribution of log_latency: {place}"))
-    log, floor = logs[WAYS[0]], noise_floor(explanation, place)
+    log, floor = logs[WAYS[0]], costs.noise_floor(explanation, place)
     kind = HOLDS if side(log, -floor, error / comparisons) == 1 else FAILS if side(log, -floor, error) == -1 else UNDECIDED
     ways = (f"by {WAYS[0]}", *WAYS[1:])
     factors = joined(f"{number.text} {way}" for way, number in zip(ways, numbers, strict=True))
@@ -204,7 +182,7 @@ def _effect(explanation: Explanation, attribution: Attribution, error: float, co
     where = f"{device} at batch {batch}" if device else place
     text = (
         f"On {where} separable convolutions multiply the latency by {factors}: "
-        f"{worded(kind, ('not faster', 'faster', 'neither is settled'))}{'' if log.known else FEW_SITTINGS}."
+        f"{worded(kind, ('not faster', 'faster', 'neither is settled'))}{'' if log.known else costs.FEW_SITTINGS}."
     )
     return Part(kind=kind, text=text, numbers=tuple(numbers))
 

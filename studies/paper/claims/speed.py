@@ -7,14 +7,16 @@ import math
 from ablation.machine.hardware import machine_name
 from ablation.measure.latency.statistics import LEAST_SITTINGS
 from ablation.record.explanation import Explanation
+from ablation.report.kit.numbers import count
 from studies.paper.evidence.evidence import Evidence
 from studies.paper.facts import REPORTED
 from studies.paper.rules.compared import side
 from studies.paper.rules.conclude import width_text
 from studies.paper.rules.explained import FEW_SITTINGS, Ratio, because, explained, in_log, machine, noise_floor, ratios
-from studies.paper.rules.numbers import counted, joined
+from studies.paper.rules.kinds import FAILS, HOLDS, UNDECIDED, from_side, worded
+from studies.paper.rules.numbers import joined
 from studies.paper.rules.pairs import PAIR
-from studies.paper.rules.verdict import FAILS, HOLDS, UNDECIDED, Finding, Lacking, Number, claim, from_side, worded
+from studies.paper.rules.verdict import Finding, Lacking, Number, claim
 
 ONE, OTHER = (REPORTED[arm].latency_ms[1][0] for arm in PAIR)
 FACTOR = round(OTHER / ONE, 1)
@@ -106,13 +108,13 @@ def training_speed(evidence: Evidence) -> Finding:
     each = {arm: Number(name=f"training step, {arm}", value=ms, unit="ms", source="speed") for arm, ms in stored.items()}
     medians = f" (medians over all rounds: {joined(f'{arm} {n.text}' for arm, n in each.items())})" if each else ""
     where = f"batch {speed.get('batch_size', '?')} on {speed.get('device', '?')}"
-    over = f"over {counted(sittings, 'sitting')}" if log.known else f"without an interval, which takes {LEAST_SITTINGS} sittings"
+    over = f"over {count(sittings, 'sitting')}" if log.known else f"without an interval, which takes {LEAST_SITTINGS} sittings"
     sentence = f"A training step of `modified` takes ×{step.text} the time of one of `original`, {where}, {over}{medians}."
     # the steps' own machine, which may not be the trials'
     hardware = machine_name(speed.get("provenance", {}).get("hardware", {}))
     hardware = hardware or evidence.scale.get("hardware", speed.get("device"))
     size = speed.get("image_size", evidence.scale.get("image_size"))
-    threads = f", {counted(speed['threads'], 'thread')}" if speed.get("threads") else ""
+    threads = f", {count(speed['threads'], 'thread')}" if speed.get("threads") else ""
     scope = f"judged at {size} px, networks of {width_text(evidence.scale)}, on {hardware}{threads} only. The paper: {PAPER_STEP}."
     kind = from_side(side(log, error=evidence.error), -1)
     return Finding(kind=kind, sentence=sentence, evidence=(step, *each.values()), scope=scope, device=str(speed.get("device", "")))

@@ -7,27 +7,16 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from ablation.record.trial import COMPLETE
+from ablation.report.kit.numbers import count
 from ablation.stats import mean_and_sd
 from studies.paper.evidence.evidence import Evidence, Trial
 from studies.paper.rules.compared import BONFERRONI, BY_SEED, LEAST_SEEDS, Compared, settled
 from studies.paper.rules.conclude import both_ways, conclude, scope_of
 from studies.paper.rules.course import LONG_ENOUGH, curve, steps_text, too_short, trained
-from studies.paper.rules.numbers import counted, joined, percent, plain
+from studies.paper.rules.kinds import FAILS, HOLDS, UNDECIDED, all_of, from_side, worded
+from studies.paper.rules.numbers import joined, percent, plain
 from studies.paper.rules.pairs import PAIR, compare, why_missing
-from studies.paper.rules.verdict import (
-    FAILS,
-    HOLDS,
-    UNDECIDED,
-    Finding,
-    Lacking,
-    Number,
-    Part,
-    all_of,
-    attempt,
-    claim,
-    from_side,
-    worded,
-)
+from studies.paper.rules.verdict import Finding, Lacking, Number, Part, attempt, claim
 
 EARLY = 3
 MOST = 0.5
@@ -57,7 +46,7 @@ def early(evidence: Evidence) -> Finding:
     about = {"bound": MOST, "comparisons": len(PAIR)}
     kind = UNDECIDED if short else all_of(share.kind(**about) for share in shares.values())  # type: ignore[arg-type]
     doubt = short or settled(*shares.values(), **about)  # type: ignore[arg-type]
-    each = joined(f"{share.share_text} in `{arm}` ({counted(share.num_seeds, 'seed')})" for arm, share in shares.items())
+    each = joined(f"{share.share_text} in `{arm}` ({count(share.num_seeds, 'seed')})" for arm, share in shares.items())
     words = worded(kind, ("Most of the loss falls early.", "Most of the loss does not fall early.", "Not settled."))
     # the same of the validation loss, which does not decide
     beside = [attempt(_beside, evidence, arm) for arm in PAIR]
@@ -152,7 +141,7 @@ def stable(evidence: Evidence) -> Finding:
     undecided = "Too short a training to tell." if enough else "Too few seeds to tell."
     words = worded(kind, ("Neither diverges nor overfits.", "Divergence or overfitting is seen.", undecided))
     seen = f"{len(signs)} signs of either: {'; '.join(signs[:4])}" if signs else "no sign of either"
-    few = "" if enough else f" {counted(fewest, 'seed')} of each network, and a verdict needs {LEAST_SEEDS}."
+    few = "" if enough else f" {count(fewest, 'seed')} of each network, and a verdict needs {LEAST_SEEDS}."
     every = [trial for trials in complete.values() for trial in trials]
     extremes = _extremes(every)
     rises = f" ({'; '.join(map(_extreme_text, extremes))})" if extremes else ""

@@ -16,10 +16,12 @@ from math import hypot, inf
 import numpy as np
 from numpy.typing import NDArray
 
+from ablation.report.kit.numbers import count
 from ablation.stats import CONFIDENCE, Estimate, mean_estimate, t_quantile
 from studies.paper.evidence.evidence import MISSES, MODIFIED, ORIGINAL
-from studies.paper.rules.numbers import counted, joined, percent_span, plain, spanned
-from studies.paper.rules.verdict import FAILS, HOLDS, UNDECIDED, Number
+from studies.paper.rules.kinds import FAILS, HOLDS, UNDECIDED
+from studies.paper.rules.numbers import joined, percent_span, plain, spanned
+from studies.paper.rules.verdict import Number
 
 LEAST_SEEDS = 3
 BY_SEED = f"the interval over seeds (t, at least {LEAST_SEEDS} seeds, paired by seed)"
@@ -134,7 +136,7 @@ class Compared:
         if self.side(bound, comparisons):
             return ""
         if self.num_seeds < LEAST_SEEDS:
-            return f"{counted(self.num_seeds, 'seed')}, and a verdict needs {LEAST_SEEDS}"
+            return f"{count(self.num_seeds, 'seed')}, and a verdict needs {LEAST_SEEDS}"
         if not self._has_whole(self.error):
             return f"the whole of which {self.label} is a part is not settled above zero"
         if comparisons > 1 and self.side(bound):
@@ -165,7 +167,7 @@ class Compared:
         """Both means, the estimate over seeds and the one over images."""
         means = zip(self.arms, (self.first, self.second), strict=True)
         ends = ((name, Estimate(value=mean)) for name, mean in means if mean is not None)
-        every = [*ends, (f"over {counted(self.num_seeds, 'seed')}", self.estimate), ("over images", self.by_images)]
+        every = [*ends, (f"over {count(self.num_seeds, 'seed')}", self.estimate), ("over images", self.by_images)]
         return tuple(Number.of(f"{self.label}, {name}", e, self.source, self.unit) for name, e in every if e is not None)
 
 
@@ -186,7 +188,7 @@ def settled(*compared: Compared, wanted: int = 1, bound: float = 0.0, comparison
 
 def listed(*compared: Compared) -> str:
     """'`original` against `modified`, 3 seeds: SSIM ...; PSNR ....': what a conclusion rests on."""
-    seeds = counted(min(c.num_seeds for c in compared), "seed")
+    seeds = count(min(c.num_seeds for c in compared), "seed")
     names = " against ".join(dict.fromkeys(f"`{arm}`" for arm in compared[0].arms))
     return f"{names}, {seeds}: {'; '.join(c.text for c in compared)}."
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from ablation.report.kit.numbers import count
 from studies.paper.evidence.evidence import Evidence
 from studies.paper.rules.compared import Compared, listed, numbers_of, settled
-from studies.paper.rules.numbers import counted
-from studies.paper.rules.verdict import Finding, Number, agreed, from_side, worded
+from studies.paper.rules.kinds import agreed, from_side, worded
+from studies.paper.rules.verdict import Finding, Number
 
 PAPER_SCALE: Mapping[str, object] = {
     "data": "celeba",
@@ -51,7 +52,7 @@ def scope_of(evidence: Evidence, extra: str = "") -> str:
         f"{data} ({images:,} images)" if isinstance(images, int) else data,
         f"{scale.get('image_size', '?')} px",
         f"networks of {width_text(scale)}",
-        counted(scale.get("epochs", "?"), "epoch"),
+        count(scale.get("epochs", "?"), "epoch"),
         str(scale.get("hardware") or scale.get("device") or "hardware not stated"),
     )
     quick = "a quick run; " if scale.get("quick") else ""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from ablation.report.kit.numbers import count
 from studies.paper.evidence.evidence import Evidence, Trial
-from studies.paper.rules.numbers import counted
 from studies.paper.rules.pairs import PAIR
 
 LEAST_EPOCHS, PAPER_EPOCHS = 8, 10
@@ -37,7 +37,7 @@ def too_short(evidence: Evidence, arms: Iterable[str] = PAIR) -> str:
 
 def trained(epochs: int) -> str:
     """'1 epoch was trained'."""
-    return f"{counted(epochs, 'epoch')} {'was' if epochs == 1 else 'were'} trained"
+    return f"{count(epochs, 'epoch')} {'was' if epochs == 1 else 'were'} trained"
 
 
 def steps_of_epoch(evidence: Evidence) -> int | None:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from ablation.machine.hardware import machine_name
 from ablation.measure.latency.statistics import LEAST_SITTINGS
 from ablation.record.explanation import Attribution, Decomposition, Explanation, ModeResult, SweepPoint
+from ablation.report.kit.numbers import count
 from ablation.stats import CONFIDENCE, Estimate, t_quantile
 from studies.paper.evidence.evidence import EXPLANATION_LIMIT, Evidence
-from studies.paper.rules.numbers import counted, plain, spanned
+from studies.paper.rules.numbers import plain, spanned
 from studies.paper.rules.verdict import Lacking, Number
 
 FEW_SITTINGS = f" (without an interval, which takes {LEAST_SITTINGS} sittings)"
@@ -125,7 +126,7 @@ def machine(explanation: Explanation) -> str:
     """'144 px, cpu (AMD EPYC, 1 thread)': what latency was measured on."""
     name = machine_name(explanation.provenance.get("hardware", {})) or explanation.provenance.get("cpu")
     threads = explanation.provenance.get("threads") if explanation.device == "cpu" else None
-    parts = [str(name) if name else "", counted(threads, "thread") if threads else ""]
+    parts = [str(name) if name else "", count(threads, "thread") if threads else ""]
     bracket = f" ({', '.join(filter(None, parts))})" if any(parts) else ""
     return f"{size_text(explanation)}, {explanation.device}{bracket}"
 

@@ -1,9 +1,11 @@
-"""Numbers, shares, counts and lists as sentences show them. No torch."""
+"""Numbers, shares and lists as the verdicts' sentences show them. No torch."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+
+from ablation.report.kit import numbers as kit
 
 # digits of a number without an interval; of one with an interval at most
 SIGNIFICANT, MOST_DIGITS = 3, 4
@@ -13,14 +15,10 @@ OF_INTERVAL = 2
 
 def plain(value: float, decimals: int | None = None) -> str:
     """Whole numbers exactly, others to three significant digits or to these decimals; a real minus sign."""
-    if not math.isfinite(value):
-        return str(value)
-    if decimals is None:
-        if isinstance(value, int) or (value == round(value) and abs(value) >= 10**SIGNIFICANT):
-            return f"{value:,.0f}".replace("-", "−")
-        decimals = _decimals(value, SIGNIFICANT)
-    text = f"{value:,.{decimals}f}"
-    return (text.lstrip("-") if float(text.replace(",", "")) == 0 else text).replace("-", "−")
+    if decimals is None and math.isfinite(value):
+        whole = isinstance(value, int) or (value == round(value) and abs(value) >= 10**SIGNIFICANT)
+        decimals = 0 if whole else _decimals(value, SIGNIFICANT)
+    return kit.decimal(value, decimals or 0)
 
 
 def spanned(value: float, low: float | None, high: float | None, *, signed: bool = False) -> str:
@@ -43,19 +41,14 @@ def percent(share: float, decimals: int | None = None) -> str:
 
 def percent_span(value: float, low: float | None, high: float | None) -> str:
     """'25.1 % (23.8 to 26.3)' of shares."""
-    text, _, bracket = spanned(*(None if v is None else 100 * v for v in (value, low, high))).partition(" (")  # type: ignore[arg-type]
+    ends = (None if v is None else 100 * v for v in (low, high))
+    text, _, bracket = spanned(100 * value, *ends).partition(" (")
     return f"{text}\u00a0%" + (f" ({bracket}" if bracket else "")
 
 
-def joined(names: Iterable[str], last: str = "and") -> str:
+def joined(names: Iterable[str]) -> str:
     """'a, b and c'."""
-    every = list(names)
-    return f"{', '.join(every[:-1])} {last} {every[-1]}" if len(every) > 1 else every[0] if every else "none"
-
-
-def counted(count: object, noun: str) -> str:
-    """'1 epoch', '3 epochs'."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    return kit.joined(list(names))
 
 
 def _decimals(value: float, digits: int) -> int:
