@@ -22,7 +22,7 @@ from ablation.attribute.effect import Effect
 from ablation.attribute.pairing import paired_effects
 from ablation.record.trial import METRICS, Metric
 from blocks.errors import InputError, must_be
-from studies.paper.evidence.published import read_trials
+from studies.paper.evidence.earlier import read_trials
 from studies.paper.facts import REPORTED
 from studies.paper.rules.numbers import percent, percent_span, plain
 

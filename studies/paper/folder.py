@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 MODELS, PIECES, HYPOTHESES = "models", "pieces", "hypotheses"
-GROUPS = (MODELS, PIECES, HYPOTHESES)  # of trials, in the order in which they are run
+# of trials, in the order in which they are run
+GROUPS = (MODELS, PIECES, HYPOTHESES)
 # what a study can do without, in words
 SIDE_STUDIES = {PIECES: "the networks between the two models", HYPOTHESES: "the hypotheses about losses and masks"}
+
+
+def _file(name: str) -> cached_property[Path]:
+    return cached_property(lambda folder: folder.path / name)
 
 
 @dataclass(frozen=True)
@@ -17,45 +23,22 @@ class PaperFolder:
 
     path: Path
 
-    @property
-    def journal(self) -> Path:
-        """Optuna's journal file with all groups."""
-        return self.path / "journal.log"
-
-    @property
-    def plan(self) -> Path:
-        """What is run, as it was fitted to the budget; its presence marks the folder."""
-        return self.path / "plan.json"
-
-    @property
-    def facts(self) -> Path:
-        """Scale, machine and data of the study."""
-        return self.path / "facts.json"
-
-    @property
-    def speed(self) -> Path:
-        """Interleaved training steps."""
-        return self.path / "speed.json"
-
-    @property
-    def references(self) -> Path:
-        """Quality of the mean face and of PCA."""
-        return self.path / "references.json"
-
-    @property
-    def attribution(self) -> Path:
-        """Loss and quality given to the pieces."""
-        return self.path / "attribution.json"
-
-    @property
-    def explain(self) -> Path:
-        """Explanation of the latency of the paper's pair."""
-        return self.path / "explain"
-
-    @property
-    def page(self) -> Path:
-        """The page, its figures and tables."""
-        return self.path / "paper"
+    # Optuna's journal file with all groups
+    journal = _file("journal.log")
+    # what is run, as it was fitted to the budget; its presence marks the folder
+    plan = _file("plan.json")
+    # scale, machine and data of the study
+    facts = _file("facts.json")
+    # interleaved training steps
+    speed = _file("speed.json")
+    # quality of the mean face and of PCA
+    references = _file("references.json")
+    # loss and quality given to the pieces
+    attribution = _file("attribution.json")
+    # explanation of the latency of the paper's pair
+    explain = _file("explain")
+    # the page, its figures and tables
+    page = _file("paper")
 
     def group(self, name: str) -> Path:
         """Folder of one group's checkpoints and pictures."""

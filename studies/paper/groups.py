@@ -46,17 +46,17 @@ class Group:
 
 def groups_of(plan: PaperPlan, *, has_masks: bool) -> tuple[list[Group], list[str]]:
     """The groups in the order in which they are run, and what cannot be run, with the reason."""
-    first, second = plan.pair
-    found = [Group(name=MODELS, kind=MODELS, specs=arms(first, second), protocol=plan.protocol, seeds=plan.seeds[MODELS])]
-    if plan.seeds[PIECES]:
-        found.append(Group(name=PIECES, kind=PIECES, specs=pieces(first, second), protocol=plan.protocol, seeds=plan.seeds[PIECES]))
-    limits: list[str] = []
-    if plan.seeds[HYPOTHESES]:
-        chosen = {name: changes for name, changes in LOSSES.items() if has_masks or not changes.get("mask_weight")}
-        if len(chosen) < len(LOSSES):
-            limits.append(f"{len(LOSSES) - len(chosen)} of {len(LOSSES)} hypotheses need face masks, which the data does not have.")
-        found += [_hypothesis(plan, name) for name in chosen]
-    return found, limits
+    specs = {MODELS: arms(*plan.pair), PIECES: pieces(*plan.pair)}
+    groups = [
+        Group(name=name, kind=name, specs=networks, protocol=plan.protocol, seeds=plan.seeds[name])
+        for name, networks in specs.items()
+        if name == MODELS or plan.seeds[name]
+    ]
+    if not plan.seeds[HYPOTHESES]:
+        return groups, []
+    chosen = [name for name, changes in LOSSES.items() if has_masks or not changes.get("mask_weight")]
+    left_out = f"{len(LOSSES) - len(chosen)} of {len(LOSSES)} hypotheses need face masks, which the data does not have."
+    return [*groups, *(_hypothesis(plan, name) for name in chosen)], [left_out] if len(chosen) < len(LOSSES) else []
 
 
 def _hypothesis(plan: PaperPlan, name: str) -> Group:

@@ -30,6 +30,15 @@ UNTIMED_S, REST_S = {False: 120.0, True: 20.0}, 50.0
 LEAST_WHOLE_S = 100.0  # seconds from which an explanation is not the quick one
 LEAST_SEEDS = 3
 UNITS = {"s": 1, "m": 60, "h": 3600}
+# what a budget gives up, in this order: replicates of a group (0: the group), a share of the images, epochs
+LADDER: tuple[tuple[str, float], ...] = (
+    *((group, seeds) for group in (HYPOTHESES, PIECES) for seeds in (2, 1)),
+    *(("images", share) for share in (0.7, 0.5, 0.35, 0.25)),
+    *(("epochs", epochs) for epochs in (7, 5, 4)),
+    *((group, 0) for group in (HYPOTHESES, PIECES)),
+    *(("images", share) for share in (0.15, 0.1, 0.05, 0.02)),
+    *(("epochs", epochs) for epochs in (3, 2)),
+)
 
 # the pieces to which the loss is given: fields that go together from `original` to `modified`
 FIELDS: dict[str, tuple[str, ...]] = {
@@ -111,10 +120,10 @@ class PaperPlan:
 
 def parse_budget(text: str) -> float:
     """Seconds from '90', '90s', '20m' or '1.5h'; InputError for anything else."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
-    if found is None or not float(found[1]) > 0:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
+    if match is None or not float(match[1]) > 0:
         raise must_be("--budget", "a positive time such as 90s, 20m or 1.5h", text)
-    return float(found[1]) * UNITS[found[2] or "s"]
+    return float(match[1]) * UNITS[match[2] or "s"]
 
 
 def arms(first: ModelSpec, second: ModelSpec) -> dict[str, ModelSpec]:
@@ -128,14 +137,13 @@ def arms(first: ModelSpec, second: ModelSpec) -> dict[str, ModelSpec]:
 def pieces(first: ModelSpec, second: ModelSpec) -> dict[str, ModelSpec]:
     """Every network between the two, piece by piece, but the two themselves; those with a pooled head alone are arms already."""
     known = {first.network_key, second.network_key, first.replace(head="pooled").network_key}
-    found: dict[str, ModelSpec] = {}
+    between: dict[str, ModelSpec] = {}
     for taken in itertools.product((False, True), repeat=len(FIELDS)):
-        names = [name for name, swapped in zip(FIELDS, taken, strict=True) if swapped]
-        changes = {field: getattr(second, field) for name in names for field in FIELDS[name]}
-        spec = first.replace(**changes)
+        names = list(itertools.compress(FIELDS, taken))
+        spec = first.replace(**{field: getattr(second, field) for name in names for field in FIELDS[name]})
         if spec.network_key not in known:
-            found["original with " + ", ".join(f"modified's {name}" for name in names)] = spec
-    return found
+            between["original with " + ", ".join(f"modified's {name}" for name in names)] = spec
+    return between
 
 
 def first_plan(asked: Asked, num_images: int | None) -> PaperPlan:
@@ -222,56 +230,38 @@ def fit(plan: PaperPlan, pace: Pace, num_images: int, spent_s: float = 0.0) -> P
         if expected + spent_s <= plan.budget_s:
             return replace(candidate, expected_s=expected, given_up=(*plan.given_up, *_given_up(plan, candidate, num_images)))
     least = f"at least about {(expected + spent_s) / 60:.0f} min on this machine, the least that this study takes"
-    remedies = (
-        "Give it more time" + ("" if plan.quick else ", use --quick") + ", or train less with --images, --epochs or --groups."
-    )
+    quick = "" if plan.quick else ", use --quick"
+    remedies = f"Give it more time{quick}, or train less with --images, --epochs or --groups."
     raise must_be("--budget", least, f"{plan.budget_s / 60:.1f} min", remedies)
 
 
 def ladder(plan: PaperPlan, num_images: int) -> Iterator[PaperPlan]:
     """Plans from the whole to the least, each giving up a little more: replicates of side studies, images, epochs, side studies."""
     yield plan
-    current = plan
-    for group in (HYPOTHESES, PIECES):
-        for seeds in range(min(2, current.seeds[group] - 1), 0, -1):
-            current = replace(current, seeds={**current.seeds, group: seeds})
-            yield current
-    start = plan.images or num_images
-    for share in (0.7, 0.5, 0.35, 0.25):
-        if share * start >= LEAST_IMAGES:
-            current = replace(current, images=int(share * start))
-            yield current
-    for epochs in (7, 5, 4):
-        if epochs < current.epochs:
-            current = replace(current, epochs=epochs)
-            yield current
-    for group in (HYPOTHESES, PIECES):
-        current = replace(current, seeds={**current.seeds, group: 0})
-        yield current
-    for share in (0.15, 0.1, 0.05, 0.02):
-        if LEAST_IMAGES <= share * start < (current.images or start):
-            current = replace(current, images=int(share * start))
-            yield current
-    for epochs in (3, 2):
-        if epochs < current.epochs:
-            current = replace(current, epochs=epochs)
+    start, current = plan.images or num_images, plan
+    for name, least in LADDER:
+        value = int(least * start) if name == "images" else int(least)
+        now = {**current.seeds, "images": current.images or start, "epochs": current.epochs}[name]
+        if value < now and (name != "images" or value >= LEAST_IMAGES):
+            seeds = {**current.seeds, name: value} if name in current.seeds else current.seeds
+            current = replace(current, seeds=seeds, **({} if name in current.seeds else {name: value}))  # type: ignore[arg-type]
             yield current
 
 
 def _given_up(whole: PaperPlan, kept: PaperPlan, num_images: int) -> tuple[str, ...]:
-    told = []
+    """One sentence for each thing that the kept plan has less of."""
+    sentences = []
     for group, name in SIDE_STUDIES.items():
         before, after = whole.seeds[group], kept.seeds[group]
         if after == 0 < before:
-            told.append(f"The budget left out {name}.")
+            sentences.append(f"The budget left out {name}.")
         elif after < before:
-            told.append(f"The budget allowed {after} of {before} seeds for {name}.")
+            sentences.append(f"The budget allowed {after} of {before} seeds for {name}.")
     images = (whole.images or num_images, kept.images or num_images)
-    if images[1] < images[0]:
-        told.append(f"The budget allowed {images[1]:,} of {images[0]:,} images.")
-    if kept.epochs < whole.epochs:
-        told.append(f"The budget allowed {kept.epochs} of {whole.epochs} epochs.")
-    return tuple(told)
+    for name, (before, after) in {"images": images, "epochs": (whole.epochs, kept.epochs)}.items():
+        if after < before:
+            sentences.append(f"The budget allowed {after:,} of {before:,} {name}.")
+    return tuple(sentences)
 
 
 def read_plan(path: Path, asked: Asked) -> PaperPlan | None:

@@ -16,8 +16,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ablation.attribute.factorial import Factorial
-from ablation.attribute.trained import attribute_all
 from ablation.data import Dataset, Split, load_dataset, split_indices
 from ablation.data.batches import Images
 from ablation.design.compose import VAE, build
@@ -33,10 +31,11 @@ from ablation.measure.latent.summary import analyse_latents
 from ablation.measure.quality.appearance import full_quality
 from ablation.measure.quality.baselines import Reference, mean_face, pca, score
 from ablation.measure.quality.evaluate import reconstruct, sampled_quality
-from ablation.record.trial import COMPLETE, Record
+from ablation.record.trial import Record
 from ablation.train.checkpoint import load_weights
 from studies.engine.config import StudyFolder
-from studies.paper.evidence.collect import VERSION, loss_by_seed, read_json, stamp, write_json
+from studies.paper.evidence.attribution import attributed
+from studies.paper.evidence.collect import VERSION, read_json, stamp, write_json
 from studies.paper.evidence.evidence import MODIFIED, ORIGINAL
 from studies.paper.folder import PaperFolder
 from studies.paper.groups import Group
@@ -206,10 +205,8 @@ class Analyst:
 
     def attribution(self, records: list[Record]) -> None:
         """Loss, SSIM and PSNR given to the pieces, from the trained networks between the two models."""
-        factorial = Factorial.between(*self.plan.pair)
-        complete = [record for record in records if record.state == COMPLETE]
-        attributions, limits = attribute_all(factorial, complete)
-        values = {"attributions": [asdict(a) for a in attributions], "by_seed": loss_by_seed(complete), "limits": limits}
+        attributions, by_seed, limits = attributed(records, self.plan.pair)
+        values = {"attributions": [asdict(a) for a in attributions], "by_seed": by_seed, "limits": limits}
         write_json(self.folder.attribution, values)
 
 
