@@ -1,4 +1,4 @@
-"""Images to train on: rendered faces, CelebA, any folder of images; decoded once, split as in the paper."""
+"""Images to train on: rendered faces, CelebA, any folder of images; decoded once, split by one seed."""
 
 from __future__ import annotations
 

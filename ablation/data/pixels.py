@@ -3,7 +3,7 @@
 - 16 bits a channel: the high byte is taken, so that 65535 is white and 0 is black; PIL does so itself for RGB. 32-bit integers
   (mode I) are read as such 16-bit values. Floating point (mode F) is 0 to 1, rounded. Values outside of that have no known scale:
   the file is left out.
-- An EXIF orientation is applied. The paper's code ignores it, but CelebA has none.
+- An EXIF orientation is applied; CelebA has none.
 - Transparency is dropped: colours are taken as stored, composited on nothing.
 - CMYK is converted by PIL's formula, without a colour profile. Of several frames the first is read.
 """

@@ -1,4 +1,4 @@
-"""The split of the paper's code: 70 / 15 / 15 % by one seeded permutation."""
+"""The split: 70 / 15 / 15 % by one seeded permutation."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ def split_sizes(n: int) -> tuple[int, int, int]:
 
 
 def split_indices(n: int, *, seed: int = 42) -> Split:
-    """Train, validation and test indices of n images, exactly as `torch.utils.data.random_split` of the paper's code gives them.
+    """Train, validation and test indices of n images, exactly as `torch.utils.data.random_split` gives them.
 
     Lengths are int(0.7 n), int(0.15 n) and the rest; torch's generator is seeded with `seed`. InputError below `MIN_IMAGES`.
-    Source: the released code of the paper.
     """
     if n < MIN_IMAGES:
         rule = f"at least {MIN_IMAGES}, so that each part of the split has one"

@@ -1,1 +1,1 @@
-"""Training by the paper's protocol, and quality on the test split."""
+"""Training by a protocol, and quality on the test split."""

@@ -14,7 +14,7 @@ from ablation.measure.quality.losses import check_masks, loss_parts, outputs, pa
 
 
 def columns(protocol: Protocol) -> tuple[str, ...]:
-    """What a step returns, in this order; the same as ever for the paper's protocol, so that its checkpoints still fit."""
+    """What a step returns, in this order; the same as ever for the default protocol, so that its checkpoints still fit."""
     return (*part_names(protocol), "grad_norm")
 
 

@@ -1,4 +1,4 @@
-"""Training by the paper's protocol: Adam, early stopping on the validation loss, checkpoints from which a run goes on."""
+"""Training by a protocol: Adam, early stopping on the validation loss, checkpoints from which a run goes on."""
 
 from __future__ import annotations
 

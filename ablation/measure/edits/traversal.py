@@ -1,8 +1,8 @@
 """Traversals: images decoded while one latent dimension moves and the others stay at an image's posterior mean.
 
 The dimensions are those with the largest KL, and each moves over the central 95 % of its *aggregate posterior*, the posterior means
-of all images: the paper's -3 to 3 may lie outside of what the decoder has seen, or far inside it. The paper's own traversal
-(its Figures 4 and 5: dimension 20, -3 to 3, 5 steps) stands beside them.
+of all images: a fixed -3 to 3 may lie outside of what the decoder has seen, or far inside it. One fixed traversal
+(dimension 20, -3 to 3, 5 steps), as published figures have it, stands beside them.
 
 Measures of one path, from frame to frame and from its first frame to its last:
 - step: 1 - SSIM of neighbouring frames (Gaussian window 11 / 1.5); path_length is their sum, l1_path_length the same with L1;

@@ -1,8 +1,7 @@
 """How reconstructions look, by the reporting protocol: similarity, colour, face against background, fine detail.
 
 The same code scores a network and a reference (the mean face, PCA): anything that turns a batch of images in [0, 1] into another.
-Everything is measured in float32 image by image on the device, then averaged over images. Source: docs/paper.md, claims C7 and
-C9 to C11.
+Everything is measured in float32 image by image on the device, then averaged over images.
 """
 
 from __future__ import annotations

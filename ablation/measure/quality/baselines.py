@@ -1,7 +1,7 @@
 """References that tell whether a quality is good: what the mean face and PCA reach, fitted to the same training images.
 
 A reference is a callable that takes N x 3 x S x S images in [0, 1] and gives its reconstructions, clamped to [0, 1]. No gradient
-trains it. PCA is the best linear autoencoder with as many latent dimensions as components; the paper's literature starts with it.
+trains it. PCA is the best linear autoencoder with as many latent dimensions as components.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Quality of reconstructions under two protocols that are never mixed.
 
-*Replica* does as the paper's code: z sampled, the loss of training, its own SSIM window. *Reporting* is what a table should show:
+*Replica* does as training does: z sampled, the loss of training, its own SSIM window. *Reporting* is what a table should show:
 z = mean, SSIM with the Gaussian 11 / 1.5 window at data range 1, PSNR averaged per image. Both run in float32, whatever precision
 trained the network. Images are in [0, 1].
 """
@@ -61,7 +61,7 @@ def evaluate(
 
 
 def sampled_quality(model: Callable[..., Any], images: Images, *, batch_size: int, protocol: Protocol, seed: int) -> dict[str, Any]:
-    """Mean loss and parts with z sampled, KL per latent dimension and active units: the paper's validation, for the test split too.
+    """Mean loss and parts with z sampled, KL per latent dimension and active units: of validation, and of the test split.
 
     Under a protocol with a mask weight, `images` must hold masks: the loss and all parts are then those of training with masks.
     The noise depends on the seed alone, so that the losses of two epochs differ by their weights; the caller's generators stay as

@@ -1,11 +1,11 @@
-"""The paper's loss: (1 - SSIM) + 0.5 L1 + 1e-3 KL, with the structural similarity under a uniform or a Gaussian window.
+"""The loss: (1 - SSIM) + 0.5 L1 + 1e-3 KL, with the structural similarity under a uniform or a Gaussian window.
 
 A protocol may add the mean squared error, and a face mask (Toledo & Antonelo 2021): the true mask pastes the input's background
 into the reconstruction before it is compared, and a second decoder's prediction of it is compared by cross-entropy and Dice.
 
 Images are N x C x H x W floats in [0, 1]. Every function returns tensors and never waits for the device. A window is applied as two
 products with a banded matrix, one along each axis: on a CPU this is 6 times faster than the 11 x 11 average pooling that it equals,
-backward pass included. Source: docs/paper.md, "Protocol"; Wang et al. 2004 for SSIM; Milletari et al. 2016 for Dice.
+backward pass included. Source: Wang et al. 2004 for SSIM; Milletari et al. 2016 for Dice.
 """
 
 from __future__ import annotations
