@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from textwrap import fill
+from textwrap import TextWrapper
 from typing import Any
 
 import jinja2
@@ -27,7 +27,7 @@ from studies.paper.facts import REPORTED
 from studies.paper.rules.numbers import percent, percent_span, plain
 
 FOLDER, TEMPLATE, PAGE, README = "results/reference/cpu-2core-amd-epyc", "docs/findings.md.j2", "docs/findings.md", "README.md"
-WHOLE: dict[str, bool] = {"break_long_words": False, "break_on_hyphens": False}
+WRAPPER = TextWrapper(120, break_long_words=False, break_on_hyphens=False)
 ANSWER = re.compile(r"(<!-- answer: generated -->\n).*?(<!-- /answer -->)", re.DOTALL)
 
 
@@ -115,8 +115,8 @@ def render(root: Path, prefix: str = "") -> str:
 
 def _wrapped(block: str) -> str:
     """A paragraph, or each item of a list, filled to the width of a page."""
-    items = re.split(r"\n+(?=- )", block.strip())
-    return "\n".join(fill(re.sub(r"[ \n]+", " ", i), 120, subsequent_indent="  " * i.startswith("- "), **WHOLE) for i in items)
+    WRAPPER.subsequent_indent = "  " * block.strip().startswith("- ")
+    return "\n".join(WRAPPER.fill(re.sub(r"[ \n]+", " ", item)) for item in re.split(r"\n+(?=- )", block.strip()))
 
 
 def answer_of(page: str) -> str:

@@ -28,7 +28,7 @@ def ledger_rows(verdicts: Iterable[Verdict]) -> list[dict[str, Any]]:
     rows = []
     for v in verdicts:
         own = (v.id, v.kind, v.says, v.sentence, v.rule, v.measurement, v.scope, v.link)
-        numbers = [(n.name, n.value, n.low, n.high, n.unit, n.source) for n in v.evidence]
+        numbers: list[tuple[Any, ...]] = [(n.name, n.value, n.low, n.high, n.unit, n.source) for n in v.evidence]
         rows += [dict(zip(COLUMNS, (*own, *number), strict=True)) for number in numbers or [(None,) * len(OF_NUMBER)]]
     return rows
 

@@ -59,7 +59,7 @@ def _floor(evidence: Evidence) -> Mapping[str, Any]:
     quality = evidence.references.get(FLOOR, {}).get("quality")
     if not quality:
         raise Lacking(f"The {FLOOR} was not measured on the same images, so nothing says what a slight fall is.")
-    return quality.get("reporting", quality)  # type: ignore[no-any-return]
+    return quality.get("reporting", quality)
 
 
 def _fall(evidence: Evidence, metric: str, floor: float | None, comparisons: int) -> Part:

@@ -72,7 +72,8 @@ def labels_of(factors: Iterable[str]) -> dict[str, str]:
 
 def _sum(name: str, label: str, effects: list[Effect], whole: float) -> Piece:
     value = math.fsum(e.value for e in effects)
-    low, high = (None if None in ends else math.fsum(ends) for ends in ([e.low for e in effects], [e.high for e in effects]))
+    ends = ([e.low for e in effects], [e.high for e in effects])
+    low, high = (None if None in each else math.fsum(each) for each in ends)  # type: ignore[arg-type]
     return Piece(name=name, label=label, value=value, low=low, high=high, share=value / whole if whole else None)
 
 
