@@ -21,7 +21,7 @@ from studies.paper.hypotheses import HYPOTHESES as LOSSES
 from studies.paper.hypotheses import network_of
 from studies.paper.plan import PaperPlan, arms, pieces
 
-LATENCY_S = 1.0  # for each network: these trials need a latency to be told; that of the paper's pair is explained apart
+LATENCY_S = 1.0  # for each network: these trials need no more; the latency of the paper's pair is explained apart
 
 
 @dataclass(frozen=True, kw_only=True)

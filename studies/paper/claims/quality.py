@@ -49,9 +49,9 @@ def slight(evidence: Evidence) -> Finding:
     if not measured:
         raise Lacking(" ".join(dict.fromkeys(part.text for part in parts)))
     kind = all_of(part.kind for part in measured)
-    said = worded(kind, ("The fall is slight.", "The fall is not slight.", "Whether the fall is slight is not settled."))
+    words = worded(kind, ("The fall is slight.", "The fall is not slight.", "Whether the fall is slight is not settled."))
     text, numbers = together(*parts, attempt(_relative_loss, evidence))
-    return Finding(kind=kind, sentence=f"{said} {text}", evidence=numbers, scope=scope_of(evidence))
+    return Finding(kind=kind, sentence=f"{words} {text}", evidence=numbers, scope=scope_of(evidence))
 
 
 def _floor(evidence: Evidence) -> Mapping[str, Any]:

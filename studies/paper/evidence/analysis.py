@@ -96,9 +96,9 @@ class Analyst:
         model.to(usable_device(self.plan.device)).eval()
         values, arrays = self.quality(model, group.protocol)
         if record.label in (ORIGINAL, MODIFIED):
-            found, more = self.latent(model)
-            merged = {name: {**values[name], **found[name]} for name in ("not_computed", "per_image")}
-            values = {**values, **found, **merged}
+            latent, more = self.latent(model)
+            merged = {name: {**values[name], **latent[name]} for name in ("not_computed", "per_image")}
+            values = {**values, **latent, **merged}
             arrays |= more
         _save_arrays(path.with_suffix(".npz"), arrays)
         write_json(path, {**values, "version": VERSION, "stamp": stamp(record), "commit": git_commit()})
@@ -126,11 +126,11 @@ class Analyst:
     def losses(self, model: VAE, protocol: Protocol) -> dict[str, Any]:
         """The training loss on images of both splits, in evaluation mode on the same fixed weights."""
         train = self.split.train[:TRAINING_IMAGES]
-        found: dict[str, Any] = {"num_train": len(train), "num_validation": len(self.split.validation)}
+        values: dict[str, Any] = {"num_train": len(train), "num_validation": len(self.split.validation)}
         for name, indices in (("train", train), ("validation", self.split.validation)):
             images = Images(self.dataset, indices, usable_device(self.plan.device), masks=protocol.mask_weight > 0)
-            found[name] = sampled_quality(model, images, batch_size=self.plan.batch_size, protocol=protocol, seed=0)["loss"]
-        return found
+            values[name] = sampled_quality(model, images, batch_size=self.plan.batch_size, protocol=protocol, seed=0)["loss"]
+        return values
 
     def latent(self, model: VAE) -> tuple[dict[str, Any], dict[str, Array]]:
         """Latent space, disentanglement, traversals and edits of one of the paper's two models."""
@@ -144,19 +144,21 @@ class Analyst:
         few = {"num_images": 4, "num_dims": 6} if self.plan.quick else {}
         moves, strips = traverse(model, mean, np.array(kl), device=self.plan.device, **few)
         arrays |= strips
-        found: dict[str, Any] = {"latent": space.values, "traversal": moves, "per_image": space.per_image}
-        found["not_computed"] = {**space.not_computed, **moves.pop("not_computed", {})}
+        reasons = {**space.not_computed, **moves.pop("not_computed", {})}
+        values: dict[str, Any] = {
+            "latent": space.values, "traversal": moves, "per_image": space.per_image, "not_computed": reasons,
+        }  # fmt: skip
         if data.name == "faces":
-            found["disentanglement"] = self.disentangled(model)
+            values["disentanglement"] = self.disentangled(model)
         else:
-            found["not_computed"]["factors"] = "real faces have no known factors; disentanglement is measured on rendered faces"
+            reasons["factors"] = "real faces have no known factors; disentanglement is measured on rendered faces"
         if data.attributes is None:
-            return found, arrays
+            return values, arrays
         learned = self.split.train[:TRAINING_IMAGES]
         known, labels = self.encode(model, np.asarray(data.images[learned]))[0], np.asarray(data.attributes[learned])
         edits, pictures = edit_attributes(model, known, labels, mean, data.attribute_names, device=self.plan.device)
-        found["not_computed"] |= edits.pop("not_computed", {})
-        return {**found, **edits}, arrays | pictures
+        reasons |= edits.pop("not_computed", {})
+        return {**values, **edits}, arrays | pictures
 
     def disentangled(self, model: VAE) -> dict[str, Any]:
         """MIG, DCI, SAP and the FactorVAE score, on faces rendered for the purpose."""
@@ -164,8 +166,8 @@ class Analyst:
         codes, _ = self.encode(model, np.asarray(faces.images))
         assert faces.factors is not None, "rendered faces have factors"
         held, _ = self.encode(model, batches.images)
-        found = disentanglement_dict(codes, np.asarray(faces.factors), faces.factor_names, held, batches)
-        return {**found, "num_images": len(codes)}
+        scores = disentanglement_dict(codes, np.asarray(faces.factors), faces.factor_names, held, batches)
+        return {**scores, "num_images": len(codes)}
 
     def encode(self, model: VAE, images: Array) -> tuple[NDArray[np.float32], list[float]]:
         """Posterior means of 8-bit images N x 3 x S x S: N x D; and the divergence from the prior in nats for each dimension."""
@@ -187,7 +189,7 @@ class Analyst:
         stored = read_json(self.folder.references)
         if stored.get("_made_of") == wanted and stored.get("_version") == VERSION:
             return
-        found: dict[str, Any] = {"_made_of": wanted, "_version": VERSION}
+        values: dict[str, Any] = {"_made_of": wanted, "_version": VERSION}
         train, protocol = self.split.train, self.plan.protocol
         makers: dict[str, Callable[[], Reference]] = {
             "mean face": lambda: mean_face(self.dataset, train),
@@ -196,12 +198,12 @@ class Analyst:
         for name, make in makers.items():
             try:
                 reference = make()
-                found[reference.name] = score(reference, self.dataset, self.split.test, protocol=protocol, device=self.plan.device)
+                values[reference.name] = score(reference, self.dataset, self.split.test, protocol=protocol, device=self.plan.device)
             except (RuntimeError, MemoryError, ValueError) as error:
-                found.pop("_made_of", None)  # so that the next run tries again
+                values.pop("_made_of", None)  # so that the next run tries again
                 line = (str(error).splitlines() or [type(error).__name__])[0]
-                found.setdefault("_limits", []).append(f"{name} was not measured: {line}")
-        write_json(self.folder.references, found)
+                values.setdefault("_limits", []).append(f"{name} was not measured: {line}")
+        write_json(self.folder.references, values)
 
     def attribution(self, records: list[Record]) -> None:
         """Loss, SSIM and PSNR given to the pieces, from the trained networks between the two models."""

@@ -79,8 +79,8 @@ class Evidence:
 
     def values(self, arm: str, path: str) -> dict[int, float]:
         """A number of each complete trial of an arm, by seed; seeds without it are left out."""
-        found = {seed: trial.get(path) for seed, trial in sorted(self.of(arm).items())}
-        return {seed: float(value) for seed, value in found.items() if value is not None}
+        by_seed = sorted(self.of(arm).items())
+        return {seed: float(value) for seed, trial in by_seed if (value := trial.get(path)) is not None}
 
     def estimate(self, arm: str, path: str) -> Estimate | None:
         """Mean over seeds; None where no seed has the value."""
