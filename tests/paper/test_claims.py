@@ -52,9 +52,9 @@ NO_EXPLANATION = {"explanation": None}
 
 def of(claim_id: str, evidence: Evidence) -> Verdict:
     """The verdict on one claim; evidence that could not be read is a mistake of the test."""
-    found = judge_one(next(c for c in CLAIMS if c.id == claim_id), evidence)
-    assert "could not be read" not in found.sentence, found.sentence
-    return found
+    verdict = judge_one(next(c for c in CLAIMS if c.id == claim_id), evidence)
+    assert "could not be read" not in verdict.sentence, verdict.sentence
+    return verdict
 
 
 def number_of(verdict: Verdict, begins: str) -> Number:
@@ -203,10 +203,10 @@ CASES: dict[str, tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]]]
 @pytest.mark.parametrize("kind", [HOLDS, FAILS, UNDECIDED])
 def test_rule(claim_id: str, kind: str) -> None:
     changes = CASES[claim_id][(HOLDS, FAILS, UNDECIDED).index(kind)]
-    found = of(claim_id, fake_evidence(**changes))
-    assert found.kind == kind, found.sentence
+    verdict = of(claim_id, fake_evidence(**changes))
+    assert verdict.kind == kind, verdict.sentence
     if kind != UNDECIDED:
-        assert found.evidence and all(math.isfinite(n.value) for n in found.evidence)
+        assert verdict.evidence and all(math.isfinite(n.value) for n in verdict.evidence)
 
 
 def test_all_21_claims_in_order_then_four_findings() -> None:
@@ -218,8 +218,8 @@ def test_all_21_claims_in_order_then_four_findings() -> None:
 
 def test_the_claims_are_those_of_the_paper_s_page() -> None:
     page = (Path(__file__).parents[2] / "docs" / "paper.md").read_text(encoding="utf-8")
-    said = dict(re.findall(r"^\| (C\d+[ab]?) \| (.*?) \|", page, flags=re.MULTILINE))
-    assert {c.id: c.says.replace("→", "->") for c in PAPER_CLAIMS} == said
+    listed = dict(re.findall(r"^\| (C\d+[ab]?) \| (.*?) \|", page, flags=re.MULTILINE))
+    assert {c.id: c.says.replace("→", "->") for c in PAPER_CLAIMS} == listed
 
 
 @pytest.mark.parametrize("seeds", [0, 1, 2])
@@ -243,8 +243,8 @@ def test_noise_between_seeds_decides_nothing_about_quality() -> None:
 def test_interval_is_student_s_t() -> None:
     values = (0.31, 0.36, 0.29, 0.33)
     low, high = stats.t.interval(0.95, 3, loc=np.mean(values), scale=stats.sem(values))
-    found = mean_estimate(values)
-    assert found.low == pytest.approx(low, rel=1e-5) and found.high == pytest.approx(high, rel=1e-5)
+    mean = mean_estimate(values)
+    assert mean.low == pytest.approx(low, rel=1e-5) and mean.high == pytest.approx(high, rel=1e-5)
 
 
 def test_sides_by_hand() -> None:
@@ -269,9 +269,9 @@ def test_pairing_is_by_seed() -> None:
     evidence = fake_evidence(seeds=4, spread=0.0)
     for name in ("high_frequency", "high_frequency_matched"):
         evidence = planted(evidence, f"{QUALITY}.{name}", {ORIGINAL: (1, 2, 3, 4), MODIFIED: (0.9, 1.91, 2.9, 3.89)})
-    found = of("C11", replace(evidence, trials=tuple(without_images(t) for t in evidence.trials)))
-    assert found.kind == HOLDS
-    number = next(n for n in found.evidence if "over 4 seeds" in n.name)
+    verdict = of("C11", replace(evidence, trials=tuple(without_images(t) for t in evidence.trials)))
+    assert verdict.kind == HOLDS
+    number = next(n for n in verdict.evidence if "over 4 seeds" in n.name)
     assert number.value == pytest.approx(-0.1, abs=1e-9)
 
 
@@ -282,8 +282,8 @@ def test_the_spread_over_images_counts() -> None:
         noise = np.random.default_rng(3).normal(size=60) * (0.3 if trial.arm == MODIFIED else 0.0)
         for name in ("high_frequency", "high_frequency_matched"):
             trial.analysis["per_image"][name] = (np.array(trial.analysis["per_image"][name]) + noise - noise.mean()).tolist()
-    found = of("C11", evidence)
-    assert found.kind == UNDECIDED and "with the spread over images" in found.sentence
+    verdict = of("C11", evidence)
+    assert verdict.kind == UNDECIDED and "with the spread over images" in verdict.sentence
 
 
 def planted(evidence: Evidence, path: str, values: Mapping[str, Any]) -> Evidence:
@@ -313,8 +313,8 @@ def test_fall_as_a_share_of_the_way_to_the_mean_face_by_hand() -> None:
 
 def test_lower_is_better_falls_the_right_way() -> None:
     # L1 0.06 to 0.071, mean face 0.17: (0.06 - 0.071) / (0.06 - 0.17) = 0.1
-    found = of("C7", fake_evidence(spread=0.0, **quality(l1=(0.06, 0.071))))
-    assert number_of(found, "fall of L1, over 3").value == pytest.approx(0.1)
+    verdict = of("C7", fake_evidence(spread=0.0, **quality(l1=(0.06, 0.071))))
+    assert number_of(verdict, "fall of L1, over 3").value == pytest.approx(0.1)
 
 
 def test_difference_in_differences_by_hand() -> None:
@@ -325,20 +325,20 @@ def test_difference_in_differences_by_hand() -> None:
 
 def test_a_background_that_is_merely_harder_is_not_worse() -> None:
     # twice the absolute rise outside, the same in proportion
-    found = of("C10", fake_evidence(**quality(l1_outside=(0.10, 0.12), l1_inside=(0.05, 0.06))))
-    assert found.kind == UNDECIDED
+    verdict = of("C10", fake_evidence(**quality(l1_outside=(0.10, 0.12), l1_inside=(0.05, 0.06))))
+    assert verdict.kind == UNDECIDED
 
 
 def test_share_of_the_fall_by_hand() -> None:
     curve = [1.0, 0.8, 0.6, 0.55, 0.54, 0.53, 0.52, 0.51, 0.505, 0.5]
-    found = of("C17", fake_evidence(spread=0.0, train=(curve, curve)))
-    assert found.evidence[0].value == pytest.approx(0.8)  # (1 - 0.6) / (1 - 0.5)
+    verdict = of("C17", fake_evidence(spread=0.0, train=(curve, curve)))
+    assert verdict.evidence[0].value == pytest.approx(0.8)  # (1 - 0.6) / (1 - 0.5)
 
 
 def test_clusters_that_are_not_seen_are_not_refuted() -> None:
     below = pairs(**{f"{LATENT}.hopkins.value": (0.50, 0.55), f"{LATENT}.silhouette.best": (0.02, 0.05)})
-    found = of("C12", fake_evidence(**below))
-    assert found.kind == UNDECIDED and "above the null's range with 0 of 3 and 0 of 3 seeds" in found.sentence
+    verdict = of("C12", fake_evidence(**below))
+    assert verdict.kind == UNDECIDED and "above the null's range with 0 of 3 and 0 of 3 seeds" in verdict.sentence
 
 
 def test_the_null_that_was_higher_is_named() -> None:
@@ -358,10 +358,10 @@ def test_what_gaussians_alone_would_give_is_told_and_does_not_decide() -> None:
     for path, values in {"hopkins.gaussian": (0.50, 0.48, 0.52), "silhouette.gaussian_best": (0.02, 0.01, 0.03)}.items():
         for end, value in zip(("mean", "low", "high"), values, strict=True):
             trials = planted(trials, f"{LATENT}.{path}_{end}", {ORIGINAL: [value] * 3, MODIFIED: [value] * 3})
-    found = of("C12", trials)
-    assert found.kind == UNDECIDED
-    assert found.sentence.endswith("Against Gaussians alone: holds.")
-    seeds = {n.name.partition("above the range of the ")[2]: n.text for n in found.evidence if n.name.startswith("seeds of")}
+    verdict = of("C12", trials)
+    assert verdict.kind == UNDECIDED
+    assert verdict.sentence.endswith("Against Gaussians alone: holds.")
+    seeds = {n.name.partition("above the range of the ")[2]: n.text for n in verdict.evidence if n.name.startswith("seeds of")}
     assert seeds == {
         f"{null}, {measure}": text for null, text in (("null", "0 of 3"), ("Gaussians", "3 of 3"))
         for measure in ("Hopkins", "the best silhouette")
@@ -383,16 +383,16 @@ CHANGES, PATH, DETOUR = f"{MOVES}.l1_change_mean", f"{MOVES}.path_length_mean", 
 )
 def test_a_path_along_which_less_changes_is_not_smoother_by_that(detour: float, even: float, kind: str, words: str) -> None:
     ends = {PATH: (0.3, 0.15), DETOUR: (0.11, detour), CHANGES: (0.10, 0.05), f"{MOVES}.smoothness": (0.8, even)}
-    found = of("C14", fake_evidence(**pairs(**ends)))
-    assert found.kind == kind and words in found.sentence, found.sentence
-    assert "`modified` changes less." in found.sentence and "L1 change between the ends 0.1" in found.sentence
+    verdict = of("C14", fake_evidence(**pairs(**ends)))
+    assert verdict.kind == kind and words in verdict.sentence, verdict.sentence
+    assert "`modified` changes less." in verdict.sentence and "L1 change between the ends 0.1" in verdict.sentence
 
 
 def test_detour_by_hand() -> None:
-    found = of("C14", fake_evidence(spread=0.0, **pairs(**{DETOUR: (0.06, 0.08), CHANGES: (0.05, 0.05)})))
-    numbers = {n.name: n.value for n in found.evidence}
+    verdict = of("C14", fake_evidence(spread=0.0, **pairs(**{DETOUR: (0.06, 0.08), CHANGES: (0.05, 0.05)})))
+    numbers = {n.name: n.value for n in verdict.evidence}
     assert (numbers["detour, original"], numbers["detour, modified"]) == pytest.approx((1.2, 1.6))
-    assert "changes less" not in found.sentence and "changes more" not in found.sentence
+    assert "changes less" not in verdict.sentence and "changes more" not in verdict.sentence
 
 
 @pytest.mark.parametrize(
@@ -406,17 +406,17 @@ def test_detour_by_hand() -> None:
     ],
 )
 def test_a_smaller_change_is_not_more_local(share: Any, locality: Any, kind: str, words: str) -> None:
-    found = of("C16", fake_evidence(**pairs(**{f"{MOVES}.share_changed_mean": share, f"{MOVES}.locality_mean": locality})))
-    assert found.kind == kind and words in found.sentence, found.sentence
-    assert "more than 0.05. The paper" in found.scope
+    verdict = of("C16", fake_evidence(**pairs(**{f"{MOVES}.share_changed_mean": share, f"{MOVES}.locality_mean": locality})))
+    assert verdict.kind == kind and words in verdict.sentence, verdict.sentence
+    assert "more than 0.05. The paper" in verdict.scope
 
 
 def test_t_sne_does_not_decide() -> None:
     evidence = fake_evidence(**pairs(**{f"{LATENT}.hopkins.value": (0.6, 0.57), f"{LATENT}.silhouette.best": (0.06, 0.05)}))
     maps = {ORIGINAL: [{"30": {"silhouette": 0.1}}] * 3, MODIFIED: [{"30": {"silhouette": 0.9}}] * 3}
-    found = of("C12", planted(evidence, f"{LATENT}.tsne", maps))
-    assert found.kind == FAILS
-    assert any("perplexity 30, modified" in n.name and n.value == pytest.approx(0.9) for n in found.evidence)
+    verdict = of("C12", planted(evidence, f"{LATENT}.tsne", maps))
+    assert verdict.kind == FAILS
+    assert any("perplexity 30, modified" in n.name and n.value == pytest.approx(0.9) for n in verdict.evidence)
 
 
 def test_single_attributes_are_counted_both_ways() -> None:
@@ -447,22 +447,22 @@ def test_attributes_are_counted_where_they_were_probed() -> None:
 
 
 def test_open_comparisons_are_counted_not_listed_again() -> None:
-    found = of("T2", fake_evidence(seeds=2))
-    assert found.kind == UNDECIDED and "Not settled: 9 of 9. A verdict needs 3 seeds." in found.sentence
+    verdict = of("T2", fake_evidence(seeds=2))
+    assert verdict.kind == UNDECIDED and "Not settled: 9 of 9. A verdict needs 3 seeds." in verdict.sentence
     one = of("T1", fake_evidence(**hypotheses("l1_inside", L2__mask=0.059)))
     assert "Not all four are settled." in one.sentence and one.sentence.count("`L2, mask` less `L2`") == 2
 
 
 def test_colour_is_judged_without_mask_alone() -> None:
     masked = hypotheses("colour_error_mean", SSIM__mask=0.001)  # SSIM alone is best with the mask
-    found = of("T3", fake_evidence(**masked))
-    assert found.kind == HOLDS and "mask" not in found.sentence
+    verdict = of("T3", fake_evidence(**masked))
+    assert verdict.kind == HOLDS and "mask" not in verdict.sentence
 
 
 def test_a_training_step_s_ratio_is_of_sittings() -> None:
-    found = of("C21", fake_evidence())
-    assert "batch 32 on cpu, over 5 sittings" in found.sentence
-    assert "2 threads only. The paper: 144 px" in found.scope
+    verdict = of("C21", fake_evidence())
+    assert "batch 32 on cpu, over 5 sittings" in verdict.sentence
+    assert "2 threads only. The paper: 144 px" in verdict.scope
     for sittings in (None, 1, 2):
         old = of("C21", fake_evidence(**steps(1.9, sittings=sittings)))
         assert old.kind == UNDECIDED and "×1.90 the time" in old.sentence and "which takes 3 sittings" in old.sentence
@@ -476,9 +476,9 @@ def test_one_epoch_is_no_epochs() -> None:
 def test_bonferroni_interval_by_hand() -> None:
     values = (0.1, 0.2, 0.4)
     low, high = stats.t.interval(1 - 0.05 / 5, 2, loc=np.mean(values), scale=stats.sem(values))
-    found = Compared(label="x", values=values)
-    assert [found.side(low - 1e-6, 5), found.side(low + 1e-6, 5)] == [1, 0]
-    assert [found.side(high + 1e-6, 5), found.side(high - 1e-6, 5)] == [-1, 0]
+    quantity = Compared(label="x", values=values)
+    assert [quantity.side(low - 1e-6, 5), quantity.side(low + 1e-6, 5)] == [1, 0]
+    assert [quantity.side(high + 1e-6, 5), quantity.side(high - 1e-6, 5)] == [-1, 0]
 
 
 # thresholds: read from the rule's own text, and planted on either side of them
@@ -489,9 +489,9 @@ def rule_of(claim_id: str) -> str:
 
 
 def stated(claim_id: str, pattern: str) -> float:
-    found = re.search(pattern, rule_of(claim_id).replace("\u00a0", " "))
-    assert found is not None, f"{claim_id} does not state {pattern}"
-    return float(found[1])
+    match = re.search(pattern, rule_of(claim_id).replace("\u00a0", " "))
+    assert match is not None, f"{claim_id} does not state {pattern}"
+    return float(match[1])
 
 
 def falls(share: float) -> dict[str, Any]:
@@ -535,11 +535,11 @@ def test_bounds_are_those_that_the_rules_state(
 def test_no_share_where_original_is_no_better_than_the_mean_face(metric: str, ends: tuple[float, float]) -> None:
     # the mean face: SSIM 0.30, L1 0.17, PSNR 13.0; worse than that, a fall is a share below zero
     label = {"ssim": "SSIM", "l1": "L1", "psnr": "PSNR"}[metric]
-    found = of("C7", fake_evidence(spread=0.0, truths={**SAME["truths"], **quality(**{metric: ends})["truths"]}))
-    assert found.kind == UNDECIDED
-    assert f"`original` is not better than the mean face in {label} with every seed" in found.sentence
-    assert any(n.name.startswith(f"{label}, over") for n in found.evidence)
-    assert not any(n.name.startswith(f"fall of {label},") for n in found.evidence)
+    verdict = of("C7", fake_evidence(spread=0.0, truths={**SAME["truths"], **quality(**{metric: ends})["truths"]}))
+    assert verdict.kind == UNDECIDED
+    assert f"`original` is not better than the mean face in {label} with every seed" in verdict.sentence
+    assert any(n.name.startswith(f"{label}, over") for n in verdict.evidence)
+    assert not any(n.name.startswith(f"fall of {label},") for n in verdict.evidence)
 
 
 def test_one_metric_beyond_the_bound_fails_and_one_within_does_not_hold() -> None:
@@ -548,16 +548,16 @@ def test_one_metric_beyond_the_bound_fails_and_one_within_does_not_hold() -> Non
 
 @pytest.mark.parametrize(("pooled", "kind"), [(0.63, FAILS), (0.60, UNDECIDED), (0.57, UNDECIDED)])
 def test_the_head_counts_against_the_claim_only_beyond_its_fewer_parameters(pooled: float, kind: str) -> None:
-    found = of("C8", fake_evidence(**causes(pooled, connectivity=0.2, convolution=0.2, head=0.6)))
-    assert found.kind == kind
-    said = "The head costs more than fewer parameters do" if kind == FAILS else "The head may cost no more"
-    assert said in found.sentence and "`plain, same parameters` against `original, pooled head`, 3 seeds" in found.sentence
+    verdict = of("C8", fake_evidence(**causes(pooled, connectivity=0.2, convolution=0.2, head=0.6)))
+    assert verdict.kind == kind
+    words = "The head costs more than fewer parameters do" if kind == FAILS else "The head may cost no more"
+    assert words in verdict.sentence and "`plain, same parameters` against `original, pooled head`, 3 seeds" in verdict.sentence
 
 
 def test_a_head_without_its_controls_decides_nothing() -> None:
     evidence = fake_evidence(**causes(0.63, connectivity=0.2, convolution=0.2, head=0.6))
-    found = of("C8", replace(evidence, trials=tuple(t for t in evidence.trials if t.arm != "original, pooled head")))
-    assert found.kind == UNDECIDED and "no trial of original, pooled head" in found.sentence
+    verdict = of("C8", replace(evidence, trials=tuple(t for t in evidence.trials if t.arm != "original, pooled head")))
+    assert verdict.kind == UNDECIDED and "no trial of original, pooled head" in verdict.sentence
 
 
 def test_another_piece_that_makes_most_needs_no_control() -> None:
@@ -573,9 +573,9 @@ def test_the_reduction_is_that_of_the_width_that_was_trained() -> None:
 def test_connectivity_that_was_swapped_with_the_sampling_says_so() -> None:
     merged = "encoder connectivity and downsampling and decoder connectivity and transposed"
     pieces = {merged: 0.3, "convolution": 0.3, "head": 0.4}
-    told = of("C8", fake_evidence(loss_by_seed=fake_loss_by_seed(3, pieces)))
-    assert "connectivity (with down- and upsampling) 30" in told.sentence and "and downsampling and" not in told.sentence
-    assert any(n.name == "share of the loss, connectivity" for n in told.evidence)
+    verdict = of("C8", fake_evidence(loss_by_seed=fake_loss_by_seed(3, pieces)))
+    assert "connectivity (with down- and upsampling) 30" in verdict.sentence and "and downsampling and" not in verdict.sentence
+    assert any(n.name == "share of the loss, connectivity" for n in verdict.evidence)
     apart = of("C8", fake_evidence())
     assert "with down- and upsampling" not in apart.sentence
 
@@ -604,17 +604,17 @@ def test_moving_bytes_must_make_what_the_rule_states() -> None:
     for share, kind in ((bound + 0.02, HOLDS), (bound - 0.12, FAILS), (bound - 0.02, UNDECIDED)):
         changes = timed(5.8, gain=2.0)
         changes["explanation"] = traffic(changes["explanation"], share)
-        found = of("C5", fake_evidence(**changes))
-        assert found.kind == kind, found.sentence
-        assert number_of(found, MOVING).value == pytest.approx(share)
+        verdict = of("C5", fake_evidence(**changes))
+        assert verdict.kind == kind, verdict.sentence
+        assert number_of(verdict, MOVING).value == pytest.approx(share)
 
 
 def test_moving_bytes_is_refuted_by_its_upper_bound_alone() -> None:
     explanation = timed(5.8, gain=2.0)["explanation"]
     for limit, kind, high in (("macs", FAILS, 0.35), ("calls", FAILS, 0.35), ("bytes", UNDECIDED, 1.0)):
-        found = of("C5", fake_evidence(explanation=traffic(explanation, 0.3, limited_by=limit)))
-        assert found.kind == kind, found.sentence
-        assert ends_of(found) == pytest.approx((0.3, 0.3, high))
+        verdict = of("C5", fake_evidence(explanation=traffic(explanation, 0.3, limited_by=limit)))
+        assert verdict.kind == kind, verdict.sentence
+        assert ends_of(verdict) == pytest.approx((0.3, 0.3, high))
 
 
 def test_concatenation_counts_in_the_upper_bound_whatever_limits_it() -> None:
@@ -635,8 +635,8 @@ def test_concatenation_counts_in_the_upper_bound_whatever_limits_it() -> None:
     ],
 )
 def test_the_sentence_says_which_half_fails(gain: float, share: float, kind: str, words: str) -> None:
-    found = of("C5", fake_evidence(explanation=traffic(timed(5.8, gain=gain, half=0.002)["explanation"], share)))
-    assert found.kind == kind and words in found.sentence, found.sentence
+    verdict = of("C5", fake_evidence(explanation=traffic(timed(5.8, gain=gain, half=0.002)["explanation"], share)))
+    assert verdict.kind == kind and words in verdict.sentence, verdict.sentence
 
 
 def test_connectivity_s_share_of_the_slowdown_by_hand() -> None:
@@ -681,18 +681,18 @@ def test_overfitting_is_more_than_the_spread_of_seeds_and_than_jitter() -> None:
         for rise, seen in ((0.9 * bound, False), (1.1 * bound, True)):
             losses = [(0.7, minimum, minimum + rise) for minimum in minima]
             stored = [[{"epoch": n, "train_loss": 0.5, "val_loss": v} for n, v in enumerate(each, start=1)] for each in losses]
-            found = of("C20", planted(fake_evidence(), "record.training.epochs", {ORIGINAL: stored, MODIFIED: stored}))
-            assert (found.kind == FAILS) is seen
+            verdict = of("C20", planted(fake_evidence(), "record.training.epochs", {ORIGINAL: stored, MODIFIED: stored}))
+            assert (verdict.kind == FAILS) is seen
 
 
 def test_one_of_several_fails_only_beyond_bonferroni() -> None:
-    found = Compared(label="x", values=(0.9, 1.0, 1.2))
-    assert found.estimate.low is not None
-    bound = found.estimate.low - 0.01  # the plain interval lies above it, the one corrected for two does not
-    assert found.side(bound) == 1
-    assert [found.kind(-1, bound, comparisons) for comparisons in (1, 2)] == [FAILS, UNDECIDED]
-    assert found.kind(-1, 0.0, 2) == FAILS
-    assert found.kind(1, bound, 2) == HOLDS, "what all of them show needs no correction"
+    quantity = Compared(label="x", values=(0.9, 1.0, 1.2))
+    assert quantity.estimate.low is not None
+    bound = quantity.estimate.low - 0.01  # the plain interval lies above it, the one corrected for two does not
+    assert quantity.side(bound) == 1
+    assert [quantity.kind(-1, bound, comparisons) for comparisons in (1, 2)] == [FAILS, UNDECIDED]
+    assert quantity.kind(-1, 0.0, 2) == FAILS
+    assert quantity.kind(1, bound, 2) == HOLDS, "what all of them show needs no correction"
 
 
 def test_one_bad_metric_of_four_is_corrected_for() -> None:
@@ -700,11 +700,11 @@ def test_one_bad_metric_of_four_is_corrected_for() -> None:
         evidence = fake_evidence(spread=0.0, truths=SAME["truths"])
         modified = tuple(21.0 - worst * x for x in (2.0, 2.1, 2.5))
         evidence = planted(evidence, f"{QUALITY}.psnr", {ORIGINAL: (21.0,) * 3, MODIFIED: modified})
-        found = of("C7", replace(evidence, trials=tuple(without_images(t) for t in evidence.trials)))
-        fall = number_of(found, "fall of PSNR, over 3 seeds")
+        verdict = of("C7", replace(evidence, trials=tuple(without_images(t) for t in evidence.trials)))
+        fall = number_of(verdict, "fall of PSNR, over 3 seeds")
         assert fall.low is not None and fall.low > stated("C7", r"under (\d+) % of that way") / 100, "the plain interval sees both"
-        assert found.kind == kind
-        assert ("not after Bonferroni's correction for 4 comparisons" in found.sentence) == (kind == UNDECIDED)
+        assert verdict.kind == kind
+        assert ("not after Bonferroni's correction for 4 comparisons" in verdict.sentence) == (kind == UNDECIDED)
 
 
 def test_bounds_of_moving_bytes_allow_for_both_networks() -> None:
@@ -719,21 +719,21 @@ def test_bounds_of_moving_bytes_allow_for_both_networks() -> None:
 
     both = (network(first, 100.0, 30.0, 10.0), network(second, 200.0, 60.0, 20.0))
     # of 100 ms: from 20 - 30 to 60 - 10
-    found = of("C5", fake_evidence(explanation=replace(explanation, decompositions=both)))
-    assert ends_of(found) == pytest.approx((0.1, -0.1, 0.5))
+    verdict = of("C5", fake_evidence(explanation=replace(explanation, decompositions=both)))
+    assert ends_of(verdict) == pytest.approx((0.1, -0.1, 0.5))
 
 
 def test_a_rise_that_is_not_settled_is_given_to_nothing() -> None:
     # it rises with every seed, by less here and more there; fewer parameters alone make nothing of it, which would refute
     rises = {ORIGINAL: (0.60,) * 3, SAME_PARAMETERS: (0.60,) * 3, MODIFIED: (0.61, 0.62, 0.90)}
-    found = of("C8", planted(fake_evidence(), LOSS, rises))
-    assert "shows 0 % of it" in found.sentence.replace("\u00a0", " "), "no interval where what it is a share of is not settled"
-    assert found.kind == UNDECIDED and "No rise of the validation loss is settled" in found.sentence
+    verdict = of("C8", planted(fake_evidence(), LOSS, rises))
+    assert "shows 0 % of it" in verdict.sentence.replace("\u00a0", " "), "no interval where what it is a share of is not settled"
+    assert verdict.kind == UNDECIDED and "No rise of the validation loss is settled" in verdict.sentence
 
 
 def test_a_loss_that_became_nan_is_divergence() -> None:
-    found = of("C20", fake_evidence(failed=[(MODIFIED, 1)]))
-    assert found.kind == FAILS and "NaN" in found.sentence
+    verdict = of("C20", fake_evidence(failed=[(MODIFIED, 1)]))
+    assert verdict.kind == FAILS and "NaN" in verdict.sentence
 
 
 def test_most_and_the_least_epochs_as_the_rule_states() -> None:
@@ -748,9 +748,9 @@ def test_most_and_the_least_epochs_as_the_rule_states() -> None:
 def test_a_run_of_too_few_steps_settles_nothing_about_its_first_epochs() -> None:
     least, each = int(stated("C17", r"below (\d+) of the paper's")), int(stated("C17", r"of (\d+) each"))
     for images, kind in ((32 * (each - 1) + 1, HOLDS), (32 * (each - 1), UNDECIDED)):  # 438 steps with one image in the last, 437
-        found = of("C17", fake_evidence(**curves(lambda n: 0.5**n, epochs=least), scale={"num_train": images}))
-        assert found.kind == kind, found.sentence
-    assert "3,496 steps were trained, 437 in each epoch, and a verdict needs 3,504" in found.sentence
+        verdict = of("C17", fake_evidence(**curves(lambda n: 0.5**n, epochs=least), scale={"num_train": images}))
+        assert verdict.kind == kind, verdict.sentence
+    assert "3,496 steps were trained, 437 in each epoch, and a verdict needs 3,504" in verdict.sentence
     assert "(3,504, of 438 each)" in rule_of("C17")
     unknown = of("C17", fake_evidence(**FALLING, scale={"batch_size": None}))
     assert unknown.kind == UNDECIDED and "is not stored" in unknown.sentence
@@ -764,10 +764,10 @@ def test_a_short_training_cannot_show_that_nothing_overfits() -> None:
     least = stated("C20", r"below (\d+) of the paper's")
     assert f"({int(least) * 438:,}, of 438 each)" in rule_of("C20")
     for epochs, kind in ((int(least), HOLDS), (int(least) - 1, UNDECIDED)):
-        found = of("C20", fake_evidence(**curves(lambda n: 0.5**n, epochs=epochs), **PAPER_RUN))
-        assert found.kind == kind, found.sentence
-    assert "Too short a training to tell. In 6 complete trials there is no sign of either" in found.sentence
-    assert f"a verdict needs {int(least)}" in found.sentence
+        verdict = of("C20", fake_evidence(**curves(lambda n: 0.5**n, epochs=epochs), **PAPER_RUN))
+        assert verdict.kind == kind, verdict.sentence
+    assert "Too short a training to tell. In 6 complete trials there is no sign of either" in verdict.sentence
+    assert f"a verdict needs {int(least)}" in verdict.sentence
 
 
 def test_why_there_is_no_share_of_the_fall() -> None:
@@ -813,19 +813,19 @@ def test_slower_and_by_that_factor_are_two_verdicts() -> None:
 
 
 def test_the_total_is_told_beside_the_convolution_s_own_effect() -> None:
-    found = of("C4", fake_evidence())
-    assert found.kind == HOLDS and "×1.66" in found.sentence
-    values = {n.name: n.value for n in found.evidence}
+    verdict = of("C4", fake_evidence())
+    assert verdict.kind == HOLDS and "×1.66" in verdict.sentence
+    values = {n.name: n.value for n in verdict.evidence}
     shapley, alone = (values[f"macs of connectivity, {name}"] for name in ("Shapley value", "alone in `original`"))
     assert alone == pytest.approx(0.8 * shapley, rel=1e-6)
-    assert f"adds {plain(shapley * 1e-6)} M (Shapley value; {plain(alone * 1e-6)} M alone in `original`)" in found.sentence
+    assert f"adds {plain(shapley * 1e-6)} M (Shapley value; {plain(alone * 1e-6)} M alone in `original`)" in verdict.sentence
 
 
 def test_a_cpu_neither_confirms_nor_refutes_what_is_said_of_accelerators() -> None:
     faster: dict[str, Any] = {"connectivity": 0.9, "conv": -0.1}
     for effect in (0.1, -0.1):
-        found = of("C6", fake_evidence(**attributed("log_latency", 0.01, **{**faster, "conv": effect})))
-        assert found.kind == UNDECIDED and "Not settled by a CPU" in found.sentence and "On cpu at batch 1" in found.sentence
+        verdict = of("C6", fake_evidence(**attributed("log_latency", 0.01, **{**faster, "conv": effect})))
+        assert verdict.kind == UNDECIDED and "Not settled by a CPU" in verdict.sentence and "On cpu at batch 1" in verdict.sentence
     both = attributed("log_latency", 0.01, "cuda", **faster)["explanation"]
     cpu = next(a for a in attributed("log_latency", 0.01, **faster)["explanation"].attributions if a.metric == "log_latency")
     two = fake_evidence(explanation=replace(both, attributions=(*both.attributions, cpu)))
@@ -834,18 +834,18 @@ def test_a_cpu_neither_confirms_nor_refutes_what_is_said_of_accelerators() -> No
 
 def test_the_ways_to_fix_the_rest_have_their_names() -> None:
     base = fake_explanation(limits=("Latency: 9 of 256 networks timed, along 2 pairs of random orderings. More.", "Other."))
-    found = of("C6", fake_evidence(explanation=base))
+    verdict = of("C6", fake_evidence(explanation=base))
     names = ("Shapley value", "alone in `original`", "in `modified`")
-    assert [n.name for n in found.evidence] == [f"latency by the convolution kind, {name}, cpu/1" for name in names]
-    assert "by Shapley value" in found.sentence and "undone" not in found.sentence
-    assert found.sentence.endswith("Latency: 9 of 256 networks timed, along 2 pairs of random orderings.")
+    assert [n.name for n in verdict.evidence] == [f"latency by the convolution kind, {name}, cpu/1" for name in names]
+    assert "by Shapley value" in verdict.sentence and "undone" not in verdict.sentence
+    assert verdict.sentence.endswith("Latency: 9 of 256 networks timed, along 2 pairs of random orderings.")
     assert "orderings" not in of("C6", fake_evidence()).sentence
 
 
 def test_coarse_attributions_are_not_taken_for_pieces() -> None:
     for metric, claim in (("log_latency", "C6"), ("params", "C3"), ("macs", "C4")):
-        found = of(claim, fake_evidence(**attributed(metric, encoder=-1.0, decoder=-1.0, head=-0.1)))
-        assert found.kind == UNDECIDED and "given to wholes, not to the pieces in them: encoder; decoder." in found.sentence
+        verdict = of(claim, fake_evidence(**attributed(metric, encoder=-1.0, decoder=-1.0, head=-0.1)))
+        assert verdict.kind == UNDECIDED and "given to wholes, not to the pieces in them: encoder; decoder." in verdict.sentence
 
 
 @pytest.mark.parametrize(
@@ -876,8 +876,8 @@ def test_hypotheses_by_any_spelling(name: str) -> None:
 def test_lpips_decides_where_it_is_there() -> None:
     names = [*claims_masks.LOSSES, *(f"{loss}, mask" for loss in claims_masks.LOSSES)]
     worse = {name: {f"{QUALITY}.lpips": 0.5 if name.startswith("SSIM") else 0.2} for name in names}
-    found = of("T4", fake_evidence(hypothesis_truths=worse))
-    assert found.kind == FAILS and "LPIPS" in found.sentence and "favours" not in found.scope
+    verdict = of("T4", fake_evidence(hypothesis_truths=worse))
+    assert verdict.kind == FAILS and "LPIPS" in verdict.sentence and "favours" not in verdict.scope
     assert "favours" in of("T4", fake_evidence()).scope
 
 
@@ -912,15 +912,15 @@ def test_missing_parts_never_raise(fields: dict[str, Any]) -> None:
 def test_reason_for_what_is_missing() -> None:
     evidence = fake_evidence(without=("analysis.disentanglement", f"{LATENT}.dimension_probes"))
     trials = [replace(t, analysis={**t.analysis, "not_computed": {"factors": "real faces have none"}}) for t in evidence.trials]
-    found = of("C15", replace(evidence, trials=tuple(trials)))
-    assert found.kind == UNDECIDED and "real faces have none" in found.sentence
+    verdict = of("C15", replace(evidence, trials=tuple(trials)))
+    assert verdict.kind == UNDECIDED and "real faces have none" in verdict.sentence
     failed = [(arm, seed) for arm in MAIN_ARMS for seed in range(3)]
     assert "loss became NaN" in of("C9", fake_evidence(failed=failed)).sentence
 
 
 def test_attributes_by_dimension_where_factors_are_not_known() -> None:
-    found = of("C15", fake_evidence(without=("analysis.disentanglement",), scale={"data": "celeba"}))
-    assert found.kind == HOLDS and "single dimensions" in found.scope
+    verdict = of("C15", fake_evidence(without=("analysis.disentanglement",), scale={"data": "celeba"}))
+    assert verdict.kind == HOLDS and "single dimensions" in verdict.scope
 
 
 def test_unreadable_evidence_is_undecided_and_told() -> None:
@@ -938,8 +938,8 @@ def test_a_ratio_without_an_interval_is_undecided() -> None:
 
 def test_counts_at_another_size_are_not_the_paper_s() -> None:
     costs = {name: {**values, "input_shape": [3, 48, 48]} for name, values in fake_explanation().costs.items()}
-    found = of("C1", fake_evidence(explanation=fake_explanation(costs=costs)))
-    assert found.kind == UNDECIDED and "48 px" in found.sentence
+    verdict = of("C1", fake_evidence(explanation=fake_explanation(costs=costs)))
+    assert verdict.kind == UNDECIDED and "48 px" in verdict.sentence
 
 
 def test_scope_says_what_was_not_the_paper_s_scale() -> None:
@@ -956,9 +956,9 @@ def test_scope_says_what_was_not_the_paper_s_scale() -> None:
 
 
 def test_sentences_are_made_of_the_numbers() -> None:
-    found = of("C11", fake_evidence(spread=0.0, **quality(high_frequency=(0.31, 0.17), high_frequency_matched=(0.21, 0.13))))
+    verdict = of("C11", fake_evidence(spread=0.0, **quality(high_frequency=(0.31, 0.17), high_frequency_matched=(0.21, 0.13))))
     for words in ("0.210 against 0.130", "0.310 against 0.170", "−0.140", "3 seeds"):
-        assert words in found.sentence
+        assert words in verdict.sentence
 
 
 # words and numbers
@@ -1030,8 +1030,8 @@ def test_without_torch() -> None:
 
 def test_fake_worlds_have_the_means_that_they_were_given() -> None:
     evidence = fake_evidence(seeds=20, truths={f"{LATENT}.hopkins.value": {MODIFIED: 0.9}})
-    found = evidence.estimate(MODIFIED, f"{LATENT}.hopkins.value")
-    assert found is not None and found.value == pytest.approx(0.9, rel=0.01)
+    mean = evidence.estimate(MODIFIED, f"{LATENT}.hopkins.value")
+    assert mean is not None and mean.value == pytest.approx(0.9, rel=0.01)
     assert isinstance(evidence.loss_attribution[0], Attribution)
     trial = evidence.trials[0]
     assert float(np.mean(trial.analysis["per_image"]["ssim"])) == pytest.approx(trial.get(f"{QUALITY}.ssim"))
@@ -1049,8 +1049,8 @@ def test_by_luck_at_most_one_study_in_twenty_decides_anything(monkeypatch: pytes
             draw = np.random.default_rng((int(evidence.scale["study"]), number))
             images = draw.normal(size=100) if number % 2 else np.zeros(100)
             values = tuple((draw.normal(size=3) / 10 + images.mean()).tolist())
-            found = Compared(label="x", values=values, images=images if number % 2 else None, error=evidence.error)
-            return Finding(kind=found.kind(), sentence="x")
+            quantity = Compared(label="x", values=values, images=images if number % 2 else None, error=evidence.error)
+            return Finding(kind=quantity.kind(), sentence="x")
 
         return Claim(id=f"C{number}", says="x", measurement="x", rule="x", link="x", find=find)
 
@@ -1088,9 +1088,9 @@ def test_time_is_decided_by_a_gpu_alone(claim_id: str) -> None:
         assert evidence.explanation is not None
         places = tuple(replace(a, place=a.place.replace("cuda", "cpu")) for a in evidence.explanation.attributions)
         cpu = replace(evidence, speed=speed, explanation=replace(evidence.explanation, device="cpu", attributions=places))
-        found = of(claim_id, cpu)
-        assert found.kind == UNDECIDED and "Not settled by a CPU" in found.sentence
-        assert [n.value for n in found.evidence] == [n.value for n in of(claim_id, evidence).evidence], "its figures are shown"
+        verdict = of(claim_id, cpu)
+        assert verdict.kind == UNDECIDED and "Not settled by a CPU" in verdict.sentence
+        assert [n.value for n in verdict.evidence] == [n.value for n in of(claim_id, evidence).evidence], "its figures are shown"
     assert claim_id in claims.GPU_POLICY and claim_id not in {v.id for v in judge(cpu) if v.together}
 
 
@@ -1098,9 +1098,9 @@ def test_time_is_decided_by_a_gpu_alone(claim_id: str) -> None:
 def test_an_interval_from_one_sitting_is_none(claim_id: str) -> None:
     holds = CASES[claim_id][0]["explanation"]
     for sittings in (0, 1, 2):
-        found = of(claim_id, fake_evidence(explanation=on_gpu(holds, sittings)))
-        assert found.kind == UNDECIDED and "takes 3 sittings" in found.sentence
-        assert all(n.low is None for n in found.evidence if n.name != "share of added time, moving bytes")
+        verdict = of(claim_id, fake_evidence(explanation=on_gpu(holds, sittings)))
+        assert verdict.kind == UNDECIDED and "takes 3 sittings" in verdict.sentence
+        assert all(n.low is None for n in verdict.evidence if n.name != "share of added time, moving bytes")
 
 
 def test_one_guard_for_all_claims_about_the_course_of_training() -> None:
@@ -1119,9 +1119,9 @@ def test_fieller_s_interval_covers(spread: float, num: int) -> None:
     for _ in range(2000):
         lower = 1 + spread * rng.normal(size=num)
         upper = 0.4 * lower + spread * rng.normal(size=num)
-        found = quotient(upper, lower)
-        made += found.known
-        hits += found.contains(0.4)
+        ratio = quotient(upper, lower)
+        made += ratio.known
+        hits += ratio.contains(0.4)
     assert made > 1000 and 0.93 <= hits / made <= 0.98
 
 
@@ -1132,6 +1132,6 @@ def test_nothing_is_divided_by_what_may_be_zero() -> None:
 
 
 def test_shares_beyond_the_whole_give_their_reason() -> None:
-    found = of("C8", fake_evidence(loss_by_seed=fake_loss_by_seed(3, {"connectivity": 0.6, "convolution": 0.7, "head": -0.3})))
-    assert "The others add up to more than 100\u00a0%, for head lowers the loss." in found.sentence
+    verdict = of("C8", fake_evidence(loss_by_seed=fake_loss_by_seed(3, {"connectivity": 0.6, "convolution": 0.7, "head": -0.3})))
+    assert "The others add up to more than 100\u00a0%, for head lowers the loss." in verdict.sentence
     assert "100\u00a0%" not in of("C8", fake_evidence()).sentence

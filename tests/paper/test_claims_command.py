@@ -35,23 +35,23 @@ def _published(tmp_path_factory: pytest.TempPathFactory) -> None:
 STUDY: list[Path] = []
 
 
-def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     assert main(["claims", *arguments]) == 0
     return capsys.readouterr().out
 
 
 def test_without_a_study_the_rules_are_told(capsys: pytest.CaptureFixture[str]) -> None:
-    text = said(capsys)
+    text = printed(capsys)
     for claim in CLAIMS:
         assert claim.says in text
-    words = " ".join(said(capsys, "C2a").split())
+    words = " ".join(printed(capsys, "C2a").split())
     assert words == f"C2a {CLAIMS[1].says} measured {CLAIMS[1].measurement} rule {CLAIMS[1].rule}"
-    both = said(capsys, "C2")
+    both = printed(capsys, "C2")
     assert both.startswith("C2a") and "C2b" in both, "both parts"
 
 
 def test_a_line_for_every_verdict_and_the_count(capsys: pytest.CaptureFixture[str]) -> None:
-    lines = said(capsys, str(STUDY[0])).splitlines()
+    lines = printed(capsys, str(STUDY[0])).splitlines()
     stored = json.loads((STUDY[0] / "ledger.json").read_text())
     assert [line.split()[:2] for line in lines[:-1]] == [[name, v["kind"]] for name, v in stored["verdicts"].items()]
     number = stored["counts"]["C"]["holds"]
@@ -60,32 +60,32 @@ def test_a_line_for_every_verdict_and_the_count(capsys: pytest.CaptureFixture[st
 
 def test_a_named_claim_is_told_with_rule_and_numbers(capsys: pytest.CaptureFixture[str]) -> None:
     verdict = json.loads((STUDY[0] / "ledger.json").read_text())["verdicts"]["C18"]
-    words = " ".join(said(capsys, str(STUDY[0]), "C18").split())
+    words = " ".join(printed(capsys, str(STUDY[0]), "C18").split())
     for text in (verdict["says"], verdict["sentence"], verdict["rule"], verdict["scope"], *verdict["evidence"]):
         assert " ".join(text.split()) in words
 
 
 def test_other_formats_hold_the_same_numbers(capsys: pytest.CaptureFixture[str]) -> None:
     stored = json.loads((STUDY[0] / "ledger.json").read_text())
-    assert json.loads(said(capsys, "--format", "json", str(STUDY[0]))) == stored
-    one = json.loads(said(capsys, "--format", "json", str(STUDY[0]), "C1"))
+    assert json.loads(printed(capsys, "--format", "json", str(STUDY[0]))) == stored
+    one = json.loads(printed(capsys, "--format", "json", str(STUDY[0]), "C1"))
     assert one == {**stored, "verdicts": {"C1": stored["verdicts"]["C1"]}}
-    rows = list(csv.DictReader(io.StringIO(said(capsys, "--format", "csv", str(STUDY[0]), "C1"))))
+    rows = list(csv.DictReader(io.StringIO(printed(capsys, "--format", "csv", str(STUDY[0]), "C1"))))
     assert {row["quantity"]: float(row["value"]) for row in rows} == {
         name: number["value"] for name, number in stored["verdicts"]["C1"]["evidence"].items()
     }
 
 
 def test_words_may_stand_behind_flags_too(capsys: pytest.CaptureFixture[str]) -> None:
-    expected = said(capsys, "--format", "csv", str(STUDY[0]), "C1", "C8")
-    assert said(capsys, str(STUDY[0]), "--format", "csv", "C1", "C8") == expected
-    assert said(capsys, str(STUDY[0]), "C1", "C8", "--format", "csv") == expected
-    for wrong, told in (
+    expected = printed(capsys, "--format", "csv", str(STUDY[0]), "C1", "C8")
+    assert printed(capsys, str(STUDY[0]), "--format", "csv", "C1", "C8") == expected
+    assert printed(capsys, str(STUDY[0]), "C1", "C8", "--format", "csv") == expected
+    for wrong, words in (
         (["claims", str(STUDY[0]), "--format", "csv", "C99"], "ID must"),
         (["claims", "C1", "--fromat"], "--fromat"),
     ):
         assert main(wrong) == 2
-        assert told in capsys.readouterr().err
+        assert words in capsys.readouterr().err
     assert main(["report", str(STUDY[0]), "--to", "elsewhere", "another"]) == 2
     assert "unrecognized arguments: another" in capsys.readouterr().err
 
@@ -128,9 +128,9 @@ def test_wrong_input_is_one_line(
 def test_a_page_is_judged_again_by_today_s_rules(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = shutil.copytree(STUDY[0], tmp_path / "page")
     (folder / "ledger.json").write_text("{}")
-    assert said(capsys, str(folder)) == said(capsys, str(STUDY[0]))
+    assert printed(capsys, str(folder)) == printed(capsys, str(STUDY[0]))
 
 
 def test_a_ledger_that_was_copied_alone_is_enough(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copy(STUDY[0] / "ledger.json", tmp_path)
-    assert said(capsys, str(tmp_path)) == said(capsys, str(STUDY[0]))
+    assert printed(capsys, str(tmp_path)) == printed(capsys, str(STUDY[0]))

@@ -46,8 +46,8 @@ LEVEL = re.compile(r"\b9[059][\s\u00a0]% (?=interval|confidence)|\bPython 3\.\d+
 def measured_numbers(text: str) -> list[str]:
     """The measured numbers that a reader sees: with a decimal, a thousand, an exponent, a ×, or a unit; not in code and links."""
     prose = re.sub(r"^```.*?^```$|`[^`]*`|\]\([^)]*\)|^#+ .*?$|<!--.*?-->", " ", text, flags=re.MULTILINE | re.DOTALL)
-    found = MEASURED.finditer(LEVEL.sub(" ", prose))
-    return [m["number"] for m in found if m["times"] or m["unit"] or re.search("[.,e]", m["number"])]
+    matches = MEASURED.finditer(LEVEL.sub(" ", prose))
+    return [m["number"] for m in matches if m["times"] or m["unit"] or re.search("[.,e]", m["number"])]
 
 
 @pytest.fixture

@@ -64,6 +64,34 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield root / "study"
 
 
+@pytest.fixture
+def beside(study: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The whole study, with its folder's parent as the current one: as it was made."""
+    monkeypatch.chdir(study.parent)
+    monkeypatch.setenv("ABLATION_CACHE", str(study.parent / "cache"))
+    return study
+
+
+@pytest.fixture
+def copy(study: Path, tmp_path: Path) -> PaperFolder:
+    """The whole study once more, to be changed."""
+    return PaperFolder(shutil.copytree(study, tmp_path / "study"))
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ABLATION_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def error_of(capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line of error."""
+    [line] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    return line
+
+
 def test_every_claim_gets_a_verdict_from_stored_trials(study: Path) -> None:
     ledger = read_json(study / "paper" / "ledger.json")
     verdicts = ledger["verdicts"]
@@ -114,9 +142,8 @@ def test_both_models_are_analysed_in_full(study: Path) -> None:
     assert stored.analysis["quality"]["reporting"]["ssim"] == pytest.approx(stored.record.quality["reporting"]["ssim"], abs=1e-5)
 
 
-def test_the_same_command_does_nothing_again(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(study.parent)
-    monkeypatch.setenv("ABLATION_CACHE", str(study.parent / "cache"))
+def test_the_same_command_does_nothing_again(beside: Path) -> None:
+    study = beside
     created = '"op_code":4,'  # in Optuna's journal: a trial
     trials = 4 + 13 + 10
     assert (study / "journal.log").read_text().count(created) == trials
@@ -144,40 +171,27 @@ def test_claims_judges_a_study_as_its_page_does(study: Path, capsys: pytest.Capt
     assert json.loads(capsys.readouterr().out) == read_json(study / "paper" / "ledger.json")
 
 
-def test_another_protocol_is_refused(study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.chdir(study.parent)
+def test_another_protocol_is_refused(beside: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = beside
     before = (study / "journal.log").read_bytes()
-    changed = [*TINY, "--epochs", "2"]
-    assert main(["paper", *changed, "--out", "study"]) == 2
-    line = capsys.readouterr().err.strip().splitlines()[-1]
-    assert line.startswith("error: --epochs must be 1, with which the study in study was begun. Got 2 instead.")
+    assert main(["paper", *TINY, "--epochs", "2", "--out", "study"]) == 2
+    assert error_of(capsys).startswith("error: --epochs must be 1, with which the study in study was begun. Got 2 instead.")
     assert (study / "journal.log").read_bytes() == before
 
 
-def _celeba(root: Path, number: int, *, table: bool) -> Path:
-    """Rendered faces in CelebA's layout: the files of a licensed data set don't belong into a test."""
+def _celeba(root: Path, number: int) -> None:
+    """Rendered faces in CelebA's layout, without attributes: the files of a licensed data set don't belong into a test."""
     (root / "img_align_celeba").mkdir(parents=True)
-    batch = faces.render_faces(number, 48, seed=5)
-    names = [f"{n + 1:06d}.jpg" for n in range(number)]
-    for name, image in zip(names, batch.images, strict=True):
-        Image.fromarray(image.transpose(1, 2, 0)).save(root / "img_align_celeba" / name)
-    if table:
-        rows = ["image_id," + ",".join(faces.ATTRIBUTE_NAMES)]
-        rows += [",".join([n, *("1" if v else "-1" for v in row)]) for n, row in zip(names, batch.attributes, strict=True)]
-        (root / "list_attr_celeba.csv").write_text("\n".join(rows) + "\n")
-    return root
+    for n, image in enumerate(faces.render_faces(number, 48, seed=5).images, start=1):
+        Image.fromarray(image.transpose(1, 2, 0)).save(root / "img_align_celeba" / f"{n:06d}.jpg")
 
 
-def test_real_faces_without_attributes_and_masks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_real_faces_without_attributes_and_masks(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _small(monkeypatch)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ABLATION_CACHE", str(tmp_path / "cache"))
-    _celeba(tmp_path / "data", 60, table=False)
+    _celeba(here / "data", 60)
     command = ["paper", *TINY, "--images", "60", "--data", "celeba", "--data-root", "data", "--groups", "hypotheses", "--out", "s"]
     assert main(command) == 0
-    evidence = collect(PaperFolder(tmp_path / "s"))
+    evidence = collect(PaperFolder(here / "s"))
     assert len(evidence.hypotheses) == 5, "those without masks"
     assert any("5 of 10 hypotheses need face masks" in text for text in evidence.limits)
     assert "no attribute" in evidence.not_computed("attributes")
@@ -185,11 +199,11 @@ def test_real_faces_without_attributes_and_masks(
     assert {t.arm for t in evidence.trials} == {"original", "modified", "original, pooled head", "plain, same parameters"}
     # what may be passed on shows none of the faces
     assert main(["report", "s", "--to", "shared"]) == 0
-    assert not [path for path in (tmp_path / "shared").rglob("*") if path.suffix in (".png", ".jpg")]
-    shown, shared = ((tmp_path / place / "paper.html").read_text() for place in ("s/paper", "shared"))
+    assert not [path for path in (here / "shared").rglob("*") if path.suffix in (".png", ".jpg")]
+    shown, shared = ((here / place / "paper.html").read_text() for place in ("s/paper", "shared"))
     assert PICTURE.search(shown), "the user's own page shows them"
     assert not PICTURE.search(shared)
-    assert not [path for path in (tmp_path / "shared").rglob("*.*") if str(tmp_path).encode() in path.read_bytes()]
+    assert not [path for path in (here / "shared").rglob("*.*") if str(here).encode() in path.read_bytes()]
 
 
 @pytest.mark.parametrize(
@@ -207,16 +221,10 @@ def test_real_faces_without_attributes_and_masks(
         (["--workers", "0"], "--workers must be a whole number of at least 1"),
     ],
 )
-def test_wrong_input_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ABLATION_CACHE", str(tmp_path / "cache"))
+def test_wrong_input_is_one_line(here: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
     assert main(["paper", "--device", "cpu", "--out", "s", *arguments]) == 2
-    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert len(said) == 1
-    assert words in said[0]
-    assert not (tmp_path / "s" / "plan.json").exists()
+    assert words in error_of(capsys)
+    assert not (here / "s" / "plan.json").exists()
 
 
 @pytest.mark.parametrize(
@@ -230,90 +238,75 @@ def test_wrong_input_is_one_line(
     ],
 )
 def test_an_explanation_that_is_none_is_refused_before_anything_is_trained(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], content: str | bytes, words: str
+    here: Path, capsys: pytest.CaptureFixture[str], content: str | bytes, words: str
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ABLATION_CACHE", str(tmp_path / "cache"))
     if content == "other networks":
         stored = read_json(EXPLAINED / "explanation.json")
         stored["specs"]["modified"] = stored["specs"]["original"]
         content = json.dumps(stored)
-    (tmp_path / "explained").mkdir()
-    (tmp_path / "explained" / "explanation.json").write_bytes(content if isinstance(content, bytes) else content.encode())
+    (here / "explained").mkdir()
+    (here / "explained" / "explanation.json").write_bytes(content if isinstance(content, bytes) else content.encode())
     assert main(["paper", "--device", "cpu", "--out", "s", "--explained", "explained"]) == 2
-    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert len(said) == 1 and words in said[0] and "--explained must be a folder of `explain original modified" in said[0]
-    assert not (tmp_path / "s" / "plan.json").exists()
+    line = error_of(capsys)
+    assert words in line and "--explained must be a folder of `explain original modified" in line
+    assert not (here / "s" / "plan.json").exists()
 
 
-def test_measures_of_another_version_are_not_mixed_in(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    copy = tmp_path / "study"
-    shutil.copytree(study, copy)
-    before = collect(PaperFolder(copy)).of("modified")[0]
-    path = PaperFolder(copy).analysis("models", before.record.network_key, 0)
+def test_measures_of_another_version_are_not_mixed_in(copy: PaperFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    before = collect(copy).of("modified")[0]
+    path = copy.analysis("models", before.record.network_key, 0)
     write_json(path, {**read_json(path), "version": VERSION - 1})
-    evidence = collect(PaperFolder(copy))
+    evidence = collect(copy)
     assert evidence.of("modified")[0].get("analysis.latent.hopkins.value") is None
     assert "measured by another version of this suite" in evidence.not_computed("analysis")
-    assert "modified" not in arrays_of(PaperFolder(copy), evidence)
+    assert "modified" not in arrays_of(copy, evidence)
     assert before.get("analysis.latent.hopkins.value") is not None
-    page = (copy / "paper" / "paper.md").read_text()
-    assert main(["report", str(copy)]) == 2
-    said = capsys.readouterr().err
-    assert "1 of another' instead. Run `python -m studies.run paper" in said and "without training" in said
-    assert (copy / "paper" / "paper.md").read_text() == page, "a whole page stays"
+    page = (copy.page / "paper.md").read_text()
+    assert main(["report", str(copy.path)]) == 2
+    line = error_of(capsys)
+    assert "1 of another' instead. Run `python -m studies.run paper" in line and "without training" in line
+    assert (copy.page / "paper.md").read_text() == page, "a whole page stays"
 
 
-def test_references_and_an_explanation_of_another_version_are_told(study: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "study"
-    shutil.copytree(study, copy)
-    folder = PaperFolder(copy)
-    stored = read_json(folder.references)
+def test_references_and_an_explanation_of_another_version_are_told(copy: PaperFolder) -> None:
+    stored = read_json(copy.references)
     assert stored.pop("_version") == VERSION
-    write_json(folder.references, stored)  # as an earlier version left them
-    write_json(folder.explain / "explanation.json", {"lent": True, "specs": {}, "of": "another version"})
-    evidence = collect(folder)
+    write_json(copy.references, stored)  # as an earlier version left them
+    write_json(copy.explain / "explanation.json", {"lent": True, "specs": {}, "of": "another version"})
+    evidence = collect(copy)
     assert evidence.references == {} and evidence.explanation is None
-    told = "\n".join(evidence.limits)
-    assert "The references (mean face, PCA) were measured by another version" in told
+    assert "The references (mean face, PCA) were measured by another version" in "\n".join(evidence.limits)
     verdicts = {v.id: v for v in judge(evidence)}
     for name in ("C1", "C5"):
         assert "The explanation of the pair: stored by another version, it cannot be read" in verdicts[name].sentence
     assert "The mean face was not measured" in verdicts["C7"].sentence
 
 
-def test_the_hardware_is_that_of_the_trials(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    copy = tmp_path / "study"
-    shutil.copytree(study, copy)
-    facts = PaperFolder(copy).facts
-    stored = read_json(facts)
-    write_json(facts, {**stored, "scale": {**stored["scale"], "hardware": "a later machine"}})
+def test_the_hardware_is_that_of_the_trials(copy: PaperFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = read_json(copy.facts)
+    write_json(copy.facts, {**stored, "scale": {**stored["scale"], "hardware": "a later machine"}})
     machine = stored["scale"]["hardware"]
-    assert collect(PaperFolder(copy)).scale["hardware"] == machine
+    assert collect(copy).scale["hardware"] == machine
     every = paper_evidence.stored_records
 
     def on_two(folder: PaperFolder) -> dict[str, list[Record]]:
-        found = every(folder)
-        first, *rest = found["models"]
+        groups = every(folder)
+        first, *rest = groups["models"]
         elsewhere = {**first.provenance, "hardware": {"gpu": "NVIDIA H200"}}
-        return {**found, "models": [replace(first, provenance=elsewhere), *rest]}
+        return {**groups, "models": [replace(first, provenance=elsewhere), *rest]}
 
     monkeypatch.setattr(paper_evidence, "stored_records", on_two)
-    assert collect(PaperFolder(copy)).scale["hardware"] == f"NVIDIA H200 and {machine}"
+    assert collect(copy).scale["hardware"] == f"NVIDIA H200 and {machine}"
 
 
-def test_too_few_images_for_the_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ABLATION_CACHE", str(tmp_path / "cache"))
-    _celeba(tmp_path / "data", 6, table=False)
+def test_too_few_images_for_the_split(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _celeba(here / "data", 6)
     assert main(["paper", "--data", "celeba", "--data-root", "data", "--device", "cpu", "--out", "s"]) == 2
-    assert "at least 10 images" in capsys.readouterr().err
+    assert "at least 10 images" in error_of(capsys)
 
 
-def test_torn_files_are_made_again(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(study.parent)
-    monkeypatch.setenv("ABLATION_CACHE", str(study.parent / "cache"))
-    first, second = sorted((study / "analysis" / "pieces").glob("*.json"))[:2]
+def test_torn_files_are_made_again(beside: Path) -> None:
+    first, second = sorted((beside / "analysis" / "pieces").glob("*.json"))[:2]
     whole = json.loads(first.read_text())
     first.write_text(first.read_text()[:100])
     arrays = second.with_suffix(".npz")
@@ -343,12 +336,9 @@ def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
         return {name: arrays[name].shape for name in arrays.files}
 
 
-def test_one_trial_that_cannot_be_analysed(
-    study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_one_trial_that_cannot_be_analysed(beside: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its reason is on the page, without this machine's folders, and the rest of the study is there."""
-    monkeypatch.chdir(study.parent)
-    monkeypatch.setenv("ABLATION_CACHE", str(study.parent / "cache"))
+    study = beside
     path = next((study / "analysis" / "pieces").glob("*.json"))
     weights = study / "trials" / "pieces" / "checkpoints" / path.stem / "best.safetensors"
     moved = weights.rename(weights.with_suffix(".away"))
@@ -363,9 +353,7 @@ def test_one_trial_that_cannot_be_analysed(
     assert "must hold the weights" not in (study / "paper" / "paper.md").read_text()
 
 
-def test_a_command_that_found_no_data_leaves_no_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ABLATION_CACHE", str(tmp_path / "cache"))
+def test_a_command_that_found_no_data_leaves_no_plan(here: Path) -> None:
     assert main(["paper", *TINY, "--data", "celeba", "--data-root", "nowhere", "--out", "s"]) == 2
     assert main(["paper", *TINY, "--images", "5", "--out", "s"]) == 2
-    assert not (tmp_path / "s" / "plan.json").exists()
+    assert not (here / "s" / "plan.json").exists()

@@ -37,14 +37,14 @@ def test_budget_that_is_no_time(text: str) -> None:
 
 def test_arms_are_the_papers_models_and_their_controls() -> None:
     first, second = preset("original"), preset("modified")
-    found = arms(first, second)
-    params = {name: static_cost(spec).params for name, spec in found.items()}
-    assert tuple(found) == MAIN_ARMS
+    networks = arms(first, second)
+    params = {name: static_cost(spec).params for name, spec in networks.items()}
+    assert tuple(networks) == MAIN_ARMS
     assert params[ORIGINAL] == 9_352_195
     assert params[MODIFIED] == 6_283_267
     assert params[POOLED] == 4_109_315
     assert abs(params[SAME_PARAMETERS] / params[MODIFIED] - 1) < 0.005
-    assert found[SAME_PARAMETERS].encoder_connectivity == "plain"
+    assert networks[SAME_PARAMETERS].encoder_connectivity == "plain"
 
 
 @pytest.mark.parametrize("names", [("original", "modified"), ("small", "small_modified")])

@@ -23,10 +23,10 @@ KEPT = Path(__file__).parents[2] / "results/reference/cpu-2core-amd-epyc/paper"
 
 @pytest.fixture(scope="module")
 def evidence() -> Evidence:
-    found = fake_evidence()
-    for trial in (*found.trials, *found.hypotheses):
+    made = fake_evidence()
+    for trial in (*made.trials, *made.hypotheses):
         trial.analysis["version"] = VERSION  # type: ignore[index]
-    return found
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -90,11 +90,11 @@ def test_a_page_of_the_earlier_format_is_judged_by_today_s_rules(tmp_path: Path)
         shutil.copy(KEPT / name, earlier / name)
     shutil.copytree(KEPT.parent / "explain", tmp_path / "explain", ignore=shutil.ignore_patterns("*.html", "*.svg"))
     assert is_published(earlier) and not is_published(tmp_path / "explain")
-    found = read_published(earlier)
-    assert len(found.trials) == 51 and len(found.hypotheses) == 30 and found.explanation is not None
-    assert found.references["mean face"]["quality"]["reporting"]["ssim"] == pytest.approx(0.3692)
-    assert found.references["mean face"]["quality"]["reporting"]["psnr"] == pytest.approx(15.37)
-    verdicts = {v.id: v for v in judge(found)}
+    again = read_published(earlier)
+    assert len(again.trials) == 51 and len(again.hypotheses) == 30 and again.explanation is not None
+    assert again.references["mean face"]["quality"]["reporting"]["ssim"] == pytest.approx(0.3692)
+    assert again.references["mean face"]["quality"]["reporting"]["psnr"] == pytest.approx(15.37)
+    verdicts = {v.id: v for v in judge(again)}
     assert not [v for v in verdicts.values() if "could not be read" in v.sentence]
     assert [verdicts[name].kind for name in ("C1", "C3", "C4")] == ["holds", "fails", "holds"]
     stored = json.loads((earlier / "ledger.json").read_text())["verdicts"]["C18"]["evidence"]
@@ -102,11 +102,11 @@ def test_a_page_of_the_earlier_format_is_judged_by_today_s_rules(tmp_path: Path)
     for name, number in stored.items():
         same = zip(mine[name], (number["value"], number["low"], number["high"]), strict=True)
         assert all(a == b if b is None else a == pytest.approx(b, rel=1e-6) for a, b in same), "the same trials"
-    assert any("kept no values by image" in limit for limit in found.limits)
+    assert any("kept no values by image" in limit for limit in again.limits)
     assert "without the spread over images" in verdicts["C13"].scope
     assert verdicts["C13"].kind == "undecided" and "needs scores by image" in verdicts["C13"].sentence
-    write_evidence(found, tmp_path)
-    assert judge(read_published(tmp_path)) == judge(found), "and from then on by what is written now"
+    write_evidence(again, tmp_path)
+    assert judge(read_published(tmp_path)) == judge(again), "and from then on by what is written now"
 
 
 @pytest.mark.parametrize("text", [b"", b"no gzip", None])
