@@ -15,6 +15,7 @@ from ablation.attribute.effect import Effect
 from ablation.record.trial import METRICS
 from ablation.stats import Estimate
 from blocks.errors import InputError
+from studies.paper.facts import REPORTED
 from studies.paper.findings import (
     ANSWER,
     FOLDER,
@@ -90,6 +91,20 @@ def test_every_measured_number_is_computed() -> None:
     sections = re.split(r"^## ", written, flags=re.MULTILINE)
     stating = [sections[0], *(text for text in sections if text.startswith("What it found"))]
     assert [number for text in stating for number in measured_numbers(text)] == []
+
+
+def test_the_paper_s_page_has_the_numbers_that_are_reported_and_stored() -> None:
+    page = (ROOT / "docs/paper.md").read_text(encoding="utf-8")
+    counted = {row["model"]: row for row in Results(ROOT).stored("table1/table1.csv")}
+    columns = []
+    for name, paper in REPORTED.items():
+        assert paper.params == counted[name]["params"]
+        curves = (" ".join(f"{loss:.4f}".lstrip("0") for loss in losses) for losses in (paper.train, paper.validation))
+        times = ("{:.2f} +- {:.2f} ms".format(*paper.latency_ms[batch]) for batch in (1, 32))
+        macs, flops = (counted[name][column] * 1e-9 for column in ("macs", "fvcore_flops"))
+        columns.append((f"{paper.params:,}", *curves, *times, f"{macs:.4f} G", f"{flops:.3f} G"))
+    for cells in zip(*columns, strict=True):
+        assert f"| {' | '.join(cells)} |" in page
 
 
 @pytest.mark.parametrize(
