@@ -9,12 +9,12 @@ from dataclasses import replace
 from ablation.report.kit.numbers import count
 from ablation.stats import SETTLED
 from ablation.stats import judge as holm
-from studies.paper.evidence.evidence import MODIFIED, Evidence, Trial
+from studies.paper.evidence.evidence import MODIFIED, Evidence
 from studies.paper.rules.compared import BY_SEED, LEAST_SEEDS, WITH_IMAGES, Compared, numbers_of, settled
 from studies.paper.rules.conclude import both_ways, conclude
 from studies.paper.rules.kinds import FAILS, UNDECIDED, from_side
 from studies.paper.rules.numbers import joined
-from studies.paper.rules.pairs import PAIR, compare, has
+from studies.paper.rules.pairs import PAIR, Value, compare, has, number_at
 from studies.paper.rules.verdict import Finding, Number, claim
 
 LATENT, FACTORS = "analysis.latent", "analysis.disentanglement"
@@ -24,8 +24,11 @@ SIGNIFICANCE = 0.05
 # seeds for a single attribute: with fewer, Holm's correction over some thirty of them is out of reach
 LEAST_SINGLE = 5
 NULLS = {"gaussian": "Gaussians", "flat": "flat clouds", None: "Gaussians (flat clouds were not measured)"}
-# measure of clustering -> its words, the name of its value and of its null
-CLUSTERING = {"hopkins": ("Hopkins", "value", "null"), "silhouette": ("the best silhouette", "best", "null_best")}
+# measure of clustering -> its words, the names of its value, of its null, and of Gaussians where they were stored apart
+CLUSTERING = {
+    "hopkins": ("Hopkins", "value", "null", "gaussian"),
+    "silhouette": ("the best silhouette", "best", "null_best", "gaussian_best"),
+}
 
 
 @claim(
@@ -41,43 +44,38 @@ CLUSTERING = {"hopkins": ("Hopkins", "value", "null"), "silhouette": ("the best 
 )  # fmt: skip
 def clustered(evidence: Evidence) -> Finding:
     """Both measures' excess over the null on the same side, and above the null's range with every seed."""
-    kind, excesses, above = _against(evidence, "null", needs=("hopkins", "silhouette", "latent"))
+    kind, excesses, above = _against(evidence, "its null", "null", needs=("hopkins", "silhouette", "latent"))
     counts = " and ".join(f"{n.value} {n.unit}" for n in above)
     gaussian: tuple[Number, ...] = ()
     extra = f" Hopkins and silhouette of `modified` lie above the null's range with {counts} seeds. {_nulls(evidence)}"
     extra += settled(*excesses) if kind == UNDECIDED else ""
-    # not stored apart by earlier versions
-    if all(has(evidence, f"{LATENT}.{name}.{_null(null, 'gaussian')}_mean") for name, (*_, null) in CLUSTERING.items()):
-        by_gaussians, compared, beyond = _against(evidence, "gaussian")
+    if all(has(evidence, f"{LATENT}.{measure}.{names[-1]}_mean") for measure, names in CLUSTERING.items()):
+        by_gaussians, compared, beyond = _against(evidence, "Gaussians", "Gaussians")
         extra += f" Against Gaussians alone: {by_gaussians}."
         gaussian = (*numbers_of(compared), *beyond)
     words = ("`modified` is more clustered.", "`modified` is not more clustered.", "Which is more clustered is not settled.")
     return conclude(evidence, kind, words, *excesses, extra=extra, doubt="", more=(*above, *gaussian, *_maps(evidence)))
 
 
-def _null(name: str, kind: str) -> str:
-    return name.replace("null", kind)
-
-
-def _against(evidence: Evidence, kind: str, needs: Sequence[str] = ()) -> tuple[str, list[Compared], list[Number]]:
-    """The verdict against one kind of null, both excesses over it, and how many seeds of `modified` lie above its range."""
-    label = {"null": ("its null", "null"), "gaussian": ("Gaussians", "Gaussians")}[kind]
+def _against(evidence: Evidence, over: str, name: str, needs: Sequence[str] = ()) -> tuple[str, list[Compared], list[Number]]:
+    """The verdict against one of the nulls, both excesses over it, and how many seeds of `modified` lie above its range."""
     excesses, above, every = [], [], []
-    for measure, (words, value, null) in CLUSTERING.items():
-        path, mean = f"{LATENT}.{measure}.{value}", f"{LATENT}.{measure}.{_null(null, kind)}"
-
-        def excess(trial: Trial, path: str = path, mean: str = f"{mean}_mean") -> float | None:
-            reached, expected = trial.get(path), trial.get(mean)
-            return None if reached is None or expected is None else float(reached - expected)
-
-        excesses.append(compare(evidence, f"excess of {words} over {label[0]}", excess, needs=needs))
-        values, highs = evidence.values(MODIFIED, path), evidence.values(MODIFIED, f"{mean}_high")
+    for measure, (words, value, highest, gaussian) in CLUSTERING.items():
+        path, null = f"{LATENT}.{measure}.{value}", f"{LATENT}.{measure}.{highest if name == 'null' else gaussian}"
+        excesses.append(compare(evidence, f"excess of {words} over {over}", _excess(path, f"{null}_mean"), needs=needs))
+        values, highs = evidence.values(MODIFIED, path), evidence.values(MODIFIED, f"{null}_high")
         beyond = [values[seed] > highs[seed] for seed in values if seed in highs]
-        name = f"seeds of modified above the range of the {label[1]}, {words}"
-        above.append(Number(name=name, value=sum(beyond), unit=f"of {len(beyond)}", source=f"{LATENT}.{measure}"))
+        label = f"seeds of modified above the range of the {name}, {words}"
+        above.append(Number(name=label, value=sum(beyond), unit=f"of {len(beyond)}", source=f"{LATENT}.{measure}"))
         every.append(len(beyond) >= LEAST_SEEDS and all(beyond))
     compared = both_ways(excesses)
     return (compared if compared == FAILS or all(every) else UNDECIDED), excesses, above
+
+
+def _excess(path: str, expected: str) -> Value:
+    """A measure less what its null reaches on average, at these paths of a trial."""
+    value, null = number_at(path), number_at(expected)
+    return lambda trial: None if (v := value(trial)) is None or (n := null(trial)) is None else v - n
 
 
 def _nulls(evidence: Evidence) -> str:
