@@ -1,202 +1,40 @@
-"""Claims: each rule with evidence where it holds, fails and is undecided; thresholds, missing data, seeds, scope, the ledger."""
+"""Claims: each rule with evidence where it holds, fails and is undecided; its thresholds as it states them."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
-import re
-import subprocess
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from scipy import stats
 
-from ablation.record.explanation import Attribution, Effect, Explanation, ModeResult
-from ablation.record.trial import Record
-from ablation.stats import mean_estimate
-from studies.paper.claims import judge as claims
 from studies.paper.claims import masks as claims_masks
-from studies.paper.claims.judge import CLAIMS, PAPER_CLAIMS, judge, judge_one
-from studies.paper.claims.ledger import (
-    COLUMNS,
-    counts,
-    counts_text,
-    from_json,
-    ledger_rows,
-    to_csv,
-    to_json,
-    to_markdown,
-    write_ledger,
+from studies.paper.claims.judge import CLAIMS
+from studies.paper.evidence.evidence import MODIFIED, ORIGINAL, SAME_PARAMETERS
+from studies.paper.rules.kinds import FAILS, HOLDS, UNDECIDED
+from tests.fake_evidence import QUALITY, VALIDATION, fake_evidence, fake_loss_by_seed, fake_references
+from tests.paper.worlds import (
+    CASES,
+    FALLING,
+    LATENT,
+    LOSS,
+    MOVES,
+    PAPER_RUN,
+    SAME,
+    curves,
+    hypotheses,
+    number_of,
+    of,
+    pairs,
+    planted,
+    quality,
+    rule_of,
+    stated,
+    timed,
+    without_images,
 )
-from studies.paper.evidence.evidence import MAIN_ARMS, MODIFIED, ORIGINAL, SAME_PARAMETERS, Evidence, Trial
-from studies.paper.rules import compared
-from studies.paper.rules import pieces as rules_pieces
-from studies.paper.rules.compared import Compared, quotient
-from studies.paper.rules.kinds import FAILS, HOLDS, UNDECIDED, agreed, all_of, from_side
-from studies.paper.rules.numbers import plain, spanned
-from studies.paper.rules.verdict import Claim, Finding, Number, Verdict
-from tests.fake_evidence import QUALITY, TRAIN, VALIDATION, fake_evidence, fake_loss_by_seed, fake_references, timed_in_sittings
-from tests.fake_explanation import fake_attribution, fake_explanation
-
-LATENT, MOVES, LOSS = "analysis.latent", "analysis.traversal", "record.training.best_loss"
-TRAINED = {"C7", "C8", "C9", "C10", "C11", "C12", "C13", "C14", "C15", "C16", "C17", "C18", "C19", "C20", "T1", "T2", "T3", "T4"}
-NO_EXPLANATION = {"explanation": None}
-
-
-def of(claim_id: str, evidence: Evidence) -> Verdict:
-    """The verdict on one claim; evidence that could not be read is a mistake of the test."""
-    verdict = judge_one(next(c for c in CLAIMS if c.id == claim_id), evidence)
-    assert "could not be read" not in verdict.sentence, verdict.sentence
-    return verdict
-
-
-def number_of(verdict: Verdict, begins: str) -> Number:
-    """Its first number whose name begins so."""
-    return next(n for n in verdict.evidence if n.name.startswith(begins))
-
-
-def pairs(**ends: tuple[float, float]) -> dict[str, Any]:
-    return {"truths": {path: {ORIGINAL: a, MODIFIED: b} for path, (a, b) in ends.items()}}
-
-
-def quality(**ends: tuple[float, float]) -> dict[str, Any]:
-    return pairs(**{f"{QUALITY}.{name}": values for name, values in ends.items()})
-
-
-def timed(ratio: float, *, gain: float | None = 1.16, half: float = 0.015) -> dict[str, Any]:
-    """An explanation with this eager ratio, and this gain without concatenation."""
-
-    def mode(name: str, value: float, gained: float) -> ModeResult:
-        return ModeResult(
-            mode=name, text=name, first_ms=17.7, second_ms=17.7 * value,
-            ratio=value, ratio_low=value - half, ratio_high=value + half,
-            second_gain=gained, second_gain_low=gained - half, second_gain_high=gained + half,
-        )  # fmt: skip
-
-    modes = [mode("eager", ratio, 1.0)] + ([] if gain is None else [mode("no concatenation", ratio / gain, gain)])
-    return {"explanation": on_gpu(fake_explanation(modes=tuple(modes)))}
-
-
-def on_gpu(explanation: Explanation, sittings: int = 5) -> Explanation:
-    """The same as measured on a GPU, over so many sittings."""
-    return timed_in_sittings(explanation, sittings, "cuda")
-
-
-def attributed(metric: str, half: float | None = None, device: str = "cpu", **values: float) -> dict[str, Any]:
-    """An explanation in which one metric is given to these pieces, in this order: connectivity, convolution, head."""
-    effects = {
-        name: Effect(value=v, low=None if half is None else v - half, high=None if half is None else v + half)
-        for name, v in values.items()
-    }
-    place = f"{device}/1" if metric == "log_latency" else ""
-    base = fake_attribution(metric, place)
-    changed = replace(base, shapley=effects, from_start=effects, from_end=effects)
-    others = tuple(a for a in fake_explanation().attributions if a.metric != metric)
-    explanation = fake_explanation(attributions=(changed, *others))
-    return {"explanation": on_gpu(explanation) if device == "cuda" else explanation}
-
-
-def curves(train: Callable[[int], float], validation: Callable[[int], float] | None = None, epochs: int = 10) -> dict[str, Any]:
-    first, second = ([f(n) for n in range(epochs)] for f in (train, validation or train))
-    return {"train": (first, [v + 0.1 for v in first]), "validation": (second, [v + 0.1 for v in second])}
-
-
-def hypotheses(metric: str, **by_arm: float) -> dict[str, Any]:
-    """Another mean of one metric for some of the ten hypotheses; in their names '__' stands for ', ' and '_' for ' + '."""
-    names = {name: name.replace("__", ", ").replace("_", " + ") for name in by_arm}
-    return {"hypothesis_truths": {names[name]: {f"{QUALITY}.{metric}": value} for name, value in by_arm.items()}}
-
-
-def steps(ratio: float, device: str = "cuda", sittings: int | None = 5) -> dict[str, Any]:
-    """Training steps timed on a device."""
-    return {"speed": {"ratio": ratio, "low": ratio - 0.02, "high": ratio + 0.02, "device": device, "sittings": sittings}}
-
-
-FALLING = curves(lambda n: 0.5 + 0.3 * 0.5**n)
-STRAIGHT = curves(lambda n: 0.9 - 0.05 * n)
-PAPER_RUN = {"scale": {"num_train": 14_000, "batch_size": 32}}
-# 438 steps in each epoch
-ONE_COST = fake_explanation().costs
-NO_MODE = timed(5.8, gain=None)
-SAME = quality(ssim=(0.7, 0.699), ms_ssim=(0.9, 0.899), psnr=(21.0, 20.99), l1=(0.06, 0.0601))
-FACTORS = "analysis.disentanglement"
-CASES: dict[str, tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]]] = {
-    # id: evidence where it holds, where it fails, where it is undecided
-    "C1": ({}, {"explanation": fake_explanation(costs={**ONE_COST, "modified": {"params": 6_283_268}})}, NO_EXPLANATION),
-    "C2a": (timed(3.0), timed(0.5), timed(1.0)),
-    "C2b": (timed(5.8), timed(3.0), timed(5.11, half=0.1)),
-    "C3": (
-        attributed("params", connectivity=-2e6, conv=-1e6, head=-5e5, width=5e5), {},
-        {"explanation": fake_explanation(attributions=())},
-    ),
-    "C4": (
-        {}, attributed("macs", connectivity=1e8, conv=1e6),
-        {"explanation": replace(fake_explanation(), attributions=(
-            replace(fake_attribution("macs"), from_start={"connectivity": Effect(value=1.0), "conv": Effect(value=1.0)}),
-        ))},
-    ),
-    "C5": (timed(5.8, gain=1.5), {"explanation": on_gpu(fake_explanation())}, NO_MODE),
-    "C6": (
-        attributed("log_latency", 0.01, "cuda", connectivity=0.9, conv=0.1),
-        attributed("log_latency", 0.01, "cuda", connectivity=0.9, conv=-0.1),
-        attributed("log_latency", 0.2, "cuda", connectivity=0.9, conv=-0.1),
-    ),
-    "C7": (SAME, {}, {"references": {}}),
-    "C8": ({"truths": {LOSS: (0.55, 0.67, 0.6, 0.60)}}, {"spread": 0.002}, {
-        "loss_by_seed": {}, "truths": {LOSS: (0.55, 0.67, 0.6, 0.60)},
-    }),
-    "C9": (
-        {}, quality(delta_e=(8.0, 7.0), colour_error_mean=(0.03, 0.02)),
-        quality(delta_e=(8.0, 7.0), colour_error_mean=(0.02, 0.03)),
-    ),
-    "C10": ({}, quality(l1_outside=(0.066, 0.070), l1_inside=(0.05, 0.06)), {"without": (f"{QUALITY}.l1_outside",)}),
-    "C11": (
-        {}, quality(high_frequency=(0.2, 0.3), high_frequency_matched=(0.2, 0.3)),
-        quality(high_frequency=(0.2, 0.3), high_frequency_matched=(0.3, 0.2)),
-    ),
-    "C12": ({}, pairs(**{f"{LATENT}.hopkins.value": (0.6, 0.57), f"{LATENT}.silhouette.best": (0.06, 0.05)}),
-            pairs(**{f"{LATENT}.hopkins.value": (0.6, 0.68), f"{LATENT}.silhouette.best": (0.08, 0.07)})),
-    "C13": ({}, pairs(**{f"{LATENT}.linear_auc_mean": (0.85, 0.80)}), pairs(**{f"{LATENT}.linear_auc_mean": (0.85, 0.85)})),
-    "C14": (
-        {}, pairs(**{f"{MOVES}.path_length_mean": (0.3, 0.2), f"{MOVES}.smoothness": (0.6, 0.8),
-                     f"{MOVES}.l1_path_length_mean": (0.077, 0.051)}),
-        pairs(**{f"{MOVES}.path_length_mean": (0.2, 0.3), f"{MOVES}.smoothness": (0.6, 0.8)}),
-    ),
-    "C15": (
-        {}, pairs(**{f"{FACTORS}.mig": (0.1, 0.06), f"{FACTORS}.dci.disentanglement": (0.2, 0.1)}),
-        pairs(**{f"{FACTORS}.mig": (0.1, 0.06), f"{FACTORS}.dci.disentanglement": (0.1, 0.2)}),
-    ),
-    "C16": (
-        {}, pairs(**{f"{MOVES}.share_changed_mean": (0.3, 0.2), f"{MOVES}.locality_mean": (0.35, 0.45)}), {"without": (MOVES,)},
-    ),
-    "C17": (
-        {**FALLING, **PAPER_RUN}, {**STRAIGHT, **PAPER_RUN}, {**curves(lambda n: 0.5 + 0.3 * 0.5**n, epochs=6), **PAPER_RUN},
-    ),
-    "C18": ({}, {"train": TRAIN[::-1], "validation": VALIDATION[::-1]}, {"train": TRAIN[::-1]}),
-    "C19": (
-        PAPER_RUN, {
-            **pairs(**{"analysis.eval_losses.train": (0.55, 0.60), "analysis.eval_losses.validation": (0.56, 0.67)}), **PAPER_RUN,
-        }, {},
-    ),
-    "C20": (
-        {**FALLING, **PAPER_RUN}, curves(lambda n: 0.5 + 0.3 * 0.5**n, lambda n: 0.6 + 0.02 * n),
-        {"without": ("record.training.epochs",)},
-    ),
-    "C21": (
-        steps(0.9), steps(1.9), steps(1.0),
-    ),
-    "T1": ({}, hypotheses("l1_inside", L2__mask=0.08), hypotheses("l1_inside", L2__mask=0.059)),
-    "T2": ({}, hypotheses("mse_inside", L1_SSIM__mask=0.001), {"hypotheses": ()}),
-    "T3": ({}, hypotheses("colour_error_mean", SSIM=0.01), hypotheses("colour_error_mean", SSIM=0.021)),
-    "T4": ({}, hypotheses("ms_ssim", L1=0.97), hypotheses("ms_ssim", L1=0.92)),
-}  # fmt: skip
 
 
 @pytest.mark.parametrize("claim_id", [c.id for c in CLAIMS])
@@ -207,61 +45,6 @@ def test_rule(claim_id: str, kind: str) -> None:
     assert verdict.kind == kind, verdict.sentence
     if kind != UNDECIDED:
         assert verdict.evidence and all(math.isfinite(n.value) for n in verdict.evidence)
-
-
-def test_all_21_claims_in_order_then_four_findings() -> None:
-    ids = ["C1", "C2a", "C2b", *(f"C{n}" for n in range(3, 22))]
-    assert [c.id for c in PAPER_CLAIMS] == ids
-    assert [v.id for v in judge(fake_evidence())] == [*ids, "T1", "T2", "T3", "T4"]
-    assert set(CASES) == {c.id for c in CLAIMS}
-
-
-def test_the_claims_are_those_of_the_paper_s_page() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "paper.md").read_text(encoding="utf-8")
-    listed = dict(re.findall(r"^\| (C\d+[ab]?) \| (.*?) \|", page, flags=re.MULTILINE))
-    assert {c.id: c.says.replace("→", "->") for c in PAPER_CLAIMS} == listed
-
-
-@pytest.mark.parametrize("seeds", [0, 1, 2])
-def test_below_three_seeds_nothing_trained_is_decided(seeds: int) -> None:
-    verdicts = {v.id: v for v in judge(fake_evidence(seeds))}
-    assert {name for name in TRAINED if verdicts[name].kind != UNDECIDED} == set()
-    assert verdicts["C1"].kind == HOLDS and verdicts["C21"].kind == UNDECIDED
-    if seeds:
-        assert f"{seeds} seed" in verdicts["C9"].sentence and "needs 3" in verdicts["C9"].sentence
-
-
-def test_noise_between_seeds_decides_nothing_about_quality() -> None:
-    verdicts = {v.id: v for v in judge(fake_evidence(spread=0.6, **PAPER_RUN))}
-    for name in ("C9", "C11", "C13", "C18", "C19"):
-        assert verdicts[name].kind == UNDECIDED and "Not settled" in verdicts[name].sentence
-
-
-# numbers behind the rules, against independent computations
-
-
-def test_interval_is_student_s_t() -> None:
-    values = (0.31, 0.36, 0.29, 0.33)
-    low, high = stats.t.interval(0.95, 3, loc=np.mean(values), scale=stats.sem(values))
-    mean = mean_estimate(values)
-    assert mean.low == pytest.approx(low, rel=1e-5) and mean.high == pytest.approx(high, rel=1e-5)
-
-
-def test_sides_by_hand() -> None:
-    wide = Compared(label="x", values=(1.0, 2.0, 3.0))  # 2 ± 4.303 / √3: includes 0
-    narrow = Compared(label="x", values=(1.9, 2.0, 2.1))  # 2 ± 0.248
-    assert (wide.side(), narrow.side(), narrow.side(1.7), narrow.side(1.8), narrow.side(2.3)) == (0, 1, 1, 0, -1)
-    assert "includes zero" in wide.doubt() and narrow.doubt() == ""
-    two = Compared(label="x", values=(2.0, 2.0001))
-    assert two.side() == 0 and "2 seeds" in two.doubt()
-
-
-def test_images_must_agree() -> None:
-    seeds = (1.9, 2.0, 2.1)  # standard error 0.058
-    few, many = (2.0 + np.array([-3.0, 3.0] * half) for half in (10, 100))  # 0.69 and 0.21
-    assert Compared(label="x", values=seeds, images=many).side() == 1
-    against = Compared(label="x", values=seeds, images=few)
-    assert against.side() == 0 and "with the spread over images" in against.doubt()
 
 
 def test_pairing_is_by_seed() -> None:
@@ -284,25 +67,6 @@ def test_the_spread_over_images_counts() -> None:
             trial.analysis["per_image"][name] = (np.array(trial.analysis["per_image"][name]) + noise - noise.mean()).tolist()
     verdict = of("C11", evidence)
     assert verdict.kind == UNDECIDED and "with the spread over images" in verdict.sentence
-
-
-def planted(evidence: Evidence, path: str, values: Mapping[str, Any]) -> Evidence:
-    """Exact values by arm, in the order of the seeds."""
-    trials = []
-    for trial in evidence.trials:
-        tree = {"analysis": json.loads(json.dumps(trial.analysis)), "record": trial.record.to_dict()}
-        if trial.arm in values:
-            *way, last = path.split(".")
-            level: Any = tree
-            for key in way:
-                level = level[key]
-            level[last] = values[trial.arm][trial.seed]
-        trials.append(Trial(arm=trial.arm, record=Record.from_dict(tree["record"]), analysis=tree["analysis"]))
-    return replace(evidence, trials=tuple(trials))
-
-
-def without_images(trial: Trial) -> Trial:
-    return replace(trial, analysis={k: v for k, v in trial.analysis.items() if k != "per_image"})
 
 
 def test_fall_as_a_share_of_the_way_to_the_mean_face_by_hand() -> None:
@@ -459,41 +223,6 @@ def test_colour_is_judged_without_mask_alone() -> None:
     assert verdict.kind == HOLDS and "mask" not in verdict.sentence
 
 
-def test_a_training_step_s_ratio_is_of_sittings() -> None:
-    verdict = of("C21", fake_evidence())
-    assert "batch 32 on cpu, over 5 sittings" in verdict.sentence
-    assert "2 threads only. The paper: 144 px" in verdict.scope
-    for sittings in (None, 1, 2):
-        old = of("C21", fake_evidence(**steps(1.9, sittings=sittings)))
-        assert old.kind == UNDECIDED and "×1.90 the time" in old.sentence and "which takes 3 sittings" in old.sentence
-        assert old.evidence[0].low is None
-
-
-def test_one_epoch_is_no_epochs() -> None:
-    assert "1 epoch," in of("C9", fake_evidence(scale={"epochs": 1})).scope
-
-
-def test_bonferroni_interval_by_hand() -> None:
-    values = (0.1, 0.2, 0.4)
-    low, high = stats.t.interval(1 - 0.05 / 5, 2, loc=np.mean(values), scale=stats.sem(values))
-    quantity = Compared(label="x", values=values)
-    assert [quantity.side(low - 1e-6, 5), quantity.side(low + 1e-6, 5)] == [1, 0]
-    assert [quantity.side(high + 1e-6, 5), quantity.side(high - 1e-6, 5)] == [-1, 0]
-
-
-# thresholds: read from the rule's own text, and planted on either side of them
-
-
-def rule_of(claim_id: str) -> str:
-    return next(c.rule for c in CLAIMS if c.id == claim_id)
-
-
-def stated(claim_id: str, pattern: str) -> float:
-    match = re.search(pattern, rule_of(claim_id).replace("\u00a0", " "))
-    assert match is not None, f"{claim_id} does not state {pattern}"
-    return float(match[1])
-
-
 def falls(share: float) -> dict[str, Any]:
     """Every metric falls by this share of its way to the mean face."""
     floor = fake_references()["mean face"]["quality"]["reporting"]
@@ -591,73 +320,6 @@ def test_why_the_loss_was_not_given_to_the_pieces() -> None:
     assert "The loss was not given to the pieces: no path of variants" in sentence and "not attributed yet" not in sentence
 
 
-MOVING = "share of added time, moving bytes"
-
-
-def ends_of(verdict: Verdict) -> tuple[float, float | None, float | None]:
-    number = number_of(verdict, MOVING)
-    return number.value, number.low, number.high
-
-
-def test_moving_bytes_must_make_what_the_rule_states() -> None:
-    bound = stated("C5", r"at least (\d+) % of the added") / 100
-    for share, kind in ((bound + 0.02, HOLDS), (bound - 0.12, FAILS), (bound - 0.02, UNDECIDED)):
-        changes = timed(5.8, gain=2.0)
-        changes["explanation"] = traffic(changes["explanation"], share)
-        verdict = of("C5", fake_evidence(**changes))
-        assert verdict.kind == kind, verdict.sentence
-        assert number_of(verdict, MOVING).value == pytest.approx(share)
-
-
-def test_moving_bytes_is_refuted_by_its_upper_bound_alone() -> None:
-    explanation = timed(5.8, gain=2.0)["explanation"]
-    for limit, kind, high in (("macs", FAILS, 0.35), ("calls", FAILS, 0.35), ("bytes", UNDECIDED, 1.0)):
-        verdict = of("C5", fake_evidence(explanation=traffic(explanation, 0.3, limited_by=limit)))
-        assert verdict.kind == kind, verdict.sentence
-        assert ends_of(verdict) == pytest.approx((0.3, 0.3, high))
-
-
-def test_concatenation_counts_in_the_upper_bound_whatever_limits_it() -> None:
-    first, second = traffic(timed(5.8, gain=2.0)["explanation"], 0.6).decompositions
-    classes = tuple(replace(s, bytes_bound_ms=0.0, limited_by="calls") for s in second.by_class)
-    explanation = replace(timed(5.8, gain=2.0)["explanation"], decompositions=(first, replace(second, by_class=classes)))
-    assert of("C5", fake_evidence(explanation=explanation)).kind == UNDECIDED
-
-
-@pytest.mark.parametrize(
-    ("gain", "share", "kind", "words"),
-    [
-        (2.0, 0.6, HOLDS, "Concatenation itself is a cause; moving bytes is most of it. Without"),
-        (1.01, 0.6, FAILS, "is not a cause; moving bytes is most of it. The claim names both, and fails by concatenation."),
-        (1.01, 0.2, FAILS, "fails by concatenation and re-reading."),
-        (2.0, 0.2, FAILS, "is a cause; moving bytes is not most of it. The claim names both, and fails by re-reading."),
-        (1.01, 0.48, FAILS, "whether re-reading is, is not settled. The claim names both, and fails by concatenation."),
-    ],
-)
-def test_the_sentence_says_which_half_fails(gain: float, share: float, kind: str, words: str) -> None:
-    verdict = of("C5", fake_evidence(explanation=traffic(timed(5.8, gain=gain, half=0.002)["explanation"], share)))
-    assert verdict.kind == kind and words in verdict.sentence, verdict.sentence
-
-
-def test_connectivity_s_share_of_the_slowdown_by_hand() -> None:
-    # 0.83 + 0.52 of weights that add up to 1.761
-    weights = (0.83, 0.52, 0.12, 0.09, -0.018, 0.055, 0.004, 0.16)
-    number = number_of(of("C5", fake_evidence()), "share of the slowdown, connectivity")
-    assert number.value == pytest.approx(1.35 / sum(weights))
-    assert number.low is None, "its interval would divide by a fixed slowdown"
-
-
-def traffic(explanation: Explanation, share: float, unplaced: float = 0.05, limited_by: str = "macs") -> Explanation:
-    """Two decompositions in which moving bytes makes this share of 100 added ms, and some could not be placed."""
-    first, second = explanation.decompositions
-    one, other = second.by_class[0], next(s for s in second.by_class if s.name == "concatenation")
-    moving = replace(other, ms=100 * share, bytes_bound_ms=1000.0)
-    working = replace(one, ms=100 * (1 - share - unplaced), bytes_bound_ms=0.0, limited_by=limited_by)
-    nothing = replace(first, total_ms=0.0, by_class=(), residual_ms=0.0)
-    all_of_it = replace(second, total_ms=100.0, by_class=(moving, working), residual_ms=100 * unplaced)
-    return replace(explanation, decompositions=(nothing, all_of_it))
-
-
 @pytest.mark.parametrize(
     ("pattern", "epochs"),
     [
@@ -685,16 +347,6 @@ def test_overfitting_is_more_than_the_spread_of_seeds_and_than_jitter() -> None:
             assert (verdict.kind == FAILS) is seen
 
 
-def test_one_of_several_fails_only_beyond_bonferroni() -> None:
-    quantity = Compared(label="x", values=(0.9, 1.0, 1.2))
-    assert quantity.estimate.low is not None
-    bound = quantity.estimate.low - 0.01  # the plain interval lies above it, the one corrected for two does not
-    assert quantity.side(bound) == 1
-    assert [quantity.kind(-1, bound, comparisons) for comparisons in (1, 2)] == [FAILS, UNDECIDED]
-    assert quantity.kind(-1, 0.0, 2) == FAILS
-    assert quantity.kind(1, bound, 2) == HOLDS, "what all of them show needs no correction"
-
-
 def test_one_bad_metric_of_four_is_corrected_for() -> None:
     for worst, kind in ((0.53, UNDECIDED), (1.0, FAILS)):  # PSNR of the three seeds falls by twice this and a little more
         evidence = fake_evidence(spread=0.0, truths=SAME["truths"])
@@ -705,22 +357,6 @@ def test_one_bad_metric_of_four_is_corrected_for() -> None:
         assert fall.low is not None and fall.low > stated("C7", r"under (\d+) % of that way") / 100, "the plain interval sees both"
         assert verdict.kind == kind
         assert ("not after Bonferroni's correction for 4 comparisons" in verdict.sentence) == (kind == UNDECIDED)
-
-
-def test_bounds_of_moving_bytes_allow_for_both_networks() -> None:
-    explanation = timed(5.8, gain=2.0)["explanation"]
-    first, second = explanation.decompositions
-    one = next(s for s in second.by_class if s.name == "concatenation")
-
-    def network(like: Any, total: float, bytes_ms: float, bound: float) -> Any:
-        rest = replace(one, name="convolution", ms=total - bytes_ms, bytes_bound_ms=0.0, limited_by="macs")
-        moving = replace(one, ms=bytes_ms, bytes_bound_ms=bound, limited_by="bytes")
-        return replace(like, total_ms=total, residual_ms=0.0, by_class=(moving, rest))
-
-    both = (network(first, 100.0, 30.0, 10.0), network(second, 200.0, 60.0, 20.0))
-    # of 100 ms: from 20 - 30 to 60 - 10
-    verdict = of("C5", fake_evidence(explanation=replace(explanation, decompositions=both)))
-    assert ends_of(verdict) == pytest.approx((0.1, -0.1, 0.5))
 
 
 def test_a_rise_that_is_not_settled_is_given_to_nothing() -> None:
@@ -785,88 +421,6 @@ def test_a_training_loss_that_never_rises_says_so() -> None:
     assert "largest rise of the training loss 2.0 %" in rising.sentence.replace("\u00a0", " ")
 
 
-def test_rules_state_the_least_number_of_seeds() -> None:
-    for claim in CLAIMS:
-        if claim.id in TRAINED:
-            assert f"at least {compared.LEAST_SEEDS} seeds" in claim.rule.lower(), claim.id
-
-
-def test_the_noise_of_one_network_against_itself_counts() -> None:
-    noisy = {"cpu/1": {"ratio": 1.0, "low": 0.9, "high": 1.15}}
-    explanation = replace(timed(1.1, half=0.01)["explanation"], noise=noisy)
-    assert of("C2a", fake_evidence(explanation=explanation)).kind == UNDECIDED
-    assert of("C2a", fake_evidence(**timed(1.1, half=0.01))).kind == HOLDS
-    faster = attributed("log_latency", 0.01, "cuda", connectivity=0.9, conv=-0.1)["explanation"]
-    assert of("C6", fake_evidence(explanation=faster)).kind == FAILS
-    noisy = {"cuda/1": noisy["cpu/1"]}
-    assert of("C6", fake_evidence(explanation=replace(faster, noise=noisy))).kind == HOLDS  # not faster beyond the noise
-
-
-def test_slower_and_by_that_factor_are_two_verdicts() -> None:
-    near, far = (fake_evidence(**timed(ratio, half=0.11)) for ratio in (5.75, 3.2))
-    assert [of(name, near).kind for name in ("C2a", "C2b")] == [HOLDS, HOLDS]
-    assert [of(name, far).kind for name in ("C2a", "C2b")] == [HOLDS, FAILS]
-    assert of("C2a", far).sentence.startswith("Slower: at batch 1 `modified` takes ×3.20 (3.09 to 3.31)")
-    assert of("C2b", far).sentence.startswith("Not by that factor: at batch 1 `modified` takes ×3.20 (3.09 to 3.31)")
-    assert "batch 8" in of("C2a", far).sentence and "batch 128" in of("C2a", far).sentence
-    assert of("C2b", fake_evidence(**timed(5.8, half=0.8))).kind == UNDECIDED, "the interval reaches beyond the paper's own spread"
-
-
-def test_the_total_is_told_beside_the_convolution_s_own_effect() -> None:
-    verdict = of("C4", fake_evidence())
-    assert verdict.kind == HOLDS and "×1.66" in verdict.sentence
-    values = {n.name: n.value for n in verdict.evidence}
-    shapley, alone = (values[f"macs of connectivity, {name}"] for name in ("Shapley value", "alone in `original`"))
-    assert alone == pytest.approx(0.8 * shapley, rel=1e-6)
-    assert f"adds {plain(shapley * 1e-6)} M (Shapley value; {plain(alone * 1e-6)} M alone in `original`)" in verdict.sentence
-
-
-def test_a_cpu_neither_confirms_nor_refutes_what_is_said_of_accelerators() -> None:
-    faster: dict[str, Any] = {"connectivity": 0.9, "conv": -0.1}
-    for effect in (0.1, -0.1):
-        verdict = of("C6", fake_evidence(**attributed("log_latency", 0.01, **{**faster, "conv": effect})))
-        assert verdict.kind == UNDECIDED and "Not settled by a CPU" in verdict.sentence and "On cpu at batch 1" in verdict.sentence
-    both = attributed("log_latency", 0.01, "cuda", **faster)["explanation"]
-    cpu = next(a for a in attributed("log_latency", 0.01, **faster)["explanation"].attributions if a.metric == "log_latency")
-    two = fake_evidence(explanation=replace(both, attributions=(*both.attributions, cpu)))
-    assert of("C6", two).kind == FAILS and "by a CPU" not in of("C6", two).sentence
-
-
-def test_the_ways_to_fix_the_rest_have_their_names() -> None:
-    base = fake_explanation(limits=("Latency: 9 of 256 networks timed, along 2 pairs of random orderings. More.", "Other."))
-    verdict = of("C6", fake_evidence(explanation=base))
-    names = ("Shapley value", "alone in `original`", "in `modified`")
-    assert [n.name for n in verdict.evidence] == [f"latency by the convolution kind, {name}, cpu/1" for name in names]
-    assert "by Shapley value" in verdict.sentence and "undone" not in verdict.sentence
-    assert verdict.sentence.endswith("Latency: 9 of 256 networks timed, along 2 pairs of random orderings.")
-    assert "orderings" not in of("C6", fake_evidence()).sentence
-
-
-def test_coarse_attributions_are_not_taken_for_pieces() -> None:
-    for metric, claim in (("log_latency", "C6"), ("params", "C3"), ("macs", "C4")):
-        verdict = of(claim, fake_evidence(**attributed(metric, encoder=-1.0, decoder=-1.0, head=-0.1)))
-        assert verdict.kind == UNDECIDED and "given to wholes, not to the pieces in them: encoder; decoder." in verdict.sentence
-
-
-@pytest.mark.parametrize(
-    ("factor", "piece"),
-    [
-        ("encoder connectivity", "connectivity"), ("decoder_conv", "convolution"), ("encoder convolution and decoder convolution",
-         "convolution"), ("stem width", "widths"), ("encoder_stem", "widths"), ("head", "head"), ("downsampling", "the rest"),
-        ("encoder", "mixed"), ("encoder connectivity and encoder convolution", "mixed"),
-        ("encoder connectivity and downsampling and decoder connectivity and transposed", "connectivity"),
-    ],
-)  # fmt: skip
-def test_pieces_by_name(factor: str, piece: str) -> None:
-    assert rules_pieces.piece_of(factor) == piece
-
-
-def test_interval_of_a_sum_is_at_least_as_wide_as_either() -> None:
-    effects = {"encoder conv": Effect(value=1.0, low=0.5, high=1.5), "decoder conv": Effect(value=2.0, low=1.8, high=2.2)}
-    piece = rules_pieces.pieces(effects, 6.0)["convolution"]
-    assert (piece.value, piece.low, piece.high, piece.share) == (3.0, 2.3, 3.7, 0.5)
-
-
 @pytest.mark.parametrize("name", ["SSIM + L2, mask", "L2 + SSIM (mask)", "l2+ssim, mask", "MSE + SSIM, mask"])
 def test_hypotheses_by_any_spelling(name: str) -> None:
     assert claims_masks.plain_name(name) == "L2 + SSIM, mask"
@@ -881,226 +435,9 @@ def test_lpips_decides_where_it_is_there() -> None:
     assert "favours" in of("T4", fake_evidence()).scope
 
 
-# what is missing, and where it was judged
-
-PATHS = (
-    "analysis", QUALITY, f"{QUALITY}.ssim", "analysis.per_image", "analysis.eval_losses", LATENT, f"{LATENT}.hopkins",
-    f"{LATENT}.silhouette", f"{LATENT}.hopkins.null_high", f"{LATENT}.probes", f"{LATENT}.linear_auc_mean", FACTORS,
-    f"{FACTORS}.dci", MOVES, f"{MOVES}.smoothness", "record.training", "record.training.epochs", LOSS, "record.quality",
-)  # fmt: skip
-EMPTY = fake_explanation(modes=(), sweep=(), decompositions=(), attributions=(), noise={}, costs={})
-FIELDS: tuple[dict[str, Any], ...] = (
-    {"explanation": None}, {"explanation": EMPTY}, {"references": {}}, {"loss_attribution": ()}, {"speed": {}}, {"hypotheses": ()},
-    {"trials": ()}, {"arms": {}}, {"references": {"_made_of": {"data": "x"}, "mean face": {}}}, {"provenance": {}},
-    {"scale": {"data": None, "num_images": None}},
-)  # fmt: skip
-
-
-@pytest.mark.parametrize("path", PATHS)
-def test_missing_measurements_never_raise(path: str) -> None:
-    for verdict in judge(fake_evidence(without=(path,))):
-        assert "could not be read" not in verdict.sentence, verdict.sentence
-        assert verdict.sentence and verdict.scope and verdict.kind in (HOLDS, FAILS, UNDECIDED)
-
-
-@pytest.mark.parametrize("fields", FIELDS)
-def test_missing_parts_never_raise(fields: dict[str, Any]) -> None:
-    for verdict in judge(fake_evidence(**fields)):
-        assert "could not be read" not in verdict.sentence, verdict.sentence
-
-
-def test_reason_for_what_is_missing() -> None:
-    evidence = fake_evidence(without=("analysis.disentanglement", f"{LATENT}.dimension_probes"))
-    trials = [replace(t, analysis={**t.analysis, "not_computed": {"factors": "real faces have none"}}) for t in evidence.trials]
-    verdict = of("C15", replace(evidence, trials=tuple(trials)))
-    assert verdict.kind == UNDECIDED and "real faces have none" in verdict.sentence
-    failed = [(arm, seed) for arm in MAIN_ARMS for seed in range(3)]
-    assert "loss became NaN" in of("C9", fake_evidence(failed=failed)).sentence
-
-
 def test_attributes_by_dimension_where_factors_are_not_known() -> None:
     verdict = of("C15", fake_evidence(without=("analysis.disentanglement",), scale={"data": "celeba"}))
     assert verdict.kind == HOLDS and "single dimensions" in verdict.scope
-
-
-def test_unreadable_evidence_is_undecided_and_told() -> None:
-    broken = replace(fake_evidence(), speed={"ratio": "fast", "low": None, "high": None}, hypotheses=None)  # type: ignore[arg-type]
-    verdicts = {v.id: v for v in judge(broken)}
-    assert verdicts["C21"].kind == UNDECIDED and "could not be read: ValueError" in verdicts["C21"].sentence
-    assert verdicts["C1"].kind == HOLDS
-
-
-def test_a_ratio_without_an_interval_is_undecided() -> None:
-    explanation = timed(3.0)["explanation"]
-    modes = tuple(replace(m, ratio_low=None, ratio_high=None) for m in explanation.modes)
-    assert of("C2a", fake_evidence(explanation=replace(explanation, modes=modes))).kind == UNDECIDED
-
-
-def test_counts_at_another_size_are_not_the_paper_s() -> None:
-    costs = {name: {**values, "input_shape": [3, 48, 48]} for name, values in fake_explanation().costs.items()}
-    verdict = of("C1", fake_evidence(explanation=fake_explanation(costs=costs)))
-    assert verdict.kind == UNDECIDED and "48 px" in verdict.sentence
-
-
-def test_scope_says_what_was_not_the_paper_s_scale() -> None:
-    for verdict in judge(fake_evidence()):
-        if verdict.id in TRAINED:
-            for words in ("rendered faces (400 images)", "48 px", "a quarter of the paper's width", "only", "The paper: CelebA"):
-                assert words in verdict.scope, (verdict.id, verdict.scope)
-    paper = {"data": "celeba", "image_size": 144, "num_images": 20_000, "epochs": 10, "width": "the paper's", "hardware": "H200"}
-    scope = of("C9", fake_evidence(scale=paper)).scope
-    assert "CelebA (20,000 images), 144 px" in scope and "H200" in scope and "The paper:" not in scope
-    assert "a quick run" in of("C9", fake_evidence(scale={"quick": True})).scope
-    assert "ellipse" not in of("C10", fake_evidence()).scope and "exact mask" in of("C10", fake_evidence()).scope
-    assert "144 px" in of("C2a", fake_evidence()).scope and "144 px" in of("C1", fake_evidence()).scope
-
-
-def test_sentences_are_made_of_the_numbers() -> None:
-    verdict = of("C11", fake_evidence(spread=0.0, **quality(high_frequency=(0.31, 0.17), high_frequency_matched=(0.21, 0.13))))
-    for words in ("0.210 against 0.130", "0.310 against 0.170", "−0.140", "3 seeds"):
-        assert words in verdict.sentence
-
-
-# words and numbers
-
-
-@pytest.mark.parametrize(
-    ("value", "low", "high", "text"),
-    [
-        (3.2249, 3.1276, 3.298, "3.225 (3.128 to 3.298)"), (0.0998, 0.0943, 0.1053, "0.0998 (0.0943 to 0.1053)"),
-        (-0.0998, -0.2, 0.01, "−0.10 (−0.20 to 0.01)"), (64.8392, 64.8392, 64.8392, "64.84 (64.84 to 64.84)"),
-        (5.0, None, None, "5.00"), (9_352_195, None, None, "9,352,195"),
-    ],
-)  # fmt: skip
-def test_numbers_as_they_are_shown(value: float, low: float | None, high: float | None, text: str) -> None:
-    assert spanned(value, low, high) == text
-
-
-def test_plain_numbers() -> None:
-    assert [plain(v) for v in (0.0, 12.345, 1234, -0.5, 1101.97)] == ["0", "12.3", "1,234", "−0.500", "1,102"]
-
-
-def test_combining() -> None:
-    assert [all_of(k) for k in ([HOLDS, HOLDS], [HOLDS, FAILS], [HOLDS, UNDECIDED], [])] == [HOLDS, FAILS, UNDECIDED, UNDECIDED]
-    assert [agreed(k) for k in ([HOLDS, HOLDS], [FAILS, FAILS], [HOLDS, FAILS])] == [HOLDS, FAILS, UNDECIDED]
-    assert [from_side(s, -1) for s in (-1, 1, 0)] == [HOLDS, FAILS, UNDECIDED]
-
-
-# the ledger
-
-
-def test_ledger_of_every_kind(tmp_path: Path) -> None:
-    evidence = fake_evidence()
-    verdicts = judge(evidence)
-    paths = write_ledger(verdicts, tmp_path / "paper", evidence)
-    assert [p.name for p in paths] == ["claims.csv", "claims.md", "ledger.json"]
-    stored = json.loads(paths[2].read_text(encoding="utf-8"))
-    assert from_json(paths[2].read_text(encoding="utf-8")) == verdicts
-    assert stored["scale"]["data"] == "faces" and stored["provenance"]["commit"] == "0123abc"
-    assert stored["verdicts"]["C1"]["evidence"]["parameters, original"]["value"] == 9_352_195
-    assert sum(stored["counts"]["C"].values()) == 22 and sum(stored["counts"]["T"].values()) == 4
-    rows = list(csv.DictReader(io.StringIO(paths[0].read_text(encoding="utf-8"))))
-    assert tuple(rows[0]) == COLUMNS and {r["id"] for r in rows} == {v.id for v in verdicts}
-    assert len(paths[1].read_text(encoding="utf-8").splitlines()) == 2 + 26
-
-
-def test_numbers_of_a_verdict_have_names_of_their_own() -> None:
-    for verdict in judge(fake_evidence()):
-        names = [n.name for n in verdict.evidence]
-        assert len(names) == len(set(names)), verdict.id
-
-
-def test_rows_without_numbers_are_kept() -> None:
-    verdicts = judge(fake_evidence(0, explanation=None, speed={}, loss_by_seed={}, hypotheses=()))
-    assert len(ledger_rows(verdicts)) == 26
-    assert to_csv(verdicts).count("undecided") >= 26 and "| C1 | **undecided** |" in to_markdown(verdicts)
-    assert counts(verdicts)["C"] == {"holds": 0, "fails": 0, "undecided": 22}
-    assert counts_text(verdicts) == "Of 22 verdicts on 21 claims 22 are undecided."
-
-
-def test_same_evidence_same_ledger() -> None:
-    first, second = (to_json(judge(fake_evidence()), fake_evidence()) for _ in range(2))
-    assert first == second
-
-
-def test_without_torch() -> None:
-    code = "import sys, studies.paper.claims.judge, studies.paper.claims.ledger; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode == 0
-
-
-def test_fake_worlds_have_the_means_that_they_were_given() -> None:
-    evidence = fake_evidence(seeds=20, truths={f"{LATENT}.hopkins.value": {MODIFIED: 0.9}})
-    mean = evidence.estimate(MODIFIED, f"{LATENT}.hopkins.value")
-    assert mean is not None and mean.value == pytest.approx(0.9, rel=0.01)
-    assert isinstance(evidence.loss_attribution[0], Attribution)
-    trial = evidence.trials[0]
-    assert float(np.mean(trial.analysis["per_image"]["ssim"])) == pytest.approx(trial.get(f"{QUALITY}.ssim"))
-
-
-# what is judged together, and on which hardware
-
-
-def test_by_luck_at_most_one_study_in_twenty_decides_anything(monkeypatch: pytest.MonkeyPatch) -> None:
-    """21 claims about nothing, three seeds each, half of them with images; as often judged as needed to see 5 % from 50 %."""
-
-    def nothing(number: int) -> Claim:
-        def find(evidence: Evidence) -> Finding:
-            # what seeds and images add, of equal size: the images are the same for all seeds
-            draw = np.random.default_rng((int(evidence.scale["study"]), number))
-            images = draw.normal(size=100) if number % 2 else np.zeros(100)
-            values = tuple((draw.normal(size=3) / 10 + images.mean()).tolist())
-            quantity = Compared(label="x", values=values, images=images if number % 2 else None, error=evidence.error)
-            return Finding(kind=quantity.kind(), sentence="x")
-
-        return Claim(id=f"C{number}", says="x", measurement="x", rule="x", link="x", find=find)
-
-    monkeypatch.setattr(claims, "CLAIMS", tuple(nothing(number) for number in range(21)))
-    empty = fake_evidence(0)
-    wrong = sum(any(v.kind != UNDECIDED for v in judge(replace(empty, scale={"study": study}))) for study in range(400))
-    assert wrong <= 400 * 0.05 + 3 * (400 * 0.05 * 0.95) ** 0.5
-
-
-def test_holm_step_down_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Chances 0.01, 0.02, 0.04 and 0.2 of four: 0.01 passes 0.05 / 4, 0.02 then fails 0.05 / 3; of three all pass in their turn."""
-
-    def claim(number: int, chance: float, by_chance: bool = True) -> Claim:
-        def find(evidence: Evidence) -> Finding:
-            return Finding(kind=HOLDS if chance <= evidence.error else UNDECIDED, sentence=str(evidence.error))
-
-        return Claim(id=f"C{number}", says="x", measurement="x", rule="x", link="x", find=find, by_chance=by_chance)
-
-    for chances, kinds in (((0.01, 0.02, 0.04, 0.2), [HOLDS, *[UNDECIDED] * 3]), ((0.04, 0.016, 0.025), [HOLDS] * 3)):
-        monkeypatch.setattr(claims, "CLAIMS", tuple(claim(n, chance) for n, chance in enumerate(chances)))
-        verdicts = judge(fake_evidence(0))
-        assert [v.kind for v in verdicts] == kinds and {v.together for v in verdicts} == {len(chances)}
-    monkeypatch.setattr(claims, "CLAIMS", (claim(1, 0.04), claim(2, 0.03, by_chance=False)))
-    verdicts = judge(fake_evidence(0))
-    assert [(v.kind, v.together) for v in verdicts] == [(HOLDS, 1), (HOLDS, 0)], "what rests on no interval is not corrected"
-
-
-@pytest.mark.parametrize("claim_id", [c.id for c in CLAIMS if c.of_gpu])
-def test_time_is_decided_by_a_gpu_alone(claim_id: str) -> None:
-    assert {c.id for c in CLAIMS if c.of_gpu} == {"C2a", "C2b", "C5", "C6", "C21"}
-    for changes in CASES[claim_id][:2]:
-        evidence = fake_evidence(**(changes or steps(1.9)))
-        assert of(claim_id, evidence).kind in (HOLDS, FAILS)
-        speed = {**evidence.speed, "device": "cpu"}
-        assert evidence.explanation is not None
-        places = tuple(replace(a, place=a.place.replace("cuda", "cpu")) for a in evidence.explanation.attributions)
-        cpu = replace(evidence, speed=speed, explanation=replace(evidence.explanation, device="cpu", attributions=places))
-        verdict = of(claim_id, cpu)
-        assert verdict.kind == UNDECIDED and "Not settled by a CPU" in verdict.sentence
-        assert [n.value for n in verdict.evidence] == [n.value for n in of(claim_id, evidence).evidence], "its figures are shown"
-    assert claim_id in claims.GPU_POLICY and claim_id not in {v.id for v in judge(cpu) if v.together}
-
-
-@pytest.mark.parametrize("claim_id", ["C2a", "C2b", "C5", "C6"])
-def test_an_interval_from_one_sitting_is_none(claim_id: str) -> None:
-    holds = CASES[claim_id][0]["explanation"]
-    for sittings in (0, 1, 2):
-        verdict = of(claim_id, fake_evidence(explanation=on_gpu(holds, sittings)))
-        assert verdict.kind == UNDECIDED and "takes 3 sittings" in verdict.sentence
-        assert all(n.low is None for n in verdict.evidence if n.name != "share of added time, moving bytes")
 
 
 def test_one_guard_for_all_claims_about_the_course_of_training() -> None:
@@ -1109,26 +446,6 @@ def test_one_guard_for_all_claims_about_the_course_of_training() -> None:
         assert (short.kind, full.kind) == (UNDECIDED, HOLDS), claim_id
         assert "90 steps were trained, 9 in each epoch, and a verdict needs 3,504" in short.sentence
         assert "or below the steps of 8 of them (3,504, of 438 each)" in rule_of(claim_id)
-
-
-@pytest.mark.parametrize(("spread", "num"), [(0.05, 3), (0.05, 8), (0.2, 5)])
-def test_fieller_s_interval_covers(spread: float, num: int) -> None:
-    """Or there is none, where what is divided by is not settled."""
-    rng = np.random.default_rng(5)
-    hits, made = 0, 0
-    for _ in range(2000):
-        lower = 1 + spread * rng.normal(size=num)
-        upper = 0.4 * lower + spread * rng.normal(size=num)
-        ratio = quotient(upper, lower)
-        made += ratio.known
-        hits += ratio.contains(0.4)
-    assert made > 1000 and 0.93 <= hits / made <= 0.98
-
-
-def test_nothing_is_divided_by_what_may_be_zero() -> None:
-    assert not quotient([1.0, 1.1, 0.9], [0.1, -0.2, 0.3]).known
-    share = Compared(label="x", values=(1.0, 1.1, 0.9), over=(0.1, -0.2, 0.3))
-    assert share.side(0.1) == 0 and "the whole of which x is a part is not settled above zero" in share.doubt(0.1)
 
 
 def test_shares_beyond_the_whole_give_their_reason() -> None:
