@@ -10,7 +10,7 @@ from typing import Any
 
 from ablation.record.explanation import Effect, Explanation, ModeResult
 from ablation.record.trial import Record
-from studies.paper.claims.judge import CLAIMS, judge_one
+from studies.paper.claims.judge import CLAIMS, judge
 from studies.paper.evidence.evidence import MODIFIED, ORIGINAL, Evidence, Trial
 from studies.paper.rules.verdict import Number, Verdict
 from tests.fake_evidence import QUALITY, TRAIN, VALIDATION, timed_in_sittings
@@ -23,7 +23,7 @@ NO_EXPLANATION = {"explanation": None}
 
 def of(claim_id: str, evidence: Evidence) -> Verdict:
     """The verdict on one claim; evidence that could not be read is a mistake of the test."""
-    verdict = judge_one(next(c for c in CLAIMS if c.id == claim_id), evidence)
+    verdict = judge(evidence, [next(c for c in CLAIMS if c.id == claim_id)])[0]
     assert "could not be read" not in verdict.sentence, verdict.sentence
     return verdict
 

@@ -7,6 +7,7 @@ any wrong verdict by luck is at most `evidence.error`, holds and fails together.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from studies.paper.claims import causes, cost, latent, masks, moves, quality, slowdown, speed, training
@@ -50,21 +51,20 @@ CORRECTION = (
 )
 
 
-def judge(evidence: Evidence) -> tuple[Verdict, ...]:
-    """A verdict on every claim, C1 to C21, then T1 to T4. What the evidence lacks makes a claim undecided, with the reason."""
-    findings = {claim.id: _find(claim, evidence) for claim in CLAIMS}
-    together = [claim for claim in CLAIMS if claim.by_chance and not findings[claim.id].refused]
+def judge(evidence: Evidence, claims: Sequence[Claim] | None = None) -> tuple[Verdict, ...]:
+    """A verdict on each of these claims, by themselves; unless given on C1 to C21, then T1 to T4.
+
+    What the evidence lacks, or a rule cannot read of it, makes a claim undecided, with the reason, and never stops the page.
+    """
+    claims = CLAIMS if claims is None else claims
+    findings = {claim.id: _find(claim, evidence) for claim in claims}
+    together = [claim for claim in claims if claim.by_chance and not findings[claim.id].refused]
     open_, before = together, len(together) + 1
     while len(open_) < before and open_:
         corrected = replace(evidence, error=evidence.error / len(open_))
         findings |= {claim.id: _find(claim, corrected) for claim in open_}
         open_, before = [claim for claim in open_ if findings[claim.id].kind == UNDECIDED], len(open_)
-    return tuple(_verdict(claim, findings[claim.id], len(together) if claim in together else 0) for claim in CLAIMS)
-
-
-def judge_one(claim: Claim, evidence: Evidence) -> Verdict:
-    """The verdict on one claim by itself; evidence that a rule cannot read is no verdict, and never stops the page."""
-    return _verdict(claim, _find(claim, evidence), int(claim.by_chance))
+    return tuple(_verdict(claim, findings[claim.id], len(together) if claim in together else 0) for claim in claims)
 
 
 def _find(claim: Claim, evidence: Evidence) -> Finding:
