@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from ablation.machine.hardware import git_commit, machine_name
 from ablation.record.explanation import Explanation, attribution_of
 from ablation.record.trial import COMPLETE, Record
+from ablation.report.kit.numbers import joined
 from studies.engine.config import StudyConfig
 from studies.engine.reporting import current_records
 from studies.paper.evidence.evidence import EXPLANATION_LIMIT, Evidence, Trial
 from studies.paper.folder import GROUPS, HYPOTHESES, MODELS, SIDE_STUDIES, PaperFolder
-from studies.paper.rules.numbers import joined
 from studies.store.storage import open_storage, study_names
 
 # of what is measured of a trial: raise it when a measure changes
@@ -60,7 +60,7 @@ def _scale(facts: Mapping[str, Any], records: Sequence[Record]) -> dict[str, Any
     """The study's scale, with the hardware as the trials state it: all of it where they were trained on several."""
     scale = dict(facts.get("scale", {}))
     names = dict.fromkeys(name for record in records if (name := machine_name(record.provenance.get("hardware") or {})))
-    return {**scale, "hardware": joined(names)} if names else scale
+    return {**scale, "hardware": joined(list(names))} if names else scale
 
 
 def _provenance(facts: Mapping[str, Any], records: Sequence[Record]) -> dict[str, Any]:

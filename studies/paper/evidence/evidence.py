@@ -44,6 +44,15 @@ class Trial:
         return value
 
 
+# digits of a value by image that count
+DIGITS = 5
+
+
+def rounded(value: float) -> float:
+    """A value by image as rules read it, so that a study's folder and what is published of it give the same verdicts."""
+    return float(f"{value:.{DIGITS}g}")
+
+
 # how the limit begins that tells why there is none
 EXPLANATION_LIMIT = "The explanation of the pair"
 # chance of any wrong verdict by luck among all that are judged together

@@ -20,8 +20,7 @@ from ablation.record.trial import Record
 from blocks.errors import must_be
 from studies.paper.evidence.collect import UNREADABLE, VERSION, as_explanation
 from studies.paper.evidence.earlier import EARLIER, TRIALS, read_earlier
-from studies.paper.evidence.evidence import MODIFIED, ORIGINAL, Evidence, Trial
-from studies.paper.rules.pairs import rounded
+from studies.paper.evidence.evidence import MODIFIED, ORIGINAL, Evidence, Trial, rounded
 
 EVIDENCE = "evidence.json.gz"
 FORMAT = 1

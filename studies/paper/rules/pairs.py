@@ -13,14 +13,12 @@ from dataclasses import replace
 import numpy as np
 
 from ablation.record.trial import COMPLETE
-from studies.paper.evidence.evidence import MODIFIED, ORIGINAL, Evidence, Trial
+from studies.paper.evidence.evidence import MODIFIED, ORIGINAL, Evidence, Trial, rounded
 from studies.paper.rules.compared import Array, Compared
 from studies.paper.rules.verdict import Lacking
 
 Q = "analysis.quality.reporting"
 PAIR = (ORIGINAL, MODIFIED)
-# of a value by image that count
-DIGITS = 5
 
 Value = Callable[[Trial], float | None]
 # of one seed's two trials
@@ -55,17 +53,9 @@ def differing(path: str) -> Images:
 
 
 def image_values(trial: Trial, name: str) -> Array | None:
-    """One metric for each test image, NaN where an image has none; None where the trial holds no values by image.
-
-    To DIGITS digits, so that a study judged from its folder and from what is published of it gives the same.
-    """
+    """One metric for each test image, NaN where an image has none; None where the trial holds no values by image."""
     values = trial.get(f"analysis.per_image.{name}")
     return None if not values else np.array([np.nan if v is None else rounded(v) for v in values], dtype=np.float64)
-
-
-def rounded(value: float) -> float:
-    """To DIGITS significant digits."""
-    return float(f"{value:.{DIGITS}g}")
 
 
 def compare(
