@@ -6,15 +6,14 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from ablation.record.attribution import Attribution, Effect
 from ablation.record.explanation import (
     OTHER,
     REDUCED,
     SAME,
-    Attribution,
     Calibration,
     Control,
     Decomposition,
-    Effect,
     Explanation,
     Guideline,
     GuidelinePoint,

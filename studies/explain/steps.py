@@ -32,7 +32,8 @@ from ablation.machine.hardware import git_commit, hardware_name
 from ablation.measure.costs.memory import activation_bytes
 from ablation.measure.costs.static import static_cost
 from ablation.measure.latency.compare import LatencyComparison, compare_latency
-from ablation.record.explanation import Attribution, Calibration, SweepPoint
+from ablation.record.attribution import Attribution
+from ablation.record.explanation import Calibration, SweepPoint
 from ablation.record.trial import COMPLETE
 from ablation.stats import SETTLED
 from studies.engine.config import StudyConfig, StudyFolder

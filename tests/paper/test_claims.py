@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ablation.record.explanation import Attribution, Effect, Explanation, ModeResult
+from ablation.record.attribution import Attribution, Effect
+from ablation.record.explanation import Explanation, ModeResult
 from ablation.record.trial import Record
 from ablation.stats import mean_estimate
 from studies.paper.claims import judge as claims

@@ -15,7 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from ablation.record.explanation import Effect, Explanation, ModeResult, SweepPoint
+from ablation.record.attribution import Effect
+from ablation.record.convert import to_plain
+from ablation.record.explanation import Explanation, ModeResult, SweepPoint
+from ablation.record.stored import explanation_of
 from ablation.report.explain import machine, mechanism, modes, plots, sweep, words
 from ablation.report.explain import style as look
 from ablation.report.explain.page import read_explanation, write_explanation
@@ -66,7 +69,7 @@ def _texts(figure: object) -> str:
 
 def test_json_comes_back_as_the_same_explanation(folder: Path, full: Explanation) -> None:
     assert read_explanation(folder) == full
-    assert Explanation.from_dict(json.loads(json.dumps(full.to_dict()))) == full
+    assert explanation_of(json.loads(json.dumps(to_plain(full)))) == full
 
 
 def test_the_page_needs_no_network_and_shows_every_plot_in_both_shapes(folder: Path) -> None:
@@ -179,7 +182,7 @@ def test_a_class_far_from_its_bound_is_not_limited_by_it(earlier: Explanation) -
 @pytest.fixture(scope="module")
 def earlier() -> Explanation:
     """One that was committed when a latency's interval came from the rounds of one sitting."""
-    return Explanation.from_dict(json.loads((ROOT / "tests" / "explanation_v1.json").read_text(encoding="utf-8")))
+    return explanation_of(json.loads((ROOT / "tests" / "explanation_v1.json").read_text(encoding="utf-8")))
 
 
 def test_an_earlier_explanation_is_shown_without_its_intervals_and_verdicts(tmp_path: Path, earlier: Explanation) -> None:
@@ -197,7 +200,7 @@ def test_an_earlier_explanation_is_shown_without_its_intervals_and_verdicts(tmp_
             effects = (*a.shapley.values(), *a.from_start.values())
             assert {(e.low, e.high, e.verdict) for e in effects} == {(None, None, "not settled")}
             assert a.path == ()
-    assert Explanation.from_dict(json.loads(json.dumps(earlier.to_dict()))) == earlier
+    assert explanation_of(json.loads(json.dumps(to_plain(earlier)))) == earlier
 
 
 def test_a_report_leaves_the_earlier_file_as_it_is(tmp_path: Path, earlier: Explanation) -> None:

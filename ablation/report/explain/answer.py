@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ablation.record.explanation import SAME, Attribution, Effect, Explanation, ModeResult, Remedy
+from ablation.record.attribution import Attribution, Effect
+from ablation.record.explanation import SAME, Explanation, ModeResult, Remedy
 from ablation.report.explain.mechanism import LEAST_SHARE, added_time, decomposed
 from ablation.report.explain.style import (
     LOG,

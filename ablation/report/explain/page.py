@@ -6,18 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ablation.record.explanation import (
-    KEEPS,
-    LIMITING,
-    OTHER,
-    REDUCED,
-    SAME,
-    VERSION,
-    Attribution,
-    Explanation,
-    ModeResult,
-    Remedy,
-)
+from ablation.record.attribution import Attribution
+from ablation.record.convert import to_plain
+from ablation.record.explanation import KEEPS, LIMITING, OTHER, REDUCED, SAME, VERSION, Explanation, ModeResult, Remedy
+from ablation.record.stored import explanation_of
 from ablation.report.explain import machine, mechanism, modes, plots, sweep, tables, words
 from ablation.report.explain import style as look
 from ablation.report.explain.names import with_shown_names
@@ -38,7 +30,8 @@ def write_explanation(explanation: Explanation, folder: Path) -> list[Path]:
     """Everything that was found, into `folder` (made if need be): returns the files written.
 
     explanation.html (needs no other file and no network), explanation.md, explanation.json (read again by
-    `Explanation.from_dict`; one that an earlier version wrote there stays as it is), attribution.csv, time_by_part.csv,
+    `ablation.record.stored.explanation_of`; one that an earlier version wrote there stays as it is), attribution.csv,
+    time_by_part.csv,
     plots/NAME.svg, NAME_narrow.svg (for phones) and NAME.csv.
     What was not measured is said on the page, with the reason.
     """
@@ -51,7 +44,7 @@ def write_explanation(explanation: Explanation, folder: Path) -> list[Path]:
     pages = {
         "explanation.html": to_html(placed, folder, _title(explanation)),
         "explanation.md": to_markdown(placed),
-        "explanation.json": json.dumps(stored.to_dict(), indent=1) + "\n",
+        "explanation.json": json.dumps(to_plain(stored), indent=1) + "\n",
     }
     if explanation.version < VERSION and (folder / "explanation.json").is_file():
         pages["explanation.json"] = (folder / "explanation.json").read_text(encoding="utf-8")
@@ -64,7 +57,7 @@ def write_explanation(explanation: Explanation, folder: Path) -> list[Path]:
 
 def read_explanation(folder: Path) -> Explanation:
     """What `write_explanation` wrote into this folder."""
-    return Explanation.from_dict(json.loads((Path(folder) / "explanation.json").read_text(encoding="utf-8")))
+    return explanation_of(json.loads((Path(folder) / "explanation.json").read_text(encoding="utf-8")))
 
 
 def _draw(found: Sequence[Plot], folder: Path) -> list[Path]:

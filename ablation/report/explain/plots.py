@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ablation.record.explanation import Attribution, Effect, Explanation
+from ablation.record.attribution import Attribution, Effect
+from ablation.record.explanation import Explanation
 from ablation.report.explain import style as look
 from ablation.report.kit import plot_style as style
 

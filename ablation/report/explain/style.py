@@ -10,7 +10,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ablation.record.explanation import EXACT, Attribution, Effect, Explanation
+from ablation.record.attribution import EXACT, Attribution, Effect
+from ablation.record.explanation import Explanation
 from ablation.record.trial import METRICS, Metric
 from ablation.report.kit import numbers
 from ablation.report.kit import plot_style as style

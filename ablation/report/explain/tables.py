@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ablation.machine.text import shortened
-from ablation.record.explanation import KEEPS, Attribution, Explanation, ModeResult, Share
+from ablation.record.attribution import Attribution
+from ablation.record.explanation import KEEPS, Explanation, ModeResult, Share
 from ablation.report.explain import mechanism, words
 from ablation.report.explain import style as look
 from ablation.report.explain.modes import control_rows

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ablation.record.explanation import EXACT, TRAINED, VERSION, Attribution, Effect, Explanation, ModeResult
+from ablation.record.attribution import EXACT, TRAINED, Attribution, Effect
+from ablation.record.explanation import VERSION, Explanation, ModeResult
 from ablation.report.explain.answer import (
     REASONS,
     Headline,

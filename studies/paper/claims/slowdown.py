@@ -6,7 +6,8 @@ import math
 from dataclasses import replace
 
 from ablation.measure.latency.statistics import LEAST_SITTINGS
-from ablation.record.explanation import Attribution, Decomposition, Explanation, Share
+from ablation.record.attribution import Attribution
+from ablation.record.explanation import Decomposition, Explanation, Share
 from ablation.stats import Estimate
 from studies.paper.evidence.evidence import Evidence
 from studies.paper.rules import rules_cost as costs

@@ -16,7 +16,9 @@ from ablation.attribute.factorial import Factorial
 from ablation.attribute.trained import attribute_all, attribute_trained
 from ablation.design.spec import ModelSpec
 from ablation.machine.hardware import git_commit, machine_name
-from ablation.record.explanation import Attribution, Explanation, attribution_of
+from ablation.record.attribution import Attribution
+from ablation.record.explanation import Explanation
+from ablation.record.stored import attribution_of, explanation_of
 from ablation.record.trial import COMPLETE, Record
 from blocks.errors import InputError
 from studies.engine.config import StudyConfig
@@ -190,7 +192,7 @@ def _described(record: Record) -> dict[str, Any]:
 
 def as_explanation(values: Mapping[str, Any]) -> Explanation:
     """The explanation that a study holds, its own or lent; one of UNREADABLE for anything else."""
-    return Explanation.from_dict({name: value for name, value in values.items() if name != "lent"})
+    return explanation_of({name: value for name, value in values.items() if name != "lent"})
 
 
 def _explanation(folder: PaperFolder) -> tuple[Explanation | None, list[str]]:

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ablation.record.explanation import Attribution, Explanation
+from ablation.record.attribution import Attribution
+from ablation.record.explanation import Explanation
 from ablation.report.explain import style as explain_style
 from ablation.report.explain.words import Headline, headline
 from ablation.report.kit.page import Table

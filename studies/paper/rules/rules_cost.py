@@ -9,7 +9,8 @@ from typing import TypeVar
 
 from ablation.machine.hardware import machine_name
 from ablation.measure.latency.statistics import LEAST_SITTINGS
-from ablation.record.explanation import Attribution, Decomposition, Effect, Explanation
+from ablation.record.attribution import Attribution, Effect
+from ablation.record.explanation import Decomposition, Explanation
 from ablation.stats import CONFIDENCE, Estimate, t_quantile
 from studies.paper.evidence.evidence import EXPLANATION_LIMIT, Evidence
 from studies.paper.rules.verdict import Lacking, Number, percent, plain, spanned
