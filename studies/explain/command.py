@@ -23,7 +23,7 @@ from ablation.record.convert import to_plain
 from ablation.record.explanation import Explanation
 from ablation.record.stored import explanation_of
 from ablation.report.explain.page import write_explanation
-from ablation.report.explain.tables import print_explanation
+from ablation.report.explain.terminal import print_explanation
 from blocks.errors import InputError, must_be
 from studies.engine.config import StudyFolder, prepare_folder
 from studies.engine.folder import check_folder, take_folder

@@ -20,7 +20,7 @@ from ablation.record.stored import explanation_of
 from ablation.record.trial import Record
 from ablation.report import print_table, write_report
 from ablation.report.explain.page import write_explanation
-from ablation.report.explain.tables import print_explanation
+from ablation.report.explain.terminal import print_explanation
 from ablation.report.kit.page import Bullets, Heading, literal, to_html, to_markdown, unmarked
 from ablation.report.kit.plot_style import new_figure, save, styled
 from ablation.report.study.gallery import write_gallery
