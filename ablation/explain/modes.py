@@ -23,12 +23,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ablation.explain.prepared import prepared
+from ablation.explain.prepared import common_shape, prepared
 from ablation.faster.optimise import beyond, told
 from ablation.faster.optimised import REWRITES
 from ablation.faster.rewrite import checked_copy
 from ablation.machine.device import checked_device
-from ablation.measure.costs.static import image_shape
 from ablation.measure.latency.compare import compare_latency
 from ablation.measure.latency.interleave import SITTINGS
 from ablation.measure.latency.result import LatencyComparison
@@ -116,27 +115,25 @@ def run_modes(
     input, C x H x W for images; of networks that `ablation.build` made it is known. `progress(mode)` before each is prepared, and
     while all are timed. InputError for an unknown mode, inputs of different shapes, or a GPU that isn't there.
     """
-    start = time.perf_counter()
-    place, shape = checked_device(device), _checked_shape(first, second, input_shape, names, budget_s)
+    start, report = time.perf_counter(), progress or _silent
+    wanted, place, shape = _checked(names, budget_s), checked_device(device), common_shape((first, second), input_shape)
     networks = tuple(checked_copy(model).to(place) for model in (first, second))
     x = torch.rand((batch_size, *shape), generator=torch.Generator().manual_seed(seed)).to(place)
-    ready: dict[str, Networks] = {EAGER: networks}
-    reasons: dict[str, str] = {}
-    wanted = [name for name in MODES if names is None or name in names or name == EAGER]
+    usable: dict[str, Networks] = {EAGER: networks}
+    reasons = {EAGER: ""}
     for name in wanted[1:]:
         reasons[name] = _unusable(MODES[name], place.type, quick, time.perf_counter() - start, budget_s)
         if not reasons[name]:
-            if progress is not None:
-                progress(name)
-            ready[name], reasons[name] = _prepared(networks, MODES[name], x)
+            report(name)
+            both, reasons[name] = _prepared(networks, MODES[name], x)
+            usable |= {} if reasons[name] else {name: both}
     left = max(budget_s - (time.perf_counter() - start), (1 - PREPARING) * budget_s)
-    usable = {name: both for name, both in ready.items() if not reasons.get(name)}
-    columns = {_column(name, i): model for name, both in usable.items() for i, model in enumerate(both)}
     times = compare_latency(
-        columns, batch_size=batch_size, device=str(place), reference=_column(EAGER, 0), rounds=rounds, sittings=sittings,
-        budget_s=left, seed=seed, only_calls=True, progress=_by_sitting(progress), input_shape=shape,
+        {_column(name, i): model for name, both in usable.items() for i, model in enumerate(both)}, batch_size=batch_size, device=str(place),
+        reference=_column(EAGER, 0), rounds=rounds, sittings=sittings,
+        budget_s=left, seed=seed, only_calls=True, progress=_by_sitting(report), input_shape=shape,
     )  # fmt: skip
-    return tuple(_judged([_result(name, usable.get(name), reasons.get(name, ""), times) for name in wanted], times))
+    return tuple(_judged([_result(name, usable.get(name), reasons[name], times) for name in wanted], times))
 
 
 def _prepared(networks: Networks, mode: Mode, x: Tensor) -> tuple[Networks, str]:
@@ -174,32 +171,31 @@ def _logarithm(times: LatencyComparison, over: str, under: str) -> Estimate | No
     return replace(ratio, value=math.log(ratio.value), low=low, high=high)
 
 
-def _by_sitting(progress: Progress | None) -> Callable[[int, int], None] | None:
+def _silent(line: str) -> None:
+    """Reports nothing."""
+
+
+def _by_sitting(report: Progress) -> Callable[[int, int], None]:
     # compare_latency reports every block; one line in ten rounds is enough
     last = -1
 
     def tick(rounds: int, most: int) -> None:
         nonlocal last
-        if progress is not None and rounds % 10 == 0 and rounds != last:
+        if rounds % 10 == 0 and rounds != last:
             last = rounds
-            progress(f"timing all of them, round {rounds + 1} of at most {most}")
+            report(f"timing all of them, round {rounds + 1} of at most {most}")
 
     return tick
 
 
-def _checked_shape(
-    first: nn.Module, second: nn.Module, shape: tuple[int, ...] | None, names: Sequence[str] | None, budget_s: float
-) -> tuple[int, ...]:
-    """The shape of one input, of wrong arguments InputError."""
-    shapes = [shape or image_shape(model) for model in (first, second)]
-    if shapes[0] != shapes[1]:
-        raise must_be("Channels and size of the images", "the same for both networks", shapes)
+def _checked(names: Sequence[str] | None, budget_s: float) -> list[str]:
+    """The modes wanted, eager first; InputError for what is no mode and no budget."""
     if not budget_s > 0:
         raise must_be("budget_s", "a positive number of seconds", budget_s)
     for name in names or ():
         if name not in MODES:
             raise must_be("A mode", choices(MODES), name)
-    return shapes[0]
+    return [name for name in MODES if names is None or name in names or name == EAGER]
 
 
 def _unusable(mode: Mode, kind: str, quick: bool, elapsed: float, budget_s: float) -> str:

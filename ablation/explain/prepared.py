@@ -17,10 +17,19 @@ from ablation.faster.optimise import prepared as optimised
 from ablation.faster.optimised import RULES, Optimised, compiled
 from ablation.faster.rewrite import rewrite
 from ablation.machine.device import keeping_buffers
+from ablation.measure.costs.static import image_shape
 from blocks.errors import must_be
 
 # steps that need to know nothing of a network; rules apply to its `nn.Sequential`s
 STEPS = (*RULES, "bf16", "channels_last", "compile", "max-autotune")
+
+
+def common_shape(models: Sequence[nn.Module], shape: tuple[int, ...] | None, image_size: int | None = None) -> tuple[int, ...]:
+    """The shape of one input, where it isn't given that of the networks' own images; InputError where these differ."""
+    shapes = [shape or image_shape(model, image_size) for model in models]
+    if len(set(shapes)) > 1:
+        raise must_be("Channels and size of the images", "the same for both networks", shapes)
+    return shapes[0]
 
 
 class Prepared(nn.Module):

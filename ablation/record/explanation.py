@@ -211,6 +211,12 @@ class Remedy:
     # as of the mode
     keeps: str = ""
 
+    @property
+    def rank(self) -> tuple[int, float]:
+        """What remedies are sorted by: what they keep, networks to be trained last; then the larger gain."""
+        kept = KEEPS.index(self.keeps) if self.keeps in KEEPS else 0
+        return len(KEEPS) if self.max_error is None else kept, -self.gain
+
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from ablation.record.attribution import Attribution
-from ablation.record.explanation import KEEPS, LIMITING, OTHER, REDUCED, SAME, VERSION, Explanation, ModeResult, Remedy
+from ablation.record.explanation import LIMITING, OTHER, REDUCED, VERSION, Explanation, ModeResult, Remedy
 from ablation.report.explain import machine, mechanism, modes, plots, sweep, tables, words
 from ablation.report.explain import style as look
 from ablation.report.explain.answer import REASONS, headline
@@ -195,19 +195,13 @@ def _remedies(e: Explanation) -> list[Part]:
         return []
     order = "Ranked by what they keep: the same function first, then reduced precision, another function, another network."
     parts: list[Part] = [Paragraph(order)]
-    for number, remedy in enumerate(sorted(e.remedies, key=_rank), start=1):
+    for number, remedy in enumerate(sorted(e.remedies, key=lambda remedy: remedy.rank), start=1):
         gain, kept = times_span(remedy.gain, remedy.gain_low, remedy.gain_high), _kept(remedy)
         text = "" if remedy.text == kept else f" {words.capital(remedy.text).rstrip('.')}."
         doubt = " Its gain has no interval." if remedy.gain_low is None else " Its interval includes no gain."
         stands = "" if words.gain_stands(remedy) else doubt
         parts += [Paragraph(f"**{number}. {remedy.name}: {gain} as fast** ({kept}).{text}{stands}"), Code(remedy.code)]
     return parts
-
-
-def _rank(remedy: Remedy) -> tuple[int, float]:
-    """As `ablation.explain.remedies.rank`, which needs torch."""
-    kept = None if remedy.max_error is None else remedy.keeps if remedy.keeps in KEEPS else SAME
-    return (*KEEPS, None).index(kept), -remedy.gain
 
 
 def _kept(remedy: Remedy) -> str:
