@@ -119,21 +119,30 @@ def run_modes(
     wanted, place, shape = _checked(names, budget_s), checked_device(device), common_shape((first, second), input_shape)
     networks = tuple(checked_copy(model).to(place) for model in (first, second))
     x = torch.rand((batch_size, *shape), generator=torch.Generator().manual_seed(seed)).to(place)
-    usable: dict[str, Networks] = {EAGER: networks}
-    reasons = {EAGER: ""}
+    usable, reasons = _all_prepared(
+        networks, wanted, x, lambda mode: _unusable(mode, place.type, quick, time.perf_counter() - start, budget_s), report
+    )  # fmt: skip
+    left = max(budget_s - (time.perf_counter() - start), (1 - PREPARING) * budget_s)
+    columns = {_column(name, i): model for name, both in usable.items() for i, model in enumerate(both)}
+    times = compare_latency(
+        columns, batch_size=batch_size, device=str(place), reference=_column(EAGER, 0), rounds=rounds, sittings=sittings,
+        budget_s=left, seed=seed, only_calls=True, progress=_by_sitting(report), input_shape=shape,
+    )  # fmt: skip
+    return tuple(_judged([_result(name, usable.get(name), reasons[name], times) for name in wanted], times))
+
+
+def _all_prepared(
+    networks: Networks, wanted: Sequence[str], x: Tensor, unusable: Callable[[Mode], str], report: Progress
+) -> tuple[dict[str, Networks], dict[str, str]]:
+    """Both networks in every mode that can be used, and why the others can't; eager, the first one, always can."""
+    usable, reasons = {EAGER: networks}, {EAGER: ""}
     for name in wanted[1:]:
-        reasons[name] = _unusable(MODES[name], place.type, quick, time.perf_counter() - start, budget_s)
+        reasons[name] = unusable(MODES[name])
         if not reasons[name]:
             report(name)
             both, reasons[name] = _prepared(networks, MODES[name], x)
             usable |= {} if reasons[name] else {name: both}
-    left = max(budget_s - (time.perf_counter() - start), (1 - PREPARING) * budget_s)
-    times = compare_latency(
-        {_column(name, i): model for name, both in usable.items() for i, model in enumerate(both)}, batch_size=batch_size, device=str(place),
-        reference=_column(EAGER, 0), rounds=rounds, sittings=sittings,
-        budget_s=left, seed=seed, only_calls=True, progress=_by_sitting(report), input_shape=shape,
-    )  # fmt: skip
-    return tuple(_judged([_result(name, usable.get(name), reasons[name], times) for name in wanted], times))
+    return usable, reasons
 
 
 def _prepared(networks: Networks, mode: Mode, x: Tensor) -> tuple[Networks, str]:
