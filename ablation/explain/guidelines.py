@@ -186,7 +186,7 @@ def verdict(times: LatencyComparison) -> str:
 
 def decide(ratios: Mapping[str, Estimate], floor: float) -> str:
     """Verdict from the ratios of all settings but the first, by departure; `floor`: of the first against itself, as a logarithm."""
-    logs = {n: replace(e, **{f: math.log(getattr(e, f) or 1) for f in ("value", "low", "high")}) for n, e in ratios.items()}
+    logs = {n: replace(e, value=math.log(e.value), low=math.log(e.low or 1), high=math.log(e.high or 1)) for n, e in ratios.items()}
     verdicts = judge(logs, dict.fromkeys(logs, floor))
     settled = {name: logs[name].value for name, kind in verdicts.items() if kind == SETTLED}
     if any(value < 0 for value in settled.values()):

@@ -55,6 +55,11 @@ class ModeResult:
     ratio_verdict: str = ""
     gain_verdict: str = ""
 
+    @property
+    def interval(self) -> Ends:
+        """The 95 % interval of the ratio; (None, None) where there is none."""
+        return self.ratio_low, self.ratio_high
+
 
 @dataclass(frozen=True, kw_only=True)
 class SweepPoint:

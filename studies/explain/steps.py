@@ -158,14 +158,14 @@ def _modes(pair: Pair, factorial: Factorial, earlier: Results, report: Report) -
 
 def _undone(factorial: Factorial, latency: Mapping[str, Any]) -> list[SpecGain]:
     """The second network with one swap undone, where that was timed and is settled to make it faster."""
-    log = next((a for a in latency.get("attributions", ()) if a["metric"] == "log_latency"), {"from_end": {}})
+    log: Mapping[str, Any] = next((a for a in latency.get("attributions", ()) if a["metric"] == "log_latency"), {"from_end": {}})
     gains: list[SpecGain] = []
     for factor, effect in log["from_end"].items():
         spec = factorial.cells.get(frozenset(factorial.names) - {factor})
         if spec is not None and effect["verdict"] == SETTLED and effect["value"] > 0:
             gain, low, high = (None if effect[end] is None else math.exp(effect[end]) for end in ("value", "low", "high"))
             interval = (low, high) if low is not None and high is not None else ()
-            gains.append((f"undo {factor}", spec, gain, *interval))  # type: ignore[arg-type]
+            gains.append((f"undo {factor}", spec, gain, *interval))
     return gains
 
 
@@ -175,7 +175,7 @@ def _sweep(pair: Pair, factorial: Factorial, earlier: Results, report: Report) -
     eager = next((m for m in modes if m["mode"] == EAGER and m["ratio"] is not None and pair.device == "cpu"), None)
     # the point that was measured already, with the other ways of running: one number of one thing
     fields = ("first_ms", "second_ms", "ratio", "ratio_low", "ratio_high", "rounds", "sittings")
-    point = {"batch_size": pair.batch_size, "source": "as under other ways of running"}
+    point: dict[str, Any] = {"batch_size": pair.batch_size, "source": "as under other ways of running"}
     points, knee = batch_sweep(
         *pair.models().values(),
         device=pair.device,

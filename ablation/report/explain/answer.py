@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ablation.record.attribution import Attribution, Effect
-from ablation.record.explanation import SAME, Explanation
+from ablation.record.explanation import SAME, Explanation, ModeResult, SweepPoint
 from ablation.report.explain.mechanism import LEAST_SHARE, added_time, decomposed
 from ablation.report.explain.style import (
     LOG,
@@ -52,13 +52,14 @@ class Headline:
 def headline(explanation: Explanation) -> Headline | None:
     """Eager latency where timed, else the sweep's first point, the attribution's, the decompositions'; None without."""
     as_built = eager(explanation)
-    points = [(as_built, main_place(explanation), as_built.ratio_low, as_built.ratio_high)] if as_built else []
-    swept = sorted(explanation.sweep, key=lambda p: p.batch_size)
-    for timed, place, low, high in (*points, *((p, f"{explanation.device}/{p.batch_size}", *p.interval) for p in swept)):
-        if timed.first_ms and timed.second_ms:
+    timed: list[tuple[str, ModeResult | SweepPoint]] = [(main_place(explanation), as_built)] if as_built else []
+    timed += [(f"{explanation.device}/{p.batch_size}", p) for p in sorted(explanation.sweep, key=lambda p: p.batch_size)]
+    for place, point in timed:
+        if point.first_ms and point.second_ms:
+            ratio, (low, high) = point.ratio or point.second_ms / point.first_ms, point.interval
             return Headline(
-                place=place, first_ms=timed.first_ms, second_ms=timed.second_ms, low=low, high=high, rounds=timed.rounds,
-                ratio=timed.ratio or timed.second_ms / timed.first_ms, sittings=timed.sittings,
+                place=place, first_ms=point.first_ms, second_ms=point.second_ms, ratio=ratio, low=low, high=high, rounds=point.rounds,
+                sittings=point.sittings,
             )  # fmt: skip
     attribution, pair = find(explanation, "latency_ms"), decomposed(explanation)
     if attribution is not None and attribution.start:

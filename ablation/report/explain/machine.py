@@ -138,12 +138,12 @@ def _roofline(explanation: Explanation, shares: Sequence[Named], width: float) -
     return figure
 
 
-def _point(axes: Axes, explanation: Explanation, network: str, share: Share, x: float | None, y: float | None) -> None:
+def _point(axes: Axes, explanation: Explanation, network: str, share: Share, x: float, y: float) -> None:
     """A class of the first network hollow, of the second filled."""
     colour, hollow = look.class_colour(share.name), network == explanation.first
-    edge = {"markeredgecolor": colour if hollow else "#444444", "markeredgewidth": 1.8 if hollow else 0.6}
+    edge: dict[str, Any] = {"markeredgecolor": colour if hollow else "#444444", "markeredgewidth": 1.8 if hollow else 0.6}
     face, marker = "white" if hollow else colour, look.class_marker(share.name)
-    axes.plot([x], [y], marker=marker, markerfacecolor=face, linestyle="", markersize=9, zorder=3, **edge)  # type: ignore[list-item]
+    axes.plot([x], [y], marker=marker, markerfacecolor=face, linestyle="", markersize=9, zorder=3, **edge)
 
 
 def _roof(axes: Axes, explanation: Explanation, working: Sequence[Named]) -> None:
@@ -170,7 +170,7 @@ def _roof(axes: Axes, explanation: Explanation, working: Sequence[Named]) -> Non
     axes.set_xlabel("multiply-accumulates per byte moved", fontsize=9)
     axes.set_ylabel("10⁹ multiply-accumulates a second", fontsize=9)
     names = dict.fromkeys(s.name for _, s in working)
-    looks = [{"color": look.class_colour(n), "marker": look.class_marker(n), "label": n} for n in names]
+    looks: list[dict[str, Any]] = [{"color": look.class_colour(n), "marker": look.class_marker(n), "label": n} for n in names]
     if looks:
         handles = [Line2D([], [], linestyle="", markersize=7, **each) for each in looks]
         axes.legend(handles=handles, fontsize=8, loc="lower right", framealpha=0.9, borderpad=0.3, labelspacing=0.3)
@@ -180,7 +180,7 @@ def _strip(axes: Axes, explanation: Explanation, moving: Sequence[Named], classe
     """Classes that multiply nothing: bytes a second against the machine's bandwidth."""
     for network, share in moving:
         side = -0.12 if network == explanation.first else 0.12
-        _point(axes, explanation, network, share, _bandwidth(share), classes.index(share.name) + side)
+        _point(axes, explanation, network, share, _bandwidth(share) or 0.0, classes.index(share.name) + side)
     named_lines(axes, classes or ["none"])
     used = bandwidths(share for _, share in moving) if explanation.calibration and moving else ()
     for bandwidth in dict.fromkeys(used):

@@ -61,14 +61,14 @@ def _modes(explanation: Explanation, width: float) -> Figure:
     for line, mode in enumerate(drawn):
         _mode_line(left, line, mode, eager or 0.0)
         if mode.ratio is not None:
-            whisker(right, line, mode.ratio_low, mode.ratio_high)
+            whisker(right, line, *mode.interval)
             right.plot(mode.ratio, line, "D", color=look.SECOND, markersize=5, zorder=4, **RIM)
             beside(right, line, max(mode.ratio, mode.ratio_high or 0.0), times(mode.ratio))
     left.set_xlim(0, max([m.second_ms or 0.0 for m in drawn] or [1.0]) * 1.5)
     left.set_title(f"latency [ms]:\nbar {second},\nline {first}", fontsize=8.5, loc="left")
     right.axvline(1, color="#444444", linewidth=0.9, zorder=1)
     right.set_title(f"{second} over\n{first}, both\nrun this way", fontsize=8.5, loc="left")
-    ratios = [1.0, *(v for m in drawn for v in (m.ratio, m.ratio_low, m.ratio_high) if v)]
+    ratios = [1.0, *(v for m in drawn for v in (m.ratio, *m.interval) if v)]
     span = math.log(max(ratios) / min(ratios)) or 0.1
     right.tick_params(axis="x", labelsize=8)
     log_axis(right, "x", min(ratios) * math.exp(-0.1 * span), max(ratios) * math.exp(0.5 * span), "×")

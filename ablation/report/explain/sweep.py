@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ablation.record.explanation import Explanation, Guideline, SweepPoint
 from ablation.report.explain import style as look
@@ -77,7 +77,7 @@ def _times(axes: Axes, explanation: Explanation, points: Sequence[SweepPoint]) -
             axes.plot(list(queued), list(queued.values()), ":", color=colour, label=f"{name}, time to enqueue")
         knee = explanation.knee.get(name)
         if knee in ms:
-            ring = {"markerfacecolor": "none", "markeredgecolor": colour, "markeredgewidth": 1.4}
+            ring: dict[str, Any] = {"markerfacecolor": "none", "markeredgecolor": colour, "markeredgewidth": 1.4}
             axes.plot(knee, ms[knee], "o", markersize=13, **ring)
             axes.annotate("knee", (knee, ms[knee]), xytext=(0, 11), textcoords="offset points", ha="center", fontsize=8, color=DARK)
     axes.set_yscale("log")

@@ -121,7 +121,7 @@ def modes_table(explanation: Explanation) -> Table:
     lines = [
         [
             m.mode, words.survival(explanation, m) if m.mode != "eager" else "as it is", m.keeps or "-",
-            times_span(m.ratio, m.ratio_low, m.ratio_high), significant(m.first_ms), significant(m.second_ms),
+            times_span(m.ratio, *m.interval), significant(m.first_ms), significant(m.second_ms),
             times_span(m.second_gain, m.second_gain_low, m.second_gain_high), tiny(m.max_error), significant(m.prepare_s),
         ]
         for m in by_keeping(explanation)
