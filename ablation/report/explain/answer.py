@@ -58,8 +58,8 @@ def headline(explanation: Explanation) -> Headline | None:
         if point.first_ms and point.second_ms:
             ratio, (low, high) = point.ratio or point.second_ms / point.first_ms, point.interval
             return Headline(
-                place=place, first_ms=point.first_ms, second_ms=point.second_ms, ratio=ratio, low=low, high=high, rounds=point.rounds,
-                sittings=point.sittings,
+                place=place, first_ms=point.first_ms, second_ms=point.second_ms, ratio=ratio, low=low, high=high,
+                rounds=point.rounds, sittings=point.sittings,
             )  # fmt: skip
     attribution, pair = find(explanation, "latency_ms"), decomposed(explanation)
     if attribution is not None and attribution.start:
