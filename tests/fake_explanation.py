@@ -182,13 +182,9 @@ def _sweep() -> tuple[SweepPoint, ...]:
 
 def _guidelines() -> tuple[Guideline, ...]:
     macs, hold = "multiply-accumulates", "holds here"
+    widths = {"1:1": 1, "1:2": 1.07, "1:6": 1.31, "1:12": 1.62}
     experiments = {
-        "G1": (
-            "Equal channel widths make a 1x1 convolution fastest",
-            macs,
-            hold,
-            {"1:1": 1, "1:2": 1.07, "1:6": 1.31, "1:12": 1.62},
-        ),
+        "G1": ("Equal channel widths make a 1x1 convolution fastest", macs, hold, widths),
         "G2": ("More groups cost time", macs, hold, {"1": 1, "2": 1.1, "4": 1.34, "8": 1.9}),
         "G3": ("Fragments cost time", macs, "undecided", {"1": 1, "2 in series": 1.05, "2 parallel": 1.01, "4 parallel": 0.99}),
         "G4": ("Element-wise operations are not free", "convolutions", hold, {"none": 1, "ELU": 1.45, "ELU, add": 1.6}),

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from functools import partial
 
 from ablation.measure.latency.statistics import LEAST_SITTINGS
+from ablation.report.explain import answer as explain_answer
 from ablation.report.explain import machine as explain_machine
 from ablation.report.explain import plots as explain_plots
 from ablation.report.explain import style as explain_style
 from ablation.report.explain import sweep as explain_sweep
-from ablation.report.explain import answer as explain_answer
 from ablation.report.explain import words as explain_words
 from ablation.report.explain.mechanism import decomposed
 from ablation.report.kit.page import Bullets, Heading, Missing, Paragraph
