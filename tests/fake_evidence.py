@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ablation.record.explanation import Attribution, Effect, Explanation
+from ablation.record.attribution import Attribution, Effect
+from ablation.record.explanation import Explanation
 from ablation.record.trial import COMPLETE, FAILED, Record
 from studies.paper.evidence.evidence import MAIN_ARMS, Evidence, Trial
 from tests.fake_explanation import fake_explanation

@@ -6,15 +6,14 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from ablation.record.attribution import Attribution, Effect
 from ablation.record.explanation import (
     OTHER,
     REDUCED,
     SAME,
-    Attribution,
     Calibration,
     Control,
     Decomposition,
-    Effect,
     Explanation,
     Guideline,
     GuidelinePoint,
@@ -89,16 +88,14 @@ def _effects(metric: str, scale: float = 1.0) -> dict[str, Effect]:
 def _effect(metric: str, value: float, whole: float) -> Effect:
     if metric not in NOISY:
         return Effect(value=value, share=value / whole)
-    half = 0.008 * abs(whole) if metric != "loss" else 0.025 * abs(whole)
+    half = (0.025 if metric == "loss" else 0.008) * abs(whole)
     low, high = value - half, value + half
-    of: dict[str, Any] = {"num": 3, "of": "seeds"} if metric == "loss" else {"num": 5, "of": "sittings"}
-    if abs(value) < 0.6 * half:
-        return Effect(value=value, low=low, high=high, share=value / whole, verdict="within noise", **of)
-    if low < 0 < high:
-        return Effect(
-            value=value, low=low, high=high, share=value / whole, verdict="not settled", needed=180 if metric != "loss" else 5, **of
-        )
-    return Effect(value=value, low=low, high=high, share=value / whole, verdict="settled", **of)
+    num, of, needed = (3, "seeds", 5) if metric == "loss" else (5, "sittings", 180)
+    verdict = "within noise" if abs(value) < 0.6 * half else "not settled" if low < 0 < high else "settled"
+    return Effect(
+        value=value, low=low, high=high, share=value / whole, verdict=verdict, needed=needed if verdict == "not settled" else None,
+        num=num, of=of,
+    )  # fmt: skip
 
 
 def fake_attribution(metric: str, place: str = "") -> Attribution:
@@ -184,29 +181,19 @@ def _sweep() -> tuple[SweepPoint, ...]:
 
 
 def _guidelines() -> tuple[Guideline, ...]:
-    told = {
-        "G1": (
-            "Equal channel widths make a 1x1 convolution fastest",
-            "multiply-accumulates",
-            ("1:1", "1:2", "1:6", "1:12"),
-            (1, 1.07, 1.31, 1.62),
-        ),
-        "G2": ("More groups cost time", "multiply-accumulates", ("1", "2", "4", "8"), (1, 1.1, 1.34, 1.9)),
-        "G3": (
-            "Fragments cost time",
-            "multiply-accumulates",
-            ("1", "2 in series", "2 parallel", "4 parallel"),
-            (1, 1.05, 1.01, 0.99),
-        ),
-        "G4": ("Element-wise operations are not free", "convolutions", ("none", "ELU", "ELU, add"), (1, 1.45, 1.6)),
+    macs, hold = "multiply-accumulates", "holds here"
+    widths = {"1:1": 1, "1:2": 1.07, "1:6": 1.31, "1:12": 1.62}
+    experiments = {
+        "G1": ("Equal channel widths make a 1x1 convolution fastest", macs, hold, widths),
+        "G2": ("More groups cost time", macs, hold, {"1": 1, "2": 1.1, "4": 1.34, "8": 1.9}),
+        "G3": ("Fragments cost time", macs, "undecided", {"1": 1, "2 in series": 1.05, "2 parallel": 1.01, "4 parallel": 0.99}),
+        "G4": ("Element-wise operations are not free", "convolutions", hold, {"none": 1, "ELU": 1.45, "ELU, add": 1.6}),
     }
-    verdicts = {"G1": "holds here", "G2": "holds here", "G3": "undecided", "G4": "holds here"}
     return tuple(
-        Guideline(name=name, claim=claim, held_fixed=fixed, verdict=verdicts[name], rounds=60, sittings=5, points=tuple(
-            GuidelinePoint(setting=s, ms=2.1 * r, relative=r, low=r * 0.97, high=r * 1.03)
-            for s, r in zip(settings, relative, strict=True)
+        Guideline(name=name, claim=claim, held_fixed=fixed, verdict=verdict, rounds=60, sittings=5, points=tuple(
+            GuidelinePoint(setting=s, ms=2.1 * r, relative=r, low=r * 0.97, high=r * 1.03) for s, r in settings.items()
         ))
-        for name, (claim, fixed, settings, relative) in told.items()
+        for name, (claim, fixed, verdict, settings) in experiments.items()
     )  # fmt: skip
 
 

@@ -33,7 +33,7 @@ from ablation.attribute.values import attribute, estimated
 from ablation.attribute.verdicts import CORRECTED, judged, without_interval
 from ablation.measure.latency.result import AGAIN, LatencyComparison
 from ablation.measure.latency.statistics import LEAST_SITTINGS, by_sitting, num_whole, paired_ratios
-from ablation.record.explanation import Attribution
+from ablation.record.attribution import Attribution
 from ablation.stats import Estimate, mean_estimate
 from blocks.errors import InputError, must_be
 

@@ -21,7 +21,7 @@ from ablation.attribute.values import attribute
 from ablation.design.compose import VAE
 from ablation.design.spec import ModelSpec
 from ablation.measure.costs.static import OTHER, Cost, static_cost
-from ablation.record.explanation import Attribution
+from ablation.record.attribution import Attribution
 from blocks import ARCHITECTURES
 from blocks.errors import choices, must_be
 

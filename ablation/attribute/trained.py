@@ -9,7 +9,7 @@ import numpy as np
 from ablation.attribute.factorial import Factorial
 from ablation.attribute.pairing import one_per_trial, usable_value
 from ablation.attribute.values import attribute
-from ablation.record.explanation import TRAINED, Attribution
+from ablation.record.attribution import TRAINED, Attribution
 from ablation.record.trial import METRICS, Record
 from blocks.errors import InputError, choices, must_be
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ablation.attribute.lattice import Cell, Contrast, Lattice, matrix
 from ablation.attribute.verdicts import CORRECTED, judged
-from ablation.record.explanation import Attribution, Effect
+from ablation.record.attribution import Attribution, Effect
 from ablation.stats import Estimate, mean_estimate
 from blocks.errors import InputError, must_be
 

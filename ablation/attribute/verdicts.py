@@ -16,7 +16,7 @@ from dataclasses import replace
 from math import ceil
 from statistics import NormalDist
 
-from ablation.record.explanation import Effect
+from ablation.record.attribution import Effect
 from ablation.stats import CONFIDENCE, SETTLED, Estimate, judge
 
 CORRECTED = "Holm over all effects of this quantity, so that with 95 % certainty none is called settled wrongly"

@@ -6,6 +6,7 @@ If such a network does as well as the second, its pieces bought nothing that few
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from itertools import product
 
 from ablation.design.spec import ModelSpec
@@ -32,42 +33,31 @@ def find_controls(first: ModelSpec, second: ModelSpec) -> tuple[Control, ...]:
     All widths of `first` (wired plainly, should it not be) are scaled by one number, found by bisection, and rounded; then the
     encoder's last width and the decoder's stem move by up to 3 channels. Rounding may leave more than 0.5 % in narrow networks.
     """
-    plain, target = first.replace(connectivity="plain"), static_cost(second)
-    known: dict[ModelSpec, StaticCost] = {}
-
-    def cost(spec: ModelSpec) -> StaticCost:
-        if spec not in known:
-            known[spec] = static_cost(spec)
-        return known[spec]
-
+    plain, target, cost = first.replace(connectivity="plain"), static_cost(second), cache(static_cost)
     return tuple(_control(plain, metric, getattr(target, metric), cost) for metric in NAMES)
 
 
 def scaled(spec: ModelSpec, times: float) -> ModelSpec:
     """All widths times a number, rounded, at least 1; the encoder's stem only where there is one."""
 
-    def scale(width: int) -> int:
-        return max(1, round(width * times))
+    def scale(*widths: int) -> tuple[int, ...]:
+        return tuple(max(1, round(width * times)) for width in widths)
 
-    return spec.replace(
-        encoder_stem=scale(spec.encoder_stem) if spec.encoder_stem else 0,
-        encoder_widths=tuple(map(scale, spec.encoder_widths)),
-        decoder_stem=scale(spec.decoder_stem),
-        decoder_widths=tuple(map(scale, spec.decoder_widths)),
-    )
+    encoder, decoder = scale(*spec.encoder_widths), scale(*spec.decoder_widths)
+    stem = scale(spec.encoder_stem)[0] if spec.encoder_stem else 0
+    return spec.replace(encoder_stem=stem, encoder_widths=encoder, decoder_stem=scale(spec.decoder_stem)[0], decoder_widths=decoder)
 
 
 def _control(plain: ModelSpec, metric: str, target: int, cost: Cost) -> Control:
     def off(spec: ModelSpec) -> float:
         return abs(getattr(cost(spec), metric) / target - 1)
 
-    low, high = _bracket(plain, metric, target, cost)
-    times = min((low, high), key=lambda value: off(scaled(plain, value)))
+    times = min(_bracket(plain, metric, target, cost), key=lambda value: off(scaled(plain, value)))
     spec = _nudged(scaled(plain, times), off)
-    found = cost(spec)
-    reached = f"{getattr(found, metric) / target - 1:+.2%}".replace("-", "−").replace("%", " %")
+    made = cost(spec)
+    reached = f"{getattr(made, metric) / target - 1:+.2%}".replace("-", "−").replace("%", " %")
     label = f"plain, {times:.3g} x the widths: {WORDS[metric]} {reached} of the second network's"
-    return Control(name=NAMES[metric], label=label, spec=spec.to_dict(), params=found.params, macs=found.macs)
+    return Control(name=NAMES[metric], label=label, spec=spec.to_dict(), params=made.params, macs=made.macs)
 
 
 def _bracket(plain: ModelSpec, metric: str, target: int, cost: Cost) -> tuple[float, float]:
@@ -86,9 +76,8 @@ def _bracket(plain: ModelSpec, metric: str, target: int, cost: Cost) -> tuple[fl
 
 def _nudged(spec: ModelSpec, off: Callable[[ModelSpec], float]) -> ModelSpec:
     # the smallest move that is close enough, else the closest
-    moves = sorted(product(range(-NEAR, NEAR + 1), repeat=2), key=lambda move: (abs(move[0]) + abs(move[1]), move))
     best = spec
-    for stem, last in moves:
+    for stem, last in sorted(product(range(-NEAR, NEAR + 1), repeat=2), key=lambda move: (abs(move[0]) + abs(move[1]), move)):
         widths = (*spec.encoder_widths[:-1], max(1, spec.encoder_widths[-1] + last))
         moved = spec.replace(decoder_stem=max(1, spec.decoder_stem + stem), encoder_widths=widths)
         best = min(best, moved, key=off)

@@ -15,9 +15,11 @@ first setting against a second copy of itself): by whole intervals over sittings
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import reduce
+from operator import add
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,14 +41,8 @@ HOLDS, FAILS, UNDECIDED = "holds here", "does not hold here", "undecided"
 ANY_INPUT = (1, 1, 1)
 # G1: widths of equal product
 PAIRS = {"1:1": (96, 96), "1:2.25": (64, 144), "1:4": (48, 192), "1:9": (32, 288)}
-UNITS = {
-    "neither": (False, False),
-    "shortcut only": (False, True),
-    "ReLU only": (True, False),
-    "ReLU and shortcut": (True, True),
-}
-
-Stack = Callable[..., nn.Module]
+# G4: what a bottleneck has beside its convolutions
+UNITS = {"neither": (), "shortcut only": ("shortcut",), "ReLU only": ("relu",), "ReLU and shortcut": ("relu", "shortcut")}
 
 
 @dataclass(frozen=True)
@@ -84,22 +80,18 @@ class Fragments(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """N x channels x H x W -> the same."""
-        first, *rest = (fragment(x) for fragment in self.fragments)
-        out: Tensor = first
-        for more in rest:
-            out = out + more
-        return out
+        return reduce(add, (fragment(x) for fragment in self.fragments))
 
 
 class Bottleneck(nn.Module):
     """1x1, 3x3 and 1x1 convolution, with or without ReLU after each and a shortcut around all (the paper's section on G4)."""
 
-    def __init__(self, channels: int, *, relu: bool, shortcut: bool) -> None:
+    def __init__(self, channels: int, has: Collection[str] = ("relu", "shortcut")) -> None:
         super().__init__()
-        narrow = channels // 4
+        narrow, relu = channels // 4, "relu" in has
         convs = (_pointwise(channels, narrow), nn.Conv2d(narrow, narrow, 3, padding=1, bias=False), _pointwise(narrow, channels))
         self.layers = nn.Sequential(*(layer for conv in convs for layer in ([conv, nn.ReLU()] if relu else [conv])))
-        self.shortcut = shortcut
+        self.shortcut = "shortcut" in has
 
     def forward(self, x: Tensor) -> Tensor:
         """N x channels x H x W -> the same."""
@@ -115,73 +107,44 @@ def _there_and_back(before: int, after: int) -> nn.Module:
     return nn.Sequential(_pointwise(before, after), _pointwise(after, before))
 
 
-def _stack(channels: int, blocks: int, block: Callable[[], nn.Module], *, batch_size: int) -> Fed:
-    return Fed(channels, batch_size, nn.Sequential(*(block() for _ in range(blocks))))
-
-
 def experiments(device: str = "cpu", blocks: int = 4) -> tuple[Experiment, ...]:
     """The four experiments. As in the paper, a GPU gets wider layers and batches of 8, a CPU batches of 1."""
-    on_gpu = torch.device(device).type == "cuda"
-    wide, batch = (2, 8) if on_gpu else (1, 1)
-    stack = partial(_stack, batch_size=batch)
-    return (
-        _equal_widths(stack, wide, blocks, batch),
-        _groups(stack, 64 * wide, 2 * blocks, batch),
-        _fragmentation(stack, 64 * wide, 2 * blocks, batch),
-        _element_wise(stack, 128 * wide, 2 * blocks, batch),
-    )
-
-
-def _equal_widths(stack: Stack, wide: int, blocks: int, batch: int) -> Experiment:
-    pairs = {ratio: (a * wide, b * wide) for ratio, (a, b) in PAIRS.items()}
-    return Experiment(
-        "G1",
-        "Equal channel widths minimise memory access cost.",
-        f"Multiply-accumulates of {2 * blocks} 1x1 convolutions, batch {batch}",
-        {f"{ratio} ({a} and {b})": stack(a, blocks, partial(_there_and_back, a, b)) for ratio, (a, b) in pairs.items()},
-    )
-
-
-def _groups(stack: Stack, base: int, layers: int, batch: int) -> Experiment:
-    widths = {1: base, 4: 2 * base, 16: 4 * base}
-    # groups -> channels: channels^2 / groups is the same
-    return Experiment(
-        "G2",
-        "Many groups in group convolutions raise memory access cost.",
-        f"Multiply-accumulates of {layers} 1x1 convolutions, batch {batch}; widths grow with the root of the groups",
-        {
-            f"{groups} group{'s' if groups > 1 else ''} ({width} channels)": stack(
-                width, layers, partial(_pointwise, width, width, groups)
-            )
-            for groups, width in widths.items()
-        },
-    )
-
-
-def _fragmentation(stack: Stack, base: int, blocks: int, batch: int) -> Experiment:
+    wide, batch = (2, 8) if torch.device(device).type == "cuda" else (1, 1)
+    base, twice = 64 * wide, 2 * blocks
     half = base // 2
-    return Experiment(
-        "G3",
-        "Fragmentation reduces the degree of parallelism.",
-        f"Multiply-accumulates of {blocks} blocks of 1x1 convolutions, batch {batch}; 4 fragments have half the width",
-        {
-            f"1 fragment ({base} channels)": stack(base, blocks, partial(_pointwise, base, base)),
-            f"4 in series ({half} channels)": stack(half, 4 * blocks, partial(_pointwise, half, half)),
-            f"4 side by side ({half} channels)": stack(half, blocks, partial(Fragments, half, 4)),
-        },
-    )
 
+    def stack(channels: int, num: int, block: Callable[..., nn.Module], *args: Any, **kwargs: Any) -> Fed:
+        return Fed(channels, batch, nn.Sequential(*(block(*args, **kwargs) for _ in range(num))))
 
-def _element_wise(stack: Stack, channels: int, units: int, batch: int) -> Experiment:
-    return Experiment(
-        "G4",
-        "Element-wise operations are not negligible.",
-        f"Multiply-accumulates of {units} bottleneck units of {channels} channels, batch {batch}",
-        {
-            name: stack(channels, units, partial(Bottleneck, channels, relu=relu, shortcut=shortcut))
-            for name, (relu, shortcut) in UNITS.items()
-        },
-    )
+    pairs = {ratio: (a * wide, b * wide) for ratio, (a, b) in PAIRS.items()}
+    # groups -> channels: channels^2 / groups is the same
+    groups = {1: base, 4: 2 * base, 16: 4 * base}
+    return (
+        Experiment(
+            "G1", "Equal channel widths minimise memory access cost.",
+            f"Multiply-accumulates of {twice} 1x1 convolutions, batch {batch}",
+            {f"{ratio} ({a} and {b})": stack(a, blocks, _there_and_back, a, b) for ratio, (a, b) in pairs.items()},
+        ),
+        Experiment(
+            "G2", "Many groups in group convolutions raise memory access cost.",
+            f"Multiply-accumulates of {twice} 1x1 convolutions, batch {batch}; widths grow with the root of the groups",
+            {f"{n} group{'s' if n > 1 else ''} ({c} channels)": stack(c, twice, _pointwise, c, c, n) for n, c in groups.items()},
+        ),
+        Experiment(
+            "G3", "Fragmentation reduces the degree of parallelism.",
+            f"Multiply-accumulates of {twice} blocks of 1x1 convolutions, batch {batch}; 4 fragments have half the width",
+            {
+                f"1 fragment ({base} channels)": stack(base, twice, _pointwise, base, base),
+                f"4 in series ({half} channels)": stack(half, 4 * twice, _pointwise, half, half),
+                f"4 side by side ({half} channels)": stack(half, twice, Fragments, half, 4),
+            },
+        ),
+        Experiment(
+            "G4", "Element-wise operations are not negligible.",
+            f"Multiply-accumulates of {twice} bottleneck units of {2 * base} channels, batch {batch}",
+            {name: stack(2 * base, twice, Bottleneck, 2 * base, has) for name, has in UNITS.items()},
+        ),
+    )  # fmt: skip
 
 
 def guidelines(device: str = "cpu", *, threads: int | None = None, quick: bool = False) -> tuple[Guideline, ...]:
@@ -191,43 +154,31 @@ def guidelines(device: str = "cpu", *, threads: int | None = None, quick: bool =
 
 
 def _measure(experiment: Experiment, device: str, threads: int | None, quick: bool) -> Guideline:
-    found = compare_latency(
-        experiment.networks,
-        device=device,
-        input_shape=ANY_INPUT,
-        num_threads=threads,
-        budget_s=5.0 if quick else 12.0,
-    )
+    times = compare_latency(
+        experiment.networks, device=device, input_shape=ANY_INPUT, num_threads=threads, budget_s=5.0 if quick else 12.0
+    )  # fmt: skip
+    failed = ", ".join(f"{name} ({model.reason})" for name, model in times.models.items() if model.ratio is None)
     return Guideline(
-        name=experiment.name,
-        claim=experiment.claim,
-        held_fixed=experiment.held_fixed + _unmeasured(found),
-        points=points(found),
-        verdict=verdict(found),
-        rounds=found.rounds,
-        sittings=num_whole(np.array(found.sittings)),
-    )
+        name=experiment.name, claim=experiment.claim, points=points(times), verdict=verdict(times), rounds=times.rounds,
+        held_fixed=experiment.held_fixed + (f". Not measured: {failed}" if failed else ""),
+        sittings=num_whole(np.array(times.sittings)),
+    )  # fmt: skip
 
 
-def points(found: LatencyComparison) -> tuple[GuidelinePoint, ...]:
+def points(times: LatencyComparison) -> tuple[GuidelinePoint, ...]:
     """One point for every setting that could be timed next to the first."""
     return tuple(
         GuidelinePoint(setting=name, ms=model.median_ms, relative=model.ratio, low=model.ratio_low, high=model.ratio_high)
-        for name, model in found.models.items()
+        for name, model in times.models.items()
         if model.median_ms is not None and model.ratio is not None
     )
 
 
-def _unmeasured(found: LatencyComparison) -> str:
-    failed = [f"{name} ({model.reason})" for name, model in found.models.items() if model.ratio is None]
-    return f". Not measured: {', '.join(failed)}" if failed else ""
-
-
-def verdict(found: LatencyComparison) -> str:
+def verdict(times: LatencyComparison) -> str:
     """The rule of this module's first lines."""
-    others = {name: found.paired(name, found.reference) for name in found.models if name != found.reference}
+    others = {name: times.paired(name, times.reference) for name in times.models if name != times.reference}
     known = {name: estimate for name, estimate in others.items() if estimate is not None and estimate.known}
-    floor = found.noise_floor
+    floor = times.noise_floor
     if len(known) < len(others) or not known or floor is None or floor.low is None or floor.high is None:
         return UNDECIDED
     return decide(known, max(abs(math.log(floor.low)), abs(math.log(floor.high))))
@@ -235,10 +186,7 @@ def verdict(found: LatencyComparison) -> str:
 
 def decide(ratios: Mapping[str, Estimate], floor: float) -> str:
     """Verdict from the ratios of all settings but the first, by departure; `floor`: of the first against itself, as a logarithm."""
-    logs = {
-        name: replace(e, value=math.log(e.value), low=math.log(e.low or 1), high=math.log(e.high or 1))
-        for name, e in ratios.items()
-    }
+    logs = {n: replace(e, value=math.log(e.value), low=math.log(e.low or 1), high=math.log(e.high or 1)) for n, e in ratios.items()}
     verdicts = judge(logs, dict.fromkeys(logs, floor))
     settled = {name: logs[name].value for name, kind in verdicts.items() if kind == SETTLED}
     if any(value < 0 for value in settled.values()):

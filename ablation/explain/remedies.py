@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from ablation.design.spec import ModelSpec
 from ablation.explain.modes import EAGER, MODES
 from ablation.faster.optimise import tolerance_of
-from ablation.record.explanation import KEEPS, ModeResult, Remedy
+from ablation.record.explanation import ModeResult, Remedy
 from ablation.stats import SETTLED
 
 # name, spec, gain in latency (the network as it is over this one), and where known the gain's interval
@@ -27,15 +27,8 @@ def rank_remedies(
     The code of a mode takes `model` (a `VAE` with its weights) and `x` (images on the device); the code of a spec builds another
     network, which must be trained.
     """
-    found = [_remedy(mode, device, batch_size) for mode in modes if mode.mode != EAGER and _gains(mode) and _same_outputs(mode)]
-    return tuple(sorted((*found, *spec_remedies(specs)), key=rank))
-
-
-def rank(remedy: Remedy) -> tuple[int, float]:
-    """Sorts remedies: by what they keep, then by gain."""
-    if remedy.max_error is None:
-        return len(KEEPS), -remedy.gain
-    return KEEPS.index(remedy.keeps) if remedy.keeps in KEEPS else 0, -remedy.gain
+    ways = [_remedy(mode, device, batch_size) for mode in modes if mode.mode != EAGER and _gains(mode) and _same_outputs(mode)]
+    return tuple(sorted((*ways, *spec_remedies(specs)), key=lambda remedy: remedy.rank))
 
 
 def spec_remedies(specs: Sequence[SpecGain]) -> tuple[Remedy, ...]:
@@ -59,7 +52,6 @@ def _gains(mode: ModeResult) -> bool:
 
 
 def _remedy(mode: ModeResult, device: str, batch_size: int) -> Remedy:
-    assert mode.second_gain is not None
     steps = MODES[mode.mode].steps
     third = "_" if "mean only" in steps else "log_var"
     code = (
@@ -67,19 +59,12 @@ def _remedy(mode: ModeResult, device: str, batch_size: int) -> Remedy:
         f"fast = optimise(model, device={device!r}, batch_size={batch_size}, steps={list(steps)!r})\n"
         f"reconstruction, mean, {third} = fast(x)\n"
     )
-    return Remedy(
-        name=mode.mode,
-        text=mode.text,
-        code=code,
-        gain=mode.second_gain,
-        gain_low=mode.second_gain_low,
-        gain_high=mode.second_gain_high,
-        max_error=mode.max_error,
-        keeps=mode.keeps or MODES[mode.mode].keeps,
-    )
+    same = {field: getattr(mode, f"second_{field}") for field in ("gain", "gain_low", "gain_high")}
+    keeps = mode.keeps or MODES[mode.mode].keeps
+    return Remedy(name=mode.mode, text=mode.text, code=code, max_error=mode.max_error, keeps=keeps, **same)
 
 
 def _changes(spec: ModelSpec) -> dict[str, object]:
-    # only what differs from the defaults, so that the line can be read
+    """Only what differs from the defaults, so that the line can be read."""
     default = ModelSpec().to_dict()
     return {name: value for name, value in spec.to_dict().items() if value != default[name]}

@@ -15,16 +15,18 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
+from statistics import geometric_mean
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ablation.explain.prepared import common_shape
 from ablation.machine.device import checked_device
 from ablation.measure.costs.memory import activation_bytes, available_bytes
-from ablation.measure.costs.static import image_shape
 from ablation.measure.latency.compare import compare_latency, settled
 from ablation.measure.latency.interleave import LONG_ROUND_S, ROUNDS, SITTINGS, WARMUP_ROUNDS
 from ablation.measure.latency.result import LatencyComparison, ModelLatency
@@ -55,6 +57,7 @@ def batch_sweep(
     batches: Sequence[int] = BATCHES,
     budget_s: float = 60.0,
     image_size: int | None = None,
+    input_shape: tuple[int, ...] | None = None,
     threads: int | None = None,
     names: tuple[str, str] = ("first", "second"),
     overrun: bool = False,
@@ -66,72 +69,71 @@ def batch_sweep(
 
     A network that runs out of memory is left out of larger batches, the other goes on; a point that would overrun what is left of
     `budget_s` isn't measured, unless it may `overrun` (batches that were named). Either is said in the point's `reason`.
-    `known`: points that were measured before, under the same settings, by batch size. `progress(batch size)` before each point.
-    InputError for batch sizes that are none.
+    `image_size` (3 channels, square) or `input_shape` of one input: for modules without a spec. `known`: points that were measured
+    before, under the same settings, by batch size. `progress(batch size)` before each point. InputError for batch sizes that are
+    none.
     """
     if not batches or any(not isinstance(n, int) or isinstance(n, bool) or n < 1 for n in batches):
         raise must_be("batches", "one or more whole numbers of at least 1", tuple(batches))
     if names[0] == names[1]:
         raise must_be("names", "two different names", names)
     pair = dict(zip(names, (first, second), strict=True))
-    sweep = _Sweep(pair, device, image_size, threads, overrun, clock, clock() + budget_s)
-    sizes = sorted(set(batches))
-    found = []
+    shape = common_shape((first, second), input_shape, image_size)
+    sweep = _Sweep(pair, device, shape, threads, overrun, clock, clock() + budget_s)
+    sizes, known = sorted(set(batches)), known or {}
+    points = []
     for i, n in enumerate(sizes):
         if progress is not None:
             progress(n)
-        found.append(sweep.take(known[n]) if known and n in known else sweep.point(n, len(sizes) - i))
-    points = tuple(found)
-    times = {name: {p.batch_size: ms for p in points if (ms := (p.first_ms, p.second_ms)[i])} for i, name in enumerate(names)}
-    return points, {name: knee(found) for name, found in times.items()}
+        points.append(sweep.take(known[n]) if n in known else sweep.point(n, len(sizes) - i))
+    first_ms, second_ms = ({p.batch_size: getattr(p, f) for p in points if getattr(p, f)} for f in ("first_ms", "second_ms"))
+    return tuple(points), {names[0]: knee(first_ms), names[1]: knee(second_ms)}
 
 
+@dataclass
 class _Sweep:
-    # what is known so far: who has run out of memory, and how long a call takes
+    """What is known so far: who has run out of memory, and how long a call takes."""
 
-    def __init__(
-        self,
-        models: Mapping[str, nn.Module],
-        device: str,
-        image_size: int | None,
-        threads: int | None,
-        overrun: bool,
-        clock: Callable[[], float],
-        end: float,
-    ) -> None:
-        self.models, self.device, self.image_size, self.threads = models, device, image_size, threads
-        self.overrun, self.clock, self.end = overrun, clock, end
-        # name -> why it is left out from here on
-        self.gone: dict[str, str] = {}
-        # name -> its last batch size and ms
-        self.last: dict[str, tuple[int, float]] = {}
-        on_cpu = checked_device(device).type == "cpu"  # a GPU says itself when its memory is full; a CPU's process is killed
-        self.bytes = {
-            name: SAFETY * activation_bytes(model, image_shape(model, image_size)) for name, model in models.items() if on_cpu
-        }
+    models: Mapping[str, nn.Module]
+    device: str
+    shape: tuple[int, ...]
+    threads: int | None
+    overrun: bool
+    clock: Callable[[], float]
+    end: float
+    # name -> why it is left out from here on
+    gone: dict[str, str] = field(default_factory=dict)
+    # name -> its last batch size and ms
+    last: dict[str, tuple[int, float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # a GPU says itself when its memory is full; a CPU's process is killed
+        on_cpu = checked_device(self.device).type == "cpu"
+        self.bytes = {name: SAFETY * activation_bytes(m, self.shape) for name, m in self.models.items() if on_cpu}
 
     def take(self, point: SweepPoint) -> SweepPoint:
         """A point that was measured before."""
-        for name, ms in zip(self.models, (point.first_ms, point.second_ms), strict=True):
-            if ms is not None:
-                self.last[name] = (point.batch_size, ms)
+        timed = zip(self.models, (point.first_ms, point.second_ms), strict=True)
+        self.last |= {name: (point.batch_size, ms) for name, ms in timed if ms is not None}
         return point
 
     def point(self, batch_size: int, points_left: int) -> SweepPoint:
+        """A point within the budget, or the reason why there is none."""
         self._check_memory(batch_size)
         alive = {name: model for name, model in self.models.items() if name not in self.gone}
         if not alive:
             return SweepPoint(batch_size=batch_size, reason=self._reasons())
         if self.overrun:
             return self._named(alive, batch_size)
-        calls, left = self._calls(alive, batch_size), self.end - self.clock()
-        needs = _seconds(calls, 1, 2)
+        # a call takes in proportion to the last batch
+        calls = {name: ms * batch_size / size / 1e3 for name, (size, ms) in self.last.items() if name in alive}
+        needs, left = _seconds(calls, 1, 2), self.end - self.clock()
         if needs > left:
-            why = f"not measured: it would take about {needs:.2g} s, and {max(0.0, left):.2g} s of the budget were left"
-            return SweepPoint(batch_size=batch_size, reason="; ".join(filter(None, (self._reasons(), why))))
+            reason = f"not measured: it would take about {needs:.2g} s, and {max(0.0, left):.2g} s of the budget were left"
+            return SweepPoint(batch_size=batch_size, reason=self._reasons(reason))
         enough = MARGIN * _seconds(calls, LEAST_SITTINGS, LEAST_ROUNDS)
         share = min(left, max(left / 3, left / points_left, enough), max(enough, ENOUGH_S))
-        return self._point(self._compare(alive, batch_size, max(share, 1e-3)), batch_size)
+        return self._timed(alive, batch_size, max(share, 1e-3))
 
     def _named(self, alive: Mapping[str, nn.Module], batch_size: int) -> SweepPoint:
         """With an interval, however long it takes, up to MOST_S; else a value."""
@@ -140,73 +142,56 @@ class _Sweep:
         if least > MOST_S and all(math.isfinite(seconds) for seconds in calls.values()):
             return self._value(alive, batch_size, MARGIN * least)
         budget = max(MARGIN * least, min(MARGIN * all_of_it, ENOUGH_S)) if math.isfinite(least) else ENOUGH_S
-        return self._point(self._compare(alive, batch_size, budget), batch_size)
+        return self._timed(alive, batch_size, budget)
 
     def _value(self, alive: Mapping[str, nn.Module], batch_size: int, needs: float) -> SweepPoint:
-        """From two calls of each network by turns, after the first; no interval."""
+        """From two interleaved calls of each network, after the first; no interval."""
         rounds = [{name: _call_s(model, batch_size, self) for name, model in alive.items()} for _ in range(2)]
         ms = {name: 1e3 * math.sqrt(rounds[0][name] * rounds[1][name]) for name in alive}
         self.last |= {name: (batch_size, value) for name, value in ms.items()}
-        one, two = self.models
-        why = f"no interval: {LEAST_SITTINGS} sittings would take about {needs / 60:.0f} minutes"
-        ratio = ms[two] / ms[one] if one in ms and two in ms else None
+        one, two = (ms.get(name) for name in self.models)
+        reason = self._reasons(f"no interval: {LEAST_SITTINGS} sittings would take about {needs / 60:.0f} minutes")
+        ratio = two / one if one is not None and two is not None else None
         return SweepPoint(
-            batch_size=batch_size, first_ms=ms.get(one), second_ms=ms.get(two), ratio=ratio, rounds=2, sittings=0,
-            reason="; ".join(filter(None, (self._reasons(), why))),
+            batch_size=batch_size, first_ms=one, second_ms=two, ratio=ratio, rounds=2, sittings=0, reason=reason
         )  # fmt: skip
-
-    def _compare(self, alive: Mapping[str, nn.Module], batch_size: int, budget_s: float) -> LatencyComparison:
-        found = compare_latency(
-            alive,
-            batch_size=batch_size,
-            device=self.device,
-            image_size=self.image_size,
-            num_threads=self.threads,
-            rounds=ROUNDS,
-            budget_s=budget_s,
-            overrun=self.overrun,
-        )
-        for name, model in found.models.items():
-            if model.median_ms is not None:
-                self.last[name] = (batch_size, model.median_ms)
-        return found
 
     def _check_memory(self, batch_size: int) -> None:
         free = available_bytes() if self.bytes else None
-        for name in [name for name in self.bytes if name not in self.gone and free is not None]:
-            needs = self.bytes[name] * batch_size
-            if free is not None and needs > free:
-                self.gone[name] = f"{name}: out of memory at batch {batch_size} (about {needs / 1e9:.2g} of {free / 1e9:.2g} GB)"
+        if free is None:
+            return
+        for name, needs in self.bytes.items():
+            if needs * batch_size > free and name not in self.gone:
+                amount = f"about {needs * batch_size / 1e9:.2g} of {free / 1e9:.2g} GB"
+                self.gone[name] = f"{name}: out of memory at batch {batch_size} ({amount})"
 
-    def _calls(self, alive: Mapping[str, nn.Module], batch_size: int) -> dict[str, float]:
-        """Seconds of a call of each network, in proportion to its last batch; without those that have none."""
-        return {name: ms * batch_size / size / 1e3 for name, (size, ms) in self.last.items() if name in alive}
-
-    def _point(self, found: LatencyComparison, batch_size: int) -> SweepPoint:
-        for name, model in found.models.items():
-            if model.median_ms is None and any(said in model.reason for said in NO_MEMORY):
+    def _timed(self, alive: Mapping[str, nn.Module], batch_size: int, budget_s: float) -> SweepPoint:
+        times = compare_latency(
+            alive, batch_size=batch_size, device=self.device, input_shape=self.shape, num_threads=self.threads, rounds=ROUNDS,
+            budget_s=budget_s, overrun=self.overrun,
+        )  # fmt: skip
+        for name, model in times.models.items():
+            if model.median_ms is not None:
+                self.last[name] = (batch_size, model.median_ms)
+            elif any(text in model.reason for text in NO_MEMORY):
                 self.gone[name] = f"{name}: out of memory at batch {batch_size}"
-        one, two = self.models
-        enqueue = found.by_kind.get(ENQUEUE, {})
-        ms = {name: model.median_ms for name, model in found.models.items()}
-        paired = found.models[two] if one in ms and two in ms else ModelLatency()
-        failed = [f"{name}: {m.reason}" for name, m in found.models.items() if m.failed and name not in self.gone]
-        return SweepPoint(
-            batch_size=batch_size,
-            first_ms=ms.get(one),
-            second_ms=ms.get(two),
-            ratio=paired.ratio,
-            ratio_low=paired.ratio_low,
-            ratio_high=paired.ratio_high,
-            first_enqueue_ms=enqueue[one].median_ms if one in enqueue else None,
-            second_enqueue_ms=enqueue[two].median_ms if two in enqueue else None,
-            rounds=found.rounds,
-            sittings=num_whole(np.array(found.sittings)) if paired.ratio_low is not None else 0,
-            reason="; ".join([*failed, *self.gone.values()]),
-        )
+        return self._point(times, batch_size)
 
-    def _reasons(self) -> str:
-        return "; ".join(self.gone.values())
+    def _point(self, times: LatencyComparison, batch_size: int) -> SweepPoint:
+        enqueue, none = times.by_kind.get(ENQUEUE, {}), ModelLatency()
+        one, two = (times.models.get(name, none) for name in self.models)
+        first_enqueue, second_enqueue = (enqueue.get(name, none).median_ms for name in self.models)
+        paired = two if len(times.models) == len(self.models) else none
+        failed = [f"{name}: {m.reason}" for name, m in times.models.items() if m.failed and name not in self.gone]
+        return SweepPoint(
+            batch_size=batch_size, first_ms=one.median_ms, second_ms=two.median_ms, ratio=paired.ratio, ratio_low=paired.ratio_low,
+            ratio_high=paired.ratio_high, rounds=times.rounds, reason="; ".join([*failed, *self.gone.values()]),
+            sittings=num_whole(np.array(times.sittings)) if paired.ratio_low is not None else 0,
+            first_enqueue_ms=first_enqueue, second_enqueue_ms=second_enqueue,
+        )  # fmt: skip
+
+    def _reasons(self, *more: str) -> str:
+        return "; ".join([*self.gone.values(), *more])
 
 
 def _seconds(calls: Mapping[str, float], sittings: int, rounds: int) -> float:
@@ -218,14 +203,13 @@ def _seconds(calls: Mapping[str, float], sittings: int, rounds: int) -> float:
 
 
 def _call_s(model: nn.Module, batch_size: int, sweep: _Sweep) -> float:
-    """Seconds of one call, on random images; infinite where it fails, for whose reason the comparison says."""
+    """Seconds of one call, on random inputs; infinite where it fails: the comparison that follows records the reason."""
     place = checked_device(sweep.device)
-    shape = (batch_size, *image_shape(model, sweep.image_size))
     try:
         with settled(place, sweep.threads), torch.inference_mode():
-            loaded, x = copy.deepcopy(model).to(place).eval(), torch.rand(shape, device=place)
+            loaded, x = copy.deepcopy(model).to(place).eval(), torch.rand((batch_size, *sweep.shape), device=place)
             return time_calls(partial(_call, loaded, x), 1, attempts=1) / 1e3
-    except Exception:  # whatever a network raises is recorded by the comparison that follows
+    except Exception:
         return math.inf
 
 
@@ -236,25 +220,23 @@ def _call(model: nn.Module, x: Tensor) -> None:
 
 
 def knee(times: Mapping[int, float]) -> int | None:
-    """The smallest batch size from which time grows in proportion to it, of times by batch size; None where it never does."""
-    sizes = sorted(times)
-    fits = [_fit([(n, times[n]) for n in sizes], flat) for flat in range(len(sizes) - 1)]
-    if not fits or len(sizes) < 3:
+    """The smallest batch size from which time grows in proportion to it, of times by batch size; None where it never does.
+
+    >>> knee({1: 8.0, 2: 8.0, 4: 8.0, 8: 8.0, 16: 16.0, 32: 32.0})
+    8
+    """
+    points = sorted(times.items())
+    if len(points) < 3:
         return None
-    error, a, b = min(fits, key=lambda fit: fit[0])
-    level = _geometric_mean(times.values())
+    error, a, b = min((_fit(points, flat) for flat in range(len(points) - 1)), key=lambda fit: fit[0])
+    level = geometric_mean(times.values())
     if error >= sum(math.log(t / level) ** 2 for t in times.values()):  # a constant fits as well
         return None
-    return next((n for n in sizes if b * n >= REACHED * a), None)
+    return next((n for n, _ in points if b * n >= REACHED * a), None)
 
 
 def _fit(points: Sequence[tuple[int, float]], flat: int) -> tuple[float, float, float]:
-    # squared error, a and b of max(a, b n) with the first `flat` points on a
-    a = _geometric_mean([t for _, t in points[:flat]]) if flat else 0.0
-    b = _geometric_mean([t / n for n, t in points[flat:]])
+    """Squared error, a and b of max(a, b n) with the first `flat` points on a."""
+    a = geometric_mean(t for _, t in points[:flat]) if flat else 0.0
+    b = geometric_mean(t / n for n, t in points[flat:])
     return sum(math.log(t / max(a, b * n)) ** 2 for n, t in points), a, b
-
-
-def _geometric_mean(values: Iterable[float]) -> float:
-    numbers = [math.log(value) for value in values]
-    return math.exp(sum(numbers) / len(numbers))

@@ -1,95 +1,18 @@
-"""What `explain` found about two networks, as plain values: every number that its page, plots and CSV files show. No torch here.
+"""What `explain` measures of two networks, as plain values: every number that its page, plots and CSV files show. No torch.
 
-Explanations of version 1 took their 95 % intervals of latency from the rounds of one sitting, which cover too seldom: they are read
-without those intervals, and without the verdicts that rested on them.
+Written by `ablation.record.convert.to_plain`, read by `ablation.record.stored.explanation_of`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-from ablation.stats import OPEN, SETTLED
+from ablation.record.attribution import Attribution
 
 VERSION = 2
-EXACT = "exact"
-# metrics that are timed, and those that come from training
-TIMED, TRAINED = ("latency_ms", "log_latency"), ("loss", "ssim", "psnr")
 Ends = tuple[float | None, float | None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Effect:
-    """One signed quantity in native units, with its 95 % interval where it was measured rather than counted."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-    # of the whole difference
-    share: float | None = None
-    # EXACT (counted), or of `ablation.stats`: SETTLED, NOISE (the interval is inside the A/A floor) or OPEN
-    verdict: str = EXACT
-    # repetitions that would settle it, where it isn't
-    needed: int | None = None
-    # repetitions that it rests on, and what they are: "sittings", "blocks" or "seeds"
-    num: int | None = None
-    of: str = ""
-
-    @property
-    def sure(self) -> bool:
-        """Whether it is counted or settled."""
-        return self.verdict in (EXACT, SETTLED)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Attribution:
-    """One quantity's difference between two networks, given to the factors in which they differ."""
-
-    # params, macs, elements_written, bytes_moved, num_ops, latency_ms, log_latency, peak_bytes, loss, ssim, psnr
-    metric: str
-    # "cpu/1" for what depends on device and batch size
-    place: str = ""
-    unit: str = ""
-    # of the first and the second network
-    start: float
-    end: float
-    shapley: Mapping[str, Effect]
-    # each factor's swap as the only one, in the first network
-    from_start: Mapping[str, Effect]
-    # each factor's swap as the last one, which makes the second network; undoing it changes as much the other way
-    from_end: Mapping[str, Effect]
-    # "a + b" -> Shapley interaction index of a pair
-    interactions: Mapping[str, Effect]
-    # greedy: factor swapped, value after it; empty where not all variants have a value
-    path: tuple[tuple[str, float], ...]
-    # (end - start) minus the sum of the Shapley values
-    residual: float
-    # of the full factorial
-    num_variants: int
-    num_possible: int
-    # how several comparisons at once were corrected for
-    corrected: str = ""
-
-    @property
-    def counted(self) -> bool:
-        """Whether it is counted, not measured."""
-        return all(effect.verdict == EXACT for effect in self.shapley.values())
-
-    @property
-    def sampled(self) -> bool:
-        """Whether its Shapley values are estimated from a sample of orderings."""
-        return any(effect.of == "blocks" for effect in self.shapley.values()) or _sampled(self)
-
-    @property
-    def kind(self) -> str:
-        """'exact' of counts, 'measured', or 'estimated' from a sample of orderings."""
-        return EXACT if self.counted else "estimated" if self.sampled else "measured"
-
-
-def _sampled(a: Attribution) -> bool:
-    """The same of version 1, which did not name it: latency without interactions, from a part of the variants."""
-    return a.metric in TIMED and len(a.shapley) > 1 and not a.interactions and a.num_variants < a.num_possible
 
 
 # what a way of running keeps: the function to rounding, the function in fewer digits, or neither
@@ -131,6 +54,11 @@ class ModeResult:
     # of `ablation.stats`, beyond the A/A floor: whether the ratio differs from 1, and the second's gain, corrected over all modes
     ratio_verdict: str = ""
     gain_verdict: str = ""
+
+    @property
+    def interval(self) -> Ends:
+        """The 95 % interval of the ratio; (None, None) where there is none."""
+        return self.ratio_low, self.ratio_high
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -288,16 +216,22 @@ class Remedy:
     # as of the mode
     keeps: str = ""
 
+    @property
+    def rank(self) -> tuple[int, float]:
+        """What remedies are sorted by: what they keep, networks to be trained last; then the larger gain."""
+        kept = KEEPS.index(self.keeps) if self.keeps in KEEPS else 0
+        return len(KEEPS) if self.max_error is None else kept, -self.gain
+
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """Everything that was found."""
+    """Everything that was measured."""
 
     # names, e.g. "original" and "modified"
     first: str
     second: str
     specs: Mapping[str, Mapping[str, Any]]
-    # name -> StaticCost.to_dict()
+    # name -> a StaticCost as plain values
     costs: Mapping[str, Mapping[str, Any]]
     # factor -> (level in the first, level in the second)
     factors: Mapping[str, tuple[str, str]]
@@ -320,73 +254,3 @@ class Explanation:
     limits: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     version: int = VERSION
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Explanation:
-        """The inverse of `to_dict`, also after a trip through JSON; one of version 1 loses the intervals of its latencies."""
-        plain = {**values, "version": values.get("version", 1)}
-        if plain["version"] < VERSION:
-            plain |= _without_intervals(values)
-            values = plain
-        plain["attributions"] = tuple(attribution_of(v) for v in values["attributions"])
-        plain["modes"] = tuple(ModeResult(**v) for v in values["modes"])
-        plain["sweep"] = tuple(SweepPoint(**v) for v in values["sweep"])
-        plain["decompositions"] = tuple(_decomposition(v) for v in values["decompositions"])
-        plain["calibration"] = Calibration(**values["calibration"]) if values["calibration"] else None
-        plain["guidelines"] = tuple(
-            Guideline(**{**v, "points": tuple(GuidelinePoint(**p) for p in v["points"])}) for v in values["guidelines"]
-        )
-        plain["controls"] = tuple(Control(**v) for v in values["controls"])
-        plain["remedies"] = tuple(Remedy(**v) for v in values["remedies"])
-        plain["factors"] = {name: (pair[0], pair[1]) for name, pair in values["factors"].items()}
-        plain["impossible"] = tuple((pair[0], pair[1]) for pair in values["impossible"])
-        plain["limits"] = tuple(values["limits"])
-        return cls(**plain)
-
-
-def _without_intervals(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The lists of timed numbers of version 1 without the ends of their intervals, and with what their modes keep."""
-    ends = {"modes": ("ratio", "second_gain"), "sweep": ("ratio",), "controls": ("ratio",), "remedies": ("gain",)}
-    bare = {
-        name: [{**v, **{f"{field}_{end}": None for field in fields for end in ("low", "high")}} for v in values[name]]
-        for name, fields in ends.items()
-    }
-    for kind, name in (("modes", "mode"), ("remedies", "name")):
-        bare[kind] = [{**v, "keeps": _keeps(v[name]) if v["max_error"] is not None else ""} for v in bare[kind]]
-    points = [[{**p, "low": None, "high": None} for p in g["points"]] for g in values["guidelines"]]
-    undecided = [{**g, "points": p, "verdict": "undecided"} for g, p in zip(values["guidelines"], points, strict=True)]
-    return {**bare, "guidelines": undecided}
-
-
-def _keeps(mode: str) -> str:
-    """What a mode of version 1 keeps, by its name."""
-    return OTHER if "inference only" in mode else REDUCED if "bf16" in mode else SAME
-
-
-def attribution_of(values: Mapping[str, Any]) -> Attribution:
-    """An attribution from plain values, also after a trip through JSON."""
-    groups = ("shapley", "from_start", "from_end", "interactions")
-    timed = values["metric"] in TIMED
-    effects = {group: {name: _effect(effect, timed) for name, effect in values[group].items()} for group in groups}
-    found = Attribution(**{**values, **effects, "path": tuple((factor, value) for factor, value in values["path"])})
-    if timed and found.corrected and not any(e.num for e in found.shapley.values()):
-        found = replace(found, corrected="")
-    return replace(found, path=()) if found.sampled else found
-
-
-def _effect(values: Mapping[str, Any], timed: bool) -> Effect:
-    """An effect; of version 1, which did not store how many repetitions it rests on, what still stands of it."""
-    if "num" in values or values["verdict"] == EXACT:
-        return Effect(**values)
-    if timed:
-        return Effect(value=values["value"], share=values["share"], verdict=OPEN)
-    return Effect(**{**values, "verdict": SETTLED if values["verdict"] == "significant" else values["verdict"]})
-
-
-def _decomposition(values: Mapping[str, Any]) -> Decomposition:
-    shares = {group: tuple(Share(**share) for share in values[group]) for group in ("by_class", "by_part", "by_block")}
-    return Decomposition(**{**values, **shares, "notes": tuple(values["notes"])})

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
+
+from ablation.record.convert import from_plain, to_plain
 
 COMPLETE, FAILED, RUNNING, WAITING, STALE = "complete", "failed", "running", "waiting", "stale"
 
@@ -39,12 +41,12 @@ class Record:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {**asdict(self), "intents": [dict(i) for i in self.intents]}
+        return to_plain(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Record:
         """The inverse of `to_dict`."""
-        return cls(**{**values, "intents": tuple(values.get("intents", ()))})
+        return from_plain(cls, values)
 
     def get(self, path: str) -> Any:
         """The value at a dotted path such as 'costs.params' or 'latency.cpu/1.median_ms'; None where it is missing."""

@@ -9,7 +9,6 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,11 @@ from ablation.attribute.factorial import Factorial
 from ablation.design.spec import PRESETS, ModelSpec, preset
 from ablation.machine.device import pick_device
 from ablation.machine.hardware import provenance
+from ablation.record.convert import to_plain
 from ablation.record.explanation import Explanation
+from ablation.record.stored import explanation_of
 from ablation.report.explain.page import write_explanation
-from ablation.report.explain.tables import print_explanation
+from ablation.report.explain.terminal import print_explanation
 from blocks.errors import InputError, must_be
 from studies.engine.config import StudyFolder, prepare_folder
 from studies.engine.folder import check_folder, take_folder
@@ -198,7 +199,7 @@ class _Steps:
         begin = time.monotonic()
         self.say(f"{name} ...")
         try:
-            values = json.loads(json.dumps(step(), default=_plain))
+            values = json.loads(json.dumps(to_plain(step())))
         except (RuntimeError, MemoryError, InputError) as error:
             line = (str(error).splitlines() or [type(error).__name__])[0]
             self.found[name] = {"limits": [f"{name} was not measured: {line}"]}
@@ -220,7 +221,7 @@ class _Steps:
     def explanation(self, command: str, factorial: Factorial) -> Explanation:
         """All answers in one."""
         first, second = self.pair.names
-        whole: dict[str, Any] = Explanation(
+        bare = Explanation(
             first=first,
             second=second,
             specs={n: s.to_dict() for n, s in zip(self.pair.names, self.pair.specs, strict=True)},
@@ -228,12 +229,13 @@ class _Steps:
             factors=factorial.levels,
             impossible=factorial.named_impossible,
             device=self.pair.device,
-        ).to_dict()
+        )
+        whole: dict[str, Any] = to_plain(bare)
         for values in self.found.values():
             for field, value in values.items():
                 if isinstance(whole[field], dict):
                     whole[field] = {**whole[field], **value}
-                elif isinstance(whole[field], (list, tuple)):
+                elif isinstance(whole[field], list):
                     whole[field] = [*whole[field], *value]
                 else:
                     whole[field] = value
@@ -245,9 +247,4 @@ class _Steps:
             "threads": self.pair.threads,
             "batch_size": self.pair.batch_size,
         }
-        return Explanation.from_dict(whole)
-
-
-def _plain(value: Any) -> Any:
-    """Values of dataclasses for JSON."""
-    return asdict(value)
+        return explanation_of(whole)

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from optuna import load_study
 
 from ablation.attribute.factorial import Factorial
 from ablation.attribute.latency import attribute_latency, noise_floor
 from ablation.attribute.static import attribute_static
-from ablation.attribute.timed_design import LatencyDesign, latency_design, time_design
+from ablation.attribute.timed_design import latency_design, time_design
 from ablation.attribute.trained import attribute_all
 from ablation.attribute.values import attribute
 from ablation.design.compose import VAE, build
@@ -32,7 +33,8 @@ from ablation.machine.hardware import git_commit, hardware_name
 from ablation.measure.costs.memory import activation_bytes
 from ablation.measure.costs.static import static_cost
 from ablation.measure.latency.compare import LatencyComparison, compare_latency
-from ablation.record.explanation import Attribution, Calibration, SweepPoint
+from ablation.record.attribution import Attribution
+from ablation.record.explanation import SweepPoint
 from ablation.record.trial import COMPLETE
 from ablation.stats import SETTLED
 from studies.engine.config import StudyConfig, StudyFolder
@@ -41,13 +43,15 @@ from studies.store.storage import open_storage, study_names
 
 # networks whose peak memory is estimated; more take the coarse factorial
 MAX_PEAK_NETWORKS = 512
+# what is kept of a control's timing
+TIMED = ("median_ms", "ratio", "ratio_low", "ratio_high", "rounds", "sittings")
 # of the budget; calibration, decomposition and guidelines take what they need, about two minutes
 SHARES = {"latency": 0.6, "modes": 0.25, "sweep": 0.1}
 QUICK_BATCHES, BATCHES = (1, 4, 16), (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 # step -> the fields that it gave
-Found = Mapping[str, Mapping[str, Any]]
-Say = Callable[[str], None]
+Results = Mapping[str, Mapping[str, Any]]
+Report = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,19 +74,28 @@ class Pair:
         """Device and batch size, as records write them."""
         return f"{self.device}/{self.batch_size}"
 
-    def models(self) -> tuple[VAE, VAE]:
-        """Both networks with the weights of seed 0."""
-        return build(self.specs[0], seed=0), build(self.specs[1], seed=0)
+    @property
+    def cpu_threads(self) -> int | None:
+        """Threads; None on a GPU."""
+        return self.threads if self.device == "cpu" else None
+
+    @property
+    def timing(self) -> dict[str, Any]:
+        """Where and how everything is timed, but for the number of threads."""
+        return {"device": self.device, "batch_size": self.batch_size}
+
+    def models(self) -> dict[str, VAE]:
+        """Both networks with the weights of seed 0, by name."""
+        return {name: build(spec, seed=0) for name, spec in zip(self.names, self.specs, strict=True)}
 
     def key(self) -> str:
         """What a stored step must have been made for."""
-        facts = {**{k: v for k, v in vars(self).items() if k != "specs"}, "trained": str(self.trained)}
-        facts |= {"specs": [spec.to_dict() for spec in self.specs], "torch": torch.__version__}
-        facts |= {"hardware": hardware_name(self.device), "commit": git_commit()}
+        facts = {**vars(self), "trained": str(self.trained), "specs": [spec.to_dict() for spec in self.specs]}
+        facts |= {"torch": torch.__version__, "hardware": hardware_name(self.device), "commit": git_commit()}
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _static(pair: Pair, factorial: Factorial, found: Found, say: Say) -> Mapping[str, Any]:
+def _static(pair: Pair, factorial: Factorial, earlier: Results, report: Report) -> Mapping[str, Any]:
     """Exact attributions of everything that can be counted."""
     costs = {name: static_cost(spec).to_dict() for name, spec in zip(pair.names, pair.specs, strict=True)}
     counted = factorial if len(factorial.networks) <= MAX_PEAK_NETWORKS and not pair.quick else factorial.coarse()
@@ -94,37 +107,29 @@ def _static(pair: Pair, factorial: Factorial, found: Found, say: Say) -> Mapping
     return {"costs": costs, "attributions": [*attribute_static(factorial), peak], "limits": limits}
 
 
-def _latency(pair: Pair, factorial: Factorial, found: Found, say: Say) -> Mapping[str, Any]:
+def _latency(pair: Pair, factorial: Factorial, earlier: Results, report: Report) -> Mapping[str, Any]:
     """Attribution of the latency, per interleaved round, and the controls beside both networks."""
-    settings, start = _settings(pair), time.monotonic()
-    models = dict(zip(pair.names, pair.models(), strict=True))
+    settings, start = {**pair.timing, "num_threads": pair.cpu_threads}, time.monotonic()
     controls = find_controls(*pair.specs)
-    models |= {control.name: build(ModelSpec.from_dict(control.spec), seed=0) for control in controls}
+    models = pair.models() | {c.name: build(ModelSpec.from_dict(c.spec), seed=0) for c in controls}
     budget = SHARES["latency"] * pair.budget_s
     beside = compare_latency(models, reference=pair.names[0], budget_s=0.2 * budget, only_calls=True, **settings)
-    timed = [replace(c, **_timed(beside, c.name)) for c in controls]
     call_ms = sum(beside.models[name].median_ms or 0.0 for name in pair.names) / 2
     left = max(budget - (time.monotonic() - start), budget / 2)
     design = latency_design(factorial, left, call_ms=call_ms, device=pair.device)
 
     def tick(done: int, total: int) -> None:
-        say(f"latency: group {done + 1} of {total}")
+        report(f"latency: group {done + 1} of {total}")
 
     comparisons = time_design(design, progress=tick if len(design.groups) > 1 else None, **settings)
-    ms, log = attribute_latency(design, comparisons, pair.place)
-    return {
-        "attributions": [ms, log],
-        "controls": timed,
-        "noise": _noise(pair.place, beside),
-        "factors": {name: pair for name, pair in design.factorial.levels.items() if name not in factorial.levels},
-        "limits": [*_plan(design, comparisons), *_floor(beside, comparisons)],
-    }
-
-
-def _plan(design: LatencyDesign, comparisons: Sequence[LatencyComparison]) -> list[str]:
-    """What was planned, and what the budget left of it."""
     short = design.shortfall(comparisons)
-    return [design.text, *([short] if short else [])]
+    return {
+        "attributions": attribute_latency(design, comparisons, pair.place),
+        "controls": [replace(c, **{f: getattr(beside[c.name], f) for f in TIMED}) for c in controls],
+        "noise": _noise(pair.place, beside),
+        "factors": {name: levels for name, levels in design.factorial.levels.items() if name not in factorial.levels},
+        "limits": [design.text, *([short] if short else []), *_floor(beside, comparisons)],
+    }
 
 
 def _noise(place: str, beside: LatencyComparison) -> dict[str, dict[str, float]]:
@@ -142,85 +147,66 @@ def _floor(beside: LatencyComparison, comparisons: Sequence[LatencyComparison]) 
     return texts + (["Latency: too few sittings for an A/A noise floor and for intervals of the controls."] if few else [])
 
 
-def _settings(pair: Pair) -> dict[str, Any]:
-    threads = {"num_threads": pair.threads} if pair.device == "cpu" else {}
-    return {"batch_size": pair.batch_size, "device": pair.device, **threads}
-
-
-def _timed(comparison: LatencyComparison, name: str) -> dict[str, Any]:
-    latency = comparison[name]
-    return {field: getattr(latency, field) for field in ("median_ms", "ratio", "ratio_low", "ratio_high", "rounds", "sittings")}
-
-
-def _modes(pair: Pair, factorial: Factorial, found: Found, say: Say) -> Mapping[str, Any]:
+def _modes(pair: Pair, factorial: Factorial, earlier: Results, report: Report) -> Mapping[str, Any]:
     """Ways of running both networks, and what helps the second."""
-    first, second = pair.models()
-    budget = SHARES["modes"] * pair.budget_s
     modes = run_modes(
-        first, second, device=pair.device, batch_size=pair.batch_size, budget_s=budget, quick=pair.quick,
-        progress=lambda mode: say(f"modes: {mode}"),
+        *pair.models().values(), **pair.timing, budget_s=SHARES["modes"] * pair.budget_s, quick=pair.quick,
+        progress=lambda mode: report(f"modes: {mode}"),
     )  # fmt: skip
-    specs = _undone(factorial, found.get("latency", {}))
-    return {"modes": modes, "remedies": rank_remedies(modes, device=pair.device, batch_size=pair.batch_size, specs=specs)}
+    return {"modes": modes, "remedies": rank_remedies(modes, **pair.timing, specs=_undone(factorial, earlier.get("latency", {})))}
 
 
 def _undone(factorial: Factorial, latency: Mapping[str, Any]) -> list[SpecGain]:
     """The second network with one swap undone, where that was timed and is settled to make it faster."""
-    logs = [a for a in latency.get("attributions", ()) if a["metric"] == "log_latency"]
+    log: Mapping[str, Any] = next((a for a in latency.get("attributions", ()) if a["metric"] == "log_latency"), {"from_end": {}})
     gains: list[SpecGain] = []
-    for factor, effect in logs[0]["from_end"].items() if logs else ():
-        cell = frozenset(factorial.names) - {factor}
-        if effect["verdict"] == SETTLED and effect["value"] > 0 and cell in factorial.cells:
-            gain = f"undo {factor}", factorial.cells[cell], math.exp(effect["value"])
-            known = effect["low"] is not None and effect["high"] is not None
-            gains.append((*gain, math.exp(effect["low"]), math.exp(effect["high"])) if known else gain)
+    for factor, effect in log["from_end"].items():
+        spec = factorial.cells.get(frozenset(factorial.names) - {factor})
+        if spec is not None and effect["verdict"] == SETTLED and effect["value"] > 0:
+            gain, low, high = (None if effect[end] is None else math.exp(effect[end]) for end in ("value", "low", "high"))
+            interval = (low, high) if low is not None and high is not None else ()
+            gains.append((f"undo {factor}", spec, gain, *interval))
     return gains
 
 
-def _sweep(pair: Pair, factorial: Factorial, found: Found, say: Say) -> Mapping[str, Any]:
+def _sweep(pair: Pair, factorial: Factorial, earlier: Results, report: Report) -> Mapping[str, Any]:
     """Latency from batch 1 up, and where it begins to grow with the batch."""
-    first, second = pair.models()
-    eager = next((m for m in found.get("modes", {}).get("modes", ()) if m["mode"] == EAGER and m["ratio"] is not None), None)
+    modes = earlier.get("modes", {}).get("modes", ())
+    eager = next((m for m in modes if m["mode"] == EAGER and m["ratio"] is not None and pair.device == "cpu"), None)
+    # the point that was measured already, with the other ways of running: one number of one thing
+    fields = ("first_ms", "second_ms", "ratio", "ratio_low", "ratio_high", "rounds", "sittings")
+    point: dict[str, Any] = {"batch_size": pair.batch_size, "source": "as under other ways of running"}
     points, knee = batch_sweep(
-        first,
-        second,
+        *pair.models().values(),
         device=pair.device,
         batches=pair.batches or (QUICK_BATCHES if pair.quick else BATCHES),
         budget_s=SHARES["sweep"] * pair.budget_s,
-        threads=pair.threads if pair.device == "cpu" else None,
+        threads=pair.cpu_threads,
         names=pair.names,
         overrun=bool(pair.batches),
-        known=_known(pair, eager) if eager and pair.device == "cpu" else None,
-        progress=lambda batch: say(f"sweep: batch {batch}"),
+        known={pair.batch_size: SweepPoint(**point, **{f: eager[f] for f in fields})} if eager else None,
+        progress=lambda batch: report(f"sweep: batch {batch}"),
     )
     return {"sweep": points, "knee": knee}
 
 
-def _known(pair: Pair, eager: Mapping[str, Any]) -> dict[int, SweepPoint]:
-    """The point that was measured already, with the other ways of running: one number of one thing."""
-    fields = ("first_ms", "second_ms", "ratio", "ratio_low", "ratio_high", "rounds", "sittings")
-    source = "as under other ways of running"
-    return {pair.batch_size: SweepPoint(batch_size=pair.batch_size, source=source, **{f: eager[f] for f in fields})}
-
-
-def _machine(pair: Pair, factorial: Factorial, found: Found, say: Say) -> Mapping[str, Any]:
+def _machine(pair: Pair, factorial: Factorial, earlier: Results, report: Report) -> Mapping[str, Any]:
     """What this machine can do, and where each network's time goes."""
-    threads = pair.threads if pair.device == "cpu" else None
-    calibration: Calibration = calibrate(pair.device, threads=threads, quick=pair.quick)
-    settings: dict[str, Any] = {"device": pair.device, "batch_size": pair.batch_size, "threads": threads, "quick": pair.quick}
-    models = dict(zip(pair.names, pair.models(), strict=True))
+    calibration = calibrate(pair.device, threads=pair.cpu_threads, quick=pair.quick)
+    settings: dict[str, Any] = {**pair.timing, "threads": pair.cpu_threads, "quick": pair.quick}
+    models = pair.models()
     # on a GPU both are timed before either is profiled; on a CPU each next to its own instrumented rounds
     timed = {n: plain_latency(m, n, **settings) for n, m in models.items()} if pair.device == "cuda" else {}
     parts = [decompose(m, n, calibration=calibration, latency=timed.get(n), **settings) for n, m in models.items()]
     return {"calibration": calibration, "decompositions": parts}
 
 
-def _guidelines(pair: Pair, factorial: Factorial, found: Found, say: Say) -> Mapping[str, Any]:
+def _guidelines(pair: Pair, factorial: Factorial, earlier: Results, report: Report) -> Mapping[str, Any]:
     """ShuffleNet V2's guidelines on this machine."""
-    return {"guidelines": guidelines(pair.device, threads=pair.threads if pair.device == "cpu" else None, quick=pair.quick)}
+    return {"guidelines": guidelines(pair.device, threads=pair.cpu_threads, quick=pair.quick)}
 
 
-def _trained(pair: Pair, factorial: Factorial, found: Found, say: Say) -> Mapping[str, Any]:
+def _trained(pair: Pair, factorial: Factorial, earlier: Results, report: Report) -> Mapping[str, Any]:
     """Loss and quality, where variants between the two were trained."""
     if pair.trained is None:
         return {"limits": ["Loss and quality were not attributed: no trained study was named with --trained."]}
@@ -228,20 +214,18 @@ def _trained(pair: Pair, factorial: Factorial, found: Found, say: Say) -> Mappin
     attributions: list[Attribution] = []
     limits: list[str] = []
     for name in study_names(storage):
-        from optuna import load_study
-
         study = load_study(study_name=name, storage=storage)
         if "config" not in study.user_attrs:
             continue
         config = StudyConfig.from_dict(study.user_attrs["config"])
         complete = [r for r in records(study, max_attempts=config.max_attempts) if r.state == COMPLETE]
-        found_here, missing = attribute_all(factorial, complete)
-        attributions += found_here
+        of_study, missing = attribute_all(factorial, complete)
+        attributions += of_study
         limits += missing
     return {"attributions": attributions, "limits": limits}
 
 
-STEPS: dict[str, Callable[[Pair, Factorial, Found, Say], Mapping[str, Any]]] = {
+STEPS: dict[str, Callable[[Pair, Factorial, Results, Report], Mapping[str, Any]]] = {
     "static": _static,
     "latency": _latency,
     "modes": _modes,

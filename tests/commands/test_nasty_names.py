@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 from ablation.data.base import Dataset
 from ablation.design.space import load_space
 from ablation.machine.text import printable, shortened
+from ablation.record.convert import to_plain
+from ablation.record.stored import explanation_of
 from ablation.record.trial import Record
 from ablation.report import print_table, write_report
 from ablation.report.explain.page import write_explanation
-from ablation.report.explain.tables import print_explanation
+from ablation.report.explain.terminal import print_explanation
 from ablation.report.kit.page import Bullets, Heading, literal, to_html, to_markdown, unmarked
 from ablation.report.kit.plot_style import new_figure, save, styled
 from ablation.report.study.pictures import write_gallery
@@ -114,8 +116,8 @@ def test_a_gallery_takes_any_name(tmp_path: Path) -> None:
 def test_an_explanation_names_networks_of_any_file(tmp_path: Path) -> None:
     found = fake_explanation()
     first, second = f"{LONG} this $\\frac{{<b>.toml", f"{LONG} that `x` *y* \udcff.toml"
-    text = json.dumps(found.to_dict()).replace(json.dumps(found.first), json.dumps(first))
-    renamed = type(found).from_dict(json.loads(text.replace(json.dumps(found.second), json.dumps(second))))
+    text = json.dumps(to_plain(found)).replace(json.dumps(found.first), json.dumps(first))
+    renamed = explanation_of(json.loads(text.replace(json.dumps(found.second), json.dumps(second))))
     assert (renamed.first, renamed.second) == (first, second)
     write_explanation(renamed, tmp_path)
     assert "<b>.toml" not in (tmp_path / "explanation.html").read_text(encoding="utf-8")

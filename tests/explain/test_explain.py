@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ablation.design.spec import preset
-from ablation.record.explanation import Explanation
+from ablation.record.stored import explanation_of
 from studies.explain import steps as explain_steps
 from studies.explain.command import read_spec
 from studies.run import main
@@ -32,7 +32,7 @@ def test_explains_a_pair_and_goes_on_from_what_is_stored(
     assert main(["explain", *pair, *TINY]) == 0
     said = capfd.readouterr()
     assert "head" in said.out
-    found = Explanation.from_dict(json.loads((place / "why/explanation.json").read_text()))
+    found = explanation_of(json.loads((place / "why/explanation.json").read_text()))
     params = next(a for a in found.attributions if a.metric == "params")
     # head at 16 px: 64 channels of one position either way, so pooling saves nothing; stem: 32 latent to 64 or 32 channels, and the
     # first decoder convolution, 64 or 32 to 64 channels

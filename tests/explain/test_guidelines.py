@@ -61,10 +61,10 @@ def test_fragments_add_up() -> None:
 
 def test_bottleneck_shortcut_and_relu() -> None:
     x = torch.rand(1, 8, 5, 5)
-    plain, with_shortcut = Bottleneck(8, relu=False, shortcut=False), Bottleneck(8, relu=False, shortcut=True)
+    plain, with_shortcut = Bottleneck(8, []), Bottleneck(8, ["shortcut"])
     with_shortcut.load_state_dict(plain.state_dict())
     assert torch.equal(with_shortcut(x), plain(x) + x)
-    assert (Bottleneck(8, relu=True, shortcut=False)(x) >= 0).all()
+    assert (Bottleneck(8, ["relu"])(x) >= 0).all()
 
 
 def test_input_is_not_read() -> None:

@@ -7,10 +7,12 @@ import copy
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from ablation.design.compose import VAE, build
 from ablation.design.spec import preset
 from ablation.explain.modes import EAGER, MODES, _judged, _result, run_modes
+from ablation.explain.prepared import prepared
 from ablation.explain.remedies import rank_remedies, spec_remedies
 from ablation.faster.optimise import example, optimise
 from ablation.faster.optimised import check_steps
@@ -137,8 +139,36 @@ def test_wrong_arguments(arguments: dict[str, object], message: str) -> None:
 def test_networks_for_other_images() -> None:
     with pytest.raises(InputError, match="the same for both"):
         run_modes(FIRST, build(preset("small")))
-    with pytest.raises(InputError, match="VAE"):
-        run_modes(FIRST, torch.nn.Identity())  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="input_shape"):
+        run_modes(FIRST, torch.nn.Identity())
+
+
+def head(width: int) -> nn.Module:
+    """A network that is no VAE and takes no image: the rules reach its sequence."""
+    return nn.Sequential(nn.Conv2d(5, width, 3), nn.BatchNorm2d(width), nn.ELU(), nn.AvgPool2d(2), nn.Conv2d(width, 2, 1)).eval()
+
+
+def test_any_module_runs_in_the_modes_that_need_no_vae() -> None:
+    names = ["inference only", "channels_last", "bf16", "folded", "reordered", "folded + reordered", "compiled"]
+    results = {
+        r.mode: r for r in run_modes(head(4), head(8), input_shape=(5, 9, 7), names=names, budget_s=60, rounds=(2, 3), sittings=1)
+    }
+    assert [r.mode for r in results.values() if r.reason] == ["inference only"]
+    assert "must be a VAE" in results["inference only"].reason
+    for name in names[1:]:
+        assert results[name].ratio is not None
+        assert 0 <= (results[name].max_error or 0.0) < (5e-2 if name == "bf16" else 1e-5)
+    folded = prepared(head(4), MODES["folded"].steps, torch.rand(1, 5, 9, 7))
+    assert not [m for m in folded.modules() if isinstance(m, nn.BatchNorm2d)]
+    where = next(folded.parameters()).data_ptr()
+    assert copy.deepcopy(folded) is folded
+    assert next(folded.parameters()).data_ptr() != where
+
+
+def test_a_module_that_takes_a_vector_keeps_its_outputs() -> None:
+    made = prepared(nn.Sequential(nn.Linear(6, 3), nn.ELU()).eval(), ["channels_last", "bf16"], torch.rand(2, 6))
+    assert made.errors.keys() == {"output 0"}
+    assert made(torch.rand(2, 6)).dtype == torch.float32
 
 
 def mode(name: str, gain: float | None, low: float | None = None) -> ModeResult:

@@ -187,7 +187,7 @@ def test_a_named_batch_whose_interval_would_take_too_long_is_a_value(monkeypatch
 
 
 def test_one_call_is_timed_and_what_fails_is_endless() -> None:
-    there = sweep._Sweep({"a": Limited(2)}, "cpu", 8, 1, True, lambda: 0.0, 1.0)
+    there = sweep._Sweep({"a": Limited(2)}, "cpu", (3, 8, 8), 1, True, lambda: 0.0, 1.0)
     assert 0 < sweep._call_s(Limited(2), 2, there) < 10
     assert sweep._call_s(Limited(2), 3, there) == float("inf")
 
@@ -236,6 +236,16 @@ def test_batches_must_be_whole_numbers(batches: tuple[int, ...]) -> None:
 def test_names_must_differ() -> None:
     with pytest.raises(InputError, match="names"):
         batch_sweep(Limited(1), Limited(1), image_size=8, names=("a", "a"))
+
+
+def test_any_module_is_swept_that_takes_one_tensor() -> None:
+    models = (nn.Sequential(nn.Linear(6, 3), nn.ReLU()), nn.Linear(6, 300))
+    points, knees = batch_sweep(*models, batches=(1, 2), budget_s=60, input_shape=(6,), threads=1)
+    assert [p.reason for p in points] == ["", ""]
+    assert all(p.ratio is not None for p in points)
+    assert set(knees) == {"first", "second"}
+    with pytest.raises(InputError, match="input_shape"):
+        batch_sweep(*models, batches=(1, 2))
 
 
 # ---- memory

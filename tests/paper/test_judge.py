@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ablation.record.explanation import Attribution
+from ablation.record.attribution import Attribution
 from studies.paper.claims import judge as claims
 from studies.paper.claims import ledger
 from studies.paper.claims.judge import CLAIMS, PAPER_CLAIMS, judge

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ablation.record.explanation import Effect
+from ablation.record.attribution import Effect
 from ablation.stats import mean_estimate
 from studies.paper.rules import pieces as rules_pieces
 from studies.paper.rules.compared import Compared, quotient

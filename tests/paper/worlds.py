@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ablation.record.explanation import Effect, Explanation, ModeResult
+from ablation.record.attribution import Effect
+from ablation.record.explanation import Explanation, ModeResult
 from ablation.record.trial import Record
 from studies.paper.claims.judge import CLAIMS, judge
 from studies.paper.evidence.evidence import MODIFIED, ORIGINAL, Evidence, Trial

@@ -4,73 +4,67 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ablation.record.explanation import Decomposition, Explanation, Share
 from ablation.report.explain import style as look
-from ablation.report.explain.mechanism import segments
-from ablation.report.explain.plots import DARK, SIDE_BY_SIDE, Plot, below, heading, named_lines
+from ablation.report.explain.mechanism import Pair, segments
+from ablation.report.explain.plots import DARK, Plot, below, beside, heading, log_axis, named_lines, values
 from ablation.report.kit import plot_style as style
+from ablation.report.kit.numbers import significant
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 BOUNDS = ("num_ops", "macs", "bytes_moved", "bytes_bound_ms", "macs_bound_ms", "limited_by", "efficiency")
-Pair = tuple[Decomposition, Decomposition]
+# a class of operation of one network
+Named = tuple[str, Share]
 
 
 def time_by_class(explanation: Explanation, pair: Pair) -> Plot:
     """One stacked bar per network: classes of operation, launches and host, gaps, and what is unexplained."""
-    lines = []
+    lines: list[list[Any]] = []
     for d in pair:
-        shares: Mapping[str, Share] = {share.name: share for share in d.by_class}
+        shares, empty = {share.name: share for share in d.by_class}, [None] * len(BOUNDS)
         for name, ms in segments(d).items():
-            share = shares.get(name)
-            lines.append([d.name, d.place, name, ms, ms / d.total_ms, *(getattr(share, b) if share else None for b in BOUNDS)])
-        lines.append([d.name, d.place, "total", d.total_ms, 1.0, *([None] * len(BOUNDS))])
+            lines.append([d.name, d.place, name, ms, ms / d.total_ms, *(values(shares[name], BOUNDS) if name in shares else empty)])
+        lines.append([d.name, d.place, "total", d.total_ms, 1.0, *empty])
     return Plot(
         stem=f"time_by_class_{look.stem_of(pair[0].place)}",
-        alt="Time by class of operation: " + "; ".join(f"{d.name} {look.number(d.total_ms)} ms" for d in pair),
-        draw=lambda width: _stacked(explanation, pair, width),
-        headings=("network", "place", "class", "ms", "share", *BOUNDS), lines=lines,
+        alt="Time by class of operation: " + "; ".join(f"{d.name} {significant(d.total_ms)} ms" for d in pair),
+        draw=lambda width: _stacked(pair, width), headings=("network", "place", "class", "ms", "share", *BOUNDS), lines=lines,
     )  # fmt: skip
 
 
-def _stacked(explanation: Explanation, pair: Pair, width: float) -> Figure:
+def _stacked(pair: Pair, width: float) -> Figure:
     from matplotlib.patches import Patch
 
-    every = {name: max(segments(d).get(name, 0.0) for d in pair) for d in pair for name in segments(d)}
-    columns = 3 if width >= SIDE_BY_SIDE else 2
-    figure = style.new_figure(width, 2.75 + 0.2 * math.ceil(len(every) / columns))
+    names = list(dict.fromkeys(name for d in pair for name in segments(d)))
+    figure = style.new_figure(width, 2.75 + 0.2 * math.ceil(len(names) / 2))
     axes = figure.subplots()
     for line, d in enumerate(pair):
         _stack(axes, line, d, max(p.total_ms for p in pair) / width)
     named_lines(axes, [d.name for d in pair], 12)
-    axes.set_xlim(right=max(sum(ms for ms in segments(d).values() if ms > 0) for d in pair) * 1.15)
-    axes.set_xlabel(f"milliseconds, {look.place_text(pair[0].place)}")
-    patches = [Patch(label=n, facecolor=look.class_colour(n), edgecolor="#555555", linewidth=0.5, hatch=_hatch(n)) for n in every]
+    axes.set_xlim(right=max(sum(ms for ms in segments(d).values() if ms > 0) for d in pair) * 1.25)
+    handles = [Patch(label=name, **_fill(name)) for name in names]
     figure.legend(
-        handles=patches, loc="outside lower left", ncols=columns, frameon=False, fontsize=8, handlelength=1.2, columnspacing=1.0
+        handles=handles, loc="outside lower left", ncols=2, frameon=False, fontsize=8, handlelength=1.2, columnspacing=1.0
     )
     heading(figure, "Where the time goes")
     shown = sum(len(segments(d)) for d in pair)
-    rest = "; ".join(f"{d.name}: {100 * d.explained:.1f} % explained, {look.number(d.residual_ms)} ms not" for d in pair)
-    _note_above_legend(
-        axes, figure, f"Shows {shown} of {shown} shares. {rest}. Totals are uninstrumented; the profiler gives shares only."
-    )
+    rest = "; ".join(f"{d.name}: {100 * d.explained:.1f} % explained, {significant(d.residual_ms)} ms not" for d in pair)
+    note = f"Shows {shown} of {shown} shares. {rest}. Totals are uninstrumented; the profiler gives shares only."
+    # with the axis, for a figure's supxlabel would lie on an outside legend
+    text = [f"milliseconds, {look.place_text(pair[0].place)}", "", *textwrap.wrap(note, int((width - 0.75) * 17))]
+    axes.set_xlabel("\n".join(text), fontsize=8, color="#555555", loc="left")
     return figure
 
 
-def _note_above_legend(axes: Axes, figure: Figure, text: str) -> None:
-    """A figure's supxlabel would lie on an outside legend: the caption goes with the axis instead."""
-    lines = textwrap.wrap(text, int((figure.get_figwidth() - 0.75) * 17))
-    axes.set_xlabel(f"{axes.get_xlabel()}\n\n" + "\n".join(lines), fontsize=8, color="#555555", loc="left")
-
-
-def _hatch(name: str) -> str:
-    return "////" if name == look.RESIDUAL else ""
+def _fill(name: str) -> dict[str, Any]:
+    hatch = "////" if name == look.RESIDUAL else ""
+    return {"facecolor": look.class_colour(name), "edgecolor": "#555555", "linewidth": 0.5, "hatch": hatch}
 
 
 def _stack(axes: Axes, line: int, d: Decomposition, ms_per_inch: float) -> None:
@@ -78,47 +72,32 @@ def _stack(axes: Axes, line: int, d: Decomposition, ms_per_inch: float) -> None:
     right = left = 0.0
     for name, ms in segments(d).items():
         start = right if ms > 0 else left + ms
-        looks: dict[str, Any] = {"facecolor": look.class_colour(name), "edgecolor": "#555555", "hatch": _hatch(name)}
-        axes.barh(line, abs(ms), left=start, height=0.62, linewidth=0.5, zorder=2, **looks)
+        fill = _fill(name)
+        axes.barh(line, abs(ms), left=start, height=0.62, zorder=2, **fill)
         if abs(ms) > 0.5 * ms_per_inch:
-            light = sum(int(looks["facecolor"][n : n + 2], 16) for n in (1, 3, 5)) > 400
-            axes.text(
-                start + abs(ms) / 2, line, look.number(ms), ha="center", va="center", fontsize=8, color=DARK if light else "white"
-            )
+            light = sum(int(fill["facecolor"][n : n + 2], 16) for n in (1, 3, 5)) > 400
+            colour = DARK if light else "white"
+            axes.text(start + abs(ms) / 2, line, significant(ms), ha="center", va="center", fontsize=8, color=colour)
         right, left = (right + ms, left) if ms > 0 else (right, left + ms)
-    axes.annotate(
-        f"{look.number(d.total_ms)} ms", (right, line), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8.5
-    )
+    beside(axes, line, right, f"{significant(d.total_ms)} ms")
 
 
 def roofline(explanation: Explanation, pair: Pair) -> Plot:
     """Every class of both networks: intensity against attained rate under the machine's roof; without products: bandwidth."""
     shares = [(d.name, share) for d in pair for share in d.by_class]
+    before, after = ("name", "ms", "macs", "bytes_moved"), ("bandwidth_gb_s", "limited_by", "efficiency")
     lines = [
-        [
-            name,
-            s.name,
-            s.ms,
-            s.macs,
-            s.bytes_moved,
-            _intensity(s),
-            _rate(s),
-            _bandwidth(s),
-            s.bandwidth_gb_s,
-            s.limited_by,
-            s.efficiency,
-        ]
-        for name, s in shares
+        [name, *values(share, before), _intensity(share), _rate(share), _bandwidth(share), *values(share, after)]
+        for name, share in shares
     ]
     return Plot(
         stem=f"roofline_{look.stem_of(pair[0].place)}",
         alt="Roofline: attained rate of every class of operation under this machine's limits",
-        draw=lambda width: _roofline(explanation, shares, width),
+        draw=lambda width: _roofline(explanation, shares, width), lines=lines,
         headings=(
             "network", "class", "ms", "macs", "bytes_moved", "macs_per_byte", "macs_per_s", "gb_per_s",
             "bound_gb_per_s", "nearest_bound", "efficiency",
         ),
-        lines=lines,
     )  # fmt: skip
 
 
@@ -126,10 +105,6 @@ def bandwidths(shares: Iterable[Share]) -> tuple[float, float]:
     """The least and the largest bandwidth that the bounds of these shares were made with, GB/s; (1, 1) without any."""
     used = [bandwidth for share in shares if (bandwidth := share.bandwidth_gb_s)] or [1.0]
     return min(used), max(used)
-
-
-def _span(used: list[float]) -> str:
-    return " to ".join(f"{bandwidth:.3g}" for bandwidth in dict.fromkeys((min(used), max(used)))) + " GB/s"
 
 
 def _intensity(share: Share) -> float | None:
@@ -144,80 +119,73 @@ def _bandwidth(share: Share) -> float | None:
     return share.bytes_moved / share.ms / 1e6 if share.ms > 0 else None
 
 
-def _roofline(explanation: Explanation, shares: Sequence[tuple[str, Share]], width: float) -> Figure:
-    working = [(n, s) for n, s in shares if s.macs > 0 and s.ms > 0 and s.bytes_moved > 0]
-    moving = [(n, s) for n, s in shares if not s.macs and s.ms > 0 and s.bytes_moved > 0]
+def _roofline(explanation: Explanation, shares: Sequence[Named], width: float) -> Figure:
+    drawn = [(n, s) for n, s in shares if s.ms > 0 and s.bytes_moved > 0]
+    working, moving = [(n, s) for n, s in drawn if s.macs > 0], [(n, s) for n, s in drawn if not s.macs]
     classes = list(dict.fromkeys(s.name for _, s in sorted(moving, key=lambda item: -item[1].ms)))
     figure = style.new_figure(width, 5.0 + 0.27 * len(classes))
     upper, lower = figure.subplots(2, 1, gridspec_kw={"height_ratios": [3.0, 0.6 + 0.27 * len(classes)]})
     _roof(upper, explanation, working)
     _strip(lower, explanation, moving, classes)
     heading(figure, "How far each class is from this machine's limits")
-    left_out = [f"{s.name} ({n})" for n, s in shares if (n, s) not in working and (n, s) not in moving]
-    roof = "" if explanation.calibration else "The machine was not calibrated: no roof."
-    note = f"Not drawn, having no time or no bytes: {', '.join(left_out)}." if left_out else ""
-    means = f"Hollow: {explanation.first}; filled: {explanation.second}."
-    above = "Beyond a limit: kept in caches, which a count of bytes does not see." if explanation.calibration else ""
-    below(figure, len(working) + len(moving), len(shares), "classes of both networks", means, roof, above, note)
+    left_out = ", ".join(f"{s.name} ({n})" for n, s in shares if (n, s) not in drawn)
+    roof = "Beyond a limit: kept in caches, which a count of bytes does not see."
+    below(
+        figure, len(drawn), len(shares), "classes of both networks", f"Hollow: {explanation.first}; filled: {explanation.second}.",
+        roof if explanation.calibration else "The machine was not calibrated: no roof.",
+        f"Not drawn, having no time or no bytes: {left_out}." if left_out else "",
+    )  # fmt: skip
     return figure
 
 
-def _look(explanation: Explanation, network: str, share: Share) -> dict[str, Any]:
-    colour = look.class_colour(share.name)
-    face = "white" if network == explanation.first else colour
-    edge = {
-        "markeredgecolor": colour if network == explanation.first else "#444444",
-        "markeredgewidth": 1.8 if face == "white" else 0.6,
-    }
-    return {"marker": look.class_marker(share.name), "markerfacecolor": face, "linestyle": "", "markersize": 9, **edge}
+def _point(axes: Axes, explanation: Explanation, network: str, share: Share, x: float, y: float) -> None:
+    """A class of the first network hollow, of the second filled."""
+    colour, hollow = look.class_colour(share.name), network == explanation.first
+    edge: dict[str, Any] = {"markeredgecolor": colour if hollow else "#444444", "markeredgewidth": 1.8 if hollow else 0.6}
+    face, marker = "white" if hollow else colour, look.class_marker(share.name)
+    axes.plot([x], [y], marker=marker, markerfacecolor=face, linestyle="", markersize=9, zorder=3, **edge)
 
 
-def _roof(axes: Axes, explanation: Explanation, working: Sequence[tuple[str, Share]]) -> None:
+def _roof(axes: Axes, explanation: Explanation, working: Sequence[Named]) -> None:
     """Classes that multiply, under min(bandwidth x intensity, rate)."""
     from matplotlib.lines import Line2D
 
-    for network, share in working:
-        axes.plot(_intensity(share), (_rate(share) or 0.0) / 1e9, zorder=3, **_look(explanation, network, share))  # type: ignore[arg-type]
-    xs = [_intensity(s) or 1.0 for _, s in working] or [1.0]
-    ys = [(_rate(s) or 0.0) / 1e9 for _, s in working]
-    roof = explanation.calibration
-    if roof is not None:
-        rate, used = roof.macs_per_s / 1e9, dict.fromkeys(bandwidths(share for _, share in working))
+    xs, ys = [_intensity(s) or 1.0 for _, s in working], [(_rate(s) or 0.0) / 1e9 for _, s in working]
+    for (network, share), x, y in zip(working, xs, ys, strict=True):
+        _point(axes, explanation, network, share, x, y)
+    low, high = min(xs, default=1.0) / 3, max(xs, default=1.0) * 3
+    if explanation.calibration is not None:
+        rate, used = explanation.calibration.macs_per_s / 1e9, dict.fromkeys(bandwidths(share for _, share in working))
         ridges = [rate / bandwidth for bandwidth in used]
-        low, high = min([*xs, *ridges]) / 3, max([*xs, *ridges]) * 3
-        axes.annotate(f"{rate:.3g} G/s", (high, rate), xytext=(-2, 4), textcoords="offset points", ha="right", fontsize=8)
+        low, high = min(low, min(ridges) / 3), max(high, max(ridges) * 3)
         for bandwidth, ridge in zip(used, ridges, strict=True):
             axes.plot([low, ridge, high], [low * bandwidth, rate, rate], color=DARK, linewidth=1.4, zorder=2)
-        bandwidth, middle = max(used), math.sqrt(low * min(ridges))
-        at = {"xytext": (-4, 5), "textcoords": "offset points", "ha": "right", "fontsize": 8}
-        axes.annotate(_span(list(used)), (middle, middle * bandwidth), **at)  # type: ignore[arg-type]
+        axes.annotate(f"{rate:.3g} G/s", (high, rate), xytext=(-2, 4), textcoords="offset points", ha="right", fontsize=8)
+        span, middle = " to ".join(f"{b:.3g}" for b in sorted(used)), math.sqrt(low * min(ridges))
+        at = (middle, middle * min(used))
+        axes.annotate(f"{span} GB/s", at, xytext=(5, -3), textcoords="offset points", va="top", fontsize=8)
         ys.append(rate)
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_ylim(min(ys or [1.0]) / 4, max(ys or [1.0]) * 3)
+    log_axis(axes, "x", low, high)
+    log_axis(axes, "y", min(ys, default=1.0) / 4, max(ys, default=1.0) * 3)
     axes.set_xlabel("multiply-accumulates per byte moved", fontsize=9)
     axes.set_ylabel("10⁹ multiply-accumulates a second", fontsize=9)
-    names = list(dict.fromkeys(s.name for _, s in working))
-    handles = [
-        Line2D([], [], color=look.class_colour(n), marker=look.class_marker(n), linestyle="", markersize=7, label=n) for n in names
-    ]
-    if handles:
-        axes.legend(handles=handles, fontsize=8, loc="lower right", frameon=True, framealpha=0.9, borderpad=0.3, labelspacing=0.3)
+    names = dict.fromkeys(s.name for _, s in working)
+    looks: list[dict[str, Any]] = [{"color": look.class_colour(n), "marker": look.class_marker(n), "label": n} for n in names]
+    if looks:
+        handles = [Line2D([], [], linestyle="", markersize=7, **each) for each in looks]
+        axes.legend(handles=handles, fontsize=8, loc="lower right", framealpha=0.9, borderpad=0.3, labelspacing=0.3)
 
 
-def _strip(axes: Axes, explanation: Explanation, moving: Sequence[tuple[str, Share]], classes: Sequence[str]) -> None:
+def _strip(axes: Axes, explanation: Explanation, moving: Sequence[Named], classes: Sequence[str]) -> None:
     """Classes that multiply nothing: bytes a second against the machine's bandwidth."""
     for network, share in moving:
         side = -0.12 if network == explanation.first else 0.12
-        axes.plot(_bandwidth(share), classes.index(share.name) + side, zorder=3, **_look(explanation, network, share))  # type: ignore[arg-type]
+        _point(axes, explanation, network, share, _bandwidth(share) or 0.0, classes.index(share.name) + side)
     named_lines(axes, classes or ["none"])
-    axes.set_xscale("log")
-    roof = explanation.calibration
-    used = bandwidths(share for _, share in moving) if roof is not None and moving else ()
+    used = bandwidths(share for _, share in moving) if explanation.calibration and moving else ()
     for bandwidth in dict.fromkeys(used):
         axes.axvline(bandwidth, color=DARK, linewidth=1.2, linestyle="--", zorder=1)
     every = [v for _, s in moving if (v := _bandwidth(s))] + list(used)
     if every:
-        axes.set_xlim(min(every) / 2, max(every) * 2)
-        style.scale_axis(axes, "x", every)
-    axes.set_xlabel("gigabytes a second, classes that multiply nothing", fontsize=9)
+        log_axis(axes, "x", min(every) / 2, max(every) * 2)
+    axes.set_xlabel("GB/s, classes that multiply nothing", fontsize=9)

@@ -5,14 +5,20 @@ from __future__ import annotations
 import math
 
 from ablation.record.explanation import LIMITING, Decomposition, Explanation
-from ablation.report.explain.style import GAPS, HOST, RESIDUAL, main_place, number, percent
+from ablation.report.explain.style import GAPS, HOST, RESIDUAL, main_place
+from ablation.report.kit.numbers import joined, share_text, significant
 
 # of a difference, for a factor or class to be named in the answer
 LEAST_SHARE = 0.1
 LIMITS = {"bytes": "bandwidth", "macs": "arithmetic", "calls": "calls"}
+BEYOND = "Shares beyond 100\u00a0% are offset by others of the other sign: together they are 100\u00a0%."
+# what adds up to the latency beside classes of operation
+NO_CLASS = (HOST, GAPS, RESIDUAL)
+# of the first and the second network
+Pair = tuple[Decomposition, Decomposition]
 
 
-def decomposed(explanation: Explanation) -> tuple[Decomposition, Decomposition] | None:
+def decomposed(explanation: Explanation) -> Pair | None:
     """The decompositions of both networks at one place, the main one first; None where one of them is missing."""
     main = main_place(explanation)
     places = sorted(dict.fromkeys(d.place for d in explanation.decompositions), key=lambda p: p != main)
@@ -48,40 +54,29 @@ def added_time(explanation: Explanation) -> str:
     whole = pair[1].total_ms - pair[0].total_ms
     if not whole:
         return "Both networks take the same time."
-    causes = [row for row in rows if row[3] / whole >= LEAST_SHARE][:3]
-    listed = _listed([f"{name} ({percent(more / whole).lstrip('+')})" for name, _, _, more in causes])
-    what = f"the {number(abs(whole))}\u00a0ms that it takes {'longer' if whole > 0 else 'less'} when profiled"
-    classes = [row for row in rows if row[0] not in (HOST, GAPS, RESIDUAL)]
-    against = next((row for row in classes if row[3] / whole <= -LEAST_SHARE), None)
-    text = f"Of {what}, most is {listed}" if listed else f"Of {what}, no class of operation makes {100 * LEAST_SHARE:.0f}\u00a0%"
-    less = "less" if whole > 0 else "more"
-    return text + (f", while {against[0]} takes {number(abs(against[3]))}\u00a0ms {less}." if against else ".")
-
-
-def _listed(texts: list[str]) -> str:
-    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}" if texts else ""
+    causes = joined([f"{name} ({_share(more / whole)})" for name, _, _, more in rows if more / whole >= LEAST_SHARE][:3])
+    most = f"most is {causes}" if causes else f"no class of operation makes {100 * LEAST_SHARE:.0f}\u00a0%"
+    against = next((row for row in rows if row[0] not in NO_CLASS and row[3] / whole <= -LEAST_SHARE), None)
+    longer, less = ("longer", "less") if whole > 0 else ("less", "more")
+    text = f"Of the {significant(abs(whole))}\u00a0ms that it takes {longer} when profiled, {most}"
+    return text + (f", while {against[0]} takes {significant(abs(against[3]))}\u00a0ms {less}." if against else ".")
 
 
 def mechanism(explanation: Explanation) -> str:
     """Where the added time goes, how much of it multiplies nothing, what limits it, and why shares may exceed 100 %."""
     pair, rows = decomposed(explanation), mechanism_rows(explanation)
-    if pair is None:
-        return ""
-    whole = pair[1].total_ms - pair[0].total_ms
-    if not whole:
+    whole = pair[1].total_ms - pair[0].total_ms if pair else 0.0
+    if pair is None or not whole:
         return added_time(explanation)
-    worked = {share.name for d in pair for share in d.by_class if share.macs}
-    idle = sum(more for name, _, _, more in rows if name not in worked and name not in (HOST, GAPS, RESIDUAL))
-    ends = f"{number(pair[0].total_ms)} against {number(pair[1].total_ms)}\u00a0ms in the profiled session"
-    beyond = any(abs(row[3] / whole) > 1 for row in rows)
+    working = {share.name for d in pair for share in d.by_class if share.macs}
+    idle = sum(more for name, _, _, more in rows if name not in working and name not in NO_CLASS)
+    ends = f"{significant(pair[0].total_ms)} against {significant(pair[1].total_ms)}\u00a0ms in the profiled session"
+    beyond = f" {BEYOND}" if any(abs(row[3] / whole) > 1 for row in rows) else ""
     return (
-        f"{added_time(explanation)} Operations that multiply nothing make {percent(idle / whole).lstrip('+')} of the difference "
+        f"{added_time(explanation)} Operations that multiply nothing make {_share(idle / whole)} of the difference "
         f"({ends}; at least {math.floor(100 * min(d.explained for d in pair))}\u00a0% of either latency is explained). "
-        f"{limits(pair[1])}{' ' + BEYOND if beyond else ''}"
+        f"{limits(pair[1])}{beyond}"
     )
-
-
-BEYOND = "Shares beyond 100\u00a0% are offset by others of the other sign: together they are 100\u00a0%."
 
 
 def limits(decomposition: Decomposition) -> str:
@@ -90,10 +85,14 @@ def limits(decomposition: Decomposition) -> str:
     if not known:
         return ""
     near = sorted((share for share in known if share.limit), key=lambda share: -share.ms)
-    names = [f"{share.name} by {LIMITS[share.limit]} ({percent(share.efficiency).lstrip('+')} of that bound)" for share in near]
+    names = joined([f"{share.name} by {LIMITS[share.limit]} ({_share(share.efficiency)} of that bound)" for share in near])
     rest = math.fsum(share.ms for share in known if not share.limit) / decomposition.total_ms
-    what = f"the machine limits {_listed(names)}" if names else "no class is limited by bandwidth, arithmetic or calls"
+    near_text = f"the machine limits {names}" if names else "no class is limited by bandwidth, arithmetic or calls"
     return (
-        f"In {decomposition.name}, {what}; classes with {percent(rest).lstrip('+')} of its time are below "
+        f"In {decomposition.name}, {near_text}; classes with {_share(rest)} of its time are below "
         f"{100 * LIMITING:.0f}\u00a0% of every bound: their limit is overhead, latency or unknown."
     )
+
+
+def _share(share: float | None) -> str:
+    return share_text(share).lstrip("+")

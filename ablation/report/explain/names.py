@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ablation.machine.text import printable, shortened
+from ablation.record.convert import to_plain
 from ablation.record.explanation import Explanation
+from ablation.record.stored import explanation_of
 
 WIDTH = 28  # most characters of a name
 _ALIKE = str.maketrans({"`": "'", "*": "\u2217"})  # what would be read as markup inside a sentence
@@ -18,7 +20,7 @@ def with_shown_names(explanation: Explanation) -> Explanation:
     names = {name: short[text] for name, text in plain.items()}
     if all(name == shown for name, shown in names.items()) or len(set(names.values())) < 2:
         return explanation
-    return Explanation.from_dict(_renamed(explanation.to_dict(), names))
+    return explanation_of(_renamed(to_plain(explanation), names))
 
 
 def _renamed(value: Any, names: dict[str, str]) -> Any:

@@ -7,10 +7,11 @@ colour means two things. Colour is never alone: bars carry names, points have a 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from ablation.record.explanation import EXACT, Attribution, Effect, Explanation
+from ablation.record.attribution import EXACT, Attribution, Effect
+from ablation.record.explanation import Explanation, ModeResult
 from ablation.record.trial import METRICS, Metric
 from ablation.report.kit import numbers
 from ablation.report.kit import plot_style as style
@@ -40,7 +41,6 @@ EXTRA_METRICS = {
     "peak_bytes": Metric(path="", label="peak memory", unit="MB", scale=1e-6, digits=1),
 }
 LOG = "log_latency"
-NO_CHANGE = "no change"
 
 
 def metric_of(name: str) -> Metric:
@@ -82,7 +82,7 @@ def effect_text(name: str, effect: Effect) -> str:
         low, high = (None if v is None else math.exp(v) for v in (effect.low, effect.high))
         return times_span(math.exp(effect.value), low, high)
     if not effect.value and effect.verdict == EXACT:
-        return NO_CHANGE
+        return "no change"
     text = f"{signed(effect.value, metric)} {metric.unit}".rstrip()
     if effect.low is None or effect.high is None:
         return text
@@ -115,25 +115,15 @@ def find(explanation: Explanation, metric: str, place: str | None = None) -> Att
 
 def main_place(explanation: Explanation) -> str:
     """The device and batch size of the first attribution of latency; the device at batch 1 where there is none."""
-    found = find(explanation, LOG) or find(explanation, "latency_ms")
-    return found.place if found is not None and found.place else f"{explanation.device}/1"
+    latency = find(explanation, LOG) or find(explanation, "latency_ms")
+    return (latency.place if latency else "") or f"{explanation.device}/1"
 
 
-def noise_floor(explanation: Explanation, place: str) -> float | None:
-    """The largest logarithm that timing one network against a second copy of itself reached; None where that was not done."""
-    noise = explanation.noise.get(place)
-    return max(abs(math.log(noise[k])) for k in ("ratio", "low", "high")) if noise else None
+def eager(explanation: Explanation) -> ModeResult | None:
+    """Both networks as they are built; None where they were not timed so."""
+    return next((mode for mode in explanation.modes if mode.mode == "eager"), None)
 
 
 def ranked(effects: Mapping[str, Effect]) -> list[tuple[str, Effect]]:
     """The largest first, either sign."""
     return sorted(effects.items(), key=lambda item: -abs(item[1].value))
-
-
-def limit_on(explanation: Explanation, words: Iterable[str]) -> str:
-    """The limits that speak of the first of these words that any speaks of; a plain statement where none does."""
-    for word in words:
-        found = [limit for limit in explanation.limits if word.lower() in limit.lower()]
-        if found:
-            return " ".join(found)
-    return "no reason was stored."

@@ -3,36 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 
-from ablation.record.explanation import EXACT, TRAINED, VERSION, Attribution, Effect, Explanation, ModeResult
-from ablation.report.explain.answer import (
-    REASONS,
-    Headline,
-    answer,
-    best_remedy,
-    fraction_left,
-    gain_stands,
-    headline,
-    interval_text,
-    slow_word,
-)
-from ablation.report.explain.style import LOG, find, limit_on, main_place, metric_of, noise_floor, number, place_text, plain, times
+from ablation.record.attribution import EXACT, TRAINED, Attribution, Effect
+from ablation.record.explanation import SAME, VERSION, Explanation, ModeResult, Remedy
+from ablation.report.explain.style import LOG, eager, find, main_place, metric_of, place_text, plain
+from ablation.report.kit.numbers import significant, times
 from ablation.stats import NOISE, OPEN, SETTLED
 
-__all__ = [
-    "REASONS",
-    "Headline",
-    "answer",
-    "best_remedy",
-    "certainty_notes",
-    "gain_stands",
-    "headline",
-    "interval_text",
-    "slow_word",
-    "survival",
-    "verdict_text",
-]
 EARLIER = (
     "These latencies were timed in one sitting by an earlier version of this suite, so they are shown without intervals and their "
     "verdicts are not repeated; `explain` measures them again."
@@ -45,73 +23,91 @@ def verdict_text(metric: str, effect: Effect) -> str:
         return f"within the {'noise between seeds' if metric in TRAINED else 'A/A noise floor'}"
     if effect.verdict != OPEN:
         return effect.verdict
-    what = effect.of or ("seeds" if metric in TRAINED else "sittings")
     if effect.low is None:
         return "not settled: no interval"
-    return "not settled" + (f"; about {effect.needed:,} {what} would settle it" if effect.needed else "")
+    units = effect.of or ("seeds" if metric in TRAINED else "sittings")
+    return "not settled" + (f"; about {effect.needed:,} {units} would settle it" if effect.needed else "")
 
 
 def survival(explanation: Explanation, mode: ModeResult) -> str:
     """Whether the eager difference 'survives', 'survives, less than half of it', 'is gone' or 'is reversed' in this mode."""
     if mode.reason:
         return "not usable here"
-    eager = next((m for m in explanation.modes if m.mode == "eager"), None)
-    if mode.ratio is None or eager is None or not eager.ratio or eager.ratio == 1:
+    as_built = eager(explanation)
+    if mode.ratio is None or as_built is None or not as_built.ratio or as_built.ratio == 1:
         return "not measured"
     if mode.ratio_low is None or mode.ratio_high is None:
         return "not settled: no interval"
-    sign = 1 if eager.ratio > 1 else -1
-    low, high = sorted(sign * math.log(end) for end in (mode.ratio_low, mode.ratio_high))
-    verdict = mode.ratio_verdict or _verdict(low, high, noise_floor(explanation, main_place(explanation)) or 0.0)
+    left = math.log(mode.ratio) / math.log(as_built.ratio)
+    verdict = mode.ratio_verdict or _verdict(explanation, math.log(mode.ratio_low), math.log(mode.ratio_high))
     if verdict == NOISE:
         return "is gone"
     if verdict != SETTLED:
         return "not settled"
-    if sign * math.log(mode.ratio) < 0:
+    if left < 0:
         return "is reversed"
-    return "survives" if fraction_left(mode, eager) > 0.5 else "survives, less than half of it (in logarithms)"
+    return "survives" if left > 0.5 else "survives, less than half of it (in logarithms)"
 
 
-def _verdict(low: float, high: float, floor: float) -> str:
-    """Of one interval by itself, where no verdict was stored."""
+def _verdict(explanation: Explanation, low: float, high: float) -> str:
+    """Of one interval of a logarithm by itself, where no verdict was stored."""
+    noise = explanation.noise.get(main_place(explanation))
+    floor = max(abs(math.log(noise[end])) for end in ("ratio", "low", "high")) if noise else 0.0
     return SETTLED if low > floor or high < -floor else NOISE if -floor <= low and high <= floor else OPEN
+
+
+def gain_stands(remedy: Remedy) -> bool:
+    """Whether the gain is above 1 with its whole interval."""
+    return remedy.gain_low is not None and remedy.gain_low > 1
+
+
+def best_remedy(explanation: Explanation, *, same_weights: bool = True) -> Remedy | None:
+    """The remedy with the largest gain: of ways of running that keep the function, the first kind of them that there is; or, with
+    `same_weights` False, of networks to be trained."""
+    usable = [r for r in explanation.remedies if (r.max_error is not None) == same_weights]
+    kept = [r for r in usable if r.keeps in ("", SAME)] if same_weights else []
+    return max(kept or usable, key=lambda r: r.gain, default=None)
 
 
 def name_of(attribution: Attribution) -> str:
     """'Validation loss' or 'Latency (cpu, batch 1)'."""
     label = metric_of(attribution.metric).label
-    where = f" ({place_text(attribution.place)})" if attribution.place else ""
-    return f"{label[0].upper()}{label[1:]}{where}"
+    return capital(label) + (f" ({place_text(attribution.place)})" if attribution.place else "")
+
+
+def capital(text: str) -> str:
+    """The text with a capital first letter."""
+    return f"{text[:1].upper()}{text[1:]}"
 
 
 def certainty_notes(explanation: Explanation) -> list[str]:
     """On how many variants every attribution rests, what its parts miss, its correction, and what is not settled."""
-    groups: dict[tuple[str, int, int, str], list[Attribution]] = {}
+    groups: dict[tuple[str, str], list[str]] = {}
     for a in explanation.attributions:
-        groups.setdefault((_basis(a), a.num_variants, a.num_possible, a.corrected), []).append(a)
-    texts = []
-    for (basis, num, possible, corrected), found in groups.items():
-        what = f"{basis} from {num} of {possible} combinations: {'; '.join(f'{name_of(a)}{_residual(a)}' for a in found)}"
-        texts.append(f"{what}. {f'Verdicts: {corrected}.' if corrected else ''}".rstrip())
-    for a in explanation.attributions:
-        weak: dict[str, list[str]] = {}
-        for name, effect in a.shapley.items():
-            if not effect.sure:
-                weak.setdefault(verdict_text(a.metric, effect), []).append(plain(name))
-        texts += [f"{name_of(a)}: {'; '.join(f'{_names(names, a)} {why}' for why, names in weak.items())}."] if weak else []
-    return [*texts, *opposed_signs(explanation), *_own_ratio(explanation)]
+        basis = f"{_basis(a)} from {a.num_variants} of {a.num_possible} combinations"
+        groups.setdefault((basis, a.corrected), []).append(f"{name_of(a)}{_residual(a)}")
+    notes = [
+        f"{basis}: {'; '.join(names)}.{f' Verdicts: {corrected}.' if corrected else ''}"
+        for (basis, corrected), names in groups.items()
+    ]
+    notes += [note for a in explanation.attributions if (note := _unsettled(a))]
+    return [*notes, *opposed_signs(explanation)]
 
 
-def _names(names: Sequence[str], a: Attribution) -> str:
-    return "all effects" if len(names) == len(a.shapley) else ", ".join(names)
+def _unsettled(a: Attribution) -> str:
+    weak: dict[str, list[str]] = {}
+    for name, effect in a.shapley.items():
+        if not effect.sure:
+            weak.setdefault(verdict_text(a.metric, effect), []).append(plain(name))
+    texts = [f"{'all effects' if len(n) == len(a.shapley) else ', '.join(n)} {reason}" for reason, n in weak.items()]
+    return f"{name_of(a)}: {'; '.join(texts)}." if texts else ""
 
 
 def _basis(a: Attribution) -> str:
-    """'Exact', 'Measured over 5 sittings' or 'Estimated over 12 blocks'."""
+    """'Counted exactly', 'Measured over 5 sittings' or 'Estimated over 12 blocks'."""
     effect = next(iter(a.shapley.values()), None)
     over = f" over {effect.num} {effect.of}" if effect is not None and effect.num and effect.of else ""
-    kind = "counted exactly" if a.kind == EXACT else a.kind
-    return f"{kind[0].upper()}{kind[1:]}{over}"
+    return capital("counted exactly" if a.kind == EXACT else a.kind) + over
 
 
 def opposed_signs(explanation: Explanation) -> list[str]:
@@ -119,8 +115,8 @@ def opposed_signs(explanation: Explanation) -> list[str]:
     texts = []
     for log in (a for a in explanation.attributions if a.metric == LOG):
         ms = find(explanation, "latency_ms", log.place)
-        both = {n: (e.value, ms.shapley[n].value) for n, e in log.shapley.items() if ms is not None and n in ms.shapley}
-        names = [plain(name) for name, (ratio, difference) in both.items() if ratio * difference < 0]
+        in_ms = ms.shapley if ms else {}
+        names = [plain(name) for name, e in log.shapley.items() if name in in_ms and e.value * in_ms[name].value < 0]
         if names:
             texts.append(
                 f"{', '.join(names)}: as a ratio and in milliseconds the effect has opposite signs ({place_text(log.place)}), "
@@ -129,14 +125,14 @@ def opposed_signs(explanation: Explanation) -> list[str]:
     return texts
 
 
-def _own_ratio(explanation: Explanation) -> list[str]:
-    """The attribution's ratio beside the headline's, which is of other sittings."""
-    log, found = find(explanation, LOG, main_place(explanation)), headline(explanation)
-    if log is None or found is None or found.place != log.place:
+def own_ratio(explanation: Explanation, ratio: float, place: str) -> list[str]:
+    """The attribution's ratio beside the headline's at this place, which is of other sittings."""
+    log = find(explanation, LOG, main_place(explanation))
+    if log is None or place != log.place:
         return []
     return [
         f"The pieces multiply up to {times(math.exp(log.end - log.start))}, the ratio in the sittings of this attribution; "
-        f"{times(found.ratio)} is from the sittings of the ways of running."
+        f"{times(ratio)} is from the sittings of the ways of running."
     ]
 
 
@@ -145,7 +141,7 @@ def _residual(a: Attribution) -> str:
     metric = metric_of(a.metric)
     if abs(a.residual) <= 1e-9 * max(abs(a.end - a.start), abs(a.start), 1e-30):
         return ""
-    return f" (the parts miss the difference by {number(a.residual * metric.scale)} {metric.unit}".rstrip() + ")"
+    return f" (the parts miss the difference by {significant(a.residual * metric.scale)} {metric.unit}".rstrip() + ")"
 
 
 def earlier(explanation: Explanation) -> str:
@@ -154,6 +150,12 @@ def earlier(explanation: Explanation) -> str:
     return EARLIER if explanation.version < VERSION and timed else ""
 
 
-def missing(explanation: Explanation, what: str, words: Sequence[str]) -> str:
-    """'Not measured: WHAT. WHY' for a section that has nothing."""
-    return f"**Not measured**: {what}. Why: {limit_on(explanation, words)}"
+def missing(explanation: Explanation, section: str, words: Iterable[str]) -> str:
+    """'Not measured: SECTION. REASON' for a section that has nothing."""
+    return f"**Not measured**: {section}. Why: {limit_on(explanation, words)}"
+
+
+def limit_on(explanation: Explanation, words: Iterable[str]) -> str:
+    """The limits that speak of the first of these words that any speaks of; a plain statement where none does."""
+    speaking = ([limit for limit in explanation.limits if word.lower() in limit.lower()] for word in words)
+    return " ".join(next(filter(None, speaking), ["no reason was stored."]))

@@ -25,7 +25,7 @@ from ablation.attribute.values import contrasts_of
 from ablation.design.spec import preset
 from ablation.measure.latency.interleave import Run
 from ablation.measure.latency.result import LatencyComparison, summarise
-from ablation.record.explanation import Attribution
+from ablation.record.attribution import Attribution
 from ablation.stats import SETTLED, Estimate, judge, mean_estimate
 
 INTERACTING, NULL = "interacting", "null"

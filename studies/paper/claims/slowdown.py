@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from ablation.measure.latency.statistics import LEAST_SITTINGS
-from ablation.record.explanation import Attribution, Decomposition, Explanation, Share
+from ablation.record.attribution import Attribution
+from ablation.record.explanation import Decomposition, Explanation, Share
 from ablation.stats import Estimate
 from studies.paper.evidence.evidence import Evidence
 from studies.paper.rules import explained as costs

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ablation.attribute.factorial import Factorial
 from ablation.attribute.trained import attribute_all, attribute_trained
 from ablation.design.spec import ModelSpec
-from ablation.record.explanation import Attribution
+from ablation.record.attribution import Attribution
 from ablation.record.trial import COMPLETE, Record
 from blocks.errors import InputError
 from studies.paper.evidence.evidence import MODIFIED, ORIGINAL

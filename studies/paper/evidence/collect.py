@@ -13,7 +13,8 @@ import optuna
 from numpy.typing import NDArray
 
 from ablation.machine.hardware import git_commit, machine_name
-from ablation.record.explanation import Explanation, attribution_of
+from ablation.record.explanation import Explanation
+from ablation.record.stored import attribution_of, explanation_of
 from ablation.record.trial import COMPLETE, Record
 from ablation.report.kit.numbers import joined
 from studies.engine.config import StudyConfig
@@ -141,7 +142,7 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
 
 def as_explanation(values: Mapping[str, Any]) -> Explanation:
     """The explanation that a study holds, its own or lent; one of UNREADABLE for anything else."""
-    return Explanation.from_dict({name: value for name, value in values.items() if name != "lent"})
+    return explanation_of({name: value for name, value in values.items() if name != "lent"})
 
 
 def _explanation(folder: PaperFolder) -> tuple[Explanation | None, list[str]]:

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ablation.record.explanation import Attribution, Explanation
+from ablation.record.attribution import Attribution
+from ablation.record.explanation import Explanation
 from ablation.record.trial import COMPLETE, Record
 from ablation.stats import Estimate, mean_estimate
 

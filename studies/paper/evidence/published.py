@@ -10,12 +10,13 @@ import csv
 import gzip
 import json
 import zlib
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ablation.machine.hardware import git_commit
-from ablation.record.explanation import attribution_of
+from ablation.record.convert import to_plain
+from ablation.record.stored import attribution_of
 from ablation.record.trial import Record
 from blocks.errors import must_be
 from studies.paper.evidence.collect import UNREADABLE, VERSION, as_explanation
@@ -55,8 +56,8 @@ def write_evidence(evidence: Evidence, folder: Path) -> Path:
     """`evidence.json.gz`: the same evidence gives the same bytes."""
     plain: dict[str, Any] = {name: getattr(evidence, name) for name in PLAIN}
     plain["references"] = {name: {k: v for k, v in row.items() if k != "per_image"} for name, row in evidence.references.items()}
-    plain |= {"format": FORMAT, "loss_attribution": [asdict(a) for a in evidence.loss_attribution]}
-    plain["explanation"] = None if evidence.explanation is None else evidence.explanation.to_dict()
+    plain |= {"format": FORMAT, "loss_attribution": to_plain(evidence.loss_attribution)}
+    plain["explanation"] = None if evidence.explanation is None else to_plain(evidence.explanation)
     plain["trials"] = [_plain(trial, None if trial.arm in (ORIGINAL, MODIFIED) else frozenset()) for trial in evidence.trials]
     plain["hypotheses"] = [_plain(trial, OF_HYPOTHESES) for trial in evidence.hypotheses]
     path = folder / EVIDENCE

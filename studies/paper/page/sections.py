@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from ablation.measure.latency.statistics import LEAST_SITTINGS
+from ablation.report.explain import answer as explain_answer
 from ablation.report.explain import machine as explain_machine
 from ablation.report.explain import plots as explain_plots
 from ablation.report.explain import style as explain_style
@@ -202,7 +203,7 @@ def cost_section(study: Study) -> list[Part]:
     if x is None:
         blocks += [Missing(words.missing(e, "cost and latency of the paper's pair", "explanation", "latency"))]
         return [*blocks, *_training_speed(study)]
-    blocks += [Paragraph(explain_words.answer(x))]
+    blocks += [Paragraph(explain_answer.answer(x))]
     counts = [a for a in (explain_style.find(x, "params"), explain_style.find(x, "macs")) if a is not None]
     blocks += [explain_plots.shapley(x, counts, "cost_pieces", "What each piece adds and saves")] if counts else []
     ratio = explain_style.find(x, explain_style.LOG)
@@ -212,7 +213,7 @@ def cost_section(study: Study) -> list[Part]:
     blocks += [Heading("Against batch size", 3), explain_sweep.sweep(x)] if x.sweep else []
     gone = {"the ratio by pieces": ratio is None, "where the time goes": pair is None, "other batch sizes": not x.sweep}
     absent = [name for name, is_gone in gone.items() if is_gone]
-    blocks += [Missing(explain_words.missing(x, ", ".join(absent), explain_words.REASONS["latency"]))] if absent else []
+    blocks += [Missing(explain_words.missing(x, ", ".join(absent), explain_answer.REASONS["latency"]))] if absent else []
     blocks += [Paragraph("Everything else about cost, remedies included: `python -m studies.run explain original modified`.")]
     return [*blocks, *_training_speed(study)]
 

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ablation.record.explanation import Attribution, Explanation
+from ablation.record.attribution import Attribution
+from ablation.record.explanation import Explanation
 from ablation.report.explain import style as explain_style
-from ablation.report.explain.words import Headline, headline
+from ablation.report.explain.answer import Headline, headline
 from ablation.report.kit.page import Table
 from ablation.report.study import tables
 from ablation.report.study.curves import losses_of

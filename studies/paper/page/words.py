@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ablation.record.trial import COMPLETE, FAILED
 from ablation.report.explain import style as explain_style
-from ablation.report.explain.words import headline
+from ablation.report.explain.answer import headline
 from ablation.stats import Estimate
 from studies.paper.claims.ledger import NUM_CLAIMS
 from studies.paper.evidence.evidence import MODIFIED, ORIGINAL, SAME_PARAMETERS, Evidence, Trial

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from ablation.record.explanation import Attribution, Effect
+from ablation.record.attribution import Attribution, Effect
 from studies.paper.rules.numbers import percent, spanned
 from studies.paper.rules.verdict import Lacking
 

@@ -1,0 +1,88 @@
+"""Any module under a stack of steps, for inference: what `ablation.faster.Optimised` is to the networks of this project."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
+
+from ablation.design.compose import VAE
+from ablation.faster.optimise import difference
+from ablation.faster.optimise import prepared as optimised
+from ablation.faster.optimised import RULES, Optimised, compiled
+from ablation.faster.rewrite import rewrite
+from ablation.machine.device import keeping_buffers
+from ablation.measure.costs.static import image_shape
+from blocks.errors import must_be
+
+# steps that need to know nothing of a network; rules apply to its `nn.Sequential`s
+STEPS = (*RULES, "bf16", "channels_last", "compile", "max-autotune")
+
+
+def common_shape(models: Sequence[nn.Module], shape: tuple[int, ...] | None, image_size: int | None = None) -> tuple[int, ...]:
+    """The shape of one input, where it isn't given that of the networks' own images; InputError where these differ."""
+    shapes = [shape or image_shape(model, image_size) for model in models]
+    if len(set(shapes)) > 1:
+        raise must_be("Channels and size of the images", "the same for both networks", shapes)
+    return shapes[0]
+
+
+class Prepared(nn.Module):
+    """`forward(x)` of any module that takes one tensor, in float32. A deep copy is itself, with its weights moved in memory."""
+
+    def __init__(self, model: nn.Module, steps: Sequence[str]) -> None:
+        super().__init__()
+        self.steps = tuple(steps)
+        self.dtype = torch.bfloat16 if "bf16" in steps else torch.float32
+        self.memory_format = torch.channels_last if "channels_last" in steps else torch.contiguous_format
+        self.network = rewrite(model, [rule for name, rule in RULES.items() if name in steps]).to(dtype=self.dtype)
+        if "channels_last" in steps:
+            self.network.to(memory_format=torch.channels_last)
+        tuned = "max-autotune" in steps
+        self.function: Any = compiled(self.network, tuned=tuned) if tuned or "compile" in steps else self.network
+        self.errors: dict[str, float] = {}
+        self.max_error, self.prepare_s = float("nan"), 0.0
+
+    def forward(self, x: Tensor) -> Any:
+        """What the module gives for `x`."""
+        ordered = x.contiguous(memory_format=self.memory_format) if x.dim() == 4 else x
+        with torch.inference_mode():
+            out = self.function(ordered.to(self.dtype))
+        return tree_map(lambda leaf: leaf.float() if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf, out)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Prepared:
+        # what was prepared keeps its precision and, if compiled, its place
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Prepared:
+        with torch.inference_mode(False), torch.no_grad():
+            for tensor in (*self.parameters(), *self.buffers()):
+                tensor.data = tensor.data.clone(memory_format=torch.preserve_format)
+        return self
+
+
+def prepared(model: nn.Module, steps: Sequence[str], x: Tensor) -> Optimised | Prepared:
+    """The stack of steps on a network in evaluation mode, prepared for inputs like `x`, with its errors. Raises whatever fails."""
+    if isinstance(model, VAE):
+        return optimised(model, steps, x)
+    unknown = [step for step in steps if step not in STEPS]
+    if unknown:
+        raise must_be("The network", "a VAE that `ablation.build` made", type(model).__name__, f"For: {', '.join(unknown)}.")
+    start = time.perf_counter()
+    made = Prepared(model, steps)
+    with keeping_buffers(model, made), torch.inference_mode(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own, about its compiler
+        made(x)
+        made.prepare_s = time.perf_counter() - start
+        outputs = []
+        for network in (made, model):
+            torch.manual_seed(0)
+            outputs.append([leaf for leaf in tree_leaves(network(x)) if isinstance(leaf, Tensor)])
+    made.errors = {f"output {n}": difference(a, b) for n, (a, b) in enumerate(zip(*outputs, strict=True))}
+    made.max_error = max(made.errors.values())
+    return made
