@@ -32,16 +32,11 @@ from blocks.errors import must_be
 from studies.engine.config import prepare_folder
 from studies.engine.folder import check_folder, take_folder
 from studies.engine.latency_session import floor_of
+from studies.paper.facts import REPORTED
 
-# paper's Table 1 and, for batch 32, the output of its released code: (mean, standard deviation) in ms
 MODELS = ("original", "modified")
-PAPER_PARAMS = {"original": 9_352_195, "modified": 6_283_267}
-PAPER_LATENCY_MS = {
-    ("original", 1): (1.77, 0.08),
-    ("modified", 1): (10.32, 1.13),
-    ("original", 32): (26.30, 5.07),
-    ("modified", 32): (131.22, 8.18),
-}
+PAPER_PARAMS = {name: REPORTED[name].params for name in MODELS}
+PAPER_LATENCY_MS = {(name, batch): ms for name in MODELS for batch, ms in REPORTED[name].latency_ms.items()}
 CALLS = {1: (1, 100), 32: (0, 5)}  # batch size -> the paper's warm-up calls and timed calls
 
 

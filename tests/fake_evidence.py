@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,73 +26,64 @@ from ablation.record.attribution import Attribution, Effect
 from ablation.record.explanation import Explanation
 from ablation.record.trial import COMPLETE, FAILED, Record
 from studies.paper.evidence.evidence import MAIN_ARMS, Evidence, Trial
+from studies.paper.facts import REPORTED
 from tests.fake_explanation import fake_explanation
 
 Truth = Mapping[str, float] | Sequence[float]
 ATTRIBUTES = ("Smiling", "Male", "Eyeglasses", "Blond_Hair", "Bangs", "Wearing_Hat", "Young", "Mouth_Slightly_Open")
 LOSSES = ("L1", "L1 + SSIM", "L2", "L2 + SSIM", "SSIM")
 HYPOTHESES = tuple(f"{loss}{mask}" for loss in LOSSES for mask in ("", ", mask"))
+SCORES = ("target", "leakage", "specificity")
+BY_IMAGE = (
+    "ssim", "ms_ssim", "psnr", "l1", "delta_e", "l1_inside", "l1_outside", "high_frequency", "high_frequency_matched",
+)  # fmt: skip
 NUM_IMAGES, NUM_EPOCHS, LATENT_DIM = 60, 10, 32
 QUALITY = "analysis.quality.reporting"
 
 # path -> the mean over seeds in original, modified, pooled head, same parameters
 TRUTHS: dict[str, Sequence[float]] = {
-    f"{QUALITY}.ssim": (0.70, 0.60, 0.65, 0.69),
-    f"{QUALITY}.ms_ssim": (0.90, 0.84, 0.87, 0.895),
-    f"{QUALITY}.psnr": (21.0, 19.0, 20.0, 20.9),
-    f"{QUALITY}.l1": (0.060, 0.080, 0.070, 0.061),
-    f"{QUALITY}.mse": (0.0079, 0.0126, 0.0100, 0.0081),
-    f"{QUALITY}.delta_e": (8.0, 10.5, 9.0, 8.1),
-    f"{QUALITY}.colour_error_mean": (0.020, 0.034, 0.026, 0.021),
-    f"{QUALITY}.l1_inside": (0.050, 0.060, 0.055, 0.051),
-    f"{QUALITY}.l1_outside": (0.066, 0.092, 0.079, 0.067),
-    f"{QUALITY}.mse_inside": (0.0060, 0.0080, 0.0070, 0.0061),
-    f"{QUALITY}.mse_outside": (0.0090, 0.0150, 0.0120, 0.0092),
-    f"{QUALITY}.high_frequency": (0.30, 0.20, 0.25, 0.29),
-    f"{QUALITY}.high_frequency_matched": (0.25, 0.15, 0.20, 0.24),
-    "analysis.eval_losses.train": (0.535, 0.660, 0.600, 0.540),
-    "analysis.eval_losses.validation": (0.557, 0.670, 0.620, 0.562),
-    "analysis.latent.hopkins.value": (0.60, 0.68, 0.62, 0.60),
-    "analysis.latent.silhouette.best": (0.06, 0.11, 0.07, 0.06),
-    "analysis.latent.purity_mean": (0.66, 0.70, 0.68, 0.66),
-    "analysis.latent.purity_shuffled_mean": (0.60, 0.60, 0.60, 0.60),
-    "analysis.latent.linear_auc_mean": (0.80, 0.85, 0.82, 0.80),
-    "analysis.latent.knn_auc_mean": (0.72, 0.77, 0.74, 0.72),
-    "analysis.latent.shuffled_auc_mean": (0.5, 0.5, 0.5, 0.5),
-    "analysis.latent.kl_total": (40.0, 36.0, 38.0, 40.0),
-    "analysis.latent.dimension_probes.best_auc_mean": (0.66, 0.70, 0.67, 0.66),
-    "analysis.latent.dimension_probes.gap_mean": (0.020, 0.035, 0.022, 0.020),
-    "analysis.disentanglement.mig": (0.06, 0.10, 0.07, 0.06),
-    "analysis.disentanglement.dci.disentanglement": (0.15, 0.22, 0.17, 0.15),
-    "analysis.disentanglement.dci.completeness": (0.20, 0.27, 0.22, 0.20),
-    "analysis.disentanglement.dci.informativeness": (0.60, 0.64, 0.61, 0.60),
-    "analysis.disentanglement.sap": (0.015, 0.025, 0.016, 0.015),
-    "analysis.disentanglement.factor_vae": (0.50, 0.58, 0.52, 0.50),
-    "analysis.traversal.path_length_mean": (0.20, 0.30, 0.24, 0.20),
-    "analysis.traversal.l1_path_length_mean": (0.051, 0.077, 0.060, 0.051),
-    "analysis.traversal.l1_change_mean": (0.050, 0.070, 0.056, 0.050),
-    "analysis.traversal.locality_mean": (0.45, 0.35, 0.42, 0.45),
-    "analysis.traversal.smoothness": (0.80, 0.65, 0.75, 0.80),
-    "analysis.traversal.share_changed_mean": (0.20, 0.35, 0.25, 0.20),
-    "analysis.traversal.paper.path_length": (0.18, 0.28, 0.22, 0.18),
-    "analysis.traversal.paper.share_changed": (0.18, 0.33, 0.22, 0.18),
-    "analysis.traversal.paper.smoothness": (0.80, 0.65, 0.75, 0.80),
-    "analysis.edits_mean.probe.target": (0.30, 0.34, 0.31, 0.30),
-    "analysis.edits_mean.probe.leakage": (0.08, 0.07, 0.08, 0.08),
-    "analysis.edits_mean.probe.specificity": (0.70, 0.75, 0.71, 0.70),
-    "analysis.edits_mean.mean_difference.target": (0.28, 0.31, 0.29, 0.28),
-    "analysis.edits_mean.mean_difference.leakage": (0.10, 0.10, 0.10, 0.10),
-    "analysis.edits_mean.mean_difference.specificity": (0.64, 0.66, 0.64, 0.64),
-}
+    f"{root}.{name}": values
+    for root, truths in {
+        QUALITY: {
+            "ssim": (0.7, 0.6, 0.65, 0.69), "ms_ssim": (0.9, 0.84, 0.87, 0.895), "psnr": (21.0, 19.0, 20.0, 20.9),
+            "l1": (0.06, 0.08, 0.07, 0.061), "mse": (0.0079, 0.0126, 0.01, 0.0081), "delta_e": (8.0, 10.5, 9.0, 8.1),
+            "colour_error_mean": (0.02, 0.034, 0.026, 0.021), "l1_inside": (0.05, 0.06, 0.055, 0.051),
+            "l1_outside": (0.066, 0.092, 0.079, 0.067), "mse_inside": (0.006, 0.008, 0.007, 0.0061),
+            "mse_outside": (0.009, 0.015, 0.012, 0.0092), "high_frequency": (0.3, 0.2, 0.25, 0.29),
+            "high_frequency_matched": (0.25, 0.15, 0.2, 0.24),
+        },
+        "analysis.eval_losses": {
+            "train": (0.535, 0.66, 0.6, 0.54), "validation": (0.557, 0.67, 0.62, 0.562),
+        },
+        "analysis.latent": {
+            "hopkins.value": (0.6, 0.68, 0.62, 0.6), "silhouette.best": (0.06, 0.11, 0.07, 0.06),
+            "purity_mean": (0.66, 0.7, 0.68, 0.66), "purity_shuffled_mean": (0.6, 0.6, 0.6, 0.6),
+            "linear_auc_mean": (0.8, 0.85, 0.82, 0.8), "knn_auc_mean": (0.72, 0.77, 0.74, 0.72),
+            "shuffled_auc_mean": (0.5, 0.5, 0.5, 0.5), "kl_total": (40.0, 36.0, 38.0, 40.0),
+            "dimension_probes.best_auc_mean": (0.66, 0.7, 0.67, 0.66), "dimension_probes.gap_mean": (0.02, 0.035, 0.022, 0.02),
+        },
+        "analysis.disentanglement": {
+            "mig": (0.06, 0.1, 0.07, 0.06), "dci.disentanglement": (0.15, 0.22, 0.17, 0.15),
+            "dci.completeness": (0.2, 0.27, 0.22, 0.2), "dci.informativeness": (0.6, 0.64, 0.61, 0.6),
+            "sap": (0.015, 0.025, 0.016, 0.015), "factor_vae": (0.5, 0.58, 0.52, 0.5),
+        },
+        "analysis.traversal": {
+            "path_length_mean": (0.2, 0.3, 0.24, 0.2), "l1_path_length_mean": (0.051, 0.077, 0.06, 0.051),
+            "l1_change_mean": (0.05, 0.07, 0.056, 0.05), "locality_mean": (0.45, 0.35, 0.42, 0.45),
+            "smoothness": (0.8, 0.65, 0.75, 0.8), "share_changed_mean": (0.2, 0.35, 0.25, 0.2),
+            "paper.path_length": (0.18, 0.28, 0.22, 0.18), "paper.share_changed": (0.18, 0.33, 0.22, 0.18),
+            "paper.smoothness": (0.8, 0.65, 0.75, 0.8),
+        },
+        "analysis.edits_mean": {
+            "probe.target": (0.3, 0.34, 0.31, 0.3), "probe.leakage": (0.08, 0.07, 0.08, 0.08),
+            "probe.specificity": (0.7, 0.75, 0.71, 0.7), "mean_difference.target": (0.28, 0.31, 0.29, 0.28),
+            "mean_difference.leakage": (0.1, 0.1, 0.1, 0.1), "mean_difference.specificity": (0.64, 0.66, 0.64, 0.64),
+        },
+    }.items()
+    for name, values in truths.items()
+}  # fmt: skip
 # by epoch, of original and modified: the paper's own curves
-TRAIN = (
-    (0.7493, 0.6567, 0.6263, 0.6072, 0.5945, 0.5851, 0.5768, 0.5707, 0.5643, 0.5596),
-    (0.8303, 0.7453, 0.7258, 0.7128, 0.7053, 0.6981, 0.6928, 0.6870, 0.6824, 0.6778),
-)
-VALIDATION = (
-    (0.6723, 0.6355, 0.6105, 0.5960, 0.5909, 0.5771, 0.5723, 0.5629, 0.5605, 0.5572),
-    (0.7541, 0.7321, 0.7140, 0.7037, 0.6956, 0.6875, 0.6888, 0.6772, 0.6711, 0.6699),
-)
+TRAIN, VALIDATION = (tuple(getattr(REPORTED[arm], which) for arm in MAIN_ARMS[:2]) for which in ("train", "validation"))
 COSTS = {
     "original": (142_339, 5_363_712), "modified": (104_131, 9_401_600),
     "original, pooled head": (109_571, 5_330_944), "plain, same parameters": (103_900, 3_870_000),
@@ -112,6 +104,7 @@ PIECES = {
     "encoder widths and stem width": 0.07,
     "downsampling": 0.03,
 }
+WHOLE = REPORTED["modified"].validation[-1] - REPORTED["original"].validation[-1]
 # loss -> l1 inside the face without and with the mask, SSIM, MS-SSIM, colour error without and with the mask
 HYPOTHESIS_TRUTHS = {
     "L1": ((0.058, 0.052), (0.62, 0.64), (0.86, 0.87), (0.022, 0.020)),
@@ -147,15 +140,8 @@ def fake_evidence(
     replace fields of Evidence; `scale` is updated, not replaced.
     """
     numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
-    means = {path: dict(zip(MAIN_ARMS, values, strict=True)) for path, values in TRUTHS.items()}
-    for path, truth in (truths or {}).items():
-        new = truth if isinstance(truth, Mapping) else dict(zip(MAIN_ARMS, truth, strict=False))
-        means[path] = {**means.get(path, {}), **new}
-    trials = [
-        _trial(arm, seed, {path: by_arm[arm] for path, by_arm in means.items() if arm in by_arm}, spread, (train, validation))
-        for arm in MAIN_ARMS
-        for seed in numbers
-    ]
+    means = {arm: _means(arm, truths or {}) for arm in MAIN_ARMS}
+    trials = [_trial(arm, seed, means[arm], spread, (train, validation)) for arm in MAIN_ARMS for seed in numbers]
     trials = [_failed(t) if (t.arm, t.seed) in failed else without_paths(t, without) for t in trials]
     scale = {**SCALE, "seeds": numbers, **fields.pop("scale", {})}
     values: dict[str, Any] = {
@@ -177,20 +163,32 @@ def fake_evidence(
     return Evidence(**{**values, **fields})
 
 
+def _means(arm: str, truths: Mapping[str, Truth]) -> dict[str, float]:
+    """Path -> the mean of one arm."""
+    every = [(path, truth if isinstance(truth, Mapping) else dict(zip(MAIN_ARMS, truth, strict=False)))
+             for path, truth in (*TRUTHS.items(), *truths.items())]  # fmt: skip
+    return {path: by_arm[arm] for path, by_arm in every if arm in by_arm}
+
+
+def _noise(spread: float, key: str, seed: int, arm: str) -> float:
+    return spread * (0.75 * wobble(key, seed) + 0.25 * wobble(key, seed, arm))
+
+
 def _trial(arm: str, seed: int, means: Mapping[str, float], spread: float, curves: Sequence[Sequence[Sequence[float]]]) -> Trial:
     tree: dict[str, Any] = {"analysis": _skeleton(arm, seed), "record": {}}
     for path, mean in means.items():
-        noise = spread * (0.75 * wobble(path, seed) + 0.25 * wobble(path, seed, arm))
-        put(tree, path, mean * (1 + noise))
+        put(tree, path, mean * (1 + _noise(spread, path, seed, arm)))
     analysis = tree["analysis"]
-    reporting = analysis["quality"]["reporting"]
-    analysis["per_image"] = _per_image(arm, seed, {**reporting, "linear_auc": analysis["latent"]["linear_auc_mean"]})
-    _latent_details(analysis, arm, seed)
-    record = _record(arm, seed, spread, curves, reporting)
-    plain = record.to_dict()
-    for name, value in tree["record"].items():
-        plain[name] = _merged(plain[name], value)
-    return Trial(arm=arm, record=Record.from_dict(plain), analysis=analysis)
+    reporting, latent = analysis["quality"]["reporting"], analysis["latent"]
+    analysis["per_image"] = {
+        name: (value * (1 + relative - relative.mean())).tolist()
+        for name, value in {**{name: reporting[name] for name in BY_IMAGE}, "linear_auc": latent["linear_auc_mean"]}.items()
+        # an effect of the image, common to all arms, and a little of its own
+        for relative in [0.1 * _wobbles(name) + 0.02 * _wobbles(name, arm, seed)]
+    }
+    latent |= _latent_details(latent, arm, seed)
+    plain = _record(arm, seed, spread, curves, reporting).to_dict()
+    return Trial(arm=arm, record=Record.from_dict(_merged(plain, tree["record"])), analysis=analysis)
 
 
 def _merged(old: Any, new: Any) -> Any:
@@ -209,57 +207,30 @@ def put(tree: dict[str, Any], path: str, value: Any) -> None:
 
 def _skeleton(arm: str, seed: int) -> dict[str, Any]:
     """What an analysis holds besides the truths."""
-    reporting = {
-        "colour_bias": [0.003, -0.001, 0.004], "colour_error": [0.021, 0.019, 0.020], "region": "mask",
-        "high_frequency_by_band": [1.0, 0.97, 0.9, 0.75, 0.5, 0.3, 0.2, 0.1],
-    }  # fmt: skip
-    dims = [
-        {"dim": d, "kl": 3.0 / (d + 1), "low": -2.0 + 0.1 * d, "high": 2.1, "path_length": 0.2, "step_mean": 0.03, "step_max": 0.04,
-         "share_changed": 0.2, "locality": 0.6, "l1_change": 0.04}
-        for d in range(4)
-    ]  # fmt: skip
-    edit = {
-        "probe": {"target": 0.3, "leakage": 0.08, "specificity": 0.7},
-        "mean_difference": {"target": 0.28, "leakage": 0.1, "specificity": 0.64},
-    }
+    step = {"step_mean": 0.03, "step_max": 0.04, "locality": 0.6, "l1_change": 0.04}
+    dims = [{**step, "dim": d, "kl": 3.0 / (d + 1), "low": -2.0 + 0.1 * d, "high": 2.1, "path_length": 0.2, "share_changed": 0.2}
+            for d in range(4)]  # fmt: skip
+    edit = {"probe": (0.3, 0.08, 0.7), "mean_difference": (0.28, 0.1, 0.64)}
     return {
         "version": 1, "num_test": NUM_IMAGES, "not_computed": {"lpips": "its weights are not there"},
-        "quality": {"reporting": reporting},
+        "quality": {"reporting": {
+            "colour_bias": [0.003, -0.001, 0.004], "colour_error": [0.021, 0.019, 0.020], "region": "mask",
+            "high_frequency_by_band": [1.0, 0.97, 0.9, 0.75, 0.5, 0.3, 0.2, 0.1],
+        }},
         "eval_losses": {"num_train": 280},
         "latent": {
-            "num_images": NUM_IMAGES, "num_dims": LATENT_DIM,
+            "num_images": NUM_IMAGES, "num_dims": LATENT_DIM, "clusters": {"fraction_above_null": 0.4},
             "hopkins": {"null_mean": 0.58, "null_low": 0.56, "null_high": 0.60, "null_kind": "flat"},
             "silhouette": {"by_k": {str(k): 0.06 + 0.01 * wobble(arm, seed, k) for k in range(2, 9)}, "best_k": 2,
                            "null_best_mean": 0.05, "null_best_low": 0.045, "null_best_high": 0.056, "null_kind": "gaussian"},
-            "clusters": {"fraction_above_null": 0.4},
         },
         "disentanglement": {"dci": {}, "factors": ["smile", "yaw", "age"], "num_images": 300},
         "traversal": {"dims": dims, "image_numbers": [0, 1], "num_steps": 7, "threshold": 0.05,
-                      "paper": {"dim": 20, "kl": 0.4, "low": -3.0, "high": 3.0, "step_mean": 0.04, "step_max": 0.05,
-                                "locality": 0.6, "l1_change": 0.04}},
-        "edits": {name: copy.deepcopy(edit) for name in ATTRIBUTES[:4]},
+                      "paper": {**step, "dim": 20, "kl": 0.4, "low": -3.0, "high": 3.0, "step_mean": 0.04, "step_max": 0.05}},
+        "edits": {
+            name: {method: dict(zip(SCORES, scores, strict=True)) for method, scores in edit.items()} for name in ATTRIBUTES[:4]
+        },
     }  # fmt: skip
-
-
-def _per_image(arm: str, seed: int, reporting: Mapping[str, Any]) -> dict[str, list[float]]:
-    """Values by image whose mean is the trial's: an effect of the image, common to all arms, and a little of its own."""
-    names = (
-        "ssim",
-        "ms_ssim",
-        "psnr",
-        "l1",
-        "delta_e",
-        "l1_inside",
-        "l1_outside",
-        "high_frequency",
-        "high_frequency_matched",
-        "linear_auc",
-    )
-    found = {}
-    for name in names:
-        relative = 0.1 * _wobbles(name) + 0.02 * _wobbles(name, arm, seed)
-        found[name] = (reporting[name] * (1 + relative - relative.mean())).tolist()
-    return found
 
 
 @cache
@@ -268,31 +239,21 @@ def _wobbles(*key: Any) -> NDArray[np.float64]:
     return np.random.default_rng(zlib.crc32(repr(key).encode())).uniform(-1, 1, NUM_IMAGES)
 
 
-def _latent_details(analysis: dict[str, Any], arm: str, seed: int) -> None:
+def _latent_details(latent: Mapping[str, Any], arm: str, seed: int) -> dict[str, Any]:
     """Probes and purity by attribute around their means, KL per dimension, t-SNE maps."""
-    latent = analysis["latent"]
-    latent["probes"] = {
-        name: {
-            "positives": 20 + n, "linear_auc": _auc(latent["linear_auc_mean"], n, arm, seed), "linear_balanced_accuracy": 0.7,
-            "knn_auc": _auc(latent["knn_auc_mean"], n, arm, seed), "knn_balanced_accuracy": 0.65, "shuffled_auc": 0.5,
-            "shuffled_auc_sd": 0.03,
-        }
-        for n, name in enumerate(ATTRIBUTES)
+    beside = {n: (n - (len(ATTRIBUTES) - 1) / 2) * 0.02 for n in range(len(ATTRIBUTES))}
+    areas = {n: {key: latent[f"{key}_mean"] + beside[n] + 0.002 * wobble(n, arm, seed) for key in ("linear_auc", "knn_auc")}
+             for n in beside}  # fmt: skip
+    shared = {"linear_balanced_accuracy": 0.7, "knn_balanced_accuracy": 0.65, "shuffled_auc": 0.5, "shuffled_auc_sd": 0.03}
+    tsne = {"trustworthiness": 0.9, "hopkins": latent["hopkins"]["value"] + 0.05,
+            "silhouette": latent["silhouette"]["best"] + 0.2, "axis_range": [40.0, 42.0]}  # fmt: skip
+    return {
+        "probes": {name: {"positives": 20 + n, **areas[n], **shared} for n, name in enumerate(ATTRIBUTES)},
+        "num_probed": len(ATTRIBUTES), "not_probed": {"Bald": "3 positives, at least 20 are needed"},
+        "purity": {name: {"value": latent["purity_mean"], "shuffled": latent["purity_shuffled_mean"]} for name in ATTRIBUTES},
+        "kl_per_dim": [latent["kl_total"] * 2.0 ** -(d + 1) for d in range(LATENT_DIM)], "active_units": 8,
+        "tsne": {perplexity: dict(tsne) for perplexity in ("5", "30")},
     }  # fmt: skip
-    latent["num_probed"], latent["not_probed"] = len(ATTRIBUTES), {"Bald": "3 positives, at least 20 are needed"}
-    latent["purity"] = {name: {"value": latent["purity_mean"], "shuffled": latent["purity_shuffled_mean"]} for name in ATTRIBUTES}
-    latent["kl_per_dim"] = [latent["kl_total"] * 2.0 ** -(d + 1) for d in range(LATENT_DIM)]
-    latent["active_units"] = 8
-    latent["tsne"] = {
-        str(perplexity): {"trustworthiness": 0.9, "hopkins": latent["hopkins"]["value"] + 0.05,
-                          "silhouette": latent["silhouette"]["best"] + 0.2, "axis_range": [40.0, 42.0]}
-        for perplexity in (5, 30)
-    }  # fmt: skip
-
-
-def _auc(mean: float, number: int, arm: str, seed: int) -> float:
-    centred = (number - (len(ATTRIBUTES) - 1) / 2) * 0.02
-    return mean + centred + 0.002 * wobble(number, arm, seed)
 
 
 def _record(
@@ -300,7 +261,7 @@ def _record(
 ) -> Record:
     which = 1 if arm == "modified" else 0
     shift = {"original, pooled head": 0.05, "plain, same parameters": 0.005}.get(arm, 0.0)
-    noise = spread * (0.75 * wobble("loss", seed) + 0.25 * wobble("loss", seed, arm))
+    noise = _noise(spread, "loss", seed, arm)
     train, validation = ([v * (1 + noise) + shift for v in curve[which]] for curve in curves)
     epochs = [_epoch(n, arm, t, v) for n, (t, v) in enumerate(zip(train, validation, strict=True), start=1)]
     best = min(range(len(validation)), key=lambda n: validation[n])
@@ -331,9 +292,9 @@ def _epoch(number: int, arm: str, train: float, validation: float) -> dict[str, 
 
 
 def _failed(trial: Trial) -> Trial:
-    empty = {"costs": {}, "latency": {}, "training": {}, "quality": {}}
-    plain = {**trial.record.to_dict(), **empty, "state": FAILED, "reason": "loss became NaN in epoch 2 (step 5 of 9)"}
-    return Trial(arm=trial.arm, record=Record.from_dict(plain))
+    empty: dict[str, Any] = {"costs": {}, "latency": {}, "training": {}, "quality": {}}
+    reason = "loss became NaN in epoch 2 (step 5 of 9)"
+    return Trial(arm=trial.arm, record=replace(trial.record, **empty, state=FAILED, reason=reason))
 
 
 def timed_in_sittings(explanation: Explanation, sittings: int = 5, device: str | None = None) -> Explanation:
@@ -375,15 +336,13 @@ def fake_hypotheses(seeds: Sequence[int], spread: float, changes: Mapping[str, M
         }  # fmt: skip
         for seed in seeds:
             trial = _trial("original", seed, means, spread, (TRAIN, VALIDATION))
-            trials.append(
-                Trial(arm=arm, record=Record.from_dict({**trial.record.to_dict(), "label": arm}), analysis=trial.analysis)
-            )
+            trials.append(replace(trial, arm=arm, record=replace(trial.record, label=arm)))
     return tuple(trials)
 
 
 def fake_loss_attribution(num_seeds: int = 3, shares: Mapping[str, float] = PIECES, half: float = 0.005) -> tuple[Attribution, ...]:
     """Loss, SSIM and PSNR of the pair given to the pieces; `half` is half the interval as a share of the difference."""
-    ends = {"loss": (0.5572, 0.6699), "ssim": (0.70, 0.60), "psnr": (21.0, 19.0)}
+    ends = {"loss": (VALIDATION[0][-1], VALIDATION[1][-1]), "ssim": (0.70, 0.60), "psnr": (21.0, 19.0)}
     return tuple(_attribution(metric, start, end, shares, num_seeds, half) for metric, (start, end) in ends.items())
 
 
@@ -391,35 +350,29 @@ def fake_loss_by_seed(
     num_seeds: int = 3, shares: Mapping[str, float] = PIECES, half: float = 0.005
 ) -> dict[str, tuple[float, ...]]:
     """The same by seed: of three seeds each piece's share has a t interval of about `half` to either side."""
-    whole = 0.6699 - 0.5572
     signs = (0.0, 1.0, -1.0) * num_seeds
     return {
-        name: tuple(whole * (share + (-1) ** n * half * 3**0.5 / 4.303 * sign) for sign in signs[:num_seeds])
+        name: tuple(WHOLE * (share + (-1) ** n * half * 3**0.5 / 4.303 * sign) for sign in signs[:num_seeds])
         for n, (name, share) in enumerate(shares.items())
     }
 
 
 def _attribution(metric: str, start: float, end: float, shares: Mapping[str, float], num_seeds: int, half: float) -> Attribution:
-    whole = end - start
-
-    def effect(share: float) -> Effect:
-        reach = half * abs(whole)
-        settled = abs(share) > half
-        return Effect(
-            value=share * whole, share=share, verdict="settled" if settled and num_seeds > 1 else "not settled",
-            low=share * whole - reach if num_seeds > 1 else None,
-            high=share * whole + reach if num_seeds > 1 else None,
-        )  # fmt: skip
-
-    effects = {name: effect(share) for name, share in shares.items()}
-    path, value = [], start
-    for name, share in sorted(shares.items(), key=lambda item: -abs(item[1])):
-        value += share * whole
-        path.append((name, value))
+    whole, several = end - start, num_seeds > 1
+    reach = half * abs(whole)
+    effects = {
+        name: Effect(
+            value=share * whole, share=share, verdict="settled" if abs(share) > half and several else "not settled",
+            low=share * whole - reach if several else None, high=share * whole + reach if several else None,
+        )
+        for name, share in shares.items()
+    }  # fmt: skip
+    order = sorted(shares, key=lambda name: -abs(shares[name]))
+    ends = itertools.accumulate((shares[name] * whole for name in order), initial=start)
     return Attribution(
-        metric=metric, place=f"{num_seeds} seeds" if num_seeds > 1 else "1 seed", start=start, end=end, shapley=effects,
-        from_start=effects, from_end=effects, interactions={}, path=tuple(path), residual=0.0, num_variants=2 ** len(shares),
-        num_possible=2 ** len(shares), corrected="Holm over the effects of each group",
+        metric=metric, place=f"{num_seeds} seeds" if several else "1 seed", start=start, end=end, shapley=effects,
+        from_start=effects, from_end=effects, interactions={}, path=tuple(zip(order, list(ends)[1:], strict=True)), residual=0.0,
+        num_variants=2 ** len(shares), num_possible=2 ** len(shares), corrected="Holm over the effects of each group",
     )  # fmt: skip
 
 

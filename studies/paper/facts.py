@@ -17,8 +17,9 @@ class Reported:
     params: int
     # batch size -> mean and standard deviation on a GPU that the paper does not name (its notebook's metadata: T4)
     latency_ms: Mapping[int, tuple[float, float]]
+    # loss by epoch
     train: tuple[float, ...]
-    validation: tuple[float, ...]  # loss by epoch
+    validation: tuple[float, ...]
 
 
 REPORTED = {

@@ -45,6 +45,7 @@ def _refuse_stale(folder: PaperFolder, evidence: Evidence) -> None:
     """InputError where trials were measured by another version: a page that lacks them must not take a whole one's place."""
     stale = sum(t.analysis.get("not_computed", {}).get("analysis") == STALE for t in (*evidence.trials, *evidence.hypotheses))
     if stale:
-        command = f"`{told}`" if (told := evidence.provenance.get("command")) else "the command of `paper` that made it"
-        remedy = f"Run {command}: it measures them again, without training."
+        command = evidence.provenance.get("command")
+        again = f"`{command}`" if command else "the command of `paper` that made it"
+        remedy = f"Run {again}: it measures them again, without training."
         raise must_be("FOLDER", "a study whose trials were measured by this version", f"{folder.path}, {stale} of another", remedy)

@@ -14,7 +14,7 @@ from ablation.record.trial import Record
 from studies.paper.evidence.attribution import attributed
 from studies.paper.evidence.collect import as_explanation, described, read_json
 from studies.paper.evidence.evidence import MODIFIED, ORIGINAL, Evidence, Trial
-from studies.paper.page import look
+from studies.paper.page.style import QUALITY
 
 TRIALS, LEDGER, PAGE = EARLIER = ("trials.csv", "ledger.json", "paper.md")
 # beside a study's page as it was published
@@ -87,7 +87,7 @@ def _value(path: str, text: str) -> Any:
 
 def _references(page: str) -> dict[str, dict[str, Any]]:
     """Quality of the mean face and of PCA, from the page's tables."""
-    names = {metric.label: name for name, metric in look.QUALITY.items()}
+    names = {metric.label: name for name, metric in QUALITY.items()}
     references: dict[str, dict[str, Any]] = {}
     headings: Sequence[str] = ()
     for line in page.splitlines():

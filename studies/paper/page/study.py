@@ -1,22 +1,24 @@
-"""What all sections of the paper's page share: the study, and how a part or the reason for its absence is made. No torch."""
+"""What all sections of the paper's page share: the study, and how a part or the reason for its absence is made. No torch.
+
+Of the page's own blocks, `templates/paper.html` and `templates/paper.md` hold a macro for each.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 from ablation.report.explain.page import PLOTS
 from ablation.report.explain.plots import Plot
-from ablation.report.kit.page import Block, Drawn, Missing, Picture, Table
+from ablation.report.kit.page import Block, Heading, Missing, Picture
 from studies.paper.evidence.evidence import Evidence
-from studies.paper.page import look, tables, words
-from studies.paper.page.blocks import Section
-from studies.paper.page.strips import Strips
+from studies.paper.page import strips, style, tables, words
 from studies.paper.rules.verdict import Verdict
 
-Part = Block | Plot | Strips
-STRIPS = "strips"
+Part = Block | Plot
+TEMPLATES = Path(__file__).parent / "templates" / "paper"
 # of all sections: what a verdict's link may name
 ANCHORS = frozenset({
     "claims", "table-1", "figures", "figure-1", "figure-2", "figure-3", "figure-4-5", "figure-6", "quality", "frequency", "paired",
@@ -26,12 +28,35 @@ ANCHORS = frozenset({
 
 
 @dataclass(frozen=True)
+class Section(Heading):
+    """A heading that can be linked to, and the verdicts that rest on what follows."""
+
+    verdicts: Sequence[Verdict] = ()
+
+
+@dataclass(frozen=True)
+class Claims(Block):
+    """The table of verdicts; each links to the section that holds its evidence."""
+
+    verdicts: Sequence[Verdict]
+    # id of a verdict -> anchor of a section
+    evidence: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Contents(Block):
+    """Links to sections."""
+
+    sections: Sequence[Section]
+
+
+@dataclass(frozen=True)
 class Study:
     """All that the page is made of."""
 
     evidence: Evidence
     verdicts: Sequence[Verdict]
-    arrays: look.Arrays
+    arrays: style.Arrays
     images_allowed: bool = True
     # pictures of an earlier page of the same study, whose arrays are not at hand: path below the page's folder -> file
     kept: Mapping[str, bytes] = field(default_factory=dict)
@@ -41,33 +66,31 @@ class Study:
         """Verdict -> anchor of the section with its evidence."""
         return {v.id: v.link if v.link in ANCHORS else "claims" for v in self.verdicts}
 
-    def section(self, text: str, anchor: str, level: int = 2) -> Section:
-        """A heading, with the verdicts that rest on it."""
-        return Section(text, anchor, level, [v for v in self.verdicts if self.places[v.id] == anchor])
+    def section(self, text: str, anchor: str, *parts: Part, level: int = 2) -> list[Part]:
+        """A heading with the verdicts that rest on it, and what follows."""
+        return [Section(text, level, anchor, [v for v in self.verdicts if self.places[v.id] == anchor]), *parts]
 
-    def plot(self, found: Plot | None, what: str, *names: str, stem: str = "") -> Part:
-        """A plot, one kept of an earlier page under this stem, or why there is none."""
-        if found is None and f"{PLOTS}/{stem}.svg" in self.kept:
-            return Drawn(f"{PLOTS}/{stem}.svg", f"{PLOTS}/{stem}_narrow.svg", f"{PLOTS}/{stem}.csv", f"{what}, as first drawn")
-        return found if found is not None else Missing(words.missing(self.evidence, what, *names))
+    def part(self, part: Part | None, name: str, *reasons: str) -> Part:
+        """The part, or why there is none."""
+        return part if part is not None else Missing(words.missing(self.evidence, name, *reasons))
 
-    def strip(self, make: Callable[[], Strips | None], what: str, *names: str, stem: str) -> Part:
+    def tsne(self, plot: Plot | None, stem: str, name: str, *reasons: str) -> Part:
+        """Maps, those kept of an earlier page under this stem, or why there are none."""
+        svg, numbers = f"{PLOTS}/{stem}.svg", f"{PLOTS}/{stem}.csv"
+        kept = Picture(svg, f"{name}, as first drawn", numbers) if svg in self.kept else None
+        return self.part(plot or kept, name, *reasons)
+
+    def strip(self, strip: strips.Strip | None, stem: str, name: str, *reasons: str) -> Part:
         """Pictures, those kept of an earlier page under this stem, or why there are none."""
         if not self.images_allowed:
-            return Missing(f"{what[:1].upper()}{what[1:]}: left out of this copy, for they show real faces.")
-        found = make()
-        if found is None and f"{STRIPS}/{stem}.png" in self.kept:
-            return Picture(f"{STRIPS}/{stem}.png", f"{what}, as first drawn")
-        return found if found is not None else Missing(words.missing(self.evidence, what, *names))
+            return Missing(f"{name[:1].upper()}{name[1:]}: left out of this copy, for they show real faces.")
+        path = f"{strips.FOLDER}/{stem}.png"
+        kept = strips.KeptStrip(path, f"{name}, as first drawn", content=self.kept[path]) if path in self.kept else None
+        return self.part(strip or kept, name, *reasons)
 
-    def table(self, found: Table | None, what: str, *names: str) -> Part:
-        """A table, or why there is none."""
-        return found if found is not None else Missing(words.missing(self.evidence, what, *names))
-
-    def measures(self, rows: Sequence[tables.Measure], what: str, *names: str) -> list[Part]:
+    def measures(self, rows: Sequence[tables.Measure], name: str, *reasons: str) -> list[Part]:
         """Original, modified and their difference; the rows that neither has are named below, with the reason."""
         table, gone = tables.measures(self.evidence, rows)
         if table is None:
-            return [Missing(words.missing(self.evidence, what, *names))]
-        rest = [Missing(words.missing(self.evidence, f"{what}: {', '.join(gone)}", *names))] if gone else []
-        return [table, *rest]
+            return [self.part(None, name, *reasons)]
+        return [table, *([self.part(None, f"{name}: {', '.join(gone)}", *reasons)] if gone else [])]
