@@ -107,13 +107,7 @@ class LatencyDesign:
 
 
 def latency_design(
-    factorial: Factorial,
-    budget_s: float,
-    *,
-    call_ms: float,
-    device: str = "cpu",
-    max_together: int = MAX_TOGETHER,
-    seed: int = 0,
+    factorial: Factorial, budget_s: float, *, call_ms: float, device: str = "cpu", max_together: int = MAX_TOGETHER, seed: int = 0
 ) -> LatencyDesign:
     """The finest design for `budget_s` seconds, where a call of a typical network takes `call_ms` (the mean of both, say).
 

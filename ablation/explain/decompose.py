@@ -169,13 +169,7 @@ def _on_gpu(model: nn.Module, x: Tensor, total_ms: float, graph_ms: float | None
     return place_on_gpu(kernels, line, total_ms, graph_ms, why)
 
 
-def place_on_gpu(
-    kernels: Kernels,
-    line: TimeLine | None,
-    total_ms: float,
-    graph_ms: float | None,
-    why: str = "",
-) -> Placed:
+def place_on_gpu(kernels: Kernels, line: TimeLine | None, total_ms: float, graph_ms: float | None, why: str = "") -> Placed:
     """From kernel times, the replay's time line and two uninstrumented times to ms of the total."""
     ops = kernels.ops
     if graph_ms is None or line is None:

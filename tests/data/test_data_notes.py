@@ -74,11 +74,7 @@ def test_eight_bits_stored_in_sixteen_are_what_they_were(factor, photos, load) -
 
 @pytest.mark.parametrize(
     ("values", "expected"),
-    [
-        (RAMP.astype(np.int32), RAMP >> 8),
-        (RAMP.astype(">u2"), RAMP >> 8),
-        ((RAMP / 65535).astype(np.float32), np.rint(RAMP / 257)),
-    ],
+    [(RAMP.astype(np.int32), RAMP >> 8), (RAMP.astype(">u2"), RAMP >> 8), ((RAMP / 65535).astype(np.float32), np.rint(RAMP / 257))],
     ids=["32-bit integers", "big-endian", "floating point"],
 )
 def test_deeper_modes_under_their_rule(values, expected, photos, load) -> None:

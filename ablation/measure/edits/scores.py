@@ -94,13 +94,7 @@ def most_even(attributes: NDArray[np.integer], columns: Sequence[int]) -> list[i
     return sorted(columns, key=lambda c: abs(float(attributes[:, c].mean()) - 0.5))
 
 
-def _fit(
-    train: NDArray[np.float64],
-    attributes: NDArray[np.integer],
-    names: tuple[str, ...],
-    seed: int,
-    least_images: int,
-) -> _Fit:
+def _fit(train: NDArray[np.float64], attributes: NDArray[np.integer], names: tuple[str, ...], seed: int, least_images: int) -> _Fit:
     units, parts = Units.of(train), halves(len(train), seed)
     (first, second), (labels, other_labels) = ([units.standard(train[p]) for p in parts], [attributes[p] for p in parts])
     rare = too_rare((labels, other_labels), least_images)
