@@ -89,15 +89,15 @@ def pairwise_interactions(
     records = list(records)
     measured = Measured(records, metric, as_ratio)
     cells = {frozenset(intent.items()): r.network_key for r in records for intent in intents_of(r)}
-    found = []
+    interactions = []
     for one, other in combinations([factor for factor, names in levels.items() if len(names) > 1], 2):
         for a in combinations(levels[one], 2):
             for b in combinations(levels[other], 2):
                 steps = ((one, *a), (other, *b))
                 quadruples = _quadruples(cells, steps, measured)
                 if quadruples:
-                    found.append(_interaction(steps, quadruples, measured))
-    return found
+                    interactions.append(_interaction(steps, quadruples, measured))
+    return interactions
 
 
 def _quadruples(

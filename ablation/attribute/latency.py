@@ -76,10 +76,10 @@ def noise_floor(comparisons: Sequence[LatencyComparison], kind: str = "call") ->
             logs += np.log(by_sitting(paired_ratios(pair, 1), np.array(comparison.sittings))[:, 0]).tolist()
     if len(logs) < LEAST_SITTINGS:
         return None
-    found = mean_estimate(logs)
-    assert found.low is not None
-    assert found.high is not None
-    return max(abs(found.low), abs(found.high))
+    floor = mean_estimate(logs)
+    assert floor.low is not None
+    assert floor.high is not None
+    return max(abs(floor.low), abs(floor.high))
 
 
 def _check(factorial: Factorial, comparisons: Sequence[LatencyComparison], kind: str) -> None:
@@ -125,18 +125,18 @@ def _kinds(floor: float | None, ms: Table, names: Sequence[str]) -> tuple[dict[s
 def _exact(
     factorial: Factorial, comparisons: Sequence[LatencyComparison], place: str, kind: str, confidence: float
 ) -> tuple[Attribution, Attribution]:
-    found = [_logs(factorial, comparison, kind) for comparison in comparisons]
-    num = min(len(pace) for _, pace in found)
+    timed = [_logs(factorial, comparison, kind) for comparison in comparisons]
+    num = min(len(pace) for _, pace in timed)
     logs: Table = {}
-    for table, _ in reversed(found):  # a network in several comparisons counts as in the first of them
+    for table, _ in reversed(timed):  # a network in several comparisons counts as in the first of them
         logs |= {cell: values[:num] for cell, values in table.items()}
-    tables = _both(logs, np.mean([pace[:num] for _, pace in found], axis=0))
+    tables = _both(logs, np.mean([pace[:num] for _, pace in timed], axis=0))
     if min(num_whole(np.array(c.sittings)) for c in comparisons) < LEAST_SITTINGS:
         tables = tuple({cell: values.mean(keepdims=True) for cell, values in t.items()} for t in tables)  # type: ignore[assignment]
     kinds = _kinds(noise_floor(comparisons, kind), tables[0], factorial.names)
     ms, logs_ = (
-        attribute(factorial.names, table, place=place, confidence=confidence, of=SITTINGS, **what)
-        for table, what in zip(tables, kinds, strict=True)
+        attribute(factorial.names, table, place=place, confidence=confidence, of=SITTINGS, **labels)
+        for table, labels in zip(tables, kinds, strict=True)
     )
     return ms, logs_
 
@@ -144,12 +144,12 @@ def _exact(
 def _sampled(
     design: LatencyDesign, comparisons: Sequence[LatencyComparison], place: str, kind: str, confidence: float
 ) -> tuple[Attribution, Attribution]:
-    found = [_both(*_logs(design.factorial, comparison, kind)) for comparison in comparisons]
+    timed = [_both(*_logs(design.factorial, comparison, kind)) for comparison in comparisons]
     enough = num_whole(np.array(comparisons[0].sittings)) >= LEAST_SITTINGS
-    kinds = _kinds(noise_floor(comparisons, kind), found[0][0], design.factorial.names)
+    kinds = _kinds(noise_floor(comparisons, kind), timed[0][0], design.factorial.names)
     ms, logs = (
-        _from_blocks(design, found[0][i], [block[i] for block in found[1:]], place, confidence, enough, **what)
-        for i, what in enumerate(kinds)
+        _from_blocks(design, timed[0][i], [block[i] for block in timed[1:]], place, confidence, enough, **labels)
+        for i, labels in enumerate(kinds)
     )
     return ms, logs
 

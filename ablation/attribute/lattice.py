@@ -87,8 +87,8 @@ class Lattice:
         The average of v(S+a+b) - v(S+a) - v(S+b) + v(S) over the paths on which a and b are swapped in one step, with all four
         cells existing; pairs without such a path are left out. Where every cell exists the weight of S is s! (k-s-2)! / (k-1)!.
         """
-        found = {f"{a} + {b}": self._squares(a, b) for a, b in combinations(self.names, 2)}
-        return {pair: contrast for pair, contrast in found.items() if contrast is not None}
+        pairs = {f"{a} + {b}": self._squares(a, b) for a, b in combinations(self.names, 2)}
+        return {pair: contrast for pair, contrast in pairs.items() if contrast is not None}
 
     def _squares(self, a: str, b: str) -> Contrast | None:
         one, two = (1 << self.names.index(name) for name in (a, b))

@@ -209,16 +209,16 @@ def time_design(
 
     timer = compare or compare_latency
     start = clock()
-    found: list[LatencyComparison] = []
+    comparisons: list[LatencyComparison] = []
     for number, group in enumerate(design.groups):
         if progress is not None:
             progress(number, len(design.groups))
-        if not design.exact and len(found) > MIN_BLOCKS and clock() - start > design.budget_s:
+        if not design.exact and len(comparisons) > MIN_BLOCKS and clock() - start > design.budget_s:
             break
         models = {key: build(design.factorial.networks[key], seed=0) for key in group}
         block = design.is_block(number)
         plan = {"rounds": (design.rounds,) * 2, "sittings": 1} if block else {"rounds": (LEAST_ROUNDS, design.rounds)}
         plan = {"sittings": design.sittings, **plan, "budget_s": OVERDUE * design.group_s(number), "seed": number}
         chosen = {"only_calls": True, **plan, **settings}
-        found.append(timer(models, reference=group[0], batch_size=batch_size, device=device, **chosen))
-    return tuple(found)
+        comparisons.append(timer(models, reference=group[0], batch_size=batch_size, device=device, **chosen))
+    return tuple(comparisons)

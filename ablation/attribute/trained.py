@@ -17,14 +17,14 @@ from blocks.errors import InputError, choices, must_be
 def attribute_all(factorial: Factorial, records: Iterable[Record]) -> tuple[list[Attribution], list[str]]:
     """Every metric of TRAINED given to the factors, and for each that can't be, one sentence that says why."""
     known = list(records)
-    found: list[Attribution] = []
+    attributions: list[Attribution] = []
     limits: list[str] = []
     for metric in TRAINED:
         try:
-            found.append(attribute_trained(factorial, known, metric))
+            attributions.append(attribute_trained(factorial, known, metric))
         except InputError as error:
             limits.append(f"{metric} was not given to the pieces: {error}")
-    return found, limits
+    return attributions, limits
 
 
 def attribute_trained(factorial: Factorial, records: Iterable[Record], metric: str, *, confidence: float = 0.95) -> Attribution:
@@ -36,21 +36,21 @@ def attribute_trained(factorial: Factorial, records: Iterable[Record], metric: s
     """
     if metric not in METRICS:
         raise must_be("metric", choices(METRICS), metric)
-    found: dict[str, dict[int, float]] = {}
+    by_network: dict[str, dict[int, float]] = {}
     known = set(factorial.keys.values())
     for record in one_per_trial(records):
         value = usable_value(record, METRICS[metric])
         if record.network_key in known and value is not None:
-            found.setdefault(record.network_key, {})[record.seed] = value
+            by_network.setdefault(record.network_key, {})[record.seed] = value
     for name, spec in (("first", factorial.first), ("second", factorial.second)):
-        if spec.network_key not in found:
+        if spec.network_key not in by_network:
             raise InputError(f"The {name} network must have been trained, to attribute {metric}. No record has its value.")
-    seeds = sorted(set.intersection(*(set(by_seed) for by_seed in found.values())))
+    seeds = sorted(set.intersection(*(set(by_seed) for by_seed in by_network.values())))
     if not seeds:
-        counts = sorted({seed for by_seed in found.values() for seed in by_seed})
+        counts = sorted({seed for by_seed in by_network.values() for seed in by_seed})
         raise must_be("The trained variants", "complete for at least one seed in common", counts)
-    merged = factorial.covered(found)
-    values = merged.values({key: np.array([by_seed[seed] for seed in seeds]) for key, by_seed in found.items()})
+    merged = factorial.covered(by_network)
+    values = merged.values({key: np.array([by_seed[seed] for seed in seeds]) for key, by_seed in by_network.items()})
     return attribute(
         merged.names, values, metric=metric, place=f"{len(seeds)} seeds" if len(seeds) > 1 else "1 seed",
         unit=METRICS[metric].unit, confidence=confidence,

@@ -81,8 +81,8 @@ def _counted(values: Mapping[Cell, Any], contrasts: Contrasts) -> tuple[dict[Cel
     whole = exact[max(exact, key=len)] - exact[frozenset()]
     groups: dict[str, dict[str, Effect]] = {}
     for group, members in contrasts.items():
-        found = {name: contrast.exact(exact) for name, contrast in members.items()}
-        groups[group] = {name: Effect(value=float(v), share=float(v / whole) if whole else None) for name, v in found.items()}
+        exactly = {name: contrast.exact(exact) for name, contrast in members.items()}
+        groups[group] = {name: Effect(value=float(v), share=float(v / whole) if whole else None) for name, v in exactly.items()}
     return exact, groups
 
 

@@ -93,7 +93,7 @@ def cached(
     target = cache_dir / name
     if entry := _read(target):
         return entry, False
-    with _told_as_input_error(cache_dir, num_bytes):
+    with _as_input_error(cache_dir, num_bytes):
         cache_dir.mkdir(parents=True, exist_ok=True)
         with _locked(cache_dir / f"{name}.lock", progress):
             if entry := _read(target):  # built while this process waited
@@ -174,7 +174,7 @@ def _clear_leftovers(cache_dir: Path, name: str) -> None:
 
 
 @contextmanager
-def _told_as_input_error(cache_dir: Path, num_bytes: int) -> Iterator[None]:
+def _as_input_error(cache_dir: Path, num_bytes: int) -> Iterator[None]:
     """Builders turn errors of their source into InputError themselves, so an OSError here is one of the cache folder."""
     try:
         yield

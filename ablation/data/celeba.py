@@ -31,12 +31,12 @@ class AttributeTable:
 
     def of(self, files: Sequence[str]) -> NDArray[np.uint8]:
         """N x A attributes of the files, 0 or 1. InputError for a file without a row."""
-        found = []
+        rows = []
         for file in files:
             if (row := self.row(file)) is None:
                 raise self.no_row(file)
-            found.append(row)
-        return np.frombuffer(b"".join(found), np.uint8).reshape(len(files), len(self.names))
+            rows.append(row)
+        return np.frombuffer(b"".join(rows), np.uint8).reshape(len(files), len(self.names))
 
     def row(self, file: str) -> bytes | None:
         """The row of a file; that of the .jpg for CelebA's .png images, which have the same table."""

@@ -202,6 +202,6 @@ def open_entry(name: str, entry: Entry, notes: list[str], damaged: bool) -> Data
     )
 
 
-def bar(what: str, total: int, progress: bool) -> tqdm[Any]:
+def bar(title: str, total: int, progress: bool) -> tqdm[Any]:
     """A bar on stderr with the time left."""
-    return tqdm(total=total, desc=what, unit="image", disable=not progress)
+    return tqdm(total=total, desc=title, unit="image", disable=not progress)

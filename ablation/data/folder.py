@@ -90,12 +90,12 @@ def list_images(root: Path, *, recursive: bool = True, limit: int | None = None)
     folder that can't be listed.
     """
     try:
-        found, left_out = _walk(root, recursive)
-        names = sorted(found)[:limit]
+        files, left_out = _walk(root, recursive)
+        names = sorted(files)[:limit]
         # lists of numbers, not one of stat results, which would keep the garbage collector busy in large folders
         columns: tuple[list[int], ...] = ([], [], [], [])
         for name in names:
-            stat = found[name].stat()  # of what a link points to
+            stat = files[name].stat()  # of what a link points to
             for column, value in zip(columns, (stat.st_size, *stamp(stat)), strict=True):
                 column.append(value)
     except OSError as error:
@@ -107,13 +107,13 @@ def list_images(root: Path, *, recursive: bool = True, limit: int | None = None)
         sizes=tuple(columns[0]),
         stamps=tuple(map(tuple, columns[1:])),
         left_out=tuple(sorted(left_out)),
-        skipped=tuple(sorted({folder_of(name) for name in found} - {folder_of(name) for name in names})),
+        skipped=tuple(sorted({folder_of(name) for name in files} - {folder_of(name) for name in names})),
     )
 
 
 def _walk(root: Path, recursive: bool) -> tuple[dict[str, os.DirEntry[str]], list[str]]:
     """The image files by relative name, unsorted, and the names of everything else."""
-    found: dict[str, os.DirEntry[str]] = {}
+    files: dict[str, os.DirEntry[str]] = {}
     left_out: list[str] = []
     pending: list[tuple[str, str, tuple[str, ...]]] = [(str(root), "", (os.path.realpath(root),))]
     while pending:
@@ -124,13 +124,13 @@ def _walk(root: Path, recursive: bool) -> tuple[dict[str, os.DirEntry[str]], lis
                 if entry.name.startswith("."):
                     left_out.append(name)
                 elif entry.name.lower().endswith(SUFFIXES) and entry.is_file():
-                    found[name] = entry
+                    files[name] = entry
                 elif recursive and entry.is_dir() and (real := os.path.realpath(entry.path)) not in above:
                     # a link back to a folder above would never end
                     pending.append((entry.path, name + "/", (*above, real)))
                 else:
                     left_out.append(name)
-    return found, left_out
+    return files, left_out
 
 
 def decode(path: str | Path, size: int) -> Decoded:

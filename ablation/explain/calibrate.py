@@ -45,7 +45,7 @@ def calibrate(device: str = "cpu", *, threads: int | None = None, quick: bool = 
     calls = 5 if quick else 15
     with settled(place, threads), torch.inference_mode():
         time_ms = gpu_time if place.type == "cuda" else own_time
-        found = bandwidths(place, CUDA_BYTES if place.type == "cuda" else CPU_BYTES, time_ms, calls)
+        copies = bandwidths(place, CUDA_BYTES if place.type == "cuda" else CPU_BYTES, time_ms, calls)
         rates = mac_rates(place, time_ms, calls)
         precision = describe_precision(place)
         if precision["float32_convolutions"] == precision["float32_products"]:
@@ -54,13 +54,13 @@ def calibrate(device: str = "cpu", *, threads: int | None = None, quick: bool = 
         used = torch.get_num_threads() if place.type == "cpu" else None
     return Calibration(
         place=place.type,
-        bandwidth_gb_s=found[-1][1],
+        bandwidth_gb_s=copies[-1][1],
         macs_per_s=max(rates.values()),
         call_us=small.pop("call_us"),
         threads=used,
         details={
-            "bandwidths": [list(pair) for pair in found],
-            "cache_gb_s": max(rate for _, rate in found),
+            "bandwidths": [list(pair) for pair in copies],
+            "cache_gb_s": max(rate for _, rate in copies),
             **rates,
             **small,
             **precision,
@@ -70,7 +70,7 @@ def calibrate(device: str = "cpu", *, threads: int | None = None, quick: bool = 
 
 def bandwidths(place: torch.device, sizes: tuple[int, ...], time_ms: TimeMs, calls: int = 5) -> list[tuple[int, float]]:
     """(bytes moved by a copy, GB/s) for each size, in the order given."""
-    found = []
+    rates = []
     for size in sizes:
         source = torch.ones(size // 8, device=place)  # float32: 4 bytes read and 4 written an element
         target = torch.empty_like(source)
@@ -81,8 +81,8 @@ def bandwidths(place: torch.device, sizes: tuple[int, ...], time_ms: TimeMs, cal
                 target.copy_(source)
 
         copies()  # the first touch of memory is the operating system's time
-        found.append((size, size * repeats / time_ms(copies, calls) / 1e6))
-    return found
+        rates.append((size, size * repeats / time_ms(copies, calls) / 1e6))
+    return rates
 
 
 def mac_rates(place: torch.device, time_ms: TimeMs, calls: int = 5) -> dict[str, float]:
@@ -118,10 +118,10 @@ def small_operation(place: torch.device, calls: int = 50) -> dict[str, float]:
         lane = CudaLane(call, num_calls=calls) if place.type == "cuda" else None
         return 1e3 / CHAIN * (lane.enqueue() if lane else own_time(call, calls))
 
-    found = {"call_us": us(lambda: modules(x)), "function_us": us(functions), "module_us": us(lambda: empty(x))}
+    times = {"call_us": us(lambda: modules(x)), "function_us": us(functions), "module_us": us(lambda: empty(x))}
     if place.type == "cuda":
-        found["kernel_us"] = 1e3 / CHAIN * gpu_time(capture(lambda: modules(x)).replay, calls)
-    return found
+        times["kernel_us"] = 1e3 / CHAIN * gpu_time(capture(lambda: modules(x)).replay, calls)
+    return times
 
 
 def gpu_time(call: Call, num_calls: int) -> float:

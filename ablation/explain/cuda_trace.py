@@ -68,15 +68,15 @@ def place_kernels(events: Iterable[Event], runs: int) -> Kernels:
 
     Operations of one label (class, part, block) come as one entry.
     """
-    placed: dict[Op, float] = {}
+    by_op: dict[Op, float] = {}
     total = 0.0
     for event in events:
         if event.on_gpu:
             total += event.end_us - event.start_us
         elif event.name.startswith(PREFIX):
             op = read_label(event.name)
-            placed[op] = placed.get(op, 0.0) + event.kernels_us
-    return Kernels([(op, us / runs) for op, us in placed.items()], (total - sum(placed.values())) / runs)
+            by_op[op] = by_op.get(op, 0.0) + event.kernels_us
+    return Kernels([(op, us / runs) for op, us in by_op.items()], (total - sum(by_op.values())) / runs)
 
 
 def time_line(events: Iterable[Event], runs: int) -> TimeLine | None:
@@ -113,10 +113,10 @@ def profile_calls(call: Callable[[], object], runs: int) -> list[Event]:
     return events
 
 
-def as_events(found: Iterable[Any]) -> list[Event]:
+def as_events(profiled: Iterable[Any]) -> list[Event]:
     """Plain events of torch's: ranges of operations, and what ran on the GPU, kernels, copies and fills."""
     events = []
-    for event in found:
+    for event in profiled:
         on_gpu = str(event.device_type).endswith("CUDA")  # "DeviceType.CUDA"
         ours = event.name.startswith(PREFIX)
         # the echo of a range, and waits ("Context Sync"), take no time of the GPU's own

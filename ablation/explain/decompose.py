@@ -31,19 +31,11 @@ from ablation.design.compose import VAE
 from ablation.explain.bounds import MILLI, shares
 from ablation.explain.cuda_trace import Kernels, TimeLine, profile_kernels, profile_replay
 from ablation.explain.replay import class_times
-from ablation.explain.trace import (
-    Op,
-    block_costs,
-    block_names,
-    instrument_floor_ns,
-    measure_rounds,
-    num_module_calls,
-    part_names,
-    stop_watch,
-)
+from ablation.explain.trace import Op, instrument_floor_ns, measure_rounds, num_module_calls, stop_watch
 from ablation.machine.device import checked_device
 from ablation.measure.costs.opcount import CLASSES
-from ablation.measure.costs.static import OTHER, image_shape, static_cost
+from ablation.measure.costs.operations import OTHER, block_names, part_names
+from ablation.measure.costs.static import image_shape, static_cost
 from ablation.measure.latency.compare import compare_latency, settled
 from ablation.measure.latency.result import LatencyComparison
 from ablation.measure.latency.statistics import LEAST_SITTINGS
@@ -57,7 +49,7 @@ SLOWED = 1.25
 
 
 @dataclass(frozen=True)
-class Placed:
+class Allocated:
     """What was measured of one network, before it is summed by class, part and block."""
 
     total_ms: float
@@ -97,10 +89,10 @@ def decompose(
         loaded = copy.deepcopy(model).to(place).eval()
         x = torch.rand((batch_size, *shape), generator=torch.Generator().manual_seed(0)).to(place)
         if latency is not None and place.type == "cuda":
-            placed = _on_gpu(loaded, x, total_ms, latency.by_kind[GPU][name].median_ms, latency.by_kind[GPU][name].reason)
+            allocated = _on_gpu(loaded, x, total_ms, latency.by_kind[GPU][name].median_ms, latency.by_kind[GPU][name].reason)
         else:
-            placed = _on_cpu(loaded, x, total_ms, calibration, quick)
-    return assemble(model, name, placed, calibration, batch_size=batch_size, shape=shape, place=place.type)
+            allocated = _on_cpu(loaded, x, total_ms, calibration, quick)
+    return assemble(model, name, allocated, calibration, batch_size=batch_size, shape=shape, place=place.type)
 
 
 def plain_latency(
@@ -126,13 +118,13 @@ def plain_latency(
 
 
 def _needed(latency: LatencyComparison, name: str) -> float:
-    found = latency[name]
-    if found.median_ms is None:
-        raise RuntimeError(f"{name} cannot be timed here: {found.reason}")
-    return found.median_ms
+    timed = latency[name]
+    if timed.median_ms is None:
+        raise RuntimeError(f"{name} cannot be timed here: {timed.reason}")
+    return timed.median_ms
 
 
-def _on_cpu(model: nn.Module, x: Tensor, total_ms: float, calibration: Calibration, quick: bool) -> Placed:
+def _on_cpu(model: nn.Module, x: Tensor, total_ms: float, calibration: Calibration, quick: bool) -> Allocated:
     floor = instrument_floor_ns()
     rounds = measure_rounds(model, x, floor, rounds=(8, 16) if quick else (20, 60), budget_s=2.0 if quick else 8.0)
     plain, means = rounds.means()
@@ -150,7 +142,7 @@ def _on_cpu(model: nn.Module, x: Tensor, total_ms: float, calibration: Calibrati
         )
     except MemoryError as error:
         notes.append(f"No cross-check by replay: {error}.")
-    return Placed(total_ms, [(op, float(ms) * scale) for op, ms in zip(rounds.ops, means, strict=True)], host, 0.0, tuple(notes))
+    return Allocated(total_ms, [(op, float(ms) * scale) for op, ms in zip(rounds.ops, means, strict=True)], host, 0.0, tuple(notes))
 
 
 def host_time(calibration: Calibration, num_ops: int, num_modules: int) -> float:
@@ -159,7 +151,7 @@ def host_time(calibration: Calibration, num_ops: int, num_modules: int) -> float
     return MILLI * (num_ops * calibration.call_us + max(0, num_modules - num_ops) * module_us)
 
 
-def _on_gpu(model: nn.Module, x: Tensor, total_ms: float, graph_ms: float | None, why: str) -> Placed:
+def _on_gpu(model: nn.Module, x: Tensor, total_ms: float, graph_ms: float | None, why: str) -> Allocated:
     try:
         with torch.no_grad():
             kernels = profile_kernels(model, x)
@@ -169,55 +161,63 @@ def _on_gpu(model: nn.Module, x: Tensor, total_ms: float, graph_ms: float | None
     return place_on_gpu(kernels, line, total_ms, graph_ms, why)
 
 
-def place_on_gpu(kernels: Kernels, line: TimeLine | None, total_ms: float, graph_ms: float | None, why: str = "") -> Placed:
+def place_on_gpu(kernels: Kernels, line: TimeLine | None, total_ms: float, graph_ms: float | None, why: str = "") -> Allocated:
     """From kernel times, the replay's time line and two uninstrumented times to ms of the total."""
     ops = kernels.ops
     if graph_ms is None or line is None:
         busy = MILLI * (sum(us for _, us in ops) + kernels.unplaced_us)
         reason = why or "the profile of the replays does not show equal replays"
         note = f"No time line of a graph replay ({reason}): host time is the total less all kernel time, gaps included."
-        return Placed(total_ms, [(op, us * MILLI) for op, us in ops], total_ms - busy, 0.0, (note,))
+        return Allocated(total_ms, [(op, us * MILLI) for op, us in ops], total_ms - busy, 0.0, (note,))
     scale = graph_ms / line.span_us
     note = (
         f"Kernel times scaled by {1e3 * scale:.3f}: a replay takes {graph_ms:.3g} ms, {line.span_us / 1e3:.3g} ms in the profile."
     )
-    return Placed(total_ms, [(op, us * scale) for op, us in ops], total_ms - graph_ms, line.gaps_us * scale, (note,))
+    return Allocated(total_ms, [(op, us * scale) for op, us in ops], total_ms - graph_ms, line.gaps_us * scale, (note,))
 
 
-def _replayed_on_gpu(model: nn.Module, x: Tensor, total_ms: float, graph_ms: float | None, why: str) -> Placed:
+def _replayed_on_gpu(model: nn.Module, x: Tensor, total_ms: float, graph_ms: float | None, why: str) -> Allocated:
     # classes only: part and block are not known
     times = class_times(model, x)
     note = f"{why} Each class was replayed alone; parts and blocks are not known."
     host = total_ms - (sum(times.values()) if graph_ms is None else graph_ms)
-    return Placed(total_ms, [(Op(kind, OTHER, OTHER), ms) for kind, ms in times.items()], host, 0.0, (note,))
+    return Allocated(total_ms, [(Op(kind, OTHER, OTHER), ms) for kind, ms in times.items()], host, 0.0, (note,))
 
 
 def assemble(
-    model: nn.Module, name: str, placed: Placed, calibration: Calibration, *, batch_size: int, shape: tuple[int, ...], place: str
+    model: nn.Module,
+    name: str,
+    allocated: Allocated,
+    calibration: Calibration,
+    *,
+    batch_size: int,
+    shape: tuple[int, ...],
+    place: str,
 ) -> Decomposition:
     """Sums by class, part and block, with bounds, and what is unexplained."""
     cost = static_cost(model, batch_size, input_shape=shape)
     classes = {kind: cost.by_class[kind] for kind in CLASSES if kind in cost.by_class and kind != "unused"}  # holds no operation
+    blocks = block_names(model)
     groups = {
         "class": (tuple(classes), classes),
         "part": ((*part_names(model), OTHER), cost.by_part),
-        "block": ((*block_names(model), OTHER), block_costs(model, batch_size, shape)),
+        "block": ((*blocks, OTHER), static_cost(model, batch_size, input_shape=shape, parts=blocks).by_part),
     }
-    found = {group: shares(placed.ops, group, names, costs, calibration) for group, (names, costs) in groups.items()}
-    residual = placed.total_ms - sum(ms for _, ms in placed.ops) - placed.host_ms - placed.gaps_ms
-    explained = 1 - abs(residual) / placed.total_ms
+    by_group = {group: shares(allocated.ops, group, names, costs, calibration) for group, (names, costs) in groups.items()}
+    residual = allocated.total_ms - sum(ms for _, ms in allocated.ops) - allocated.host_ms - allocated.gaps_ms
+    explained = 1 - abs(residual) / allocated.total_ms
     return Decomposition(
         name=name,
         place=f"{place}/{batch_size}",
-        total_ms=placed.total_ms,
-        by_class=found["class"],
-        by_part=found["part"],
-        by_block=found["block"],
-        host_ms=placed.host_ms,
-        gaps_ms=placed.gaps_ms,
+        total_ms=allocated.total_ms,
+        by_class=by_group["class"],
+        by_part=by_group["part"],
+        by_block=by_group["block"],
+        host_ms=allocated.host_ms,
+        gaps_ms=allocated.gaps_ms,
         residual_ms=residual,
         explained=explained,
-        notes=(*placed.notes, *_doubts(explained, residual, placed.ops, cost.num_ops)),
+        notes=(*allocated.notes, *_doubts(explained, residual, allocated.ops, cost.num_ops)),
     )
 
 

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from ablation.explain.prepared import common_shape, prepared
-from ablation.faster.optimise import beyond, told
+from ablation.faster.optimise import beyond, reason_of
 from ablation.faster.optimised import REWRITES
 from ablation.faster.rewrite import checked_copy
 from ablation.machine.device import checked_device
@@ -150,7 +150,7 @@ def _prepared(networks: Networks, mode: Mode, x: Tensor) -> tuple[Networks, str]
     try:
         made = [prepared(model, mode.steps, x) for model in networks]
     except Exception as error:  # a mode that doesn't work here is a recorded failure; the others go on
-        return (), told(error)
+        return (), reason_of(error)
     reasons = {side: beyond(model) for side, model in zip(SIDES, made, strict=True)}  # type: ignore[arg-type]
     return tuple(made), "; ".join(f"{side} network: {reason}" for side, reason in reasons.items() if reason)
 

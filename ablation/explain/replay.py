@@ -7,24 +7,25 @@ On CUDA the row is captured as a graph, so that the time is the GPU's alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from ablation.explain.calibrate import gpu_time
 from ablation.explain.trace import own_time
-from ablation.measure.costs.opcount import formula
+from ablation.measure.costs.opcount import Formula
+from ablation.measure.costs.operations import Operations
 from ablation.measure.latency.timers import capture
 
-MOST_BYTES = 2**31  # of arguments kept; beyond that the replay is refused
+# of arguments kept; beyond that the replay is refused
+MOST_BYTES = 2**31
+# operation, arguments, keyword arguments
+Recorded = tuple[Any, Any, Any]
 
-Recorded = tuple[Any, Any, Any]  # operation, arguments, keyword arguments
 
-
-class Recorder(TorchDispatchMode):
+class Recorder(Operations):
     """Keeps every operation that runs under it, with its arguments, by class. MemoryError beyond MOST_BYTES."""
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
@@ -32,14 +33,13 @@ class Recorder(TorchDispatchMode):
         self.by_class: dict[str, list[Recorded]] = {}
         self.left = most_bytes
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        found = formula(func)
-        out = func(*args, **(kwargs or {}))
-        if found is not None:
-            self.by_class.setdefault(found.classify(args), []).append((func, args, kwargs or {}))
-            self.left -= out.numel() * out.element_size() if isinstance(out, Tensor) else 0
-            if self.left < 0:
-                raise MemoryError("the operations' arguments take more memory than a replay may use")
+    def operation(self, func: Any, entry: Formula, args: Any, kwargs: Mapping[str, Any]) -> Any:
+        """Keeps the operation."""
+        out = func(*args, **kwargs)
+        self.by_class.setdefault(entry.classify(args), []).append((func, args, kwargs))
+        self.left -= out.numel() * out.element_size() if isinstance(out, Tensor) else 0
+        if self.left < 0:
+            raise MemoryError("the operations' arguments take more memory than a replay may use")
         return out
 
 

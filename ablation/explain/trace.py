@@ -1,15 +1,14 @@
 """A network's operations one by one, each with its class, part and block: the instrumented run, which gives shares only.
 
-A `TorchDispatchMode` sees every operation after composite functions are taken apart, as `static_cost` does, so that both count
-the same operations. Python hooks on the parts say where it is. An instrument says what is done around an operation: a stop-watch
-on the CPU, a named range for the profiler on CUDA.
+The operations are those that `static_cost` counts (`costs.operations`). `around` says what is done around an operation: on CUDA a
+named range for the profiler.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -18,10 +17,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from ablation.measure.costs.opcount import formula
-from ablation.measure.costs.static import OTHER, StaticCost, static_cost
+from ablation.measure.costs.opcount import Formula
+from ablation.measure.costs.operations import Operations, block_names, following, part_names
 from ablation.measure.latency.timers import time_calls
 
 Around = Callable[["Op"], AbstractContextManager[object]]
@@ -32,7 +30,8 @@ Clock = Callable[[], int]  # nanoseconds
 class Op:
     """One operation of a forward pass, in the order of execution."""
 
-    kind: str  # one of opcount.CLASSES
+    # one of opcount.CLASSES
+    kind: str
     part: str
     block: str
 
@@ -53,76 +52,41 @@ def own_time(call: Callable[[], object], num_calls: int) -> float:
     return time_calls(call, num_calls, lambda: watch() / 1e9)
 
 
-class Instrument(TorchDispatchMode):
+class Instrument(Operations):
     """Lists the operations that run under it, with the nanoseconds that each took on the CPU."""
 
-    def __init__(self, around: Around | None = None, clock: Clock = time.perf_counter_ns) -> None:
+    def __init__(self, parts: Sequence[str], blocks: Sequence[str], around: Around | None, clock: Clock) -> None:
         super().__init__()
-        self.clock = clock
-        self.around = around or (lambda op: nullcontext())
-        self.part: list[str] = []
-        self.block: list[str] = []
         # names of what is running, innermost last
+        self.parts, self.blocks = parts, blocks
+        self.around, self.clock = around or (lambda op: nullcontext()), clock
         self.ops: list[Op] = []
         self.ns: list[int] = []
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        found = formula(func)
-        if found is None:
-            return func(*args, **(kwargs or {}))
-        op = Op(found.classify(args), (self.part or [OTHER])[-1], (self.block or [OTHER])[-1])
+    def operation(self, func: Any, entry: Formula, args: Any, kwargs: Mapping[str, Any]) -> Any:
+        """Times the operation."""
+        op = Op(entry.classify(args), self.parts[-1], self.blocks[-1])
         with self.around(op):
             start = self.clock()
-            out = func(*args, **(kwargs or {}))
+            out = func(*args, **kwargs)
             self.ns.append(self.clock() - start)
         self.ops.append(op)
         return out
 
 
-def part_names(model: nn.Module) -> tuple[str, ...]:
-    """The parts of a network: VAE.parts, or the direct children of any other module."""
-    return tuple(getattr(model, "parts", ())) or tuple(name for name, _ in model.named_children())
-
-
-def block_names(model: nn.Module) -> tuple[str, ...]:
-    """The blocks: a part whose children all have children is its children ("encoder_body.0"), any other is one block."""
-    names: list[str] = []
-    for name in part_names(model):
-        children = dict(model.get_submodule(name).named_children())
-        deep = children and all(next(child.children(), None) is not None for child in children.values())
-        names += [f"{name}.{child}" for child in children] if deep else [name]
-    return tuple(names)
-
-
-@contextmanager
-def following(model: nn.Module, instrument: Instrument) -> Iterator[None]:
-    """Keeps `instrument.part` and `.block` up to date by hooks on the model while the context is open."""
-
-    def leave(stack: list[str]) -> Callable[..., None]:
-        def pop(*_: Any) -> None:
-            stack.pop()
-
-        return pop
-
-    handles = []
-    for stack, names in ((instrument.part, part_names(model)), (instrument.block, block_names(model))):
-        for name in names:
-            module = model.get_submodule(name)
-            handles.append(module.register_forward_pre_hook(lambda *_, stack=stack, name=name: stack.append(name)))
-            handles.append(module.register_forward_hook(leave(stack)))
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
 def run_instrumented(
     model: nn.Module, x: Tensor, around: Around | None = None, clock: Clock = time.perf_counter_ns
 ) -> tuple[list[Op], list[int]]:
-    """Operations of one forward pass and their nanoseconds. Without gradients, but not in inference mode: that would hide parts of
-    composite operations from the instrument."""
-    with torch.no_grad(), Instrument(around, clock) as instrument, following(model, instrument):
+    """Operations of one forward pass and their nanoseconds.
+
+    Without gradients, but not in inference mode: that would hide parts of composite operations from the instrument.
+    """
+    with (
+        following(model, part_names(model)) as parts,
+        following(model, block_names(model)) as blocks,
+        torch.no_grad(),
+        Instrument(parts, blocks, around, clock) as instrument,
+    ):
         model(x)
     return instrument.ops, instrument.ns
 
@@ -188,25 +152,3 @@ def measure_rounds(model: nn.Module, x: Tensor, floor_ns: float, *, rounds: tupl
         ops, ns = run_instrumented(model, x, clock=clock)
         rows.append([max(0.0, n - floor_ns) / 1e6 for n in ns])
     return Rounds(ops, np.array(plain), np.array(rows))
-
-
-class _Named(nn.Module):
-    # shows some submodules of a model as its parts, so that static_cost sums by them
-
-    def __init__(self, model: nn.Module, names: tuple[str, ...]) -> None:
-        super().__init__()
-        self.model, self.parts = model, names
-
-    def __getattr__(self, name: str) -> Any:
-        if "parts" in self.__dict__ and name in self.__dict__["parts"]:
-            return self.model.get_submodule(name)
-        return super().__getattr__(name)
-
-    def forward(self, x: Tensor) -> Any:
-        return self.model(x)
-
-
-def block_costs(model: nn.Module, batch_size: int, shape: tuple[int, ...]) -> Mapping[str, Any]:
-    """Static costs by block, "other" included."""
-    found: StaticCost = static_cost(_Named(model, block_names(model)), batch_size, input_shape=shape)
-    return found.by_part

@@ -67,11 +67,11 @@ def optimise(
             raise _refusal(eager, made, x, tolerance)
         return made
     stacks = likely_stacks(place, precision=precision, compile=compile)
-    found, failures = _prepare_all(eager, stacks, x, tolerance)
-    if not found:
+    usable, failures = _prepare_all(eager, stacks, x, tolerance)
+    if not usable:
         reasons = "; ".join(dict.fromkeys(failure.reason for failure in failures.values()))
         raise must_be("model", "a network whose outputs repeat under one seed of the noise", reasons, "Use it as it is.")
-    return _fastest(eager, found, failures, place, batch_size, budget_s, seed)
+    return _fastest(eager, usable, failures, place, batch_size, budget_s, seed)
 
 
 def example(model: VAE, batch_size: int, seed: int = 0) -> Tensor:
@@ -176,47 +176,47 @@ def _check(model: nn.Module, batch_size: int, precision: str, tolerance: float |
 def _prepare_all(
     eager: VAE, stacks: Sequence[tuple[str, ...]], x: Tensor, tolerance: float | None
 ) -> tuple[dict[tuple[str, ...], Optimised], dict[tuple[str, ...], Candidate]]:
-    found, failures = {}, {}
+    usable, failures = {}, {}
     for steps in stacks:
         try:
             made = prepared(eager, steps, x)
         except Exception as error:  # a remedy that doesn't work here is a recorded failure; the others go on
-            failures[steps] = Candidate(steps=steps, reason=told(error))
+            failures[steps] = Candidate(steps=steps, reason=reason_of(error))
             continue
         if why := beyond(made, tolerance):
             failures[steps] = Candidate(steps=steps, max_error=made.max_error, prepare_s=made.prepare_s, reason=why)
         else:
-            found[steps] = made
-    return found, failures
+            usable[steps] = made
+    return usable, failures
 
 
 def _fastest(
     eager: VAE,
-    found: Mapping[tuple[str, ...], Optimised],
+    usable: Mapping[tuple[str, ...], Optimised],
     failures: Mapping[tuple[str, ...], Candidate],
     place: torch.device,
     batch_size: int,
     budget_s: float,
     seed: int,
 ) -> Optimised:
-    names = {" + ".join(steps) or "as it is": steps for steps in found}
-    models: dict[str, nn.Module] = {EAGER: eager, **{name: found[steps] for name, steps in names.items()}}
+    names = {" + ".join(steps) or "as it is": steps for steps in usable}
+    models: dict[str, nn.Module] = {EAGER: eager, **{name: usable[steps] for name, steps in names.items()}}
     times = compare_latency(
         models, batch_size=batch_size, device=str(place), reference=EAGER, rounds=ROUNDS, budget_s=budget_s, seed=seed
     )
     tried = []
     for name, steps in names.items():
-        time, made = times[name], found[steps]
+        time, made = times[name], usable[steps]
         gain = None if time.ratio is None else 1 / time.ratio
         known = Candidate(steps=steps, max_error=made.max_error, prepare_s=made.prepare_s, reason=time.reason)
         tried.append(replace(known, latency_ms=time.median_ms, gain=gain))
     timed = [candidate for candidate in tried if candidate.gain is not None]
-    best = found[max(timed, key=lambda candidate: candidate.gain or 0.0).steps] if timed else next(iter(found.values()))
+    best = usable[max(timed, key=lambda candidate: candidate.gain or 0.0).steps] if timed else next(iter(usable.values()))
     best.measured = (*tried, *failures.values())
     return best
 
 
-def told(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """The reason of a failure in one line."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return "out of memory"

@@ -14,24 +14,24 @@ from blocks.errors import must_be
 def checked_device(device: str | torch.device) -> torch.device:
     """The device as it was written, "cuda" without an index; InputError where it is neither cpu nor a GPU that torch sees."""
     try:
-        found = torch.device(device)
+        place = torch.device(device)
     except RuntimeError:
         raise must_be("device", "cpu, cuda or cuda:N", str(device)) from None
-    if found.type not in ("cpu", "cuda"):
+    if place.type not in ("cpu", "cuda"):
         raise must_be("device", "cpu, cuda or cuda:N", str(device))
-    num_gpus = torch.cuda.device_count() if found.type == "cuda" and torch.cuda.is_available() else 0
-    if found.type == "cuda" and (found.index or 0) >= num_gpus:
+    num_gpus = torch.cuda.device_count() if place.type == "cuda" and torch.cuda.is_available() else 0
+    if place.type == "cuda" and (place.index or 0) >= num_gpus:
         rule = f"one of this machine's, where torch sees {num_gpus} GPUs"
         raise must_be("device", rule, str(device), "Use the CPU: --device cpu.")
-    return found
+    return place
 
 
 def usable_device(device: str | torch.device) -> torch.device:
     """The device with its index, so that two of them can be compared; InputError as for `checked_device`."""
-    found = checked_device(device)
-    if found.type == "cuda" and found.index is None:
+    place = checked_device(device)
+    if place.type == "cuda" and place.index is None:
         return torch.device("cuda", torch.cuda.current_device())
-    return found
+    return place
 
 
 @contextmanager

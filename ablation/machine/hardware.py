@@ -28,7 +28,7 @@ def describe_hardware(device: str = "cpu") -> dict[str, Any]:
     """CPU, memory and, for a CUDA device, GPU: model, cores, threads, RAM, driver, clocks. None where the system doesn't say."""
     import torch
 
-    found: dict[str, Any] = {
+    values: dict[str, Any] = {
         "device": torch.device(device).type,
         "cpu": cpu_model(),
         "cpu_cores": available_cores(),
@@ -38,16 +38,16 @@ def describe_hardware(device: str = "cpu") -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
     }
     if torch.device(device).type == "cuda":
-        found.update(describe_gpu(device))
-    return found
+        values.update(describe_gpu(device))
+    return values
 
 
 def hardware_name(device: str = "cpu") -> str:
     """A short name for folders, e.g. 'cpu-2core-amd-epyc' or 'h200'."""
-    found = describe_hardware(device)
-    if found["device"] == "cuda":
-        return slug(found["gpu"]).removeprefix("nvidia-")
-    return slug(f"cpu-{found['cpu_cores']}core-{found['cpu']}")
+    hardware = describe_hardware(device)
+    if hardware["device"] == "cuda":
+        return slug(hardware["gpu"]).removeprefix("nvidia-")
+    return slug(f"cpu-{hardware['cpu_cores']}core-{hardware['cpu']}")
 
 
 def describe_software() -> dict[str, str]:
@@ -105,7 +105,7 @@ def describe_gpu(device: str = "cuda") -> dict[str, Any]:
     import torch
 
     properties = torch.cuda.get_device_properties(device)
-    found = {
+    values = {
         "gpu": properties.name,
         "gpu_memory_gb": round(properties.total_memory / 1e9, 1),
         "gpu_capability": f"{properties.major}.{properties.minor}",
@@ -115,7 +115,7 @@ def describe_gpu(device: str = "cuda") -> dict[str, Any]:
     }
     # nvidia-smi numbers every GPU of the machine, torch only the visible ones; the identifier is common to both
     uuid = getattr(properties, "uuid", None)
-    return {**found, **query_nvidia_smi(None if uuid is None else f"GPU-{uuid}")}
+    return {**values, **query_nvidia_smi(None if uuid is None else f"GPU-{uuid}")}
 
 
 SMI = {

@@ -255,9 +255,9 @@ class Run:
 class Reporter:
     """Tells progress a few times a second, and reads the loss, which waits for the device, about once a second."""
 
-    def __init__(self, run: Run, tell: Progress | None) -> None:
-        self.run, self.tell, self.loss = run, tell, None if run.step == 0 else run.check()
-        self.told = self.read = time.perf_counter()
+    def __init__(self, run: Run, send: Progress | None) -> None:
+        self.run, self.send, self.loss = run, send, None if run.step == 0 else run.check()
+        self.sent = self.read = time.perf_counter()
 
     def report(self) -> None:
         """After every step."""
@@ -265,10 +265,10 @@ class Reporter:
         if now - self.read >= READ_S:
             self.loss, self.read = run.check(), now
         last = run.step == run.steps and run.epoch == run.protocol.epochs
-        if self.tell is not None and (last or now - self.told >= PROGRESS_S):
-            self.told = now
+        if self.send is not None and (last or now - self.sent >= PROGRESS_S):
+            self.sent = now
             epochs = run.protocol.epochs
-            self.tell(len(run.epochs) * run.steps + run.step, epochs * run.steps, run.epoch, epochs, self.loss)
+            self.send(len(run.epochs) * run.steps + run.step, epochs * run.steps, run.epoch, epochs, self.loss)
 
 
 def _spelt(value: float) -> str:

@@ -40,11 +40,11 @@ def train(
     as they were. InputError: no such device, an empty split, a folder that cannot be written or holds another run.
     TrainingFailure: a loss that is not finite, too little memory, a failed compilation.
     """
-    found = usable_device(device)
+    place = usable_device(device)
     try:
-        with torch.random.fork_rng(devices=[found] if found.type == "cuda" else []), _ctrl_c() as pressed:
+        with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []), _ctrl_c() as pressed:
             folder = Path(checkpoint_dir) if checkpoint_dir is not None else None
-            run = Run(model, dataset, split, protocol, seed=seed, device=found, folder=folder)
+            run = Run(model, dataset, split, protocol, seed=seed, device=place, folder=folder)
             stop = pressed.is_set if should_stop is None else lambda: pressed.is_set() or should_stop()
             return run.train(Reporter(run, on_progress), stop, step_losses)
     except (RuntimeError, MemoryError) as error:
@@ -52,7 +52,7 @@ def train(
         if reason is None:
             raise
     # raised out here, since the first error's traceback would keep the tensors of the failed step alive
-    if found.type == "cuda":
+    if place.type == "cuda":
         torch.cuda.empty_cache()
     raise TrainingFailure(reason)
 

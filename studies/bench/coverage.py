@@ -49,14 +49,14 @@ Job = Callable[[], list[Simulated]]
 
 def _effect(case: effects.Case, runs: int, seed: int) -> list[Simulated]:
     name = "effect of a swap on latency" if case.timed else "effect of a swap on a trained metric"
-    found = effects.effect_coverage(case, runs, seed)
-    return [Simulated(name, case.name, runs, found.intervals, found.hits)]
+    tally = effects.effect_coverage(case, runs, seed)
+    return [Simulated(name, case.name, runs, tally.intervals, tally.hits)]
 
 
 def _interaction(num_contexts: int, repeats: int, timed: bool, runs: int, seed: int) -> list[Simulated]:
-    found = effects.interaction_coverage(num_contexts, repeats, timed=timed, runs=runs, seed=seed)
+    tally = effects.interaction_coverage(num_contexts, repeats, timed=timed, runs=runs, seed=seed)
     return [
-        Simulated(f"interaction in {'latency' if timed else 'a trained metric'}", found.case, runs, found.intervals, found.hits)
+        Simulated(f"interaction in {'latency' if timed else 'a trained metric'}", tally.case, runs, tally.intervals, tally.hits)
     ]
 
 
@@ -69,14 +69,14 @@ def _grid(num_factors: int, num_seeds: int, num_sittings: int, runs: int, seed: 
 def _design(
     make: Callable[..., designs.Coverage], construction: str, options: dict[str, object], runs: int, seed: int
 ) -> list[Simulated]:
-    found = make(runs, seed=seed, **options)
+    tally = make(runs, seed=seed, **options)
     parts = [
-        Simulated(f"{construction}: {kind.replace('_', ' ')}", found.name, runs, num, hits)
-        for kind, (num, hits) in found.counts.items()
+        Simulated(f"{construction}: {kind.replace('_', ' ')}", tally.name, runs, num, hits)
+        for kind, (num, hits) in tally.counts.items()
     ]
     if make is designs.coverage_of_ratio:  # one verdict is no family
         return parts
-    return [*parts, Simulated(construction, found.name, runs, wrong=found.wrong)]
+    return [*parts, Simulated(construction, tally.name, runs, wrong=tally.wrong)]
 
 
 def _cases() -> Iterator[tuple[str, Callable[[int, int], list[Simulated]]]]:

@@ -12,11 +12,13 @@ from torch import nn
 
 from ablation.design.compose import build
 from ablation.design.spec import PIECE_FIELDS, preset
-from ablation.measure.costs.published import published_cost, published_counts, register_handle, unregister_handle
+from ablation.measure.costs import published
+from ablation.measure.costs.published import published_cost, published_counts, register_handle
 from ablation.measure.costs.static import static_cost
 from blocks import FAMILIES
 from blocks.errors import InputError
 from studies.engine.trial import count
+from tests.measure.test_static import Calls
 
 SWAPS = [(field, name) for field, family in PIECE_FIELDS.items() for name in FAMILIES[family].names()]
 
@@ -24,9 +26,9 @@ SWAPS = [(field, name) for field, family in PIECE_FIELDS.items() for name in FAM
 @pytest.mark.parametrize(("field", "name"), SWAPS)
 def test_agrees_with_static_cost_for_every_piece(field: str, name: str) -> None:
     spec = preset("small").replace(**{field: name})
-    published, static = published_cost(build(spec)), static_cost(spec)
-    assert (published.conv_linear_flops, published.params) == (static.macs, static.params)
-    assert sum(published.by_operator.values()) == published.flops
+    theirs, ours = published_cost(build(spec)), static_cost(spec)
+    assert (theirs.conv_linear_flops, theirs.params) == (ours.macs, ours.params)
+    assert sum(theirs.by_operator.values()) == theirs.flops
 
 
 @pytest.mark.parametrize("changes", [{"dense_bottleneck": True}, {"depth": 2}, {"encoder_stem": 8}, {"conv": "separable"}])
@@ -59,32 +61,22 @@ def test_leaves_the_model_and_the_logger_alone() -> None:
     assert logging.getLogger("fvcore.nn.jit_analysis").level == level
 
 
-class Bessel(nn.Module):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.special.bessel_j0(x)
-
-
-def test_unsupported_operation_is_an_error_until_handled() -> None:
-    with pytest.raises(InputError, match="aten::special_bessel_j0"):
-        published_cost(Bessel(), 4)
-    assert published_cost(Bessel(), 4, handles={"aten::special_bessel_j0": lambda i, o: {"bessel": 7}}).flops == 7
+def test_unsupported_operation_is_an_error_until_a_handle_is_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(published, "_registered", {})
+    name, model = "aten::special_bessel_j0", Calls(torch.special.bessel_j0)
+    with pytest.raises(InputError, match=name):
+        published_cost(model, 4)
+    assert f"register_handle({name!r}" in published_counts(model, 4)["fvcore_reason"]
+    register_handle(name, lambda inputs, outputs: {"bessel": 7})
+    cost = published_cost(model, 4)
+    assert (cost.flops, cost.by_operator) == (7, {"bessel": 7})
+    with pytest.raises(InputError, match=f"has a handle of {name!r} already"):
+        register_handle(name, lambda inputs, outputs: {"bessel": 8})
 
 
 def test_needs_a_size() -> None:
     with pytest.raises(InputError, match="image_size must be given"):
         published_cost(nn.ReLU())
-
-
-def test_a_registered_handle_counts_until_it_is_taken_back() -> None:
-    name = "aten::special_bessel_j0"
-    register_handle(name, lambda inputs, outputs: {"bessel": 7})
-    try:
-        assert published_cost(Bessel(), 4).by_operator == {"bessel": 7}
-        with pytest.raises(InputError, match="has a handle of 'aten::special_bessel_j0' already"):
-            register_handle(name, lambda inputs, outputs: {"bessel": 8})
-    finally:
-        unregister_handle(name)
-    assert "register_handle('aten::special_bessel_j0'" in published_counts(Bessel(), 4)["fvcore_reason"]
 
 
 @pytest.mark.parametrize("name", ["aten::elu", "aten::flatten", "aten::unflatten", "aten::_convolution", "relu"])
@@ -103,17 +95,6 @@ class Doubling(torch.autograd.Function):
     @staticmethod
     def backward(context: object, gradient: torch.Tensor) -> torch.Tensor:
         return gradient * 2
-
-
-class Calls(nn.Module):
-    """A function as a module."""
-
-    def __init__(self, function) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.function(x)
 
 
 # pieces that our own count knows, with their multiply-accumulates on 3 x 4 x 4

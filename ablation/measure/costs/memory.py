@@ -57,8 +57,8 @@ def activation_bytes(model: nn.Module, shape: tuple[int, ...], batch_size: int =
 
 def available_bytes() -> int | None:
     """Memory that this process may still take: of the machine, or of its container where that is less; None where unknown."""
-    found = [value for value in (_machine(), _container()) if value is not None]
-    return min(found) if found else None
+    limits = [value for value in (_machine(), _container()) if value is not None]
+    return min(limits) if limits else None
 
 
 def _machine(path: Path = Path("/proc/meminfo")) -> int | None:

@@ -10,7 +10,7 @@ Views are known by their signature and need no entry. Whatever is neither in the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -21,27 +21,27 @@ from blocks.errors import InputError, choices, must_be
 
 # what an operation is, in the words of the tables; "unused" holds parameters that no operation reads
 CLASSES = (
-    "convolution",
     # full or grouped, transposed or not, unless one of the next two
-    "depthwise convolution",
+    "convolution",
     # as many groups as input channels, and more than one
-    "pointwise convolution",
+    "depthwise convolution",
     # kernel of size 1, one group
-    "linear",
+    "pointwise convolution",
     # matrix products of any kind, those of attention and of recurrent layers too
+    "linear",
     "normalisation",
-    "activation",
     # functions that networks use as non-linearities; softmax too
+    "activation",
     "concatenation",
-    "pooling",
     # max and mean over windows or over all positions, and space to depth
-    "upsampling",
+    "pooling",
     # nearest, bilinear, bicubic, sampling at a grid, and depth to space
+    "upsampling",
     "elementwise",
     "reduction",
     "random",
-    "copy",
     # clones, dtype changes, padding, indexing, filling, windows side by side and back
+    "copy",
     "unused",
 )
 
@@ -61,7 +61,8 @@ class Formula:
 
     classify: Classify
     macs: Macs = no_macs
-    overwrites: bool = False  # the first argument is written without being read (copy_, fill_, ...)
+    # whether the first argument is written without being read (copy_, fill_, ...)
+    overwrites: bool = False
 
 
 def convolution_macs(args: Args, out: Tensor) -> int:
@@ -81,10 +82,7 @@ def convolution_class(args: Args) -> str:
 
 def _product_macs(first: int) -> Macs:
     # operands at positions `first` (... x k) and `first` + 1; each output element sums over k products
-    def macs(args: Args, out: Tensor) -> int:
-        return int(out.numel()) * int(args[first].shape[-1])
-
-    return macs
+    return lambda args, out: int(out.numel()) * int(args[first].shape[-1])
 
 
 def _summed_product_macs(args: Args, out: Tensor) -> int:
@@ -138,11 +136,7 @@ def _mean_class(args: Args) -> str:
 
 def always(op_class: str) -> Classify:
     """The classifier that gives the same class whatever the arguments."""
-
-    def classify(args: Args) -> str:
-        return op_class
-
-    return classify
+    return lambda args: op_class
 
 
 # written as the names of torch, several to a class
@@ -174,32 +168,25 @@ _PLAIN = {
     "gather scatter index_put embedding channel_shuffle tril triu zeros ones full zeros_like ones_like full_like new_zeros "
     "new_ones new_full arange linspace scalar_tensor eye",
 }
-_ATTENTION = (
-    "_scaled_dot_product_flash_attention_for_cpu _scaled_dot_product_flash_attention _scaled_dot_product_efficient_attention "
-    "_scaled_dot_product_cudnn_attention _scaled_dot_product_fused_attention_overrideable"
-)
+# matrix products: formula -> names
+_LINEAR = {
+    _product_macs(0): "linear mm bmm mv dot vdot",
+    _product_macs(1): "addmm baddbmm addmv _addmm_activation",
+    _summed_product_macs: "addbmm",
+    _grid_macs: "affine_grid_generator",
+    _euclidean_macs: "_euclidean_dist",
+    attention_macs: "_scaled_dot_product_flash_attention_for_cpu _scaled_dot_product_flash_attention "
+    "_scaled_dot_product_efficient_attention _scaled_dot_product_cudnn_attention _scaled_dot_product_fused_attention_overrideable",
+    _projected_attention_macs: "_native_multi_head_attention",
+    _encoder_layer_macs: "_transformer_encoder_layer_fwd",
+    _recurrent_macs: "mkldnn_rnn_layer",
+}
 _OVERWRITES = {"random": "normal uniform bernoulli_ exponential", "copy": "copy fill zero"}
 
 _TABLE: dict[str, Formula] = {
     "aten.convolution": Formula(convolution_class, convolution_macs),
-    "aten.linear": Formula(always("linear"), _product_macs(0)),
-    "aten.mm": Formula(always("linear"), _product_macs(0)),
-    "aten.bmm": Formula(always("linear"), _product_macs(0)),
-    "aten.mv": Formula(always("linear"), _product_macs(0)),
-    "aten.dot": Formula(always("linear"), _product_macs(0)),
-    "aten.addmm": Formula(always("linear"), _product_macs(1)),
-    "aten.baddbmm": Formula(always("linear"), _product_macs(1)),
-    "aten.addmv": Formula(always("linear"), _product_macs(1)),
-    "aten.vdot": Formula(always("linear"), _product_macs(0)),
-    "aten._addmm_activation": Formula(always("linear"), _product_macs(1)),
-    "aten.addbmm": Formula(always("linear"), _summed_product_macs),
-    "aten.affine_grid_generator": Formula(always("linear"), _grid_macs),
-    "aten._euclidean_dist": Formula(always("linear"), _euclidean_macs),
     "aten._cdist_forward": Formula(always("reduction"), _distance_macs),
-    **{f"aten.{name}": Formula(always("linear"), attention_macs) for name in _ATTENTION.split()},
-    "aten._native_multi_head_attention": Formula(always("linear"), _projected_attention_macs),
-    "aten._transformer_encoder_layer_fwd": Formula(always("linear"), _encoder_layer_macs),
-    "aten.mkldnn_rnn_layer": Formula(always("linear"), _recurrent_macs),
+    **{f"aten.{name}": Formula(always("linear"), macs) for macs, names in _LINEAR.items() for name in names.split()},
     "aten.mean": Formula(_mean_class),
     **{f"aten.{name}": Formula(always(kind)) for kind, names in _PLAIN.items() for name in names.split()},
     **{f"aten.{name}": Formula(always(kind), overwrites=True) for kind, names in _OVERWRITES.items() for name in names.split()},
@@ -228,22 +215,12 @@ def register_op(name: str, op_class: str, macs: Macs | None = None) -> None:
     _TABLE[name] = Formula(always(op_class), macs or no_macs)
 
 
-def unregister_op(name: str) -> None:
-    """Take back a `register_op`."""
-    _TABLE.pop(name)
-
-
-def registered_ops() -> Mapping[str, Formula]:
-    """A copy of the table."""
-    return dict(_TABLE)
-
-
 def formula(func: Any) -> Formula | None:
     """The formula of an overload, or None where it is no operation (a view, uninitialised memory); InputError if unknown."""
     name = f"{func.namespace}.{func.overloadpacket.__name__}"
-    found = _TABLE.get(name) or _TABLE.get(name.removesuffix("_"))
-    if found is not None:
-        return found
+    entry = _TABLE.get(name) or _TABLE.get(name.removesuffix("_"))
+    if entry is not None:
+        return entry
     if name in _FREE or func.namespace == "prim" or is_view(func):
         return None
     raise InputError(

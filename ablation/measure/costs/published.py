@@ -58,10 +58,14 @@ class PublishedCost:
     """fvcore's count of one forward pass on one image."""
 
     params: int
-    flops: int  # fvcore's total: operators of its own table
-    conv_linear_flops: int  # convolutions and matrix products only: multiply-accumulates
-    by_operator: Mapping[str, int]  # adds up to flops
-    elements_outside: Mapping[str, int]  # operators that fvcore's table lacks -> elements they write
+    # fvcore's total: operators of its own table
+    flops: int
+    # convolutions and matrix products only: multiply-accumulates
+    conv_linear_flops: int
+    # adds up to flops
+    by_operator: Mapping[str, int]
+    # operators that fvcore's table lacks -> elements they write
+    elements_outside: Mapping[str, int]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -79,11 +83,6 @@ def register_handle(name: str, handle: Handle) -> None:
     if name in _registered or name.removeprefix("aten::") in (*ELEMENTS.split(), *VIEWS.split()) or name in _fvcores():
         raise InputError(f"fvcore has a handle of {name!r} already. Only operations that have none can be registered.")
     _registered[name] = handle
-
-
-def unregister_handle(name: str) -> None:
-    """Take back a `register_handle`."""
-    _registered.pop(name)
 
 
 def _fvcores() -> Collection[str]:
@@ -105,10 +104,8 @@ def published_counts(model: nn.Module, image_size: int | None = None, in_channel
         return {"fvcore_params": int(parameter_count(model)[""]), "fvcore_reason": reason}
 
 
-def published_cost(
-    model: nn.Module, image_size: int | None = None, in_channels: int = 3, *, handles: Mapping[str, Handle] | None = None
-) -> PublishedCost:
-    """fvcore's counts at batch 1. `handles`: more of fvcore's handles, e.g. {"aten::swirl": handle}, for pieces of one's own."""
+def published_cost(model: nn.Module, image_size: int | None = None, in_channels: int = 3) -> PublishedCost:
+    """fvcore's counts at batch 1."""
     side = image_size or getattr(getattr(model, "spec", None), "image_size", None)
     if side is None:
         raise must_be("image_size", "given for a module that has no spec", None, "Pass image_size.")
@@ -118,7 +115,7 @@ def published_cost(
     analysis = FlopCountAnalysis(traced, torch.zeros(1, in_channels, side, side)).uncalled_modules_warnings(False)
     analysis.unsupported_ops_warnings(False).tracer_warnings("none")
     analysis.set_op_handle(**{f"aten::{name}": _elements(name) for name in ELEMENTS.split()})
-    analysis.set_op_handle(**{f"aten::{name}": None for name in VIEWS.split()}, **_registered, **(handles or {}))
+    analysis.set_op_handle(**{f"aten::{name}": None for name in VIEWS.split()}, **_registered)
     with _quiet(), torch.no_grad():
         counts = analysis.by_operator()
     _refuse(analysis.unsupported_ops())

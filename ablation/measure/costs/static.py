@@ -21,7 +21,8 @@ not accept the input.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import reduce
@@ -32,16 +33,15 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.nn.parameter import is_lazy
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from ablation.design.compose import build_without_weights
 from ablation.design.spec import ModelSpec
 from ablation.machine.device import evaluating
-from ablation.measure.costs.opcount import CLASSES, Formula, formula, register_op
+from ablation.measure.costs.opcount import CLASSES, Formula, register_op
+from ablation.measure.costs.operations import OTHER, Operations, following, part_names
 from blocks.errors import InputError, must_be
 
 __all__ = ["Cost", "StaticCost", "register_op", "static_cost"]
-OTHER = "other"
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,8 @@ class StaticCost(Cost):
     """Costs of one forward pass at one batch size, in all, by part of the network and by class of operation."""
 
     batch_size: int = 1
-    input_shape: tuple[int, ...] = ()  # C x H x W
+    # C x H x W
+    input_shape: tuple[int, ...] = ()
     by_part: Mapping[str, Cost] = field(default_factory=dict)
     by_class: Mapping[str, Cost] = field(default_factory=dict)
 
@@ -84,10 +85,16 @@ def static_cost(
     *,
     image_size: int | None = None,
     input_shape: tuple[int, ...] | None = None,
+    parts: Sequence[str] | None = None,
 ) -> StaticCost:
     """Cost of one forward pass on `batch_size` images; a spec is built without allocating its weights.
 
-    `image_size` (square, pixels) is the spec's own unless given; a module that is no VAE needs it or `input_shape` (C, H, W).
+    `image_size` (square, pixels) is the spec's own unless given; a module that is no VAE needs it or `input_shape`, the shape of
+    one input (C, H, W for images). `parts`: names of submodules to sum by, in place of the usual ones (`part_names`).
+
+    >>> cost = static_cost(torch.nn.Conv2d(3, 8, 3, padding=1), input_shape=(3, 10, 10))
+    >>> cost.params, cost.macs, cost.elements_written
+    (224, 21600, 800)
     """
     if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
         raise must_be("batch_size", "a whole number of at least 1", batch_size)
@@ -98,7 +105,7 @@ def static_cost(
     else:
         model = getattr(spec_or_model, "_orig_mod", spec_or_model)  # compiled modules wrap the plain one
         shape = input_shape or image_shape(model, image_size)
-    return _count(model, batch_size, shape)
+    return _count(model, batch_size, shape, part_names(model) if parts is None else parts)
 
 
 def image_shape(model: nn.Module, image_size: int | None = None) -> tuple[int, ...]:
@@ -110,16 +117,14 @@ def image_shape(model: nn.Module, image_size: int | None = None) -> tuple[int, .
     return (getattr(spec, "in_channels", 3), side, side)
 
 
-def _count(model: nn.Module, batch_size: int, shape: tuple[int, ...]) -> StaticCost:
-    parts = {name: getattr(model, name) for name in getattr(model, "parts", ())} or dict(model.named_children())
+def _count(model: nn.Module, batch_size: int, shape: tuple[int, ...], parts: Sequence[str]) -> StaticCost:
     if any(is_lazy(t) for t in (*model.parameters(), *model.buffers())):
         raise must_be("The model", "initialised", "lazy layers, whose shapes nobody knows yet", "Run it once on an input.")
     dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     mode = FakeTensorMode()
-    with _without_values(model, mode), mode, evaluating(model), torch.no_grad():
-        counter = _Counter({_memory(p): p.numel() for p in _parameters(model)})
-        with _following(parts, counter.inside):
-            _forward(model, torch.empty((batch_size, *shape), dtype=dtype), counter)
+    with _without_values(model, mode), mode, evaluating(model), torch.no_grad(), following(model, parts) as running:
+        counter = _Counter({_memory(p): p.numel() for p in _parameters(model)}, running)
+        _forward(model, torch.empty((batch_size, *shape), dtype=dtype), counter)
     by_part: dict[str, Cost] = {name: Cost() for name in (*parts, OTHER)}
     for (part, _), cost in counter.sums.items():
         by_part[part] += cost
@@ -181,37 +186,31 @@ def _forward(model: nn.Module, x: Tensor, counter: _Counter) -> None:
         raise must_be("The model", rule, f"{type(error).__name__}: {line}", remedy) from error
 
 
-class _Counter(TorchDispatchMode):
+class _Counter(Operations):
     # sums costs by (part, class of operation) while a model runs under it
 
-    def __init__(self, unread: dict[int, int]) -> None:
+    def __init__(self, unread: dict[int, int], running: Sequence[str]) -> None:
         super().__init__()
-        self.unread = unread
         # memory of a parameter -> its elements, until an operation reads it
-        self.inside: list[str] = []
-        # the parts that are running, innermost last
+        self.unread, self.running = unread, running
         self.sums: dict[tuple[str, str], Cost] = {}
-        self.params: dict[str, int] = {}
         # class of operation -> elements of the parameters that such an operation read first
+        self.params: dict[str, int] = {}
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        found = formula(func)
-        if found is not None:
-            self._add(func, found, args, kwargs or {}, out)
-        return out
-
-    def _add(self, func: Any, found: Formula, args: Any, kwargs: Any, out: Any) -> None:
-        name = found.classify(args)
-        inputs = [args[1:] if found.overwrites else args, *(value for key, value in kwargs.items() if key != "out")]
+    def operation(self, func: Any, entry: Formula, args: Any, kwargs: Mapping[str, Any]) -> Any:
+        """Counts the operation."""
+        out = func(*args, **kwargs)
+        name = entry.classify(args)
+        inputs = [args[1:] if entry.overwrites else args, *(value for key, value in kwargs.items() if key != "out")]
         read = {id(t): t for t in _tensors(inputs)}.values()
         # an operation that returns nothing writes what its signature says it changes
         written = list(_tensors(out)) or [a for a, s in zip(args, func._schema.arguments, strict=False) if s.is_write]
         for tensor in read:
             self.params[name] = self.params.get(name, 0) + self.unread.pop(_memory(tensor), 0)
-        cost = Cost(0, found.macs(args, out), sum(t.numel() for t in written), _num_bytes(read) + _num_bytes(written), 1)
-        key = (self.inside[-1] if self.inside else OTHER, name)
+        cost = Cost(0, entry.macs(args, out), sum(t.numel() for t in written), _num_bytes(read) + _num_bytes(written), 1)
+        key = (self.running[-1], name)
         self.sums[key] = self.sums.get(key, Cost()) + cost
+        return out
 
 
 def _by_class(counter: _Counter) -> dict[str, Cost]:
@@ -222,33 +221,15 @@ def _by_class(counter: _Counter) -> dict[str, Cost]:
     return {name: cost for name, cost in by_class.items() if cost != Cost()}
 
 
-def _params_by_part(model: nn.Module, parts: Mapping[str, nn.Module]) -> dict[str, int]:
+def _params_by_part(model: nn.Module, parts: Sequence[str]) -> Counter[str]:
     owners: dict[int, str] = {}
-    for name, part in parts.items():
-        for p in part.parameters():
+    for name in parts:
+        for p in model.get_submodule(name).parameters():
             owners.setdefault(id(p), name)
-    sizes: dict[str, int] = {}
+    sizes: Counter[str] = Counter()
     for p in model.parameters():
-        name = owners.get(id(p), OTHER)
-        sizes[name] = sizes.get(name, 0) + p.numel()
+        sizes[owners.get(id(p), OTHER)] += p.numel()
     return sizes
-
-
-@contextmanager
-def _following(parts: Mapping[str, nn.Module], inside: list[str]) -> Iterator[None]:
-    # keeps `inside` up to date by hooks on the parts while the context is open
-    def leave(*_: Any) -> None:
-        inside.pop()
-
-    handles = []
-    for name, part in parts.items():
-        handles.append(part.register_forward_pre_hook(lambda *_, name=name: inside.append(name)))
-        handles.append(part.register_forward_hook(leave))
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

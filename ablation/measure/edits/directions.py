@@ -83,10 +83,10 @@ def halves(num_images: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.in
 
 def too_rare(attributes: tuple[NDArray[np.integer], ...], least: int) -> dict[int, str]:
     """Column -> why it gets no probe: fewer than `least` images with or without the attribute in one of the parts."""
-    found = {}
+    rare = {}
     for column in range(attributes[0].shape[1]):
         counts = [(int((part[:, column] == 1).sum()), int((part[:, column] == 0).sum())) for part in attributes]
         (ones, zeros), fewest = np.sum(counts, axis=0).tolist(), min(min(pair) for pair in counts)
         if fewest < least:
-            found[column] = f"{ones} images with it and {zeros} without, and one half has fewer than {least} of a kind"
-    return found
+            rare[column] = f"{ones} images with it and {zeros} without, and one half has fewer than {least} of a kind"
+    return rare

@@ -63,9 +63,9 @@ def traverse(
     walk = _Walk(model=model, mean=mean, kl=kl, device=where, batch_size=batch_size, threshold=threshold)
     dims = np.argsort(-kl, kind="stable")[:num_dims].tolist()
     with evaluating(model.to(where)), torch.no_grad():
-        found = [walk.along(dim, walk.range_of(dim), rows, num_steps) for dim in dims]
+        walks = [walk.along(dim, walk.range_of(dim), rows, num_steps) for dim in dims]
         paper, paper_strip = walk.along(PAPER_DIM % mean.shape[1], PAPER_RANGE, rows[:1], PAPER_STEPS)
-    entries = [entry for entry, _ in found]
+    entries = [entry for entry, _ in walks]
     low, high = walk.range_of(paper["dim"])
     analysis = {
         "dims": entries,
@@ -78,7 +78,7 @@ def traverse(
         | {"image_number": int(rows[0]), "num_steps": PAPER_STEPS},
         **_averages(entries),
     }
-    return analysis, {"traversal": np.stack([strip for _, strip in found]), "traversal_paper": paper_strip[None]}
+    return analysis, {"traversal": np.stack([strip for _, strip in walks]), "traversal_paper": paper_strip[None]}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -152,20 +152,20 @@ def _over_images(measures: dict[str, NDArray[np.float64]]) -> dict[str, float]:
 
 def _averages(entries: list[dict[str, Any]]) -> dict[str, Any]:
     active = [entry for entry in entries if not entry["collapsed"]]
-    found: dict[str, Any] = {
+    means: dict[str, Any] = {
         "collapsed": [entry["dim"] for entry in entries if entry["collapsed"]],
         "averaged": [entry["dim"] for entry in active],
     }
     for name in AVERAGED:
         values = [entry[name] for entry in active if name in entry]
         key = name if name == "smoothness" else f"{name}_mean"
-        found |= {key: float(np.mean(values))} if values else {}
+        means |= {key: float(np.mean(values))} if values else {}
     if not active:
-        found["not_computed"] = {
+        means["not_computed"] = {
             "traversal": f"none of the {len(entries)} dimensions with the largest KL is active: "
             f"the variance of their posterior means does not exceed {ACTIVE_VARIANCE}"
         }
-    return found
+    return means
 
 
 def _checked_kl(kl_per_dim: NDArray[np.floating], mean: NDArray[np.float64]) -> NDArray[np.float64]:

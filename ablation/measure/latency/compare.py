@@ -70,7 +70,7 @@ def compare_latency(
     columns = [*models, reference]
     loader = _Loader([models[name] for name in columns], place, (batch_size, *shape), precision, channels_last, only_calls, seed)
     with settled(place, num_threads), torch.inference_mode():
-        run = interleave(loader, plan, primary=CALL, progress=progress, describe=lambda error: _told(error, place))
+        run = interleave(loader, plan, primary=CALL, progress=progress, describe=lambda error: _reason(error, place))
         provenance = _provenance(place, batch_size, shape, precision, channels_last, seed, plan, target_half_width)
     failures = {columns[i]: why for i, why in sorted(run.failures.items(), reverse=True)}
     missing = dict(zip(columns, loader.missing, strict=True))
@@ -179,7 +179,7 @@ class _Loader:
         return lane
 
 
-def _told(error: Exception, place: torch.device) -> str:
+def _reason(error: Exception, place: torch.device) -> str:
     # one line; what a failed model had allocated is given back to the others
     if place.type == "cuda":
         torch.cuda.empty_cache()
@@ -239,18 +239,18 @@ def describe_precision(place: torch.device) -> dict[str, str]:
     names = ("cudnn.conv", "cuda.matmul") if place.type == "cuda" else ("mkldnn.conv", "mkldnn.matmul")
     switches = ("cudnn", "cuda.matmul") if place.type == "cuda" else names
     backends, defaults = ([_backend(name) for name in group] for group in (names, switches))
-    found = [
+    arithmetic = [
         chosen if (chosen := getattr(backend, "fp32_precision", "none")) != "none" else _default_precision(default)
         for backend, default in zip(backends, defaults, strict=True)
     ]
-    return {"float32_convolutions": found[0], "float32_products": found[1]}
+    return {"float32_convolutions": arithmetic[0], "float32_products": arithmetic[1]}
 
 
 def _backend(name: str) -> Any:
-    found: Any = torch.backends
+    backend: Any = torch.backends
     for step in name.split("."):
-        found = getattr(found, step, None)
-    return found
+        backend = getattr(backend, step, None)
+    return backend
 
 
 def _default_precision(backend: Any) -> str:

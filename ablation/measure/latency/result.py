@@ -124,9 +124,9 @@ class LatencyComparison:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, without the raw samples."""
-        found = {k: v for k, v in vars(self).items() if k not in ("samples", "models", "by_kind", "noise_floors", "drift")}
+        values = {k: v for k, v in vars(self).items() if k not in ("samples", "models", "by_kind", "noise_floors", "drift")}
         return {
-            **found,
+            **values,
             "columns": list(self.columns),
             "sittings": list(self.sittings),
             "provenance": dict(self.provenance),

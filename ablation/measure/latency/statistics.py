@@ -54,8 +54,8 @@ def num_whole(sittings: NDArray[np.int_]) -> int:
 def _geometric(medians: NDArray[np.float64], enough: bool) -> Estimate:
     if not np.isfinite(medians).all():
         return Estimate(value=float("nan"), num=0)
-    found = mean_estimate(np.log(medians)).exp()
-    return found if enough else replace(found, error=None, freedom=0.0, low=None, high=None)
+    estimate = mean_estimate(np.log(medians)).exp()
+    return estimate if enough else replace(estimate, error=None, freedom=0.0, low=None, high=None)
 
 
 class Trend(NamedTuple):

@@ -112,13 +112,13 @@ class CudaLane(Lane):
     def block(self) -> Mapping[str, float]:
         """One block of each kind, one kind after the other; of synchronised calls alone where nothing else is asked for."""
         torch.cuda.synchronize()
-        found = {CALL: time_calls(self.synchronised, self.num_calls, attempts=self.attempts)}
+        times = {CALL: time_calls(self.synchronised, self.num_calls, attempts=self.attempts)}
         if self.only_calls:
-            return found
-        found |= {ENQUEUE: self.enqueue(), STEADY: self.events(self.call)}
+            return times
+        times |= {ENQUEUE: self.enqueue(), STEADY: self.events(self.call)}
         if self.graph is not None:
-            found[GPU] = self.events(self.graph.replay)
-        return found
+            times[GPU] = self.events(self.graph.replay)
+        return times
 
     def enqueue(self) -> float:
         """Median time until a call returns, starting from an empty queue."""

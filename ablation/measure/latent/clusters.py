@@ -71,7 +71,7 @@ def silhouette_against_nulls(points: Points, *, seed: int = 0, num_nulls: int = 
     by_k = silhouettes(coordinates, seed=seed)
     nulls = {kind: [silhouettes(like(coordinates, rng), seed=seed) for _ in range(num_nulls)] for kind, like in NULLS.items()}
     best_k = max(by_k, key=lambda k: by_k[k])
-    null = described({kind: interval([max(n.values()) for n in found]) for kind, found in nulls.items()}, "_best")
+    null = described({kind: interval([max(n.values()) for n in curves]) for kind, curves in nulls.items()}, "_best")
     above = [by_k[k] > _limit(nulls, k) for k in by_k]
     values = {"by_k": {str(k): v for k, v in by_k.items()}, "best_k": best_k, "best": by_k[best_k]}
     return {**values, **null}, {"fraction_above_null": float(np.mean(above))}
@@ -79,5 +79,5 @@ def silhouette_against_nulls(points: Points, *, seed: int = 0, num_nulls: int = 
 
 def _limit(nulls: dict[str, list[dict[int, float]]], k: int) -> float:
     """Upper limit of the strictest null at k clusters."""
-    intervals = {kind: interval([n[k] for n in found]) for kind, found in nulls.items()}
+    intervals = {kind: interval([n[k] for n in curves]) for kind, curves in nulls.items()}
     return intervals[strictest(intervals)]["high"]

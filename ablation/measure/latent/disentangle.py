@@ -48,8 +48,8 @@ def disentanglement_dict(
     held = batches.of_votes(face_codes)  # votes x batch x D
     variance = np.asarray(face_codes, np.float64).var(axis=0, ddof=1)
     columns, names = measured(factors, factor_names)
-    found = disentanglement(codes, columns, names, seed=seed)
-    return {**found, "factor_vae": factor_vae_score(held, batches.fixed_factor, variance, seed=seed)}
+    scores = disentanglement(codes, columns, names, seed=seed)
+    return {**scores, "factor_vae": factor_vae_score(held, batches.fixed_factor, variance, seed=seed)}
 
 
 def disentanglement(

@@ -111,7 +111,7 @@ def described(intervals: Mapping[str, Mapping[str, float]], suffix: str = "") ->
     """{"null_kind", "null_mean", "null_low", "null_high"} of the strictest null, and the last three of every kind by its name."""
     kind = strictest(intervals)
     named = {"null": intervals[kind], **intervals}
-    return {"null_kind": kind, **{f"{name}{suffix}_{k}": v for name, found in named.items() for k, v in found.items()}}
+    return {"null_kind": kind, **{f"{name}{suffix}_{k}": v for name, limits in named.items() for k, v in limits.items()}}
 
 
 def hopkins_against_nulls(points: Points, *, seed: int = 0, num_nulls: int = NUM_NULLS) -> dict[str, Any]:

@@ -80,13 +80,13 @@ def linear_probe(points: Points, labels: NDArray[np.uint8], *, seed: int = 0) ->
 
 def _held_out(points: Points, labels: NDArray[np.uint8], seed: int) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
     """Of each fold the test indices and their scores by logistic regression on the rest."""
-    found = []
+    folds = []
     for train, test in _folds(labels, seed):
         scaler = StandardScaler().fit(points[train])
         model = LogisticRegression(C=PENALTY, class_weight="balanced", max_iter=1000)
         model.fit(scaler.transform(points[train]), labels[train])
-        found.append((test, model.decision_function(scaler.transform(points[test]))))
-    return found
+        folds.append((test, model.decision_function(scaler.transform(points[test]))))
+    return folds
 
 
 def auc_by_image(points: Points, labels: Labels, *, seed: int = 0) -> NDArray[np.float64]:
@@ -97,23 +97,23 @@ def auc_by_image(points: Points, labels: Labels, *, seed: int = 0) -> NDArray[np
     image by image gives the variance of their difference. That probes are fitted to images too, of which folds share most, is in it
     by Nadeau and Bengio's correction (Machine Learning 52, 2003), which is cautious. Every column must be usable.
     """
-    found = np.zeros(len(labels))
+    values = np.zeros(len(labels))
     for column in labels.T:
         for test, scores in _held_out(points, column, seed):
-            found[test] += REFIT * len(labels) / NUM_FOLDS * _deviations(scores, column[test])
-            found += auc(scores, column[test]) / NUM_FOLDS
-    return found / labels.shape[1]
+            values[test] += REFIT * len(labels) / NUM_FOLDS * _deviations(scores, column[test])
+            values += auc(scores, column[test]) / NUM_FOLDS
+    return values / labels.shape[1]
 
 
 def _deviations(scores: NDArray[np.float64], labels: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Of each placement from the AUC, over the size of its class; its variance without bias in classes of two or more."""
-    found = np.zeros(len(scores))
+    deviations = np.zeros(len(scores))
     for kind in (0, 1):
         mine, others = labels == kind, scores[labels != kind]
         above = (scores[mine, None] > others).mean(axis=1) + (scores[mine, None] == others).mean(axis=1) / 2
         placements, num = above if kind else 1 - above, int(mine.sum())
-        found[mine] = (placements - placements.mean()) / num * (num / (num - 1)) ** 0.5 if num > 1 else 0.0
-    return found
+        deviations[mine] = (placements - placements.mean()) / num * (num / (num - 1)) ** 0.5 if num > 1 else 0.0
+    return deviations
 
 
 def neighbour_probe(distances: Points, labels: NDArray[np.uint8], *, seed: int = 0) -> tuple[float, float]:
@@ -141,11 +141,11 @@ def probe_attributes(points: Points, labels: Labels, names: Sequence[str], *, se
     rng = np.random.default_rng(seed)
     distances = pairwise_distances(points)
     orders = [rng.permutation(len(labels)) for _ in range(NUM_SHUFFLES)]
-    found = {}
+    scores = {}
     for column, name in zip(labels.T, names, strict=True):
         linear, nearest = linear_probe(points, column, seed=seed), neighbour_probe(distances, column, seed=seed)
         shuffled = [linear_probe(points, column[order], seed=seed)[0] for order in orders]
-        found[name] = {
+        scores[name] = {
             "positives": int(column.sum()),
             "linear_auc": linear[0],
             "linear_balanced_accuracy": linear[1],
@@ -154,7 +154,7 @@ def probe_attributes(points: Points, labels: Labels, names: Sequence[str], *, se
             "shuffled_auc": float(np.mean(shuffled)),
             "shuffled_auc_sd": float(np.std(shuffled, ddof=1)),
         }
-    return found
+    return scores
 
 
 def dimension_probes(points: Points, labels: Labels, names: Sequence[str], *, seed: int = 0) -> dict[str, Any]:
@@ -164,10 +164,10 @@ def dimension_probes(points: Points, labels: Labels, names: Sequence[str], *, se
     score takes it (Kumar et al. 2018, section 3); and the Gini coefficient over dimensions of AUC - 1/2: 0 where all tell the same,
     near 1 where one tells everything, about 0.41 for noise. The best of many dimensions exceeds 0.5 by luck: compare the shuffled.
     """
-    found, shuffled = _by_dimension(points, labels), np.random.default_rng(seed).permutation(labels)
+    strongest, shuffled = _by_dimension(points, labels), np.random.default_rng(seed).permutation(labels)
     return {
-        "by_attribute": dict(zip(names, found, strict=True)),
-        **_dimension_means(found),
+        "by_attribute": dict(zip(names, strongest, strict=True)),
+        **_dimension_means(strongest),
         **{f"shuffled_{key}": value for key, value in _dimension_means(_by_dimension(points, shuffled)).items()},
     }
 
@@ -191,6 +191,6 @@ def _strongest(strength: NDArray[np.float64]) -> dict[str, float]:
     return {"best_dim": int(strength.argmax()), "best_auc": 0.5 + float(best), "gap": float(best - second), "gini": gini(strength)}
 
 
-def _dimension_means(found: Sequence[dict[str, float]]) -> dict[str, float]:
+def _dimension_means(strongest: Sequence[dict[str, float]]) -> dict[str, float]:
     """Means over attributes."""
-    return {f"{key}_mean": float(np.mean([f[key] for f in found])) for key in ("best_auc", "gap", "gini")}
+    return {f"{key}_mean": float(np.mean([f[key] for f in strongest])) for key in ("best_auc", "gap", "gini")}

@@ -128,9 +128,9 @@ def _attributes(points: Points, labels: Labels | None, names: Sequence[str], see
     }, {}
 
 
-def _mean(found: dict[str, dict[str, float]], key: str) -> float:
+def _mean(by_attribute: dict[str, dict[str, float]], key: str) -> float:
     """Over attributes."""
-    return float(np.mean([values[key] for values in found.values()]))
+    return float(np.mean([values[key] for values in by_attribute.values()]))
 
 
 def _check(mean: NDArray[Any], kl_per_dim: Sequence[float], attributes: NDArray[Any] | None, names: Sequence[str]) -> None:

@@ -72,12 +72,12 @@ def full_quality(
             batches.append(measured(x, y) | appearance(x, y, inside))
             if lpips.metric is not None:
                 batches[-1]["lpips"] = lpips.metric(x, y)
-    found = {name: torch.cat([batch[name] for batch in batches]).double().cpu().numpy() for name in batches[0]}
-    found |= power_ratios(*(found.pop(f"power_{name}") for name in ("original", "reconstruction", "shared")))
-    reporting = {**_means(found), **_settings(dataset, lpips.setting), "num_images": len(images)}
-    missing = _reasons(found, size, lpips.reason).items()
+    values = {name: torch.cat([batch[name] for batch in batches]).double().cpu().numpy() for name in batches[0]}
+    values |= power_ratios(*(values.pop(f"power_{name}") for name in ("original", "reconstruction", "shared")))
+    reporting = {**_means(values), **_settings(dataset, lpips.setting), "num_images": len(images)}
+    missing = _reasons(values, size, lpips.reason).items()
     reporting["not_computed"] = {name: reason for name, reason in missing if name not in reporting}
-    return reporting, as_lists({name: found[name] for name in PER_IMAGE if name in found})
+    return reporting, as_lists({name: values[name] for name in PER_IMAGE if name in values})
 
 
 def appearance(x: Tensor, y: Tensor, inside: Tensor) -> dict[str, Tensor]:
@@ -170,10 +170,10 @@ def _ratio(original: NDArray[np.float64], reconstruction: NDArray[np.float64]) -
     return np.where(there, reconstruction / np.where(there, original, 1), np.nan)
 
 
-def _means(found: PerImage) -> dict[str, Any]:
+def _means(images: PerImage) -> dict[str, Any]:
     """Averages over the images that have a value; a metric that no image has is left out."""
     means: dict[str, Any] = {}
-    for name, values in found.items():
+    for name, values in images.items():
         if np.isfinite(values).any(0).all():
             means[name] = np.nanmean(values, 0).tolist()
     return means | ({"colour_error_mean": float(np.mean(means["colour_error"]))} if "colour_error" in means else {})
@@ -192,11 +192,11 @@ def _settings(dataset: Dataset, lpips: str) -> dict[str, str]:
     return settings | ({"lpips_setting": lpips} if lpips else {})
 
 
-def _reasons(found: PerImage, size: int, lpips: str) -> dict[str, str]:
+def _reasons(images: PerImage, size: int, lpips: str) -> dict[str, str]:
     """Why each metric would be missing."""
     reasons = {"lpips": lpips, "ms_ssim": ms_ssim_setting(size)[2].removeprefix("not computed: ")}
-    if not np.isfinite(found["l1"]).any():
-        return reasons | dict.fromkeys([*found, "colour_error_mean"], "no reconstruction is finite")
+    if not np.isfinite(images["l1"]).any():
+        return reasons | dict.fromkeys([*images, "colour_error_mean"], "no reconstruction is finite")
     sides = {"inside": "no image has a pixel of its face", "outside": "no image has a pixel outside of its face"}
     return reasons | {
         **{f"{name}_{side}": reason for name in ("l1", "mse") for side, reason in sides.items()},

@@ -36,16 +36,16 @@ class Reference:
     components: Tensor | None = None  # K x D, orthonormal rows
     num_fitted: int  # images that it was fitted to
     notes: tuple[str, ...] = ()  # what a report must say about it
-    _placed: dict[torch.device, tuple[Tensor, Tensor | None]] = field(default_factory=dict, repr=False)
+    _by_device: dict[torch.device, tuple[Tensor, Tensor | None]] = field(default_factory=dict, repr=False)
 
     def __call__(self, x: Tensor) -> Tensor:
         """N x 3 x S x S in [0, 1] on any device -> its reconstruction, clamped."""
         if x[0].numel() != len(self.mean):
             raise must_be("x", f"images of 3SS = {len(self.mean)} values, as {self.name} was fitted to", tuple(x.shape))
-        if x.device not in self._placed:
+        if x.device not in self._by_device:
             moved = None if self.components is None else self.components.to(x.device)
-            self._placed[x.device] = self.mean.to(x.device), moved
-        mean, components = self._placed[x.device]
+            self._by_device[x.device] = self.mean.to(x.device), moved
+        mean, components = self._by_device[x.device]
         flat = mean.expand(len(x), -1)
         if components is not None:
             flat = flat + ((x.flatten(1).float() - mean) @ components.T) @ components  # N x D @ D x K @ K x D
@@ -144,9 +144,9 @@ def loss_without_kl(
     with torch.no_grad():
         for x in images.batches(batch_size):
             sums += len(x) * torch.stack([*loss_parts(reconstruct(x), x, nothing, nothing, protocol)]).double()
-    found = dict(zip(names, (sums / len(images)).tolist(), strict=True))
-    loss, _ = found.pop("loss"), found.pop("kl")
-    return {"loss_without_kl": loss, **found, "ssim_window": protocol.ssim_window, "num_images": len(images)}
+    means = dict(zip(names, (sums / len(images)).tolist(), strict=True))
+    loss, _ = means.pop("loss"), means.pop("kl")
+    return {"loss_without_kl": loss, **means, "ssim_window": protocol.ssim_window, "num_images": len(images)}
 
 
 def _check(dataset: Dataset, indices: NDArray[np.int64]) -> None:

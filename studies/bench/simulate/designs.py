@@ -74,18 +74,18 @@ class Coverage:
 
 def coverage_of_ratio(runs: int, sittings: int, rounds: int, *, seed: int = 0) -> Coverage:
     """Of `compare_latency`: the ratio of two networks, and of the reference to its second copy."""
-    found, rng = Coverage(name=f"ratio, {sittings} sittings of {rounds} rounds"), np.random.default_rng(seed)
+    tally, rng = Coverage(name=f"ratio, {sittings} sittings of {rounds} rounds"), np.random.default_rng(seed)
     for _ in range(runs):
         timed = comparison(["a", "b"], {"a": 0.0, "b": log(3.0)}, sittings, rounds, rng)
         b = timed["b"]
         assert b.ratio_low is not None
         assert b.ratio_high is not None
         assert timed.noise_floor is not None
-        found.add("ratio", b.ratio_low <= 3.0 <= b.ratio_high)
-        found.add("A/A", timed.noise_floor.contains(1.0))
-        found.runs += 1
-        found.wrong += judge({"A/A": _logarithm(timed)})["A/A"] == SETTLED
-    return found
+        tally.add("ratio", b.ratio_low <= 3.0 <= b.ratio_high)
+        tally.add("A/A", timed.noise_floor.contains(1.0))
+        tally.runs += 1
+        tally.wrong += judge({"A/A": _logarithm(timed)})["A/A"] == SETTLED
+    return tally
 
 
 def _logarithm(timed: LatencyComparison) -> Estimate:
@@ -117,14 +117,14 @@ def coverage_of_sampled(
 def _coverage(
     name: str, runs: int, design: Callable[[int], LatencyDesign], sittings: int, rounds: int, truth: str, seed: int
 ) -> Coverage:
-    found, rng = Coverage(name=name), np.random.default_rng(seed)
+    tally, rng = Coverage(name=name), np.random.default_rng(seed)
     for run in range(runs):
         plan = design(run)
         logs = game(plan.factorial, rng) if truth == INTERACTING else dict.fromkeys(plan.factorial.cells, 0.0)
         attribution = attributed(plan, logs, sittings, rounds, rng)
-        found.runs += 1
-        found.wrong += _compare(found, attribution, Lattice(plan.factorial.names, logs), logs)
-    return found
+        tally.runs += 1
+        tally.wrong += _compare(tally, attribution, Lattice(plan.factorial.names, logs), logs)
+    return tally
 
 
 def attributed(plan: LatencyDesign, logs: Truth, sittings: int, rounds: int, rng: np.random.Generator) -> Attribution:
@@ -136,7 +136,7 @@ def attributed(plan: LatencyDesign, logs: Truth, sittings: int, rounds: int, rng
     return attribute_latency(plan, timed, "cpu/1")[1]
 
 
-def _compare(found: Coverage, attribution: Attribution, lattice: Lattice, logs: Truth) -> bool:
+def _compare(tally: Coverage, attribution: Attribution, lattice: Lattice, logs: Truth) -> bool:
     """Count the intervals that cover; whether an effect is called settled that is none, or the other way round."""
     wrong = False
     for group, contrasts in contrasts_of(lattice).items():
@@ -144,7 +144,7 @@ def _compare(found: Coverage, attribution: Attribution, lattice: Lattice, logs: 
         for name, effect in effects.items():
             true = float(contrasts[name].of(logs))
             if effect.low is not None and effect.high is not None:
-                found.add(group, effect.low <= true <= effect.high)
+                tally.add(group, effect.low <= true <= effect.high)
             wrong = wrong or (effect.verdict == SETTLED and (abs(true) < 1e-12 or true * effect.value < 0))
     return wrong
 

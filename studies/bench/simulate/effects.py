@@ -100,11 +100,11 @@ def interaction_coverage(num_contexts: int, repeats: int, *, timed: bool = False
             _noise(len(cells), repeats, timed, rng) * (1 if timed else uneven[:, None]) + np.array(list(true.values()))[:, None]
         )
         records = list(_grid_records([dict(zip("fgh", cell, strict=True)) for cell in cells], values, timed))
-        (found,) = pairwise_interactions(records, {"f": "ab", "g": "ab"}, _metric(timed), as_ratio=timed)
-        intervals += found.estimate.known
-        hits += found.estimate.contains(EFFECT)
-    what = "sittings" if timed else "seeds"
-    return Coverage(case=f"interaction, {num_contexts} contexts, {repeats} {what}", runs=runs, intervals=intervals, hits=hits)
+        (interaction,) = pairwise_interactions(records, {"f": "ab", "g": "ab"}, _metric(timed), as_ratio=timed)
+        intervals += interaction.estimate.known
+        hits += interaction.estimate.contains(EFFECT)
+    unit = "sittings" if timed else "seeds"
+    return Coverage(case=f"interaction, {num_contexts} contexts, {repeats} {unit}", runs=runs, intervals=intervals, hits=hits)
 
 
 def false_alarms(num_factors: int, num_seeds: int, num_sittings: int, runs: int = 2000, seed: int = 0) -> float:
@@ -119,8 +119,8 @@ def false_alarms(num_factors: int, num_seeds: int, num_sittings: int, runs: int 
         timed = list(_grid_records(cells, _noise(len(cells), num_sittings, True, rng), True))
         family: dict[object, Estimate] = {}
         for records, metric, ratio in ((trained, METRICS["loss"], False), (timed, RATIO, True)):
-            found = [e for f in names for e in paired_effects(records, f, metric, levels=("a", "b"), as_ratio=ratio)]
-            family |= {(metric.path, e.factor): _known(e) for e in found}
+            effects = [e for f in names for e in paired_effects(records, f, metric, levels=("a", "b"), as_ratio=ratio)]
+            family |= {(metric.path, e.factor): _known(e) for e in effects}
             family |= {(metric.path, i.steps): i.estimate for i in pairwise_interactions(records, levels, metric, as_ratio=ratio)}
         alarms += SETTLED in judge(family).values()
     return alarms / runs
