@@ -265,10 +265,10 @@ def timed(factorial: Factorial, keys, rounds: int, rng: np.random.Generator, *, 
     pace = rng.uniform(1, 1.5, size=(num, 1))
     loads = np.repeat(np.exp(rng.normal(0, 0.01, (sittings, len(columns)))), rounds, axis=0)
     samples = pace * loads * np.array([ms[key] for key in columns]) * np.exp(rng.normal(0, 0.02, (num, len(columns))))
-    samples[:, [i for i, key in enumerate(columns) if key in broken]] = np.nan
-    run = Run(samples={"call": samples}, sittings=np.repeat(np.arange(sittings), rounds).tolist())
-    failures = dict.fromkeys(broken, "out of memory")
-    return summarise(keys, keys[0], run, target_half_width=0.01, failures=failures, missing={}, provenance={})
+    failures = {i: "out of memory" for i, key in enumerate(columns) if key in broken}
+    samples[:, list(failures)] = np.nan
+    run = Run(samples={"call": samples}, sittings=np.repeat(np.arange(sittings), rounds).tolist(), failures=failures)
+    return summarise(keys, keys[0], run, target_half_width=0.01, provenance={})
 
 
 def cut(comparison: LatencyComparison, rounds: int) -> LatencyComparison:

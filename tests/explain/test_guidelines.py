@@ -127,8 +127,7 @@ def compared(times: dict[str, float | None], sittings: int = 3) -> LatencyCompar
     names = list(times)
     lanes = [Lane(times[name]) for name in (*names, names[0])]
     run: Run = interleave(lambda sitting: lanes, Plan(rounds=(6, 6), sittings=sittings), primary="call", describe=str)
-    failures = {names[i]: why for i, why in run.failures.items()}
-    return summarise(names, names[0], run, target_half_width=0.01, failures=failures, missing={}, provenance={})
+    return summarise(names, names[0], run, target_half_width=0.01, provenance={})
 
 
 def test_verdict_and_points_of_a_comparison() -> None:

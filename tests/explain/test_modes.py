@@ -81,7 +81,7 @@ def compared(ms: list[float], sittings: int = 3) -> LatencyComparison:
     loads = np.repeat(np.exp(rng.normal(0, 0.01, (sittings, 5))), 6, axis=0)
     names = [f"{mode}: {which}" for mode in (EAGER, "folded") for which in ("first", "second")]
     run = Run(samples={"call": speed * loads * np.array([*ms, ms[0]])}, sittings=np.repeat(np.arange(sittings), 6).tolist())
-    return summarise(names, names[0], run, target_half_width=0.01, failures={}, missing={}, provenance={})
+    return summarise(names, names[0], run, target_half_width=0.01, provenance={})
 
 
 def test_ratios_and_gains_are_paired_by_round_with_intervals_over_sittings() -> None:

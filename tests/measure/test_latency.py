@@ -225,15 +225,8 @@ def run_fake(noise: float, plan: Plan, fail_at: int | None = None):
 
 
 def comparison(run, names=("a", "b", "c"), target: float = 0.02) -> LatencyComparison:
-    return summarise(
-        names,
-        names[0],
-        run,
-        target_half_width=target,
-        failures={[*names, names[0]][i]: why for i, why in sorted(run.failures.items(), reverse=True)},
-        missing={},
-        provenance={"device": "fake", "target_half_width": target},
-    )
+    provenance = {"device": "fake", "target_half_width": target}
+    return summarise(names, names[0], run, target_half_width=target, provenance=provenance)
 
 
 def test_recovers_the_ratios_on_an_unsteady_machine() -> None:

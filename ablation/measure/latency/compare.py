@@ -2,19 +2,32 @@
 
 In each of several sittings all models are loaded anew and then run in shuffled rounds (`interleave`), so that whatever slows the
 machine slows all of them alike. A ratio is the geometric mean over sittings of the median over rounds of per-round ratios; its
-95 % interval is Student's t over the sittings (`timing_stats`), none where there are fewer than three of six rounds. The reference
+95 % interval is Student's t over the sittings (`statistics`), none where there are fewer than three of six rounds. The reference
 is loaded twice, apart; the ratio of the two is the noise floor: a difference inside its interval is no difference. Results say
 "not converged" where an interval is wider than asked for. How a block is timed, and the four numbers of CUDA: `timers`.
 
 Models are copied, put in evaluation mode, and run in inference mode; yours stay as they are. On the CPU, denormals are flushed
-while timing, since they would make the time depend on the values.
+while timing, since they would make the time depend on the values. A model that fails is recorded with its reason. InputError for
+wrong arguments, for models with hooks, and for a GPU that isn't there.
+
+Options of `compare_latency`:
+
+- `image_size` or `input_shape` (without the batch) for modules that have no spec.
+- `rounds`: of a sitting, at least and at most. `sittings`: fewer where `budget_s` seconds have no time for as many, but three or
+  one; without a budget, all. `overrun`: the least that gives intervals is made even where it takes longer.
+- `target_half_width`: of every ratio's interval, relative; whether it was reached is stated.
+- `num_threads` on the CPU: torch's current number unless given; put back afterwards.
+- `precision`: of weights and input (no autocast). `only_calls`: on CUDA, synchronised calls alone, a quarter of the time.
+- `progress(rounds, at_most)` between blocks, also while warming up.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -24,7 +37,7 @@ from torch import Tensor, nn
 from ablation.machine.device import checked_device
 from ablation.machine.hardware import describe_hardware
 from ablation.measure.costs.static import image_shape
-from ablation.measure.latency.interleave import ROUNDS, SITTINGS, Plan, interleave
+from ablation.measure.latency.interleave import ROUNDS, SITTINGS, Plan, check_count, interleave
 from ablation.measure.latency.result import TARGET, LatencyComparison, ModelLatency, summarise
 from ablation.measure.latency.timers import CALL, ENQUEUE, GPU, STEADY, Lane, make_lane
 from blocks.errors import choices, must_be
@@ -55,65 +68,40 @@ def compare_latency(
 ) -> LatencyComparison:
     """Time all models against `reference` (the first one unless named) on random images N x C x S x S in [0, 1].
 
-    `rounds`: of a sitting, at least and at most. `sittings`: fewer where `budget_s` seconds have no time for as many, but three or
-    one; without a budget, all. `overrun`: the least that gives intervals is made even where it takes longer.
-    `target_half_width`: of every ratio's interval, relative; whether it was reached is stated. `num_threads` on the CPU: torch's
-    current number unless given; put back afterwards.
-    `precision`: of weights and input (no autocast). `only_calls`: on CUDA, synchronised calls alone, a quarter of the time.
-    `progress(rounds, at_most)` between blocks, also while warming up. A model that fails is recorded with
-    its reason. InputError for wrong arguments, for models with hooks, and for a GPU that isn't there.
+    Options and errors: see the head of this module.
+
+    >>> wide, narrow = torch.nn.Linear(64, 64), torch.nn.Linear(64, 8)
+    >>> timed = compare_latency({"wide": wide, "narrow": narrow}, input_shape=(64,), rounds=(2, 2), sittings=1)
+    >>> timed["wide"].ratio, timed["narrow"].failed
+    (1.0, False)
     """
-    reference = _check(models, reference, batch_size, rounds, sittings, target_half_width, budget_s, num_threads, precision)
-    place = checked_device(device)
-    shape = input_shape or _common_shape(models, image_size)
+    reference = _checked(models, reference, batch_size, num_threads, target_half_width)
+    shape = (batch_size, *(input_shape or _common_shape(models, image_size)))
     plan = Plan(rounds=rounds, sittings=sittings, budget_s=budget_s, overrun=overrun, seed=seed)
-    columns = [*models, reference]
-    loader = _Loader([models[name] for name in columns], place, (batch_size, *shape), precision, channels_last, only_calls, seed)
-    with settled(place, num_threads), torch.inference_mode():
-        run = interleave(loader, plan, primary=CALL, progress=progress, describe=lambda error: _reason(error, place))
-        provenance = _provenance(place, batch_size, shape, precision, channels_last, seed, plan, target_half_width)
-    failures = {columns[i]: why for i, why in sorted(run.failures.items(), reverse=True)}
-    missing = dict(zip(columns, loader.missing, strict=True))
-    kinds = (CALL, STEADY, ENQUEUE, GPU) if place.type == "cuda" and not only_calls else (CALL,)
+    setup = _Setup(checked_device(device), shape, precision, channels_last, only_calls, seed)
+    loader = _Loader([*models.values(), models[reference]], setup)
+    with settled(setup.place, num_threads), torch.inference_mode():
+        run = interleave(loader, plan, primary=CALL, progress=progress, describe=lambda error: _reason(error, setup.place))
+        provenance = setup.describe() | plan.describe() | {"target_half_width": target_half_width}
+    missing = dict(zip(models, loader.missing, strict=False))  # the last one is the reference again
     return summarise(
-        list(models),
-        reference,
-        run,
-        target_half_width=target_half_width,
-        failures=failures,
-        missing=missing,
-        provenance=provenance,
-        kinds=kinds,
-    )
+        list(models), reference, run,
+        target_half_width=target_half_width, missing=missing, provenance=provenance, kinds=setup.kinds,
+    )  # fmt: skip
 
 
-def _check(
-    models: Mapping[str, nn.Module],
-    reference: str | None,
-    batch_size: int,
-    rounds: tuple[int, int],
-    sittings: int,
-    target_half_width: float,
-    budget_s: float | None,
-    num_threads: int | None,
-    precision: str,
+def _checked(
+    models: Mapping[str, nn.Module], reference: str | None, batch_size: int, num_threads: int | None, target_half_width: float
 ) -> str:
+    """The name of the reference; InputError for wrong arguments."""
     if not models:
         raise must_be("models", "one or more modules by name", dict(models))
     if reference is not None and reference not in models:
         raise must_be("reference", choices(models), reference)
-    counts = {"batch_size": batch_size, "sittings": sittings, "num_threads": 1 if num_threads is None else num_threads}
-    for name, value in counts.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise must_be(name, "a whole number of at least 1", value)
-    if len(rounds) != 2 or not 1 <= rounds[0] <= rounds[1]:
-        raise must_be("rounds", "(at least, at most) with 1 <= at least <= at most", rounds)
+    check_count("batch_size", batch_size)
+    check_count("num_threads", 1 if num_threads is None else num_threads)
     if not 0 < target_half_width < 1:
         raise must_be("target_half_width", "between 0 and 1", target_half_width)
-    if budget_s is not None and not budget_s > 0:
-        raise must_be("budget_s", "a positive number of seconds", budget_s)
-    if precision not in DTYPES:
-        raise must_be("precision", choices(DTYPES), precision)
     for name, model in models.items():
         if any(module._forward_hooks or module._forward_pre_hooks for module in model.modules()):
             raise must_be(f"Model {name!r}", "free of forward hooks, which would be timed too", "hooks", "Remove them.")
@@ -125,6 +113,44 @@ def _common_shape(models: Mapping[str, nn.Module], image_size: int | None) -> tu
     if len(set(shapes.values())) > 1:
         raise must_be("image_size", "the same for all models", shapes, "Pass input_shape, or compare models of one size.")
     return next(iter(shapes.values()))
+
+
+@dataclass(frozen=True)
+class _Setup:
+    """Where and how the models are loaded, and what they are given."""
+
+    place: torch.device
+    shape: tuple[int, ...]
+    precision: str
+    channels_last: bool
+    only_calls: bool
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.precision not in DTYPES:
+            raise must_be("precision", choices(DTYPES), self.precision)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return (CALL, STEADY, ENQUEUE, GPU) if self.place.type == "cuda" and not self.only_calls else (CALL,)
+
+    def input(self) -> Tensor:
+        x = torch.rand(self.shape, generator=torch.Generator().manual_seed(self.seed)).to(self.place, DTYPES[self.precision])
+        return x.contiguous(memory_format=torch.channels_last) if self.channels_last else x
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values for provenance."""
+        return {
+            **describe_hardware(str(self.place)),
+            "torch": torch.__version__,
+            "precision": self.precision,
+            **describe_precision(self.place),
+            "memory_format": "channels_last" if self.channels_last else "contiguous",
+            "mode": "eval, inference_mode, eager",
+            "batch_size": self.shape[0],
+            "input_shape": list(self.shape[1:]),
+            "seed": self.seed,
+        }
 
 
 class _Broken:
@@ -143,36 +169,23 @@ class _Broken:
 class _Loader:
     """Makes the lanes of a sitting: its own copies of the models and of the input, in a new order, so that they lie elsewhere."""
 
-    def __init__(
-        self,
-        models: list[nn.Module],
-        place: torch.device,
-        shape: tuple[int, ...],
-        precision: str,
-        channels_last: bool,
-        only_calls: bool,
-        seed: int,
-    ) -> None:
-        self.models, self.place, self.shape, self.dtype = models, place, shape, DTYPES[precision]
-        self.channels_last, self.only_calls, self.seed = channels_last, only_calls, seed
+    def __init__(self, models: Sequence[nn.Module], setup: _Setup) -> None:
+        self.models, self.setup = models, setup
         # of each model: kind -> why it could not be measured
         self.missing: list[dict[str, str]] = [{} for _ in models]
 
     def __call__(self, sitting: int) -> list[Lane | _Broken]:
-        x = torch.rand(self.shape, generator=torch.Generator().manual_seed(self.seed)).to(self.place, self.dtype)
-        x = x.contiguous(memory_format=torch.channels_last) if self.channels_last else x
-        lanes: dict[int, Lane | _Broken] = {}
-        for index in np.random.default_rng((self.seed, sitting)).permutation(len(self.models)):
-            lanes[int(index)] = self._load(int(index), x)
+        x, order = self.setup.input(), np.random.default_rng((self.setup.seed, sitting)).permutation(len(self.models)).tolist()
+        lanes = {index: self._load(index, x) for index in order}
         return [lanes[index] for index in range(len(self.models))]
 
     def _load(self, index: int, x: Tensor) -> Lane | _Broken:
         try:
             loaded = copy.deepcopy(self.models[index]).to(device=x.device, dtype=x.dtype).eval()
-            if self.channels_last:
+            if self.setup.channels_last:
                 loaded = loaded.to(memory_format=torch.channels_last)
             loaded(x)  # a model that fails must not reach graph capture
-            lane = make_lane(loaded, x, only_calls=self.only_calls)
+            lane = make_lane(loaded, x, only_calls=self.setup.only_calls)
         except Exception as error:
             return _Broken(error)
         self.missing[index] |= lane.missing
@@ -196,41 +209,11 @@ def settled(place: torch.device, num_threads: int | None) -> Iterator[None]:
     torch.set_num_threads(num_threads or threads)
     torch.set_flush_denormal(True)
     try:
-        if place.type == "cuda":
-            with torch.cuda.device(place):
-                yield
-        else:
+        with torch.cuda.device(place) if place.type == "cuda" else nullcontext():
             yield
     finally:
         torch.set_flush_denormal(flushing)
         torch.set_num_threads(threads)
-
-
-def _provenance(
-    place: torch.device,
-    batch_size: int,
-    shape: tuple[int, ...],
-    precision: str,
-    channels_last: bool,
-    seed: int,
-    plan: Plan,
-    target: float,
-) -> dict[str, Any]:
-    return {
-        **describe_hardware(str(place)),
-        "torch": torch.__version__,
-        "precision": precision,
-        **describe_precision(place),
-        "memory_format": "channels_last" if channels_last else "contiguous",
-        "mode": "eval, inference_mode, eager",
-        "batch_size": batch_size,
-        "input_shape": list(shape),
-        "seed": seed,
-        "rounds": list(plan.rounds),
-        "sittings": plan.sittings,
-        "target_half_width": target,
-        "budget_s": plan.budget_s,
-    }
 
 
 def describe_precision(place: torch.device) -> dict[str, str]:
@@ -238,21 +221,12 @@ def describe_precision(place: torch.device) -> dict[str, str]:
     # by name, since not every build of torch has all of them
     names = ("cudnn.conv", "cuda.matmul") if place.type == "cuda" else ("mkldnn.conv", "mkldnn.matmul")
     switches = ("cudnn", "cuda.matmul") if place.type == "cuda" else names
-    backends, defaults = ([_backend(name) for name in group] for group in (names, switches))
-    arithmetic = [
-        chosen if (chosen := getattr(backend, "fp32_precision", "none")) != "none" else _default_precision(default)
-        for backend, default in zip(backends, defaults, strict=True)
-    ]
-    return {"float32_convolutions": arithmetic[0], "float32_products": arithmetic[1]}
+    chosen = [getattr(_backend(name), "fp32_precision", "none") for name in names]
+    # torch says "none" where nothing was chosen; the older switch then tells what is done
+    defaults = ["tf32" if getattr(_backend(name), "allow_tf32", False) else "ieee" for name in switches]
+    convolutions, products = (default if choice == "none" else choice for choice, default in zip(chosen, defaults, strict=True))
+    return {"float32_convolutions": convolutions, "float32_products": products}
 
 
 def _backend(name: str) -> Any:
-    backend: Any = torch.backends
-    for step in name.split("."):
-        backend = getattr(backend, step, None)
-    return backend
-
-
-def _default_precision(backend: Any) -> str:
-    # torch says "none" where nothing was chosen; the older switch then tells what is done
-    return "tf32" if getattr(backend, "allow_tf32", False) else "ieee"
+    return reduce(lambda backend, step: getattr(backend, step, None), name.split("."), torch.backends)

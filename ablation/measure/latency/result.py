@@ -196,74 +196,70 @@ def summarise(
     run: Run,
     *,
     target_half_width: float,
-    failures: Mapping[str, str],
-    missing: Mapping[str, Mapping[str, str]],
+    missing: Mapping[str, Mapping[str, str]] | None = None,
     provenance: Mapping[str, Any],
     kinds: Sequence[str] = ("call",),
 ) -> LatencyComparison:
     """A comparison from raw samples. Columns: `names`, then the reference again. `missing`: name -> kind -> reason."""
-    columns, sittings = [*names, reference + AGAIN], np.array(run.sittings, dtype=int)
+    columns, sittings = (*names, reference + AGAIN), np.array(run.sittings, dtype=int)
     by_kind: dict[str, dict[str, ModelLatency]] = {}
     floors: dict[str, Estimate] = {}
     for kind in dict.fromkeys((*kinds, *run.samples)):
         samples = run.samples.get(kind, np.full((0, len(columns)), np.nan))
-        why = {name: failures.get(name) or missing.get(name, {}).get(kind, "not measured") for name in names}
-        by_kind[kind], floor = _latencies(columns, columns.index(reference), samples, sittings, why, target_half_width)
+        reasons = [run.failures.get(i) or (missing or {}).get(name, {}).get(kind, "not measured") for i, name in enumerate(names)]
+        by_kind[kind], floor = _latencies(columns, columns.index(reference), samples, sittings, reasons, target_half_width)
         if floor is not None:
             floors[kind] = floor
-    others = [model for name, model in by_kind["call"].items() if name != reference and not model.failed]
+    calls = by_kind["call"]
     return LatencyComparison(
         reference=reference,
-        models=by_kind["call"],
+        models=calls,
         by_kind=by_kind,
         noise_floors=floors,
         drift=_drift(columns, reference, run.samples.get("call")),
-        converged=by_kind["call"][reference].converged and all(model.converged for model in others),
+        converged=calls[reference].converged and all(model.converged or model.failed for model in calls.values()),
         rounds=run.rounds,
         warmup_rounds=run.warmup_rounds,
         settled=run.settled,
         seconds=run.seconds,
         provenance=provenance,
-        columns=tuple(columns),
+        columns=columns,
         samples=run.samples,
         sittings=tuple(run.sittings),
     )
 
 
 def _latencies(
-    columns: list[str], reference: int, samples: Samples, sittings: NDArray[np.int_], why: Mapping[str, str], target: float
+    columns: Sequence[str], reference: int, samples: Samples, sittings: NDArray[np.int_], reasons: Sequence[str], target: float
 ) -> tuple[dict[str, ModelLatency], Estimate | None]:
     """Latency of each model, and the ratio of the reference's second copy to its first; a column with a NaN has failed."""
-    whole = [i for i in range(len(columns)) if len(samples) and not np.isnan(samples[:, i]).any()]
-    ratios = paired_ratios(samples, reference) if reference in whole else None
-    models = {}
-    for i, name in enumerate(columns[:-1]):
-        models[name] = _latency(samples[:, i], None if ratios is None else ratios[:, i], sittings, target) if i in whole else (
-            ModelLatency(reason=why.get(name, ""))
-        )  # fmt: skip
-    again = len(columns) - 1
-    floor = over_sittings(ratios[:, [again]], sittings)[0] if ratios is not None and again in whole else None
-    return models, floor
+    failed = np.isnan(samples).any(axis=0) | (len(samples) == 0)
+    ratios = None if failed[reference] else paired_ratios(samples, reference)
+    models = {
+        name: ModelLatency(reason=reason) if failed[i] else _latency(samples[:, [i]], ratios, i, sittings, target)
+        for i, (name, reason) in enumerate(zip(columns, reasons, strict=False))  # the last column is the second copy
+    }
+    return models, None if ratios is None or failed[-1] else over_sittings(ratios[:, [-1]], sittings)[0]
 
 
-def _latency(ms: Samples, ratios: Samples | None, sittings: NDArray[np.int_], target: float) -> ModelLatency:
-    time = over_sittings(ms[:, None], sittings)[0]
+def _latency(ms: Samples, ratios: Samples | None, column: int, sittings: NDArray[np.int_], target: float) -> ModelLatency:
+    time = over_sittings(ms, sittings)[0]
     latency = ModelLatency(
         median_ms=time.value, low_ms=time.low, high_ms=time.high, rounds=len(ms), sittings=num_whole(sittings),
-        ms_by_sitting=tuple(by_sitting(ms[:, None], sittings)[:, 0].tolist()),
+        ms_by_sitting=tuple(by_sitting(ms, sittings)[:, 0].tolist()),
     )  # fmt: skip
     if ratios is None:
         return latency
-    ratio = over_sittings(ratios[:, None], sittings)[0]
+    ratio = over_sittings(ratios[:, [column]], sittings)[0]
     narrow = ratio.low is not None and ratio.high is not None and (ratio.high - ratio.low) / 2 <= target * ratio.value
     return replace(
         latency, ratio=ratio.value, ratio_low=ratio.low, ratio_high=ratio.high, converged=narrow,
-        ratio_by_sitting=tuple(by_sitting(ratios[:, None], sittings)[:, 0].tolist()),
+        ratio_by_sitting=tuple(by_sitting(ratios[:, [column]], sittings)[:, 0].tolist()),
     )  # fmt: skip
 
 
-def _drift(columns: list[str], reference: str, samples: Samples | None) -> Drift:
-    whole = [] if samples is None else [i for i in range(len(columns)) if not np.isnan(samples[:, i]).any()]
+def _drift(columns: Sequence[str], reference: str, samples: Samples | None) -> Drift:
+    whole = [] if samples is None else np.flatnonzero(~np.isnan(samples).any(axis=0)).tolist()
     if samples is None or not whole:
         return Drift(machine=Trend(0.0, False), ratio=Trend(0.0, False), ratio_name="")
     names = [columns[i] for i in whole]
@@ -272,7 +268,7 @@ def _drift(columns: list[str], reference: str, samples: Samples | None) -> Drift
 
 def _from_dict(values: Mapping[str, Any], samples: Mapping[str, Samples]) -> LatencyComparison:
     """From what `save` stored: numbers from the samples anew, so that one of an earlier version has the intervals of this one."""
-    columns, drift = tuple(values["columns"]), values["drift"]
+    columns, drift, by_kind = tuple(values["columns"]), values["drift"], values["by_kind"]
     run = Run(
         samples=dict(samples),
         sittings=list(values.get("sittings") or [0] * values["rounds"]),
@@ -280,17 +276,14 @@ def _from_dict(values: Mapping[str, Any], samples: Mapping[str, Samples]) -> Lat
         settled=values["settled"],
         seconds=values["seconds"],
     )
-    reasons = {kind: {name: m["reason"] for name, m in models.items()} for kind, models in values["by_kind"].items()}
     again = summarise(
         columns[:-1] if columns else list(values["models"]),
         values["reference"],
         run,
         target_half_width=values["provenance"].get("target_half_width", TARGET),
-        failures={},
-        missing={name: {kind: why[name] for kind, why in reasons.items()} for name in values["models"]},
+        missing={name: {kind: models[name]["reason"] for kind, models in by_kind.items()} for name in values["models"]},
         provenance=values["provenance"],
-        kinds=tuple(values["by_kind"]),
+        kinds=tuple(by_kind),
     )
-    return replace(
-        again, drift=Drift(machine=Trend(**drift["machine"]), ratio=Trend(**drift["ratio"]), ratio_name=drift["ratio_name"])
-    )
+    machine, ratio = (Trend(**drift[name]) for name in ("machine", "ratio"))
+    return replace(again, drift=Drift(machine=machine, ratio=ratio, ratio_name=drift["ratio_name"]))

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from ablation.stats import Estimate, mean_estimate
 
@@ -85,11 +86,8 @@ def trend(values: Samples) -> Trend:
     rounds = len(values)
     if rounds < 5 or np.ptp(values) == 0:
         return Trend(0.0, False)
-    logs, time = np.log(values), np.arange(rounds)
-    first, second = np.triu_indices(rounds, 1)
-    slope = np.median((logs[second] - logs[first]) / (second - first))
-    rank = np.argsort(np.argsort(logs))
-    correlation = np.corrcoef(rank, time)[0, 1]
+    logs = np.log(values)
+    slope, correlation = stats.theilslopes(logs).slope, stats.spearmanr(np.arange(rounds), logs).statistic
     return Trend(float(np.expm1(slope * (rounds - 1))), bool(abs(correlation) * np.sqrt(rounds - 1) > 3))
 
 

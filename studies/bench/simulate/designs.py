@@ -169,4 +169,4 @@ def comparison(
     noise = rng.normal(0, ROUND_NOISE, (num, len(columns)))
     samples = rng.uniform(1, 1.5, (num, 1)) * true * np.exp(bias + noise)
     run = Run(samples={"call": samples}, sittings=[number for number in range(sittings) for _ in range(rounds)])
-    return summarise(list(names), names[0], run, target_half_width=0.01, failures={}, missing={}, provenance={})
+    return summarise(list(names), names[0], run, target_half_width=0.01, provenance={})
