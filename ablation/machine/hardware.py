@@ -13,6 +13,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from ablation.machine.cores import num_cores
+
 PACKAGES = (
     "torch torchvision numpy scipy pandas optuna optuna-dashboard plotly seaborn matplotlib fvcore pytorch-msssim scikit-learn "
     "safetensors pillow"
@@ -31,8 +33,8 @@ def describe_hardware(device: str = "cpu") -> dict[str, Any]:
     values: dict[str, Any] = {
         "device": torch.device(device).type,
         "cpu": cpu_model(),
-        "cpu_cores": available_cores(),
-        # cores that this process may use, which a container may have cut
+        # that this process may use: a container may have cut them
+        "cpu_cores": num_cores(),
         "cpu_threads": torch.get_num_threads(),
         "memory_gb": memory_gb(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -83,13 +85,6 @@ def cpu_model() -> str:
         lines = []
     names = [line.split(":", 1)[1].strip() for line in lines if line.lower().startswith("model name") and ":" in line]
     return names[0] if names and names[0] else platform.processor() or platform.machine()
-
-
-def available_cores() -> int:
-    """Cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def memory_gb() -> float | None:

@@ -9,103 +9,43 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
+from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
 from ablation.machine.cores import num_cores
-from studies.bench.simulate import designs, effects
+from studies.bench.simulate import Simulated, designs, effects
 
 RUNS, QUICK_RUNS, CHUNK = 2000, 100, 250
 LEAST, MOST, FAMILY = 0.93, 0.98, 0.05
 
 
-class Simulated(NamedTuple):
-    """One case: its runs, the intervals that they printed and those that held the truth; or the runs with a false verdict."""
-
-    construction: str
-    case: str
-    runs: int
-    intervals: int = 0
-    hits: int = 0
-    # None where nothing is judged
-    wrong: int | None = None
-
-    @property
-    def coverage(self) -> float | None:
-        """Share of the intervals that hold the truth; None where none was printed."""
-        return self.hits / self.intervals if self.intervals else None
-
-    @property
-    def false_share(self) -> float | None:
-        """Share of runs with a false verdict; None where nothing is judged."""
-        return None if self.wrong is None else self.wrong / self.runs
-
-
-Job = Callable[[], list[Simulated]]
-
-
-def _effect(case: effects.Case, runs: int, seed: int) -> list[Simulated]:
-    name = "effect of a swap on latency" if case.timed else "effect of a swap on a trained metric"
-    tally = effects.effect_coverage(case, runs, seed)
-    return [Simulated(name, case.name, runs, tally.intervals, tally.hits)]
-
-
-def _interaction(num_contexts: int, repeats: int, timed: bool, runs: int, seed: int) -> list[Simulated]:
-    tally = effects.interaction_coverage(num_contexts, repeats, timed=timed, runs=runs, seed=seed)
-    return [
-        Simulated(f"interaction in {'latency' if timed else 'a trained metric'}", tally.case, runs, tally.intervals, tally.hits)
-    ]
-
-
-def _grid(num_factors: int, num_seeds: int, num_sittings: int, runs: int, seed: int) -> list[Simulated]:
-    case = f"{num_factors} factors, {num_seeds} seeds, {num_sittings} sittings"
-    wrong = round(runs * effects.false_alarms(num_factors, num_seeds, num_sittings, runs, seed))
-    return [Simulated("effects and interactions of a grid", case, runs, wrong=wrong)]
-
-
-def _design(
-    make: Callable[..., designs.Coverage], construction: str, options: dict[str, object], runs: int, seed: int
-) -> list[Simulated]:
-    tally = make(runs, seed=seed, **options)
-    parts = [
-        Simulated(f"{construction}: {kind.replace('_', ' ')}", tally.name, runs, num, hits)
-        for kind, (num, hits) in tally.counts.items()
-    ]
-    if make is designs.coverage_of_ratio:  # one verdict is no family
-        return parts
-    return [*parts, Simulated(construction, tally.name, runs, wrong=tally.wrong)]
-
-
-def _cases() -> Iterator[tuple[str, Callable[[int, int], list[Simulated]]]]:
-    """Name and simulation (runs, seed) of every case, the longest first."""
-    exact, sampled, ratio = "latency by the exact design", "latency by the sampled design", "ratio of two networks"
+def _cases() -> Iterator[tuple[str, Callable[..., list[Simulated]]]]:
+    """Name and simulation (of `runs` and `seed`) of every case, the longest first."""
     for truth in (designs.INTERACTING, designs.NULL):
-        yield f"sampled {truth}", partial(_design, designs.coverage_of_sampled, sampled, {"truth": truth})
+        yield f"sampled {truth}", partial(designs.coverage_of_sampled, truth=truth)
     for truth in (designs.INTERACTING, designs.NULL):
         for sittings, rounds in ((3, 6), (5, 20)):
-            options: dict[str, object] = {"truth": truth, "sittings": sittings, "rounds": rounds}
-            yield f"exact {truth} {sittings} {rounds}", partial(_design, designs.coverage_of_exact, exact, options)
-    for sittings in (3, 4, 5, 6):
-        for rounds in (6, 20, 60):
-            options = {"sittings": sittings, "rounds": rounds}
-            yield f"ratio {sittings} {rounds}", partial(_design, designs.coverage_of_ratio, ratio, options)
+            exact = partial(designs.coverage_of_exact, truth=truth, sittings=sittings, rounds=rounds)
+            yield f"exact {truth} {sittings} {rounds}", exact
+    for sittings, rounds in product((3, 4, 5, 6), (6, 20, 60)):
+        yield f"ratio {sittings} {rounds}", partial(designs.coverage_of_ratio, sittings=sittings, rounds=rounds)
     for factors, sittings in ((2, 3), (3, 5)):
-        yield f"grid {factors} {sittings}", partial(_grid, factors, 3, sittings)
+        yield f"grid {factors} {sittings}", partial(effects.false_alarms, factors, 3, sittings)
     for timed, most in ((False, range(3, 6)), (True, range(3, 7))):
-        for contexts in (1, 2, 4):
-            for repeats in most:
-                yield f"interaction {timed} {contexts} {repeats}", partial(_interaction, contexts, repeats, timed)
+        for contexts, repeats in product((1, 2, 4), most):
+            yield f"interaction {timed} {contexts} {repeats}", partial(effects.interaction_coverage, contexts, repeats, timed=timed)
     for case in effects.cases():
-        yield f"effect {case.name}", partial(_effect, case)
+        yield f"effect {case.name}", partial(effects.effect_coverage, case)
 
 
 def simulate(runs: int, kept: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> list[Simulated]:
     """All cases with so many runs, in processes of one thread each; finished chunks are read from `kept` and added to it."""
     chunks = {
-        f"{name}, chunk {seed}": partial(run, min(CHUNK, runs - start), seed)
+        f"{name}, chunk {seed}": partial(run, runs=min(CHUNK, runs - start), seed=seed)
         for name, run in _cases()
         for seed, start in enumerate(range(0, runs, CHUNK))
     }
@@ -146,19 +86,13 @@ def _added(rows: Sequence[Simulated]) -> list[Simulated]:
     """The chunks of each case as one."""
     whole: dict[tuple[str, str], Simulated] = {}
     for row in rows:
-        before = whole.get((row.construction, row.case))
-        if before is not None:
-            wrong = None if row.wrong is None else row.wrong + (before.wrong or 0)
-            row = row._replace(
-                runs=before.runs + row.runs, intervals=before.intervals + row.intervals, hits=before.hits + row.hits, wrong=wrong
-            )  # fmt: skip
-        whole[row.construction, row.case] = row
+        key = (row.construction, row.case)
+        before = whole.get(key, row._replace(runs=0, intervals=0, hits=0, wrong=None if row.wrong is None else 0))
+        sums = [None if new is None else (old or 0) + new for old, new in zip(before[2:], row[2:], strict=True)]
+        whole[key] = Simulated(*key, *sums)  # type: ignore[arg-type]
     return list(whole.values())
 
 
 def by_construction(rows: Sequence[Simulated]) -> dict[str, list[Simulated]]:
     """The rows of each construction, in order."""
-    groups: dict[str, list[Simulated]] = {}
-    for row in rows:
-        groups.setdefault(row.construction, []).append(row)
-    return groups
+    return {name: [row for row in rows if row.construction == name] for name in dict.fromkeys(row.construction for row in rows)}

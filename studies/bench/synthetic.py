@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -94,59 +95,46 @@ head = ["flatten", "pooled"]
 """
 
 
+OPTIONS = "--images 60 --epochs 2 --latency-batches 1 --latency-budget 5 --device cpu --seeds {seeds} --workers {workers}"
+
+
 def kill_and_resume(path: Path, count: int, *, num_workers: int, num_killed: int, seed: int) -> dict[str, int]:
     """Runs the real `grid` on a tiny space; kills workers at random times, then the parent; runs the same command to its end."""
     networks = 24
-    seeds = -(-count // networks)
     (path / "space.toml").write_text(SPACE if count >= networks else SPACE.replace(', "pooled"', ""))
     out = path / "study"
-    command = [
-        sys.executable,
-        "-m",
-        "studies.run",
-        "grid",
-        "--space",
-        str(path / "space.toml"),
-        "--out",
-        str(out),
-        "--images",
-        "60",
-    ]
-    command += [
-        "--epochs",
-        "2",
-        "--seeds",
-        str(seeds),
-        "--workers",
-        str(num_workers),
-        "--latency-batches",
-        "1",
-        "--latency-budget",
-        "5",
-    ]
-    command += ["--cache-dir", str(path / "cache"), "--device", "cpu"]
-    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-    draw, killed = random.Random(seed), set[int]()
-    for pid in _workers(out, first):
-        if len(killed) == num_killed:
+    folders = ["--space", str(path / "space.toml"), "--out", str(out), "--cache-dir", str(path / "cache")]
+    options = OPTIONS.format(seeds=-(-count // networks), workers=num_workers).split()
+    command = [sys.executable, "-m", "studies.run", "grid", *folders, *options]
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    first = subprocess.Popen(command, start_new_session=True, **quiet)
+    killed = _kill(_workers(out, first), num_killed, random.Random(seed))
+    first.kill()
+    first.wait()
+    subprocess.run(command, check=False, **quiet)
+    study = open_study(open_storage(StudyFolder(out).journal), out.name)
+    complete = Counter(job_key(t) for t in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+    planned = {job_key(t) for t in study.get_trials(deepcopy=False)}
+    return {
+        "killed": killed,
+        "complete": len(complete),
+        "missing": len(planned - set(complete)) + max(0, count - len(planned)),
+        "twice": sum(n > 1 for n in complete.values()),
+    }
+
+
+def _kill(workers: Iterator[int], most: int, draw: random.Random) -> int:
+    """How many of the workers were killed, `most` at most, each at a random time."""
+    killed = set[int]()
+    for pid in workers:
+        if len(killed) == most:
             break
         if pid not in killed:
             time.sleep(draw.uniform(0, 2))
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
                 killed.add(pid)
-    first.kill()
-    first.wait()
-    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
-    study = open_study(open_storage(StudyFolder(out).journal), out.name)
-    complete = Counter(job_key(t) for t in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
-    planned = {job_key(t) for t in study.get_trials(deepcopy=False)}
-    return {
-        "killed": len(killed),
-        "complete": len(complete),
-        "missing": len(planned - set(complete)) + max(0, count - len(planned)),
-        "twice": sum(n > 1 for n in complete.values()),
-    }
+    return len(killed)
 
 
 def _workers(out: Path, parent: subprocess.Popen[bytes]) -> Iterator[int]:

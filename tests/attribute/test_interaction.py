@@ -107,23 +107,24 @@ def test_networks_are_measured_over_complete_trials_alone() -> None:
     ids=lambda value: value.name if isinstance(value, Case) else "",
 )
 def test_an_effects_interval_covers_or_is_not_there(case: Case, known: bool) -> None:
-    found = effect_coverage(case, runs=500)
+    (found,) = effect_coverage(case, runs=500)
     assert found.intervals == (found.runs if known else 0)
     # 0.93 to 0.98, and three standard deviations of 500 runs
-    assert found.share is None or 0.90 <= found.share <= 0.99
+    assert found.coverage is None or 0.90 <= found.coverage <= 0.99
 
 
 @pytest.mark.parametrize(("contexts", "repeats", "timed"), [(1, 3, False), (2, 5, False), (2, 3, True), (1, 5, True)])
 def test_an_interactions_interval_covers(contexts: int, repeats: int, timed: bool) -> None:
-    found = interaction_coverage(contexts, repeats, timed=timed, runs=500)
+    (found,) = interaction_coverage(contexts, repeats, timed=timed, runs=500)
     assert found.intervals == 500
-    assert 0.90 <= (found.share or 0) <= 0.99
+    assert 0.90 <= (found.coverage or 0) <= 0.99
 
 
 @pytest.mark.parametrize(("factors", "seeds", "sittings"), [(2, 3, 3), (3, 1, 5)])
 def test_a_report_of_nothing_settles_something_in_at_most_5_percent(factors: int, seeds: int, sittings: int) -> None:
     # three standard deviations of 300 runs above 5 %
-    assert false_alarms(factors, seeds, sittings, runs=300) <= 0.088
+    (found,) = false_alarms(factors, seeds, sittings, runs=300)
+    assert found.false_share is not None and found.false_share <= 0.088
 
 
 def test_the_simulation_would_notice_a_narrow_interval(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,9 +135,8 @@ def test_the_simulation_would_notice_a_narrow_interval(monkeypatch: pytest.Monke
         return mean_estimate(values, 0.8)
 
     monkeypatch.setattr(attribute, "mean_estimate", narrow)
-    share = effect_coverage(Case(pairs=4, repeats=3), runs=500).share
-    assert share is not None
-    assert share < 0.88
+    (found,) = effect_coverage(Case(pairs=4, repeats=3), runs=500)
+    assert found.coverage is not None and found.coverage < 0.88
 
 
 def test_every_case_has_its_pairs_and_repeats() -> None:

@@ -395,23 +395,22 @@ def test_few_blocks_and_few_sittings_give_values_without_intervals() -> None:
 
 def test_the_ratio_covers_with_a_bias_of_every_load() -> None:
     found = coverage_of_ratio(300, 3, LEAST_ROUNDS)
-    assert all(0.92 <= share <= 0.98 for share in found.coverage.values()), found.coverage
+    assert all(0.92 <= row.coverage <= 0.98 for row in found), found
 
 
 @pytest.mark.parametrize("truth", [INTERACTING, NULL])
-def test_exact_designs_cover_and_hardly_ever_settle_what_is_not_there(truth: str) -> None:
-    found = coverage_of_exact(60, truth=truth)
-    assert set(found.coverage) == {"shapley", "from_start", "from_end", "interactions"}
-    assert all(0.88 <= share <= 1.0 for share in found.coverage.values()), found.coverage
-    assert found.family_wise_error <= 0.08
-
-
-@pytest.mark.parametrize("truth", [INTERACTING, NULL])
-def test_sampled_designs_cover_and_hardly_ever_settle_what_is_not_there(truth: str) -> None:
-    found = coverage_of_sampled(25, truth=truth)
-    assert set(found.coverage) == {"shapley", "from_start", "from_end"}
-    assert all(0.88 <= share <= 1.0 for share in found.coverage.values()), found.coverage
-    assert found.family_wise_error <= 0.08
+@pytest.mark.parametrize(
+    ("simulate", "runs", "kinds"),
+    [
+        (coverage_of_exact, 60, {"shapley", "from start", "from end", "interactions"}),
+        (coverage_of_sampled, 25, {"shapley", "from start", "from end"}),
+    ],
+)
+def test_designs_cover_and_hardly_ever_settle_what_is_not_there(simulate, runs: int, kinds: set[str], truth: str) -> None:
+    *found, family = simulate(runs, truth=truth)
+    assert {row.construction.rpartition(": ")[2] for row in found} == kinds
+    assert all(0.88 <= row.coverage <= 1.0 for row in found), found
+    assert family.false_share <= 0.08
 
 
 def test_a_path_through_a_network_that_failed_is_dropped() -> None:

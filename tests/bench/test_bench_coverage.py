@@ -9,16 +9,16 @@ import pytest
 
 from studies.bench import coverage as bench_coverage
 from studies.bench.command import _covered
-from studies.bench.coverage import Simulated, by_construction, simulate
-from studies.bench.simulate import designs, effects
+from studies.bench.coverage import by_construction, simulate
+from studies.bench.simulate import Simulated, designs, effects
 
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     cases = [
-        ("effect", partial(bench_coverage._effect, effects.Case(pairs=3, repeats=3))),
-        ("grid", partial(bench_coverage._grid, 2, 3, 3)),
-        ("ratio", partial(bench_coverage._design, designs.coverage_of_ratio, "ratio", {"sittings": 3, "rounds": 6})),
+        ("effect", partial(effects.effect_coverage, effects.Case(pairs=3, repeats=3))),
+        ("grid", partial(effects.false_alarms, 2, 3, 3)),
+        ("ratio", partial(designs.coverage_of_ratio, sittings=3, rounds=6)),
     ]
     monkeypatch.setattr(bench_coverage, "_cases", lambda: iter(cases))
     monkeypatch.setattr(bench_coverage, "CHUNK", 20)

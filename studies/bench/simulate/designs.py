@@ -9,6 +9,7 @@ does nothing, alone or with others.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -26,7 +27,8 @@ from ablation.design.spec import preset
 from ablation.measure.latency.interleave import Run
 from ablation.measure.latency.result import LatencyComparison, summarise
 from ablation.record.attribution import Attribution
-from ablation.stats import SETTLED, Estimate, judge, mean_estimate
+from ablation.stats import SETTLED
+from studies.bench.simulate import Simulated
 
 INTERACTING, NULL = "interacting", "null"
 LOAD_BIAS, ROUND_NOISE = 0.01, 0.02
@@ -46,85 +48,61 @@ def many_factors() -> Factorial:
     return Factorial.between(preset("small"), second)
 
 
-@dataclass(kw_only=True)
-class Coverage:
+@dataclass
+class _Tally:
     """Of one construction: how often each kind of interval covers, and in how many runs something untrue is called settled."""
 
-    name: str
-    runs: int = 0
-    # kind of effect -> (intervals, of which cover)
-    counts: dict[str, tuple[int, int]] = field(default_factory=dict)
+    # kind of effect -> whether each of its intervals covers
+    covers: dict[str, list[bool]] = field(default_factory=lambda: defaultdict(list))
     wrong: int = 0
 
-    def add(self, kind: str, covers: bool) -> None:
-        """One interval."""
-        num, covered = self.counts.get(kind, (0, 0))
-        self.counts[kind] = (num + 1, covered + covers)
-
-    @property
-    def coverage(self) -> dict[str, float]:
-        """Share of intervals that cover, by kind of effect."""
-        return {kind: covered / num for kind, (num, covered) in self.counts.items()}
-
-    @property
-    def family_wise_error(self) -> float:
-        """Share of runs with an effect that is called settled and has not that sign, or is none."""
-        return self.wrong / self.runs
+    def rows(self, construction: str, case: str, runs: int) -> list[Simulated]:
+        """One row for each kind."""
+        names = {kind: f"{construction}: {kind.replace('_', ' ')}" for kind in self.covers}
+        return [Simulated(names[kind], case, runs, len(covers), sum(covers)) for kind, covers in self.covers.items()]
 
 
-def coverage_of_ratio(runs: int, sittings: int, rounds: int, *, seed: int = 0) -> Coverage:
+def coverage_of_ratio(runs: int, sittings: int, rounds: int, *, seed: int = 0) -> list[Simulated]:
     """Of `compare_latency`: the ratio of two networks, and of the reference to its second copy."""
-    tally, rng = Coverage(name=f"ratio, {sittings} sittings of {rounds} rounds"), np.random.default_rng(seed)
+    tally, rng = _Tally(), np.random.default_rng(seed)
     for _ in range(runs):
         timed = comparison(["a", "b"], {"a": 0.0, "b": log(3.0)}, sittings, rounds, rng)
-        b = timed["b"]
-        assert b.ratio_low is not None
-        assert b.ratio_high is not None
-        assert timed.noise_floor is not None
-        tally.add("ratio", b.ratio_low <= 3.0 <= b.ratio_high)
-        tally.add("A/A", timed.noise_floor.contains(1.0))
-        tally.runs += 1
-        tally.wrong += judge({"A/A": _logarithm(timed)})["A/A"] == SETTLED
-    return tally
+        for kind, ratio, true in (("ratio", timed.paired("b", "a"), 3.0), ("A/A", timed.noise_floor, 1.0)):
+            assert ratio is not None
+            tally.covers[kind].append(ratio.contains(true))
+    return tally.rows("ratio of two networks", f"ratio, {sittings} sittings of {rounds} rounds", runs)
 
 
-def _logarithm(timed: LatencyComparison) -> Estimate:
-    again = timed.sitting_medians(ratios=True)[:, -1]
-    return mean_estimate(np.log(again))
-
-
-def coverage_of_exact(runs: int, *, sittings: int = 3, rounds: int = 6, truth: str = INTERACTING, seed: int = 0) -> Coverage:
+def coverage_of_exact(runs: int, *, sittings: int = 3, rounds: int = 6, truth: str = INTERACTING, seed: int = 0) -> list[Simulated]:
     """Of the exact design of latency, over four factors."""
     design = exact_design(few_factors(), 0.0, Pace(1.0, "cpu"), 26, False)
-    return _coverage(
-        f"exact design, {sittings} sittings of {rounds} rounds, {truth}", runs, lambda run: design, sittings, rounds, truth, seed
-    )
+    case = f"exact design, {sittings} sittings of {rounds} rounds, {truth}"
+    return _coverage("latency by the exact design", case, runs, lambda run: design, sittings, rounds, truth, seed)
 
 
 def coverage_of_sampled(
     runs: int, *, blocks: int = MIN_BLOCKS, sittings: int = 3, truth: str = INTERACTING, seed: int = 0
-) -> Coverage:
+) -> list[Simulated]:
     """Of the sampled design of latency, over seven factors, by default with the fewest blocks; new orderings each run."""
 
     def design(run: int) -> LatencyDesign:
         return sampled_design(many_factors(), 0.0, Pace(1.0, "cpu"), False, run, blocks)
 
     plan = design(0)
-    name = f"sampled design, {len(plan.orderings)} blocks, {sittings} sittings, {truth}"
-    return _coverage(name, runs, design, sittings, plan.rounds, truth, seed)
+    case = f"sampled design, {len(plan.orderings)} blocks, {sittings} sittings, {truth}"
+    return _coverage("latency by the sampled design", case, runs, design, sittings, plan.rounds, truth, seed)
 
 
 def _coverage(
-    name: str, runs: int, design: Callable[[int], LatencyDesign], sittings: int, rounds: int, truth: str, seed: int
-) -> Coverage:
-    tally, rng = Coverage(name=name), np.random.default_rng(seed)
+    name: str, case: str, runs: int, design: Callable[[int], LatencyDesign], sittings: int, rounds: int, truth: str, seed: int
+) -> list[Simulated]:
+    tally, rng = _Tally(), np.random.default_rng(seed)
     for run in range(runs):
         plan = design(run)
         logs = game(plan.factorial, rng) if truth == INTERACTING else dict.fromkeys(plan.factorial.cells, 0.0)
         attribution = attributed(plan, logs, sittings, rounds, rng)
-        tally.runs += 1
         tally.wrong += _compare(tally, attribution, Lattice(plan.factorial.names, logs), logs)
-    return tally
+    return [*tally.rows(name, case, runs), Simulated(name, case, runs, wrong=tally.wrong)]
 
 
 def attributed(plan: LatencyDesign, logs: Truth, sittings: int, rounds: int, rng: np.random.Generator) -> Attribution:
@@ -136,7 +114,7 @@ def attributed(plan: LatencyDesign, logs: Truth, sittings: int, rounds: int, rng
     return attribute_latency(plan, timed, "cpu/1")[1]
 
 
-def _compare(tally: Coverage, attribution: Attribution, lattice: Lattice, logs: Truth) -> bool:
+def _compare(tally: _Tally, attribution: Attribution, lattice: Lattice, logs: Truth) -> bool:
     """Count the intervals that cover; whether an effect is called settled that is none, or the other way round."""
     wrong = False
     for group, contrasts in contrasts_of(lattice).items():
@@ -144,7 +122,7 @@ def _compare(tally: Coverage, attribution: Attribution, lattice: Lattice, logs: 
         for name, effect in effects.items():
             true = float(contrasts[name].of(logs))
             if effect.low is not None and effect.high is not None:
-                tally.add(group, effect.low <= true <= effect.high)
+                tally.covers[group].append(effect.low <= true <= effect.high)
             wrong = wrong or (effect.verdict == SETTLED and (abs(true) < 1e-12 or true * effect.value < 0))
     return wrong
 

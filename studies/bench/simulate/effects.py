@@ -16,11 +16,12 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from ablation.attribute.effect import CLUSTERS, PAIRS, Effect
+from ablation.attribute.effect import CLUSTERS, PAIRS
 from ablation.attribute.interaction import pairwise_interactions
 from ablation.attribute.pairing import paired_effects
 from ablation.record.trial import COMPLETE, METRICS, Metric, Record
 from ablation.stats import SETTLED, Estimate, judge
+from studies.bench.simulate import Simulated
 
 # how the networks before the swap are shared: not at all, by all pairs, by two pairs each
 SEPARATE, STAR, TWO_LEVEL = "separate", "star", "two-level"
@@ -49,21 +50,6 @@ class Case:
         return {SEPARATE: pair, STAR: 0, TWO_LEVEL: pair // 2}[self.shape]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Coverage:
-    """In how many of the runs that gave an interval it held the truth."""
-
-    case: str
-    runs: int
-    intervals: int
-    hits: int
-
-    @property
-    def share(self) -> float | None:
-        """The coverage; None where there was no interval."""
-        return self.hits / self.intervals if self.intervals else None
-
-
 def cases() -> list[Case]:
     """1 to 8 pairs, each way to share networks, 1 to 5 seeds or 3 to 6 sittings."""
     shapes = [(pairs, shape) for pairs in range(1, 9) for shape in (SEPARATE, STAR, TWO_LEVEL) if pairs > 1 or shape == SEPARATE]
@@ -72,43 +58,44 @@ def cases() -> list[Case]:
     return [*trained, *timed]
 
 
-def effect_coverage(case: Case, runs: int = 2000, seed: int = 0) -> Coverage:
+def effect_coverage(case: Case, runs: int = 2000, seed: int = 0) -> list[Simulated]:
     """Coverage of the effect of one swap."""
     rng = np.random.default_rng(seed)
     hits = intervals = 0
     for _ in range(runs):
         true = EFFECT + rng.normal(0, VARIED, case.pairs)
         levels = [0.0] * (case.shared(case.pairs - 1) + 1) + list(true)
-        (effect,) = paired_effects(
-            _pair_records(case, _measured(levels, case, rng)), "f", _metric(case.timed), levels=("a", "b"), as_ratio=case.timed
-        )
+        records = _pair_records(case, _measured(levels, case, rng))
+        (effect,) = paired_effects(records, "f", _metric(case.timed), levels=("a", "b"), as_ratio=case.timed)
         assert effect.estimate is not None
         intervals += effect.estimate.known
         hits += effect.estimate.contains(EFFECT if effect.over in (PAIRS, CLUSTERS) else float(true.mean()))
-    return Coverage(case=case.name, runs=runs, intervals=intervals, hits=hits)
+    name = "effect of a swap on latency" if case.timed else "effect of a swap on a trained metric"
+    return [Simulated(name, case.name, runs, intervals, hits)]
 
 
-def interaction_coverage(num_contexts: int, repeats: int, *, timed: bool = False, runs: int = 2000, seed: int = 0) -> Coverage:
+def interaction_coverage(
+    num_contexts: int, repeats: int, *, timed: bool = False, runs: int = 2000, seed: int = 0
+) -> list[Simulated]:
     """Coverage of the interaction of two factors, averaged over the levels of a third, of networks that differ in their spread."""
     rng = np.random.default_rng(seed)
     cells = list(product("ab", "ab", map(str, range(num_contexts))))
-    true = {cell: EFFECT * (cell[0] == cell[1] == "b") for cell in cells}
-    uneven = np.linspace(0.5, 1.5, len(cells))
+    true = np.array([EFFECT * (cell[0] == cell[1] == "b") for cell in cells])
+    uneven = 1 if timed else np.linspace(0.5, 1.5, len(cells))[:, None]
     hits = intervals = 0
     for _ in range(runs):
-        values = (
-            _noise(len(cells), repeats, timed, rng) * (1 if timed else uneven[:, None]) + np.array(list(true.values()))[:, None]
-        )
+        values = _noise(len(cells), repeats, timed, rng) * uneven + true[:, None]
         records = list(_grid_records([dict(zip("fgh", cell, strict=True)) for cell in cells], values, timed))
         (interaction,) = pairwise_interactions(records, {"f": "ab", "g": "ab"}, _metric(timed), as_ratio=timed)
         intervals += interaction.estimate.known
         hits += interaction.estimate.contains(EFFECT)
-    unit = "sittings" if timed else "seeds"
-    return Coverage(case=f"interaction, {num_contexts} contexts, {repeats} {unit}", runs=runs, intervals=intervals, hits=hits)
+    name = f"interaction in {'latency' if timed else 'a trained metric'}"
+    case = f"interaction, {num_contexts} contexts, {repeats} {'sittings' if timed else 'seeds'}"
+    return [Simulated(name, case, runs, intervals, hits)]
 
 
-def false_alarms(num_factors: int, num_seeds: int, num_sittings: int, runs: int = 2000, seed: int = 0) -> float:
-    """Share of reports, of a grid in which nothing does anything, that settle an effect or an interaction."""
+def false_alarms(num_factors: int, num_seeds: int, num_sittings: int, runs: int = 2000, seed: int = 0) -> list[Simulated]:
+    """Reports, of a grid in which nothing does anything, that settle an effect or an interaction."""
     rng = np.random.default_rng(seed)
     names = "fghijk"[:num_factors]
     cells = [dict(zip(names, levels, strict=True)) for levels in product("ab", repeat=num_factors)]
@@ -120,15 +107,11 @@ def false_alarms(num_factors: int, num_seeds: int, num_sittings: int, runs: int 
         family: dict[object, Estimate] = {}
         for records, metric, ratio in ((trained, METRICS["loss"], False), (timed, RATIO, True)):
             effects = [e for f in names for e in paired_effects(records, f, metric, levels=("a", "b"), as_ratio=ratio)]
-            family |= {(metric.path, e.factor): _known(e) for e in effects}
+            family |= {(metric.path, e.factor): e.estimate for e in effects if e.estimate is not None}
             family |= {(metric.path, i.steps): i.estimate for i in pairwise_interactions(records, levels, metric, as_ratio=ratio)}
         alarms += SETTLED in judge(family).values()
-    return alarms / runs
-
-
-def _known(effect: Effect) -> Estimate:
-    assert effect.estimate is not None
-    return effect.estimate
+    case = f"{num_factors} factors, {num_seeds} seeds, {num_sittings} sittings"
+    return [Simulated("effects and interactions of a grid", case, runs, wrong=alarms)]
 
 
 def _metric(timed: bool) -> Metric:
