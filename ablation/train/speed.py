@@ -1,7 +1,7 @@
 """Interleaved training steps of several networks, so that a ratio of their speeds is free of whatever slows the machine.
 
 In each of several sittings all networks are built anew, then take a step each a round. A ratio is the geometric mean over sittings
-of the median over rounds; its interval is Student's t over the sittings (`timing_stats`).
+of the median over rounds; its interval is Student's t over the sittings (`measure.latency.statistics`).
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ablation.design.compose import build
 from ablation.design.protocol import Protocol
@@ -26,7 +26,10 @@ from ablation.train.learner import Learner
 # of a sitting: at least, at most
 ROUNDS = (6, 40)
 SITTINGS = 5
-WARMUP = 2  # steps of each network before the first round
+# steps of each network before the first round
+WARMUP = 2
+
+Step = Callable[[], object]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,11 +37,15 @@ class StepSpeed:
     """One network's training step: forward and backward pass, loss, and update of the weights, on a batch that is on the device."""
 
     step_ms: float
-    ratio: float  # to the first network, geometric mean over sittings of the median over rounds of the ratios within them
+    # to the first network, geometric mean over sittings of the median over rounds of the ratios within them
+    ratio: float
+    # 95 % interval over sittings; None where there are too few of them
     low: float | None
-    high: float | None  # 95 % interval over sittings; None where there are too few of them
-    rounds: int  # of all sittings together
-    sittings: int = 1  # with rounds enough to count
+    high: float | None
+    # of all sittings together
+    rounds: int
+    # with rounds enough to count
+    sittings: int = 1
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -66,96 +73,61 @@ def compare_training(
         torch.manual_seed(seed)
         tables: list[NDArray[np.float64]] = []
         while len(tables) < sittings and not (tables and should_stop()):
-            sitting_seed = seed + len(tables)
-            steps = [training_step(spec, protocol, device, sitting_seed)[0] for spec in specs.values()]
-            tables.append(_sitting(steps, place, rounds, budget_s / sittings, sitting_seed, should_stop))
-            del steps
+            number = seed + len(tables)
+            pairs = [training_step(spec, protocol, device, number) for spec in specs.values()]
+            tables.append(_sitting(pairs, rounds, budget_s / sittings, number, should_stop))
+            del pairs
             if place.type == "cuda":
                 torch.cuda.empty_cache()  # other processes need it next
     table, numbers = np.concatenate(tables), np.repeat(np.arange(len(tables)), [len(t) for t in tables])
-    medians = by_sitting(table, numbers).mean(axis=0)
+    medians, ratios = by_sitting(table, numbers).mean(axis=0), over_sittings(paired_ratios(table, 0), numbers)
+    counts = {"rounds": len(table), "sittings": num_whole(numbers)}
     return {
-        name: StepSpeed(
-            step_ms=1e3 * float(ms),
-            ratio=ratio.value,
-            low=ratio.low,
-            high=ratio.high,
-            rounds=len(table),
-            sittings=num_whole(numbers),
-        )
-        for name, ms, ratio in zip(specs, medians, over_sittings(paired_ratios(table, 0), numbers), strict=True)
+        name: StepSpeed(step_ms=1e3 * float(seconds), ratio=ratio.value, low=ratio.low, high=ratio.high, **counts)
+        for name, seconds, ratio in zip(specs, medians, ratios, strict=True)
     }
 
 
-def _sitting(
-    steps: list[Callable[[], object]],
-    device: torch.device,
-    rounds: tuple[int, int],
-    budget_s: float,
-    seed: int,
-    should_stop: Callable[[], bool],
-) -> NDArray[np.float64]:
-    for step in steps:
-        for _ in range(WARMUP):
-            step()
-    return _rounds(steps, device, rounds, budget_s, seed, should_stop)
-
-
-def training_step(
-    spec: ModelSpec, protocol: Protocol, device: str = "cpu", seed: int = 0
-) -> tuple[Callable[[], object], Callable[[], None]]:
+def training_step(spec: ModelSpec, protocol: Protocol, device: str = "cpu", seed: int = 0) -> tuple[Step, Callable[[], None]]:
     """One training step of a new network on a batch of random images, and what waits for the device."""
     place = usable_device(device)
     learner = Learner(build(spec, seed=seed), protocol, place)
-    return _step(learner, _batch(spec, protocol, place)), lambda: _wait(place)
-
-
-def _batch(spec: ModelSpec, protocol: Protocol, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Random images and masks N x S x S."""
-    shape = (protocol.batch_size, spec.in_channels, spec.image_size, spec.image_size)
-    x = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(device)
-    if protocol.uses_channels_last(device.type):
-        x = x.contiguous(memory_format=torch.channels_last)
-    return x, (x[:, 0] > 0.5).float()
-
-
-def _step(learner: Learner, batch: tuple[Tensor, Tensor]) -> Callable[[], object]:
-    x, mask = batch
     learner.model.train()
-    if learner.protocol.mask_weight > 0:
-        return lambda: learner.step(x, mask)
-    return lambda: learner.step(x)
+    shape = (protocol.batch_size, spec.in_channels, spec.image_size, spec.image_size)
+    x = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(place)
+    if protocol.uses_channels_last(place.type):
+        x = x.contiguous(memory_format=torch.channels_last)
+    mask = (x[:, 0] > 0.5).float() if protocol.mask_weight > 0 else None
+    wait = partial(torch.cuda.synchronize, place) if place.type == "cuda" else lambda: None
+    return lambda: learner.step(x, mask), wait
 
 
-def _rounds(
-    steps: list[Callable[[], object]],
-    device: torch.device,
+def _sitting(
+    pairs: list[tuple[Step, Callable[[], None]]],
     rounds: tuple[int, int],
     budget_s: float,
     seed: int,
     should_stop: Callable[[], bool],
 ) -> NDArray[np.float64]:
     """Seconds, rounds x networks."""
+    for step, _ in pairs:
+        for _ in range(WARMUP):
+            step()
     table: list[NDArray[np.float64]] = []
     order, begin = np.random.default_rng(seed), time.perf_counter()
     while len(table) < rounds[1] and (len(table) < rounds[0] or time.perf_counter() - begin < budget_s):
         if should_stop() and table:
             break
-        row = np.zeros(len(steps))
-        for index in order.permutation(len(steps)):
-            row[index] = _seconds(steps[index], device)
+        row = np.zeros(len(pairs))
+        for index in order.permutation(len(pairs)):
+            row[index] = _seconds(*pairs[index])
         table.append(row)
     return np.array(table)
 
 
-def _seconds(step: Callable[[], object], device: torch.device) -> float:
-    _wait(device)
+def _seconds(step: Step, wait: Callable[[], None]) -> float:
+    wait()
     begin = time.perf_counter()
     step()
-    _wait(device)
+    wait()
     return time.perf_counter() - begin
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

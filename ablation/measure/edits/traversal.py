@@ -2,7 +2,8 @@
 
 The dimensions are those with the largest KL, and each moves over the central 95 % of its *aggregate posterior*, the posterior means
 of all images: a fixed -3 to 3 may lie outside of what the decoder has seen, or far inside it. One fixed traversal
-(dimension 20, -3 to 3, 5 steps), as published figures have it, stands beside them.
+(dimension 20, -3 to 3, 5 steps), as published figures have it, stands beside them. Averages are over those dimensions that are
+active (variance of the posterior means above 0.01, Burda et al. 2016); the others are named in "collapsed".
 
 Measures of one path, from frame to frame and from its first frame to its last:
 - step: 1 - SSIM of neighbouring frames (Gaussian window 11 / 1.5); path_length is their sum, l1_path_length the same with L1;
@@ -51,31 +52,27 @@ def traverse(
     """The "traversal" part of an analysis, and the arrays "traversal" (K x steps x 3 x S x S) and "traversal_paper" (1 x 5 x ...).
 
     `mean`: N x D posterior means of held-out images; `kl_per_dim`: D values in nats. Decodes num_images x num_dims x num_steps + 5
-    images (581 by default). Each dimension's numbers are averages over the images; the means are over the *chosen* dimensions that
-    are active (the variance of their posterior means exceeds 0.01, Burda et al. 2016): the others are named in "collapsed" and
-    averaged nowhere. Without an active one there are no means, and "not_computed" says why.
+    images (581 by default). Numbers of a dimension are averages over the images; the means are over the *chosen* dimensions that
+    are active. "not_computed" says why there are none.
     """
     mean, kl = checked_means("mean", mean), _checked_kl(kl_per_dim, mean)
     if min(num_images, num_dims) < 1 or num_steps < 2:
         raise must_be("num_images, num_dims and num_steps", "at least 1, 1 and 2", (num_images, num_dims, num_steps))
-    where = usable_device(device)
+    place = usable_device(device)
     rows = chosen_images(len(mean), num_images, seed, "traversal")
-    walk = _Walk(model=model, mean=mean, kl=kl, device=where, batch_size=batch_size, threshold=threshold)
-    dims = np.argsort(-kl, kind="stable")[:num_dims].tolist()
-    with evaluating(model.to(where)), torch.no_grad():
-        walks = [walk.along(dim, walk.range_of(dim), rows, num_steps) for dim in dims]
+    walk = _Walk(model=model, mean=mean, kl=kl, device=place, batch_size=batch_size, threshold=threshold)
+    with evaluating(model.to(place)), torch.no_grad():
+        walks = [walk.along(dim, walk.range_of(dim), rows, num_steps) for dim in np.argsort(-kl, kind="stable")[:num_dims].tolist()]
         paper, paper_strip = walk.along(PAPER_DIM % mean.shape[1], PAPER_RANGE, rows[:1], PAPER_STEPS)
     entries = [entry for entry, _ in walks]
-    low, high = walk.range_of(paper["dim"])
+    ends = dict(zip(("posterior_low", "posterior_high"), walk.range_of(paper["dim"]), strict=True))
     analysis = {
         "dims": entries,
         "image_numbers": rows.tolist(),
         "num_steps": num_steps,
         "threshold": threshold,
         "range": "2.5 to 97.5 % of the posterior means of each dimension",
-        "paper": paper
-        | {"dim_in_paper": PAPER_DIM, "posterior_low": low, "posterior_high": high}
-        | {"image_number": int(rows[0]), "num_steps": PAPER_STEPS},
+        "paper": {**paper, "dim_in_paper": PAPER_DIM, **ends, "image_number": int(rows[0]), "num_steps": PAPER_STEPS},
         **_averages(entries),
     }
     return analysis, {"traversal": np.stack([strip for _, strip in walks]), "traversal_paper": paper_strip[None]}

@@ -68,10 +68,10 @@ def compare_latency(
 ) -> LatencyComparison:
     """Time all models against `reference` (the first one unless named) on random images N x C x S x S in [0, 1].
 
-    Options and errors: see the head of this module.
+    Options and errors stand at the head of this module.
 
-    >>> wide, narrow = torch.nn.Linear(64, 64), torch.nn.Linear(64, 8)
-    >>> timed = compare_latency({"wide": wide, "narrow": narrow}, input_shape=(64,), rounds=(2, 2), sittings=1)
+    >>> models = {"wide": torch.nn.Linear(64, 64), "narrow": torch.nn.Linear(64, 8)}
+    >>> timed = compare_latency(models, input_shape=(64,), rounds=(2, 2), sittings=1)
     >>> timed["wide"].ratio, timed["narrow"].failed
     (1.0, False)
     """
@@ -84,10 +84,8 @@ def compare_latency(
         run = interleave(loader, plan, primary=CALL, progress=progress, describe=lambda error: _reason(error, setup.place))
         provenance = setup.describe() | plan.describe() | {"target_half_width": target_half_width}
     missing = dict(zip(models, loader.missing, strict=False))  # the last one is the reference again
-    return summarise(
-        list(models), reference, run,
-        target_half_width=target_half_width, missing=missing, provenance=provenance, kinds=setup.kinds,
-    )  # fmt: skip
+    about: dict[str, Any] = {"target_half_width": target_half_width, "provenance": provenance, "kinds": setup.kinds}
+    return summarise(list(models), reference, run, missing=missing, **about)
 
 
 def _checked(

@@ -16,13 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ablation.data.base import Dataset
-from ablation.data.batches import Images
 from ablation.machine.device import usable_device
 from ablation.measure.quality.colour import delta_e, luma
-from ablation.measure.quality.evaluate import PerImage, as_lists, by_side, measured
-from ablation.measure.quality.losses import WINDOW_SIZE, ms_ssim_setting
+from ablation.measure.quality.evaluate import PerImage, as_lists, by_side, joined, measured, with_rows
+from ablation.measure.quality.losses import ms_ssim_setting
 from ablation.measure.quality.lpips_metric import load_lpips
-from blocks.errors import must_be
 
 # x and y, in sides of the image, from the upper left corner: the ellipse that overlaps the masks of rendered faces best on average;
 # in aligned CelebA crops it holds the face from forehead to chin, while hair, ears and neck lie outside
@@ -58,23 +56,19 @@ def full_quality(
     z = mean, or a reference. A number that could not be measured is absent, and named in the first answer's "not_computed" with
     its reason. In the lists None stands for an image that has no such value. InputError for images smaller than the SSIM window.
     """
-    size = dataset.image_size
-    if size < WINDOW_SIZE:
-        raise must_be("image_size", f"at least {WINDOW_SIZE}, the SSIM window", size)
-    images = Images(dataset, indices, usable_device(device))
-    lpips = load_lpips(size, images.device)
+    size, device = dataset.image_size, usable_device(device)
+    lpips = load_lpips(size, device)
     batches: list[dict[str, Tensor]] = []
     with torch.no_grad():
-        for number, x in enumerate(images.batches(batch_size)):
+        for x, rows in with_rows(dataset, indices, device, batch_size):
             y = reconstruct(x).float().clamp(0, 1)
             assert y.shape == x.shape, (y.shape, x.shape)
-            inside = face_region(dataset, images.indices[number * batch_size :][: len(x)], x.device)
-            batches.append(measured(x, y) | appearance(x, y, inside))
+            batches.append(measured(x, y) | appearance(x, y, face_region(dataset, rows, x.device)))
             if lpips.metric is not None:
                 batches[-1]["lpips"] = lpips.metric(x, y)
-    values = {name: torch.cat([batch[name] for batch in batches]).double().cpu().numpy() for name in batches[0]}
+    values = joined(batches)
     values |= power_ratios(*(values.pop(f"power_{name}") for name in ("original", "reconstruction", "shared")))
-    reporting = {**_means(values), **_settings(dataset, lpips.setting), "num_images": len(images)}
+    reporting = {**_means(values), **_settings(dataset, lpips.setting), "num_images": len(indices)}
     missing = _reasons(values, size, lpips.reason).items()
     reporting["not_computed"] = {name: reason for name, reason in missing if name not in reporting}
     return reporting, as_lists({name: values[name] for name in PER_IMAGE if name in values})

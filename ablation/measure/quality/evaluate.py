@@ -98,19 +98,31 @@ def evaluate_images(
     ssim, psnr (dB), l1, mse; ms_ssim where the images are large enough; l1_inside and l1_outside of the face where there are masks
     (NaN for an image without a pixel on that side).
     """
-    if dataset.image_size < WINDOW_SIZE:
-        raise must_be("image_size", f"at least {WINDOW_SIZE}, the SSIM window", dataset.image_size)
-    images = Images(dataset, indices, usable_device(device))
-    model.to(images.device)
+    model.to(usable_device(device))
     batches: list[dict[str, Tensor]] = []
     with evaluating(model), torch.no_grad():
-        for number, x in enumerate(images.batches(batch_size)):
+        for x, rows in with_rows(dataset, indices, usable_device(device), batch_size):
             y = _reconstruction(model, x)
             batches.append(measured(x, y))
             if dataset.masks is not None:
-                rows = images.indices[number * batch_size :][: len(x)]
                 inside, outside = by_side((x - y).abs().mean(1), torch.from_numpy(dataset.masks[rows]).to(x.device))
                 batches[-1] |= {"l1_inside": inside, "l1_outside": outside}
+    return joined(batches)
+
+
+def with_rows(
+    dataset: Dataset, indices: NDArray[np.int64], device: torch.device, batch_size: int
+) -> Iterator[tuple[Tensor, NDArray[np.int64]]]:
+    """Batches of images with their rows in the data set; InputError for images smaller than the SSIM window."""
+    if dataset.image_size < WINDOW_SIZE:
+        raise must_be("image_size", f"at least {WINDOW_SIZE}, the SSIM window", dataset.image_size)
+    images = Images(dataset, indices, device)
+    for number, x in enumerate(images.batches(batch_size)):
+        yield x, images.indices[number * batch_size :][: len(x)]
+
+
+def joined(batches: list[dict[str, Tensor]]) -> PerImage:
+    """The values of all batches by name."""
     return {name: torch.cat([batch[name] for batch in batches]).double().cpu().numpy() for name in batches[0]}
 
 
