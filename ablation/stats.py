@@ -116,6 +116,10 @@ def judge(
     `floors`: the largest effect that is none (A/A), in the effect's own unit (of a ratio, its logarithm); 0 unless given.
     NOISE: the interval lies inside the floor. SETTLED: it lies outside of it, after Holm's correction (1979) for all of
     `estimates`, so that the chance to settle any effect that isn't there is at most 1 - confidence. OPEN: neither, or no interval.
+
+    >>> effects = {"head": mean_estimate([0.9, 1.0, 1.1]), "norm": mean_estimate([-0.02, 0.01, 0.02])}
+    >>> judge(effects, {"norm": 0.1})
+    {'head': 'settled', 'norm': 'within noise'}
     """
     floor = {name: (floors or {}).get(name, 0.0) for name in estimates}
     chance = {name: _chance(estimate, floor[name]) for name, estimate in estimates.items()}
@@ -157,6 +161,9 @@ def pareto_front(
 
     A point dominates another when it is at least as good in every column and better in one, so equal points are both kept.
     `minimise` says, once or per column, whether lower is better.
+
+    >>> pareto_front([[1, 2], [2, 1], [2, 2]]).tolist()
+    [True, True, False]
     """
     data = np.asarray(points, dtype=np.float64)
     if data.size == 0:

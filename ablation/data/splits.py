@@ -20,6 +20,10 @@ def split_indices(n: int, *, seed: int = 42) -> Split:
     """Train, validation and test indices of n images, exactly as `torch.utils.data.random_split` gives them.
 
     Lengths are int(0.7 n), int(0.15 n) and the rest; torch's generator is seeded with `seed`. InputError below `MIN_IMAGES`.
+
+    >>> split = split_indices(20)
+    >>> len(split.train), len(split.validation), len(split.test)
+    (14, 3, 3)
     """
     if n < MIN_IMAGES:
         rule = f"at least {MIN_IMAGES}, so that each part of the split has one"

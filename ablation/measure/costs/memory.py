@@ -47,6 +47,9 @@ def activation_bytes(model: nn.Module, shape: tuple[int, ...], batch_size: int =
     """Bytes of results alive at once in a forward pass on batch_size x `shape` without gradients; weights and input not counted.
 
     A library's own scratch memory is not counted either.
+
+    >>> activation_bytes(nn.Sequential(nn.Linear(4, 8), nn.ReLU()), (4,))
+    64
     """
     empty = copy.deepcopy(model).to("meta").eval()
     x = torch.empty((batch_size, *shape), device="meta")

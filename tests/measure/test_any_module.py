@@ -1,0 +1,62 @@
+"""Any module can be costed, timed and decomposed: what needs a VAE is attribution alone, which must know what can be swapped."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision.models import mobilenet_v3_small
+
+from ablation.explain.decompose import decompose
+from ablation.measure.costs.memory import activation_bytes
+from ablation.measure.costs.published import published_cost
+from ablation.measure.costs.static import static_cost
+from ablation.measure.latency.compare import compare_latency
+from ablation.record.explanation import Calibration
+
+CALIBRATION = Calibration(place="cpu", bandwidth_gb_s=10.0, macs_per_s=1e9, call_us=1.0)
+
+
+class Tagger(nn.Module):
+    """A recurrent network over sequences of 12 steps with 5 features; returns a dictionary."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.recurrent = nn.GRU(5, 8, batch_first=True)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"tags": self.head(self.recurrent(x)[0]).softmax(-1)}
+
+
+@pytest.mark.parametrize(
+    ("make", "shape", "macs"),
+    [
+        (lambda: mobilenet_v3_small(num_classes=10), (3, 64, 64), None),
+        # 12 steps: three gates of 8 from 5 inputs and 8 states, then 3 scores of 8
+        (Tagger, (12, 5), 12 * (3 * 8 * (5 + 8) + 3 * 8)),
+        (lambda: nn.Sequential(nn.Linear(7, 4), nn.ReLU(), nn.Linear(4, 2)), (7,), 7 * 4 + 4 * 2),
+    ],
+    ids=["mobilenet", "recurrent", "perceptron"],
+)
+def test_any_module_is_costed_timed_and_decomposed(make, shape: tuple[int, ...], macs: int | None) -> None:
+    model = make().eval()
+    cost = static_cost(model, 2, input_shape=shape)
+    if macs is None:
+        with FlopCounterMode(display=False) as counter:
+            model(torch.rand(1, *shape))
+        macs = counter.get_total_flops() // 2
+        assert published_cost(model, shape[-1]).conv_linear_flops == macs
+    assert (cost.macs, cost.params) == (2 * macs, sum(p.numel() for p in model.parameters()))
+    assert tuple(cost.by_part) == (*dict(model.named_children()), "other")
+    assert activation_bytes(model, shape, 2) > 0
+    timed = compare_latency({"it": model}, batch_size=2, input_shape=shape, rounds=(2, 2), sittings=1)
+    assert timed["it"].median_ms and not timed["it"].failed
+    found = decompose(
+        model, "it", batch_size=2, total_ms=timed["it"].median_ms, calibration=CALIBRATION, quick=True, input_shape=shape
+    )
+    for shares in (found.by_class, found.by_part, found.by_block):
+        rest = found.host_ms + found.gaps_ms + found.residual_ms
+        assert sum(share.ms for share in shares) + rest == pytest.approx(found.total_ms)
+    assert sum(share.macs for share in found.by_class) == cost.macs
