@@ -27,26 +27,26 @@ def _trained() -> list[Record]:
 
 
 def test_the_interaction_is_the_difference_of_differences_with_welchs_interval() -> None:
-    (found,) = pairwise_interactions(_trained(), LEVELS, METRICS["loss"])
+    (result,) = pairwise_interactions(_trained(), LEVELS, METRICS["loss"])
     by_hand = contrast_estimate([VALUES[c] for c in (("a", "x"), ("b", "x"), ("a", "y"), ("b", "y"))], (1, -1, -1, 1))
-    assert found.estimate.value == pytest.approx((1.2 - 1.5) - (2.0 - 1.0))
-    assert (found.estimate.low, found.estimate.high) == (pytest.approx(by_hand.low), pytest.approx(by_hand.high))
-    assert (found.over, found.num_contexts, found.steps) == ("seeds", 1, (("f", "a", "b"), ("g", "x", "y")))
+    assert result.estimate.value == pytest.approx((1.2 - 1.5) - (2.0 - 1.0))
+    assert (result.estimate.low, result.estimate.high) == (pytest.approx(by_hand.low), pytest.approx(by_hand.high))
+    assert (result.over, result.num_contexts, result.steps) == ("seeds", 1, (("f", "a", "b"), ("g", "x", "y")))
 
 
 @pytest.mark.parametrize("num_seeds", [1, 2])
 def test_fewer_than_three_seeds_give_no_interval(num_seeds: int) -> None:
-    (found,) = pairwise_interactions([r for r in _trained() if r.seed < num_seeds], LEVELS, METRICS["loss"])
-    assert (found.estimate.known, found.over) == (False, "")
+    (result,) = pairwise_interactions([r for r in _trained() if r.seed < num_seeds], LEVELS, METRICS["loss"])
+    assert (result.estimate.known, result.over) == (False, "")
 
 
 def test_additive_networks_do_not_interact() -> None:
     levels = fake_study(fake_records()).factors
-    found = pairwise_interactions(fake_records(seeds=(0, 1, 2)), levels, METRICS["loss"])
+    result = pairwise_interactions(fake_records(seeds=(0, 1, 2)), levels, METRICS["loss"])
     # three swaps of connectivity with one of conv and of head each, and conv with head
-    assert len(found) == 7
-    assert all(interaction.estimate.value == pytest.approx(0, abs=1e-12) for interaction in found)
-    assert [i.num_contexts for i in found if i.steps[0][0] == "conv"] == [3]
+    assert len(result) == 7
+    assert all(interaction.estimate.value == pytest.approx(0, abs=1e-12) for interaction in result)
+    assert [i.num_contexts for i in result if i.steps[0][0] == "conv"] == [3]
 
 
 def test_the_interaction_of_latency_is_a_ratio_of_ratios_over_sittings() -> None:
@@ -57,28 +57,28 @@ def test_the_interaction_of_latency_is_a_ratio_of_ratios_over_sittings() -> None
         values = [ratio[f, g] * math.exp(x) for x in logs]
         entry = {"ratio": ratio[f, g], "sittings": 3, "ratio_by_sitting": values}
         records.append(fake_record({"f": f, "g": g}, latency={"cpu/1": entry}))
-    (found,) = pairwise_interactions(records, LEVELS, ratio_of("cpu/1"), as_ratio=True)
+    (result,) = pairwise_interactions(records, LEVELS, ratio_of("cpu/1"), as_ratio=True)
     # (6 / 1.5) / (2 / 1), with 0, 0.3 and 0 on top in the three sittings: their standard error is 0.1
-    assert found.estimate.value == pytest.approx(math.log(2) + 0.1)
-    assert found.estimate.error == pytest.approx(0.1)
-    assert (found.over, found.estimate.num) == ("sittings", 3)
+    assert result.estimate.value == pytest.approx(math.log(2) + 0.1)
+    assert result.estimate.error == pytest.approx(0.1)
+    assert (result.over, result.estimate.num) == ("sittings", 3)
     old = [fake_record(r.factors, latency={"cpu/1": {"ratio": r.latency["cpu/1"]["ratio"], "rounds": 100}}) for r in records]
-    (found,) = pairwise_interactions(old, LEVELS, ratio_of("cpu/1"), as_ratio=True)
-    assert (found.estimate.value, found.estimate.known) == (pytest.approx(math.log(2)), False)
+    (result,) = pairwise_interactions(old, LEVELS, ratio_of("cpu/1"), as_ratio=True)
+    assert (result.estimate.value, result.estimate.known) == (pytest.approx(math.log(2)), False)
 
 
 def test_where_a_factor_does_nothing_there_is_no_interaction() -> None:
-    found = pairwise_interactions(inert_records(), fake_study(inert_records()).factors, METRICS["loss"])
-    pairs = {(i.steps[0][0], i.steps[1][0]): i.num_contexts for i in found}
+    result = pairwise_interactions(inert_records(), fake_study(inert_records()).factors, METRICS["loss"])
+    pairs = {(i.steps[0][0], i.steps[1][0]): i.num_contexts for i in result}
     # growth does nothing under plain connectivity; heads meet connectivity at both growths, growth under dense alone
     assert pairs == {("connectivity", "head"): 2, ("growth", "head"): 1}
 
 
 def test_a_missing_network_takes_its_set_of_four_with_it() -> None:
     records = [r for r in fake_records() if r.label != "dense, separable, pooled"]
-    found = pairwise_interactions(records, fake_study(records).factors, METRICS["loss"])
-    assert {i.num_contexts for i in found if i.steps[0][0] == "connectivity"} == {1, 2}
-    assert [i.num_contexts for i in found if i.steps[0][0] == "conv"] == [2]
+    result = pairwise_interactions(records, fake_study(records).factors, METRICS["loss"])
+    assert {i.num_contexts for i in result if i.steps[0][0] == "connectivity"} == {1, 2}
+    assert [i.num_contexts for i in result if i.steps[0][0] == "conv"] == [2]
 
 
 def test_networks_are_measured_over_complete_trials_alone() -> None:
@@ -107,24 +107,24 @@ def test_networks_are_measured_over_complete_trials_alone() -> None:
     ids=lambda value: value.name if isinstance(value, Case) else "",
 )
 def test_an_effects_interval_covers_or_is_not_there(case: Case, known: bool) -> None:
-    (found,) = effect_coverage(case, runs=500)
-    assert found.intervals == (found.runs if known else 0)
+    (result,) = effect_coverage(case, runs=500)
+    assert result.intervals == (result.runs if known else 0)
     # 0.93 to 0.98, and three standard deviations of 500 runs
-    assert found.coverage is None or 0.90 <= found.coverage <= 0.99
+    assert result.coverage is None or 0.90 <= result.coverage <= 0.99
 
 
 @pytest.mark.parametrize(("contexts", "repeats", "timed"), [(1, 3, False), (2, 5, False), (2, 3, True), (1, 5, True)])
 def test_an_interactions_interval_covers(contexts: int, repeats: int, timed: bool) -> None:
-    (found,) = interaction_coverage(contexts, repeats, timed=timed, runs=500)
-    assert found.intervals == 500
-    assert 0.90 <= (found.coverage or 0) <= 0.99
+    (result,) = interaction_coverage(contexts, repeats, timed=timed, runs=500)
+    assert result.intervals == 500
+    assert 0.90 <= (result.coverage or 0) <= 0.99
 
 
 @pytest.mark.parametrize(("factors", "seeds", "sittings"), [(2, 3, 3), (3, 1, 5)])
 def test_a_report_of_nothing_settles_something_in_at_most_5_percent(factors: int, seeds: int, sittings: int) -> None:
     # three standard deviations of 300 runs above 5 %
-    (found,) = false_alarms(factors, seeds, sittings, runs=300)
-    assert found.false_share is not None and found.false_share <= 0.088
+    (result,) = false_alarms(factors, seeds, sittings, runs=300)
+    assert result.false_share is not None and result.false_share <= 0.088
 
 
 def test_the_simulation_would_notice_a_narrow_interval(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,14 +135,14 @@ def test_the_simulation_would_notice_a_narrow_interval(monkeypatch: pytest.Monke
         return mean_estimate(values, 0.8)
 
     monkeypatch.setattr(attribute, "mean_estimate", narrow)
-    (found,) = effect_coverage(Case(pairs=4, repeats=3), runs=500)
-    assert found.coverage is not None and found.coverage < 0.88
+    (result,) = effect_coverage(Case(pairs=4, repeats=3), runs=500)
+    assert result.coverage is not None and result.coverage < 0.88
 
 
 def test_every_case_has_its_pairs_and_repeats() -> None:
     from studies.bench.simulate.effects import cases
 
-    found = cases()
-    assert {(c.pairs, c.repeats) for c in found if not c.timed} == set(product(range(1, 9), range(1, 6)))
-    assert {c.repeats for c in found if c.timed} == {3, 4, 5, 6}
-    assert len({(c.name, c.timed) for c in found}) == len(found)
+    result = cases()
+    assert {(c.pairs, c.repeats) for c in result if not c.timed} == set(product(range(1, 9), range(1, 6)))
+    assert {c.repeats for c in result if c.timed} == {3, 4, 5, 6}
+    assert len({(c.name, c.timed) for c in result}) == len(result)

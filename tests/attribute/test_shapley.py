@@ -52,14 +52,14 @@ def by_orderings(names, values) -> dict[str, Fraction]:
 def test_additive_effects_are_found_whole_from_everywhere() -> None:
     effects = {"a": 5, "b": -3, "c": 11}
     values = {s: 100 + sum(effects[name] for name in s) for s in subsets(ABC)}
-    found = attribute(ABC, values, metric="params", unit="parameters")
-    for group in (found.shapley, found.from_start, found.from_end):
+    result = attribute(ABC, values, metric="params", unit="parameters")
+    for group in (result.shapley, result.from_start, result.from_end):
         assert {name: effect.value for name, effect in group.items()} == effects
-    assert {pair: effect.value for pair, effect in found.interactions.items()} == {"a + b": 0, "a + c": 0, "b + c": 0}
-    assert [effect.share for effect in found.shapley.values()] == [5 / 13, -3 / 13, 11 / 13]
-    assert (found.start, found.end, found.residual) == (100, 113, 0)
-    assert found.path == (("c", 111), ("a", 116), ("b", 113))
-    assert (found.num_variants, found.num_possible, found.corrected) == (8, 8, "")
+    assert {pair: effect.value for pair, effect in result.interactions.items()} == {"a + b": 0, "a + c": 0, "b + c": 0}
+    assert [effect.share for effect in result.shapley.values()] == [5 / 13, -3 / 13, 11 / 13]
+    assert (result.start, result.end, result.residual) == (100, 113, 0)
+    assert result.path == (("c", 111), ("a", 116), ("b", 113))
+    assert (result.num_variants, result.num_possible, result.corrected) == (8, 8, "")
 
 
 def test_interactions_are_shared_and_named() -> None:
@@ -67,23 +67,23 @@ def test_interactions_are_shared_and_named() -> None:
     def value(s: frozenset[str]) -> int:
         return 4 * ("a" in s) + 6 * (s >= {"a", "b"}) - 9 * (len(s) == 3)
 
-    found = attribute(ABC, {s: value(s) for s in subsets(ABC)}, metric="macs")
-    assert {n: e.value for n, e in found.shapley.items()} == {"a": 4 + 3 - 3, "b": 3 - 3, "c": -3}
-    assert {n: e.value for n, e in found.from_start.items()} == {"a": 4, "b": 0, "c": 0}
-    assert {n: e.value for n, e in found.from_end.items()} == {"a": 1, "b": -3, "c": -9}
+    result = attribute(ABC, {s: value(s) for s in subsets(ABC)}, metric="macs")
+    assert {n: e.value for n, e in result.shapley.items()} == {"a": 4 + 3 - 3, "b": 3 - 3, "c": -3}
+    assert {n: e.value for n, e in result.from_start.items()} == {"a": 4, "b": 0, "c": 0}
+    assert {n: e.value for n, e in result.from_end.items()} == {"a": 1, "b": -3, "c": -9}
     # the index of a pair halves an interaction of three between both levels of the third
-    assert {n: e.value for n, e in found.interactions.items()} == {"a + b": 6 - 4.5, "a + c": -4.5, "b + c": -4.5}
+    assert {n: e.value for n, e in result.interactions.items()} == {"a + b": 6 - 4.5, "a + c": -4.5, "b + c": -4.5}
 
 
 def test_an_impossible_cell_leaves_the_average_over_the_paths_that_exist() -> None:
     values = {s: v for s, v in zip(subsets(ABC), (0, 7, 2, 3, 20, 9, 40, 100), strict=True) if s != cell("b")}
     # by hand, orderings that do not begin with b: abc 7 13 80; acb 7 91 2; cab 6 91 3; cba 60 37 3
-    found = attribute(ABC, values, metric="macs")
-    assert {n: e.value for n, e in found.shapley.items()} == {"a": 80 / 4, "b": (13 + 91 + 91 + 37) / 4, "c": (80 + 2 + 3 + 3) / 4}
-    assert (found.residual, found.num_variants, found.num_possible) == (0, 7, 8)
-    assert list(found.from_start) == ["a", "c"]
+    result = attribute(ABC, values, metric="macs")
+    assert {n: e.value for n, e in result.shapley.items()} == {"a": 80 / 4, "b": (13 + 91 + 91 + 37) / 4, "c": (80 + 2 + 3 + 3) / 4}
+    assert (result.residual, result.num_variants, result.num_possible) == (0, 7, 8)
+    assert list(result.from_start) == ["a", "c"]
     # a + b from nothing needs the cell b; with c it exists
-    assert found.interactions["a + b"].value == 100 - 9 - 40 + 3
+    assert result.interactions["a + b"].value == 100 - 9 - 40 + 3
 
 
 @settings(max_examples=60, deadline=None)
@@ -96,9 +96,9 @@ def test_counting_paths_equals_enumerating_them(num_factors: int, rng: random.Ra
     valid = [order for order in permutations(names) if all(c in values for c in cells_of(order))]
     assert lattice.num_paths == len(valid)
     if valid:
-        found = shapley_values(names, values)
-        assert found == by_orderings(names, values)
-        assert sum(found.values()) == values[frozenset(names)] - values[frozenset()]
+        result = shapley_values(names, values)
+        assert result == by_orderings(names, values)
+        assert sum(result.values()) == values[frozenset(names)] - values[frozenset()]
 
 
 def test_weights_are_shapleys_where_every_cell_exists() -> None:
@@ -169,14 +169,14 @@ def test_intervals_cover_the_truth(repetitions: int) -> None:
     for _ in range(300):
         shift = rng.normal(0, 3, repetitions)  # what slows a whole round, or how hard a seed is: common to all cells
         values = {s: truth(s) + rng.normal(0, 0.3, repetitions) + shift for s in subsets("abcd")}
-        found = attribute("abcd", values, metric="loss")
-        for name, effect in found.shapley.items():
+        result = attribute("abcd", values, metric="loss")
+        for name, effect in result.shapley.items():
             assert effect.low is not None
             assert effect.high is not None
             covered[name] += effect.low <= float(EXACT[name]) <= effect.high
-        assert found.residual == pytest.approx(0, abs=1e-9)
-        assert sum(e.value for e in found.shapley.values()) == pytest.approx(found.end - found.start)
-        settled_zero += found.interactions["a + c"].verdict == "settled"
+        assert result.residual == pytest.approx(0, abs=1e-9)
+        assert sum(e.value for e in result.shapley.values()) == pytest.approx(result.end - result.start)
+        settled_zero += result.interactions["a + c"].verdict == "settled"
     for name, count in covered.items():
         assert 0.90 <= count / 300 <= 0.99, (name, count)
     # a and c have no interaction, but in that of three: corrected, it is hardly ever called settled
@@ -192,20 +192,20 @@ def test_verdicts_follow_interval_floor_and_correction() -> None:
         return Estimate(value=value, error=error, low=value - 2 * error, high=value + 2 * error, freedom=1000, num=100)
 
     # normal quantiles at 1 - 0.025 / m: 2.24 for two effects, 1.96 for the last
-    found = judge_alone({"x": estimate(2.3), "y": estimate(-2.0)}, 10, 0)
-    assert [effect.verdict for effect in found.values()] == ["settled", "settled"]
+    result = judge_alone({"x": estimate(2.3), "y": estimate(-2.0)}, 10, 0)
+    assert [effect.verdict for effect in result.values()] == ["settled", "settled"]
     # alone above 1.96, but the step-down has stopped at the larger one
-    found = judge_alone({"x": estimate(2.2), "y": estimate(-2.1)}, 10, 0)
-    assert [effect.verdict for effect in found.values()] == ["not settled", "not settled"]
+    result = judge_alone({"x": estimate(2.2), "y": estimate(-2.1)}, 10, 0)
+    assert [effect.verdict for effect in result.values()] == ["not settled", "not settled"]
     # needs (q / 2.2)^2 and (q / 2.1)^2 times 100 rounds, q being the t quantile with a little more than 100 degrees of freedom
-    assert [effect.needed for effect in found.values()] == [107, 117]
+    assert [effect.needed for effect in result.values()] == [107, 117]
     # the floor moves the threshold: 5 - 3 = 2 errors beyond it; an interval that reaches beyond the floor is no noise
-    found = judge_alone({"x": estimate(5.0), "y": estimate(2.5), "z": estimate(0.5)}, 10, 3)
-    assert [effect.verdict for effect in found.values()] == ["not settled", "not settled", "within noise"]
+    result = judge_alone({"x": estimate(5.0), "y": estimate(2.5), "z": estimate(0.5)}, 10, 3)
+    assert [effect.verdict for effect in result.values()] == ["not settled", "not settled", "within noise"]
     # normal quantile at 1 - 0.025 / 3
-    assert found["x"].needed == pytest.approx(100 * ((2.42 + 3) / 5) ** 2, abs=1)
-    assert [effect.share for effect in found.values()] == [0.5, 0.25, 0.05]
-    assert [(effect.num, effect.of) for effect in found.values()] == [(100, "sittings")] * 3
+    assert result["x"].needed == pytest.approx(100 * ((2.42 + 3) / 5) ** 2, abs=1)
+    assert [effect.share for effect in result.values()] == [0.5, 0.25, 0.05]
+    assert [(effect.num, effect.of) for effect in result.values()] == [(100, "sittings")] * 3
 
 
 def test_all_effects_of_a_quantity_are_one_family() -> None:
@@ -214,8 +214,8 @@ def test_all_effects_of_a_quantity_are_one_family() -> None:
     assert judge_alone({"x": one}, 10, 0)["x"].verdict == "settled"
     none = replace(one, value=0.1, low=-1.9, high=2.1)
     several = {"shapley": {"x": one, "y": none}, "interactions": {"a + b": none, "a + c": none, "b + c": none}}
-    found = judged(several, 10, 0, dict.fromkeys(several, "sittings"))
-    assert found["shapley"]["x"].verdict == "not settled"
+    result = judged(several, 10, 0, dict.fromkeys(several, "sittings"))
+    assert result["shapley"]["x"].verdict == "not settled"
 
 
 def test_needed_repetitions_settle_the_effect() -> None:
@@ -232,8 +232,8 @@ def test_needed_repetitions_settle_the_effect() -> None:
 
 
 def test_a_single_repetition_has_no_interval() -> None:
-    found = attribute("abcd", {s: np.array([truth(s)]) for s in subsets("abcd")}, metric="loss")
-    effect = found.shapley["a"]
+    result = attribute("abcd", {s: np.array([truth(s)]) for s in subsets("abcd")}, metric="loss")
+    effect = result.shapley["a"]
     assert (effect.low, effect.high, effect.verdict, effect.needed) == (None, None, "not settled", None)
     assert effect.value == pytest.approx(float(EXACT["a"]))
 
@@ -306,10 +306,10 @@ def test_latency_multiplies_up_to_the_ratio() -> None:
 @pytest.mark.parametrize(("sittings", "rounds"), [(1, 60), (2, 30), (5, LEAST_ROUNDS - 1)])
 def test_too_few_sittings_or_rounds_give_values_without_intervals(sittings: int, rounds: int) -> None:
     comparison = timed(PAIR, list(PAIR.networks), rounds, np.random.default_rng(0), sittings=sittings)
-    for found in attribute_latency(PAIR, comparison, "cpu/1"):
-        for effect in (*found.shapley.values(), *found.from_start.values(), *found.interactions.values()):
+    for result in attribute_latency(PAIR, comparison, "cpu/1"):
+        for effect in (*result.shapley.values(), *result.from_start.values(), *result.interactions.values()):
             assert (effect.low, effect.high, effect.verdict, effect.needed) == (None, None, "not settled", None)
-        assert found.residual == pytest.approx(0, abs=1e-9)
+        assert result.residual == pytest.approx(0, abs=1e-9)
     _, logs = attribute_latency(PAIR, comparison, "cpu/1")
     for name, value in exact_logs(PAIR).items():
         assert logs.shapley[name].value == pytest.approx(value, abs=0.02)
@@ -381,11 +381,11 @@ def test_sampled_designs_say_what_they_timed() -> None:
 
 def test_few_blocks_and_few_sittings_give_values_without_intervals() -> None:
     design, rng = a_sampled_design(), np.random.default_rng(0)
-    found = time_all(design, rng)
-    _, logs = attribute_latency(design, found[:MIN_BLOCKS], "cpu/1")  # one block fewer
+    result = time_all(design, rng)
+    _, logs = attribute_latency(design, result[:MIN_BLOCKS], "cpu/1")  # one block fewer
     assert {(e.low, e.high, e.verdict) for e in logs.shapley.values()} == {(None, None, "not settled")}
     assert all(e.low is not None for e in logs.from_start.values())
-    _, logs = attribute_latency(design, [cut(found[0], 2 * LEAST_ROUNDS), *found[1:]], "cpu/1")
+    _, logs = attribute_latency(design, [cut(result[0], 2 * LEAST_ROUNDS), *result[1:]], "cpu/1")
     assert all(e.low is not None for e in logs.shapley.values())
     assert {(e.low, e.verdict) for e in (*logs.from_start.values(), *logs.from_end.values())} == {(None, "not settled")}
 
@@ -394,8 +394,8 @@ def test_few_blocks_and_few_sittings_give_values_without_intervals() -> None:
 
 
 def test_the_ratio_covers_with_a_bias_of_every_load() -> None:
-    found = coverage_of_ratio(300, 3, LEAST_ROUNDS)
-    assert all(0.92 <= row.coverage <= 0.98 for row in found), found
+    result = coverage_of_ratio(300, 3, LEAST_ROUNDS)
+    assert all(0.92 <= row.coverage <= 0.98 for row in result), result
 
 
 @pytest.mark.parametrize("truth", [INTERACTING, NULL])
@@ -407,9 +407,9 @@ def test_the_ratio_covers_with_a_bias_of_every_load() -> None:
     ],
 )
 def test_designs_cover_and_hardly_ever_settle_what_is_not_there(simulate, runs: int, kinds: set[str], truth: str) -> None:
-    *found, family = simulate(runs, truth=truth)
-    assert {row.construction.rpartition(": ")[2] for row in found} == kinds
-    assert all(0.88 <= row.coverage <= 1.0 for row in found), found
+    *result, family = simulate(runs, truth=truth)
+    assert {row.construction.rpartition(": ")[2] for row in result} == kinds
+    assert all(0.88 <= row.coverage <= 1.0 for row in result), result
     assert family.false_share <= 0.08
 
 
@@ -456,17 +456,17 @@ def test_groups_are_built_and_timed_and_a_late_design_stops_after_enough_blocks(
         return timed(PAIR, list(models), settings["rounds"][0], rng, sittings=settings["sittings"])
 
     clock: Callable[[], float] = lambda: float(next(now))  # noqa: E731
-    found = time_design(design, compare=compare, clock=clock, num_threads=1)
-    assert len(found) == MIN_BLOCKS + 1 < len(design.groups)
-    assert design.shortfall(found) == f"Latency: 2 of {MIN_BLOCKS + 3} groups of networks were not timed, because time ran out."
-    short = [cut(found[0], 2 * LEAST_ROUNDS), *(cut(c, 3) for c in found[1:])]
+    result = time_design(design, compare=compare, clock=clock, num_threads=1)
+    assert len(result) == MIN_BLOCKS + 1 < len(design.groups)
+    assert design.shortfall(result) == f"Latency: 2 of {MIN_BLOCKS + 3} groups of networks were not timed, because time ran out."
+    short = [cut(result[0], 2 * LEAST_ROUNDS), *(cut(c, 3) for c in result[1:])]
     assert "a block had 3 of 8 rounds" in design.shortfall(short)
     assert "a group of networks had 2 of 3 sittings of 6 rounds at least" in design.shortfall(short)
     common = {"reference": PAIR.first.network_key, "batch_size": 1, "device": "cpu", "num_threads": 1, "only_calls": True}
     # effects alone and undone in sittings; each block once, loaded by itself, in another order
     assert seen[0] == {**common, "rounds": (LEAST_ROUNDS, 8), "sittings": 3, "budget_s": 3 * design.group_s(0), "seed": 0}
     assert seen[1] == {**common, "rounds": (8, 8), "sittings": 1, "budget_s": 3 * design.group_s(1), "seed": 1}
-    _, logs = attribute_latency(design, found, "cpu/1")
+    _, logs = attribute_latency(design, result, "cpu/1")
     assert sum(effect.value for effect in logs.shapley.values()) == pytest.approx(logs.end)
 
 
@@ -474,39 +474,39 @@ def test_groups_are_built_and_timed_and_a_late_design_stops_after_enough_blocks(
 
 
 def records(factorial: Factorial, cells, seeds, missing=()) -> list[Record]:
-    found = []
+    result = []
     for swapped in cells:
         for seed in seeds:
             loss = 0.5 + 0.1 * len(swapped & {"head"}) - 0.02 * len(swapped & {"downsampling"}) + 0.3 * seed
             key = factorial.keys[swapped]
             quality = {"reporting": {"ssim": 1 - loss, "psnr": 30 - loss}}
             if (swapped, seed) not in missing:
-                found.append(
+                result.append(
                     Record(network_key=key, label=key, seed=seed, state="complete", training={"best_loss": loss}, quality=quality)
                 )
-    return found
+    return result
 
 
 def test_trained_metrics_are_attributed_by_seed_and_never_mixed_up() -> None:
     pair = Factorial.between(preset("small"), preset("small").replace(head="pooled", down="avg"))
     stored = records(pair, pair.cells, (0, 1, 2))
     for metric, sign, end in (("loss", 1, 0.88), ("ssim", -1, 0.12), ("psnr", -1, 29.12)):
-        found = attribute_trained(pair, stored, metric)
-        assert (found.metric, found.place) == (metric, "3 seeds")
-        assert found.end == pytest.approx(end)
+        result = attribute_trained(pair, stored, metric)
+        assert (result.metric, result.place) == (metric, "3 seeds")
+        assert result.end == pytest.approx(end)
         # the seeds differ by three times the largest effect; within a seed the effects are alike
-        assert found.shapley["head"].value == pytest.approx(sign * 0.1)
-        assert found.shapley["downsampling"].value == pytest.approx(sign * -0.02)
-        assert found.shapley["head"].verdict == "settled"
+        assert result.shapley["head"].value == pytest.approx(sign * 0.1)
+        assert result.shapley["downsampling"].value == pytest.approx(sign * -0.02)
+        assert result.shapley["head"].verdict == "settled"
 
 
 def test_factors_trained_only_together_are_one_factor() -> None:
     pair = Factorial.between(preset("small"), preset("small").replace(head="pooled", down="avg", decoder_stem=32))
     together = {"downsampling", "stem width"}
     cells = [frozenset(), cell("head"), frozenset(together), frozenset({"head", *together})]
-    found = attribute_trained(pair, records(pair, cells, (0,)), "loss")
-    assert list(found.shapley) == ["downsampling and stem width", "head"]
-    assert (found.num_variants, found.num_possible, found.place) == (4, 4, "1 seed")
+    result = attribute_trained(pair, records(pair, cells, (0,)), "loss")
+    assert list(result.shapley) == ["downsampling and stem width", "head"]
+    assert (result.num_variants, result.num_possible, result.place) == (4, 4, "1 seed")
 
 
 def test_only_seeds_that_all_variants_have_are_used() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from ablation.data import Dataset, load_dataset, split_indices
+from ablation.data import Dataset, split_indices
 from ablation.data.base import FORMER_NOTE
 from ablation.design.protocol import Protocol
 from ablation.design.space import load_space
@@ -25,31 +24,18 @@ from studies.engine.worker import open_dataset
 from studies.grid import SPACES
 from studies.run import main
 from studies.store.storage import open_storage, open_study
+from tests.data.conftest import noise
+from tests.small_data import as_dataset
 
 NUM, SIZE = 20, 16
 SPACE = '[base]\npreset = "small"\nimage_size = 16\n[factors]\nhead = ["flatten", "pooled"]\n'
-Load = Callable[..., Dataset]
-
-
-def bmp(path: Path, seed: int) -> None:
-    """Noise in a format whose files of one shape all have one size."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(path)
 
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     for number in range(NUM):
-        bmp(tmp_path / "photos" / f"{number:02}.bmp", number)
+        noise(tmp_path / "photos" / f"{number:02}.bmp", number)
     return tmp_path / "photos"
-
-
-@pytest.fixture
-def load(tmp_path: Path) -> Load:
-    def call(root: Path, name: str = "folder", **options: object) -> Dataset:
-        return load_dataset(name, root=root, **{"image_size": SIZE, "cache_dir": tmp_path / "cache", **options})
-
-    return call
 
 
 def swap_in_place(path: Path, other: Path) -> None:
@@ -70,17 +56,17 @@ def swap_link(path: Path, other: Path) -> None:
 def test_a_swapped_file_of_equal_size_and_time_is_other_data(swap, linked, photos, load, tmp_path) -> None:
     """Also where the folder holds links, and the link or its target is swapped."""
     path, other = photos / "03.bmp", tmp_path / "other.bmp"
-    bmp(other, 99)
+    noise(other, 99)
     if linked:
         shutil.move(path, tmp_path / "target.bmp")
         path.symlink_to(tmp_path / "target.bmp")
     for file in (path, other):
         os.utime(file, ns=(10**18, 10**18))
-    before = load(photos)
+    before = load("folder", photos)
     pixels = np.array(before.images)
     swap(tmp_path / "target.bmp" if linked and swap is not swap_link else path, other)
     os.utime(path, ns=(10**18, 10**18))
-    after = load(photos)
+    after = load("folder", photos)
     changed = (after.images != pixels).any((1, 2, 3))
     assert changed.tolist() == [number == 3 for number in range(NUM)]
     assert after.fingerprint != before.fingerprint
@@ -89,65 +75,65 @@ def test_a_swapped_file_of_equal_size_and_time_is_other_data(swap, linked, photo
 
 
 def test_the_same_pixels_are_the_same_data_however_stored(photos, load, tmp_path) -> None:
-    first = load(photos)
+    first = load("folder", photos)
     for number, path in enumerate(sorted(photos.iterdir())):
         with Image.open(path) as image:
             pixels = np.asarray(image)
         path.unlink()
         Image.fromarray(pixels).save(path, "PNG", compress_level=number % 3)
-    second = load(photos)
+    second = load("folder", photos)
     assert second.fingerprint == first.fingerprint
     assert second.former != first.former
-    assert load(photos, image_size=12).fingerprint != first.fingerprint
+    assert load("folder", photos, image_size=12).fingerprint != first.fingerprint
 
 
 def test_attributes_are_part_of_the_data_where_there_are_any(photos, load, tmp_path) -> None:
     os.renames(photos, tmp_path / "celeba" / "img_align_celeba")
     table = tmp_path / "celeba" / "list_attr_celeba.csv"
-    bare = load(tmp_path / "celeba", "celeba")
+    bare = load("celeba", tmp_path / "celeba")
     rows = [f"{number:02}.bmp,1,-1" for number in range(NUM)]
-    found = [bare]
+    result = [bare]
     for text in (rows, [*rows[:4], "04.bmp,-1,1", *rows[5:]]):
         table.write_text("\n".join(["image_id,Bald,Young", *text]))
         os.utime(table, ns=(10**18, 10**18))  # size and time stay
-        found.append(load(tmp_path / "celeba", "celeba"))
+        result.append(load("celeba", tmp_path / "celeba"))
     table.write_text(table.read_text().replace("Bald,Young", "Bald,Yoenk"))
-    found.append(load(tmp_path / "celeba", "celeba"))
-    assert len({data.fingerprint for data in found}) == 4
-    assert {data.former for data in found} == {bare.former}
+    result.append(load("celeba", tmp_path / "celeba"))
+    assert len({data.fingerprint for data in result}) == 4
+    assert {data.former for data in result} == {bare.former}
     table.write_text(table.read_text() + "\nnot_here.bmp,1,1")
-    assert load(tmp_path / "celeba", "celeba").fingerprint == found[-1].fingerprint
+    assert load("celeba", tmp_path / "celeba").fingerprint == result[-1].fingerprint
 
 
 def test_a_cache_that_was_written_to_is_not_believed(photos, load, tmp_path) -> None:
-    first = load(photos)
+    first = load("folder", photos)
     pixels = np.array(first.images)
     (path,) = (tmp_path / "cache").glob("*/images.npy")
     data = bytearray(path.read_bytes())
     data[-1] ^= 255
     path.write_bytes(data)
-    second = load(photos)
+    second = load("folder", photos)
     np.testing.assert_array_equal(second.images, pixels)
     assert second.notes == ("the cache entry was damaged and was built again",)
 
 
 def test_hashing_is_done_once(photos, load, monkeypatch) -> None:
-    first = load(photos)
+    first = load("folder", photos)
     monkeypatch.setattr("ablation.data.files.content_fingerprint", lambda *a, **b: pytest.fail("hashed again"))
-    assert load(photos).fingerprint == first.fingerprint
+    assert load("folder", photos).fingerprint == first.fingerprint
 
 
 @pytest.mark.parametrize("kind", ["deep", "turned"])
 def test_files_that_are_read_otherwise_now_have_no_former_identity(kind, photos, load) -> None:
     """Earlier versions trained on other pixels of them: their studies must not be gone on with."""
-    assert len(load(photos).former) == 1
+    assert len(load("folder", photos).former) == 1
     if kind == "deep":
         Image.fromarray(np.full((20, 20), 32768, np.uint16)).save(photos / "00.png")
     else:
         exif = Image.Exif()
         exif[0x0112] = 3
         Image.open(photos / "00.bmp").save(photos / "00.jpg", exif=exif)
-    assert load(photos).former == ()
+    assert load("folder", photos).former == ()
 
 
 def config(dataset: Dataset, fingerprint: str) -> StudyConfig:
@@ -169,7 +155,7 @@ def begin(folder: Path, dataset: Dataset, fingerprint: str) -> None:
 
 
 def test_a_study_by_names_and_sizes_goes_on_and_says_so(photos, load, tmp_path) -> None:
-    data = load(photos)
+    data = load("folder", photos)
     begin(tmp_path / "study", data, data.former[0])
     for _ in range(2):  # the second time by what the first one stored
         run = opened(data, tmp_path / "study")
@@ -178,30 +164,30 @@ def test_a_study_by_names_and_sizes_goes_on_and_says_so(photos, load, tmp_path) 
         assert run.dataset.notes == (FORMER_NOTE,)
         worker = open_dataset(run.config, str(photos), str(tmp_path / "cache"))
         assert worker.notes == (FORMER_NOTE,)
-    bmp(photos / "07.bmp", 99)  # of the same size, which the old identity could not tell
+    noise(photos / "07.bmp", 99)  # of the same size, which the old identity could not tell
     with pytest.raises(InputError, match="another fingerprint") as error:
-        opened(load(photos), tmp_path / "study")
+        opened(load("folder", photos), tmp_path / "study")
     assert "\n" not in str(error.value)
     with pytest.raises(InputError, match="those that the study began with"):
         open_dataset(run.config, str(photos), str(tmp_path / "cache"))
 
 
 def test_a_study_by_names_and_sizes_refuses_other_names_and_sizes(photos, load, tmp_path) -> None:
-    data = load(photos)
+    data = load("folder", photos)
     begin(tmp_path / "study", data, data.former[0])
     (photos / "19.bmp").unlink()
     with pytest.raises(InputError, match="another fingerprint"):
-        opened(load(photos), tmp_path / "study")
+        opened(load("folder", photos), tmp_path / "study")
 
 
 def test_a_worker_knows_a_study_of_an_earlier_version(photos, load, tmp_path) -> None:
-    data = load(photos)
+    data = load("folder", photos)
     assert open_dataset(config(data, data.former[0]), str(photos), str(tmp_path / "cache")).notes == (FORMER_NOTE,)
     assert open_dataset(config(data, data.fingerprint), str(photos), str(tmp_path / "cache")).notes == ()
 
 
 def test_reconciling_keeps_how_a_study_began() -> None:
-    data = Dataset(name="folder", images=np.zeros((1, 3, 8, 8), np.uint8), names=("a",), fingerprint="new")
+    data = as_dataset(np.zeros((1, 3, 8, 8), np.uint8), fingerprint="new")
     old, new = config(data, "old"), config(data, "new")
     first = reconcile_config(old, new, "here", former=("old",))
     assert (first.fingerprint, first.former_fingerprint) == ("new", "old")
@@ -212,7 +198,7 @@ def test_reconciling_keeps_how_a_study_began() -> None:
 def test_a_checkpoint_of_an_earlier_version_is_gone_on_from(photos, load, tmp_path) -> None:
     import torch
 
-    data, split = load(photos), split_indices(NUM)
+    data, split = load("folder", photos), split_indices(NUM)
     made = [identity(torch.nn.Linear(1, 1), d, split, Protocol(), 0) for d in (data, replace(data, fingerprint=data.former[0]))]
     new, old = made
     save_checkpoint(tmp_path, {"identity": old})
@@ -230,7 +216,7 @@ def test_twenty_replaced_files_are_refused_by_the_command(tmp_path, photos, monk
     command += ["--latency-budget", "1", "--latency-batches", "1", "--out", "s"]
     assert main(command) == 0
     for number in range(NUM):
-        bmp(photos / f"{number:02}.bmp", 100 + number)
+        noise(photos / f"{number:02}.bmp", 100 + number)
     capsys.readouterr()
     assert main([*command, "--seeds", "2"]) == 2
     assert "another fingerprint" in capsys.readouterr().err.strip().splitlines()[-1]

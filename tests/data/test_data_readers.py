@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from ablation.data import load_dataset, split_indices
+from ablation.data import split_indices
 from ablation.data.folder import list_images
 from blocks.errors import InputError
 
@@ -106,7 +105,7 @@ LAYOUTS = [kaggle, kaggle_zip, kaggle_table_inside, outer_folder, inner_folder, 
 ROOTS = [*LAYOUTS, *([real] if os.environ.get("CELEBA_ROOT") else [])]
 
 
-def found(root: Path, pattern: str) -> Path:
+def result(root: Path, pattern: str) -> Path:
     """The one file or folder of that name at, below or above a root."""
     places = [root, root / "celeba", root / "img_align_celeba", *root.parents[:2]]
     return next(place / pattern for place in places if (place / pattern).exists())
@@ -115,20 +114,10 @@ def found(root: Path, pattern: str) -> Path:
 def expected_attributes(root: Path, names: tuple[str, ...]) -> tuple[np.ndarray, tuple[str, ...]]:
     """The table as pandas reads it."""
     try:
-        frame = pd.read_csv(found(root, "list_attr_celeba.csv"), index_col=0)
+        frame = pd.read_csv(result(root, "list_attr_celeba.csv"), index_col=0)
     except StopIteration:
-        frame = pd.read_csv(found(root, "list_attr_celeba.txt"), sep=r"\s+", skiprows=1)
+        frame = pd.read_csv(result(root, "list_attr_celeba.txt"), sep=r"\s+", skiprows=1)
     return (frame.loc[list(names)].to_numpy() == 1).astype(np.uint8), tuple(frame.columns)
-
-
-@pytest.fixture
-def load(tmp_path: Path) -> Callable[..., object]:
-    """load_dataset with a cache of its own and a small size."""
-
-    def call(name: str, root: Path | None = None, **options: object) -> object:
-        return load_dataset(name, root=root, **{"image_size": SIZE, "cache_dir": tmp_path / "cache", **options})
-
-    return call
 
 
 @pytest.mark.parametrize("make", ROOTS, ids=lambda make: make.__name__)

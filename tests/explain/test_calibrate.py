@@ -31,23 +31,23 @@ def test_bandwidth_with_a_clock_of_two_ms() -> None:
 
 
 def test_rates_with_a_clock_of_one_second() -> None:
-    found = mac_rates(CPU, lambda call, num_calls: 1000.0)
-    assert found == {"product_macs_per_s": 1024**3, "convolution_macs_per_s": 9 * 128 * 128 * 40 * 40}
+    result = mac_rates(CPU, lambda call, num_calls: 1000.0)
+    assert result == {"product_macs_per_s": 1024**3, "convolution_macs_per_s": 9 * 128 * 128 * 40 * 40}
 
 
 def test_real_calibration_is_sane() -> None:
-    found = calibrate("cpu", threads=1, quick=True)
-    assert (found.place, found.threads) == ("cpu", 1)
-    pairs = found.details["bandwidths"]
+    result = calibrate("cpu", threads=1, quick=True)
+    assert (result.place, result.threads) == ("cpu", 1)
+    pairs = result.details["bandwidths"]
     assert [size for size, _ in pairs] == list(CPU_BYTES)
-    assert found.bandwidth_gb_s == pairs[-1][1]
-    assert found.details["cache_gb_s"] == max(rate for _, rate in pairs)
-    assert found.details["product_macs_per_s"] == found.details["convolution_macs_per_s"] == found.macs_per_s
+    assert result.bandwidth_gb_s == pairs[-1][1]
+    assert result.details["cache_gb_s"] == max(rate for _, rate in pairs)
+    assert result.details["product_macs_per_s"] == result.details["convolution_macs_per_s"] == result.macs_per_s
     # wide bounds that a mistaken unit breaks: 10^8 to 10^13 macs/s, 0.05 to 5000 GB/s, 0.05 to 500 us
-    assert 1e8 < found.macs_per_s < 1e13
+    assert 1e8 < result.macs_per_s < 1e13
     assert all(0.05 < rate < 5000 for _, rate in pairs)
-    assert all(0.05 < us < 500 for us in (found.call_us, found.details["function_us"], found.details["module_us"]))
-    assert found.details["float32_products"] == "ieee"
+    assert all(0.05 < us < 500 for us in (result.call_us, result.details["function_us"], result.details["module_us"]))
+    assert result.details["float32_products"] == "ieee"
 
 
 def test_threads_are_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,8 +62,8 @@ def test_rates_stay_apart_where_their_arithmetic_differs(monkeypatch: pytest.Mon
     monkeypatch.setattr(module, "bandwidths", lambda *a: [(8, 5.0)])
     monkeypatch.setattr(module, "mac_rates", lambda *a: {"product_macs_per_s": 1.0, "convolution_macs_per_s": 8.0})
     monkeypatch.setattr(module, "describe_precision", lambda place: {"float32_convolutions": "tf32", "float32_products": "ieee"})
-    found = calibrate("cpu", quick=True)
-    assert (rate_for(found, convolution=True), rate_for(found, convolution=False), found.macs_per_s) == (8.0, 1.0, 8.0)
+    result = calibrate("cpu", quick=True)
+    assert (rate_for(result, convolution=True), rate_for(result, convolution=False), result.macs_per_s) == (8.0, 1.0, 8.0)
 
 
 def test_small_operation_is_per_operation(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,8 +74,8 @@ def test_small_operation_is_per_operation(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_bandwidth_of_an_operation_is_that_of_copies_as_large() -> None:
     # the smallest copy is slower than the next one: an operation as small can hope for the best of those above it
-    found = made(bandwidths=[[100, 50.0], [1000, 80.0], [10_000, 20.0]])
-    assert [bandwidth_for(found, size) for size in (10, 100, 1000, 1001, 10_001)] == [80.0, 80.0, 80.0, 20.0, 10.0]
+    result = made(bandwidths=[[100, 50.0], [1000, 80.0], [10_000, 20.0]])
+    assert [bandwidth_for(result, size) for size in (10, 100, 1000, 1001, 10_001)] == [80.0, 80.0, 80.0, 20.0, 10.0]
     assert bandwidth_for(made(), 10) == 10.0
 
 

@@ -92,9 +92,9 @@ def hand() -> Hand:
     return Hand().eval()
 
 
-def sums(found: Decomposition) -> list[float]:
-    rest = found.host_ms + found.gaps_ms + found.residual_ms
-    return [sum(s.ms for s in group) + rest for group in (found.by_class, found.by_part, found.by_block)]
+def sums(result: Decomposition) -> list[float]:
+    rest = result.host_ms + result.gaps_ms + result.residual_ms
+    return [sum(s.ms for s in group) + rest for group in (result.by_class, result.by_part, result.by_block)]
 
 
 # ---- the instrumented run
@@ -180,10 +180,10 @@ def test_means_are_of_the_middle_half_and_add_up() -> None:
 
 
 def test_stop_watch_floor_is_subtracted() -> None:
-    found = measure_rounds(hand(), X, 1e12, rounds=(2, 2), budget_s=1)
-    assert found.op_ms.shape == (2, sum(KINDS.values()))
-    assert not found.op_ms.any()
-    assert (found.plain_ms > 0).all()
+    result = measure_rounds(hand(), X, 1e12, rounds=(2, 2), budget_s=1)
+    assert result.op_ms.shape == (2, sum(KINDS.values()))
+    assert not result.op_ms.any()
+    assert (result.plain_ms > 0).all()
     assert 10 < instrument_floor_ns(8, 5) < 1e7
 
 
@@ -228,12 +228,12 @@ def nap(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_known_time_is_placed_where_it_is_spent(nap: None) -> None:
-    found = decompose(Napping(), "nap", device="cpu", threads=1, calibration=CALIBRATION, quick=True, input_shape=(3, 8, 8))
-    times = {s.name: s.ms for s in found.by_class}
+    result = decompose(Napping(), "nap", device="cpu", threads=1, calibration=CALIBRATION, quick=True, input_shape=(3, 8, 8))
+    times = {s.name: s.ms for s in result.by_class}
     assert set(times) == {"activation", "elementwise"}
-    assert times["elementwise"] > 0.8 * found.total_ms
+    assert times["elementwise"] > 0.8 * result.total_ms
     assert times["elementwise"] > 0.8 * 1e3 * NAP_S
-    assert found.explained > 0.8
+    assert result.explained > 0.8
 
 
 # ---- assembling
@@ -247,16 +247,16 @@ def made(ops: list[tuple[Op, float]], total: float = 20.0, **more: float) -> Dec
 def test_sums() -> None:
     ops, _ = run_instrumented(hand(), X)
     timed = [(op, 0.1 * (i + 1)) for i, op in enumerate(ops)]  # 0.1 x (1 + ... + 15) = 12
-    found = made(timed, total=20.0, host=4.0, gaps=1.5)
-    assert found.residual_ms == pytest.approx(20 - 12 - 4 - 1.5)
-    assert found.explained == pytest.approx(1 - 2.5 / 20)
-    assert sums(found) == pytest.approx([20.0] * 3, rel=1e-12)
-    assert {s.name: s.num_ops for s in found.by_class} == KINDS
-    assert found.place == "cpu/2"
-    assert found.by_block[0].ms == pytest.approx(0.1 + 0.2 + 0.3)
+    result = made(timed, total=20.0, host=4.0, gaps=1.5)
+    assert result.residual_ms == pytest.approx(20 - 12 - 4 - 1.5)
+    assert result.explained == pytest.approx(1 - 2.5 / 20)
+    assert sums(result) == pytest.approx([20.0] * 3, rel=1e-12)
+    assert {s.name: s.num_ops for s in result.by_class} == KINDS
+    assert result.place == "cpu/2"
+    assert result.by_block[0].ms == pytest.approx(0.1 + 0.2 + 0.3)
     # macs of the first convolution: 2 images x 4 x 27 x 64
-    assert (found.by_class[0].name, found.by_class[0].macs) == ("convolution", 2 * 4 * 27 * 64)
-    assert sum(s.bytes_moved for s in found.by_class) == sum(s.bytes_moved for s in found.by_block)
+    assert (result.by_class[0].name, result.by_class[0].macs) == ("convolution", 2 * 4 * 27 * 64)
+    assert sum(s.bytes_moved for s in result.by_class) == sum(s.bytes_moved for s in result.by_block)
 
 
 def test_what_is_unexplained_has_a_cause() -> None:
@@ -276,8 +276,8 @@ def test_what_is_unexplained_has_a_cause() -> None:
 
 
 def test_class_without_time_still_shows_its_cost() -> None:
-    found = made([(Op("linear", "last", "last"), 3.0)])
-    times = {s.name: s.ms for s in found.by_class}
+    result = made([(Op("linear", "last", "last"), 3.0)])
+    times = {s.name: s.ms for s in result.by_class}
     assert times["pooling"] == 0.0
     assert len(times) == len(KINDS)
 
@@ -297,16 +297,16 @@ def test_class_without_time_still_shows_its_cost() -> None:
     ],
 )
 def test_largest_bound_limits(cost: Cost, limit: str, bound: float, efficiency: float) -> None:
-    found = share("linear", 4.0, cost, CALIBRATION)
-    assert found.limited_by == limit
-    assert found.efficiency == pytest.approx(efficiency)
-    assert {"bytes": found.bytes_bound_ms, "macs": found.macs_bound_ms, "calls": bound}[limit] == pytest.approx(bound)
+    result = share("linear", 4.0, cost, CALIBRATION)
+    assert result.limited_by == limit
+    assert result.efficiency == pytest.approx(efficiency)
+    assert {"bytes": result.bytes_bound_ms, "macs": result.macs_bound_ms, "calls": bound}[limit] == pytest.approx(bound)
 
 
 def test_calls_on_a_gpu_are_kernels() -> None:
     gpu = Calibration(place="cuda", bandwidth_gb_s=10.0, macs_per_s=1e9, call_us=9.0, details={"kernel_us": 2.0})
-    found = share("pooling", 4.0, Cost(num_ops=1000), gpu)
-    assert (found.limited_by, found.efficiency) == ("calls", pytest.approx(0.5))
+    result = share("pooling", 4.0, Cost(num_ops=1000), gpu)
+    assert (result.limited_by, result.efficiency) == ("calls", pytest.approx(0.5))
 
 
 def test_products_and_convolutions_have_rates_of_their_own() -> None:
@@ -324,8 +324,8 @@ def test_products_and_convolutions_have_rates_of_their_own() -> None:
 
 
 def test_share_without_time_has_no_efficiency() -> None:
-    found = share("other", 0.0, Cost(), CALIBRATION)
-    assert (found.limited_by, found.efficiency) == ("", None)
+    result = share("other", 0.0, Cost(), CALIBRATION)
+    assert (result.limited_by, result.efficiency) == ("", None)
 
 
 def test_host_time() -> None:
@@ -339,20 +339,20 @@ def test_host_time() -> None:
 
 def test_real_network() -> None:
     model = build(preset("small"), seed=0).train()
-    found = decompose(model, "small", device="cpu", threads=1, calibration=CALIBRATION, total_ms=5000.0, quick=True)
+    result = decompose(model, "small", device="cpu", threads=1, calibration=CALIBRATION, total_ms=5000.0, quick=True)
     assert model.training
-    assert found.total_ms == 5000.0
-    assert sums(found) == pytest.approx([5000.0] * 3, rel=1e-9)
+    assert result.total_ms == 5000.0
+    assert sums(result) == pytest.approx([5000.0] * 3, rel=1e-9)
     cost = static_cost(model)
-    assert sum(s.num_ops for s in found.by_class) == cost.num_ops
-    assert sum(s.macs for s in found.by_part) == sum(s.macs for s in found.by_block) == cost.macs
+    assert sum(s.num_ops for s in result.by_class) == cost.num_ops
+    assert sum(s.macs for s in result.by_part) == sum(s.macs for s in result.by_block) == cost.macs
     # convolutions do nearly all the work: most of the time, however busy the machine is
-    assert max(found.by_class, key=lambda s: s.ms).name == "convolution"
+    assert max(result.by_class, key=lambda s: s.ms).name == "convolution"
     # 5 s are many times what it takes: everything is scaled to them, the host's time too
-    assert found.host_ms > host_time(CALIBRATION, cost.num_ops, cost.num_ops)
-    assert any("other load slowed it" in note for note in found.notes)
-    assert any("replayed alone" in note for note in found.notes)
-    assert all(math.isfinite(s.ms) and s.ms >= 0 for s in found.by_class)
+    assert result.host_ms > host_time(CALIBRATION, cost.num_ops, cost.num_ops)
+    assert any("other load slowed it" in note for note in result.notes)
+    assert any("replayed alone" in note for note in result.notes)
+    assert all(math.isfinite(s.ms) and s.ms >= 0 for s in result.by_class)
 
 
 def test_model_that_cannot_run_is_said() -> None:
@@ -379,8 +379,8 @@ def test_replay_that_takes_too_much_memory_is_refused(monkeypatch: pytest.Monkey
     monkeypatch.setattr(decompose_replay.Recorder.__init__, "__defaults__", (1000,))
     with pytest.raises(MemoryError, match="replay"):
         record(hand(), X)
-    found = decompose(hand(), "hand", calibration=CALIBRATION, total_ms=9.0, quick=True, input_shape=(3, 8, 8))
-    assert any(note.startswith("No cross-check by replay") for note in found.notes)
+    result = decompose(hand(), "hand", calibration=CALIBRATION, total_ms=9.0, quick=True, input_shape=(3, 8, 8))
+    assert any(note.startswith("No cross-check by replay") for note in result.notes)
 
 
 # ---- CUDA, by fakes
@@ -402,10 +402,10 @@ def test_kernels_are_placed_and_the_rest_is_counted() -> None:
         Event("scale", 50, 52, True),
         Event("memset", 52, 55, True),
     ]
-    found = place_kernels([*run, *run], runs=2)
-    assert dict(found.ops) == {CONV: 32.0, NORM: 8.0}
+    result = place_kernels([*run, *run], runs=2)
+    assert dict(result.ops) == {CONV: 32.0, NORM: 8.0}
     # 43 microseconds of kernels, of which 40 were launched by operations
-    assert found.unplaced_us == pytest.approx(3.0)
+    assert result.unplaced_us == pytest.approx(3.0)
 
 
 def test_time_line_with_holes_and_overlap() -> None:
@@ -427,10 +427,10 @@ def test_gpu_sums() -> None:
     placed = place_on_gpu(Kernels([(CONV, 600.0), (NORM, 200.0)], 50.0), TimeLine(1000.0, 900.0), total_ms=2.0, graph_ms=0.9)
     assert dict(placed.ops) == pytest.approx({CONV: 0.54, NORM: 0.18})
     assert (placed.host_ms, placed.gaps_ms) == pytest.approx((1.1, 0.09))
-    found = made(list(placed.ops), total=2.0, host=placed.host_ms, gaps=placed.gaps_ms)
+    result = made(list(placed.ops), total=2.0, host=placed.host_ms, gaps=placed.gaps_ms)
     # 100 of the replay's 900 busy microseconds weren't seen in the eager run's operations
-    assert found.residual_ms == pytest.approx(0.09)
-    assert sums(found) == pytest.approx([2.0] * 3)
+    assert result.residual_ms == pytest.approx(0.09)
+    assert sums(result) == pytest.approx([2.0] * 3)
 
 
 @pytest.mark.parametrize(
@@ -463,7 +463,7 @@ def test_plain_events_of_the_profilers() -> None:
         span = SimpleNamespace(start=us[0], end=us[1])
         return SimpleNamespace(**{"name": name, "device_type": place, "time_range": span, "device_time_total": 7.0, **more})
 
-    found = as_events(
+    result = as_events(
         [
             event(label(CONV), cpu, (0, 9)),
             event("aten::conv2d", cpu, (1, 8)),
@@ -474,7 +474,7 @@ def test_plain_events_of_the_profilers() -> None:
             event("ProfilerStep", gpu, (5, 12), is_user_annotation=True),
         ]
     )
-    assert found == [Event(label(CONV), 0, 9, False, 7.0), Event("sgemm", 5, 12, True, 0.0)]
+    assert result == [Event(label(CONV), 0, 9, False, 7.0), Event("sgemm", 5, 12, True, 0.0)]
 
 
 def test_ranges_of_torchs_profiler_reach_the_plain_events() -> None:

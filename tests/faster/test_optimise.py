@@ -32,7 +32,7 @@ def network(spec: ModelSpec, seed: int = 0) -> VAE:
 
 def swaps() -> list[tuple[str, ModelSpec]]:
     """Both small presets, every registered piece in every place of each, and what only comes out in combination."""
-    found = {f"{field}={piece}": {field: piece} for field, family in PIECE_FIELDS.items() for piece in FAMILIES[family].names()}
+    result = {f"{field}={piece}": {field: piece} for field, family in PIECE_FIELDS.items() for piece in FAMILIES[family].names()}
     more = {
         "bottleneck": {"dense_bottleneck": True},
         "depth": {"depth": 2, "connectivity": "residual"},
@@ -41,7 +41,7 @@ def swaps() -> list[tuple[str, ModelSpec]]:
     specs = [
         (f"{base} {name}", spec, change)
         for base, spec in (("small", SMALL), ("modified", MODIFIED))
-        for name, change in {**found, **more}.items()
+        for name, change in {**result, **more}.items()
     ]
     return [(name, spec.replace(**change)) for name, spec, change in specs]
 

@@ -23,10 +23,10 @@ def test_description_is_plain_and_anonymous() -> None:
 
 
 def test_describes_this_machine() -> None:
-    found = hardware.describe_hardware("cpu")
-    assert (found["device"], found["cpu_threads"]) == ("cpu", torch.get_num_threads())
-    assert found["cpu_cores"] >= 1
-    assert found["cpu"]
+    result = hardware.describe_hardware("cpu")
+    assert (result["device"], result["cpu_threads"]) == ("cpu", torch.get_num_threads())
+    assert result["cpu_cores"] >= 1
+    assert result["cpu"]
 
 
 def test_name_fits_a_folder() -> None:
@@ -48,15 +48,15 @@ def test_slug(text: str, expected: str) -> None:
 
 def test_software_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hardware, "PACKAGES", "torch no-such-package-here")
-    found = hardware.describe_software()
-    assert found["python"] == platform.python_version()
-    assert (found["torch"].split("+")[0], found["no-such-package-here"]) == (torch.__version__.split("+")[0], "not installed")
+    result = hardware.describe_software()
+    assert result["python"] == platform.python_version()
+    assert (result["torch"].split("+")[0], result["no-such-package-here"]) == (torch.__version__.split("+")[0], "not installed")
 
 
 def test_nvidia_smi_is_read_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hardware, "_run", lambda *command: "570.86.15, 1980, 2619, 1980, 700.00, 34, [N/A]")
-    found = hardware.query_nvidia_smi("GPU-1")
-    assert (found["driver"], found["clock_sm_mhz"], found["utilisation_percent"]) == ("570.86.15", 1980.0, None)
+    result = hardware.query_nvidia_smi("GPU-1")
+    assert (result["driver"], result["clock_sm_mhz"], result["utilisation_percent"]) == ("570.86.15", 1980.0, None)
 
 
 def test_nvidia_smi_missing(monkeypatch: pytest.MonkeyPatch) -> None:

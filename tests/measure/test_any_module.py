@@ -53,10 +53,10 @@ def test_any_module_is_costed_timed_and_decomposed(make, shape: tuple[int, ...],
     assert activation_bytes(model, shape, 2) > 0
     timed = compare_latency({"it": model}, batch_size=2, input_shape=shape, rounds=(2, 2), sittings=1)
     assert timed["it"].median_ms and not timed["it"].failed
-    found = decompose(
+    result = decompose(
         model, "it", batch_size=2, total_ms=timed["it"].median_ms, calibration=CALIBRATION, quick=True, input_shape=shape
     )
-    for shares in (found.by_class, found.by_part, found.by_block):
-        rest = found.host_ms + found.gaps_ms + found.residual_ms
-        assert sum(share.ms for share in shares) + rest == pytest.approx(found.total_ms)
-    assert sum(share.macs for share in found.by_class) == cost.macs
+    for shares in (result.by_class, result.by_part, result.by_block):
+        rest = result.host_ms + result.gaps_ms + result.residual_ms
+        assert sum(share.ms for share in shares) + rest == pytest.approx(result.total_ms)
+    assert sum(share.macs for share in result.by_class) == cost.macs

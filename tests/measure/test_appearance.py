@@ -10,6 +10,7 @@ import types
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,6 +32,7 @@ from ablation.measure.quality.evaluate import evaluate_images
 from ablation.measure.quality.losses import MS_SSIM_WEIGHTS, ssim_maps
 from ablation.measure.quality.lpips_metric import Network, load_lpips
 from blocks.errors import InputError
+from tests.small_data import as_dataset
 
 NUM, SIDE = 5, 48
 CONTRACT = {
@@ -49,8 +51,11 @@ def smooth(num: int = NUM, side: int = SIDE, channels: int = 3, seed: int = 0) -
 
 
 def dataset(num: int = NUM, side: int = SIDE, masks: np.ndarray | None = None) -> Dataset:
-    images = (smooth(num, side) * 255).round().to(torch.uint8).numpy()
-    return Dataset(name="folder", images=images, names=tuple(map(str, range(num))), fingerprint="0" * 16, masks=masks)
+    return as_bytes(smooth(num, side), masks=masks)
+
+
+def as_bytes(images: Tensor, **more: Any) -> Dataset:
+    return as_dataset((images * 255).round().to(torch.uint8).numpy(), **more)
 
 
 def floats(data: Dataset) -> Tensor:
@@ -111,11 +116,11 @@ def test_uniform_window_of_the_replica_agrees_with_both_libraries() -> None:
     y = distorted(x)
     ours = ssim_maps(x, y, "uniform")[0]
     settings = {"win_size": 11, "use_sample_covariance": False, "data_range": 1.0, "channel_axis": -1, "full": True}
-    for a, b, found in zip(x, y, ours, strict=True):
+    for a, b, result in zip(x, y, ours, strict=True):
         _, full = structural_similarity(channels_last(a), channels_last(b), **settings)
         # they reflect the border, the paper's code leaves it out: the same wherever the window fits
         inner = full.transpose(2, 0, 1)[:, 5:-5, 5:-5]
-        np.testing.assert_allclose(found[:, 5:-5, 5:-5].numpy(), inner, atol=1e-4, rtol=0)
+        np.testing.assert_allclose(result[:, 5:-5, 5:-5].numpy(), inner, atol=1e-4, rtol=0)
     settings = {"gaussian_kernel": False, "kernel_size": 11, "data_range": 1.0, "reduction": "none", "return_full_image": True}
     _, full = torchmetrics_ssim(y.double(), x.double(), **settings)
     torch.testing.assert_close(ours[..., 5:-5, 5:-5].double(), full[..., 5:-5, 5:-5], atol=1e-4, rtol=0)
@@ -241,20 +246,18 @@ def test_power_agrees_with_numpy() -> None:
     image = smooth(2)[:, 0]
     window = np.outer(np.hanning(SIDE), np.hanning(SIDE))
     radius = np.hypot(*np.meshgrid(np.fft.fftfreq(SIDE), np.fft.fftfreq(SIDE)))
-    for picture, found in zip(image.double().numpy(), radial_power(image, image)[1].numpy(), strict=True):
+    for picture, result in zip(image.double().numpy(), radial_power(image, image)[1].numpy(), strict=True):
         centred = (picture - np.average(picture, weights=window)) * window
         power = np.abs(np.fft.fft2(centred)) ** 2 / SIDE**2 / (window**2).sum()
-        assert found.sum() == pytest.approx((centred**2).sum() / (window**2).sum(), rel=1e-4)  # Parseval: the variance
+        assert result.sum() == pytest.approx((centred**2).sum() / (window**2).sum(), rel=1e-4)  # Parseval: the variance
         sums = [power[(radius * 16 + 1e-9 >= b) & (radius * 16 + 1e-9 < b + 1)].sum() for b in range(8)]
         sums[7] += power[np.isclose(radius, 0.5)].sum()
-        np.testing.assert_allclose(found[:8], sums, rtol=1e-3)
-        assert found[8] == pytest.approx(power[radius > 0.5 + 1e-9].sum(), rel=1e-3)
+        np.testing.assert_allclose(result[:8], sums, rtol=1e-3)
+        assert result[8] == pytest.approx(power[radius > 0.5 + 1e-9].sum(), rel=1e-3)
 
 
 def test_half_the_amplitude_is_a_quarter_of_the_power() -> None:
-    rough = wave(20) + wave(4) - 0.5
-    images = (rough * 255).round().to(torch.uint8).numpy()
-    data = Dataset(name="folder", images=images, names=("a",), fingerprint="0" * 16)
+    data = as_bytes(wave(20) + wave(4) - 0.5)
     softer, _ = full_quality(lambda x: x - (wave(20) - 0.5) / 2, data, np.arange(1))
     assert softer["high_frequency"] == pytest.approx(0.25, abs=0.01)
     assert softer["high_frequency_matched"] == pytest.approx(0.5, abs=0.01)  # half of the wave that is there
@@ -270,11 +273,10 @@ def test_half_the_amplitude_is_a_quarter_of_the_power() -> None:
 def test_noise_of_the_original_s_power_matches_nothing() -> None:
     """As much power as the original, and none of its detail: other waves of the same frequencies."""
     down = wave(20).transpose(2, 3)
-    images = ((wave(20) + wave(4) - 0.5) * 255).round().to(torch.uint8).numpy()
-    data = Dataset(name="folder", images=images, names=("a",), fingerprint="0" * 16)
-    found, _ = full_quality(lambda x: x - wave(20) + down, data, np.arange(1))
-    assert found["high_frequency"] == pytest.approx(1, abs=0.02)
-    assert found["high_frequency_matched"] == pytest.approx(0, abs=0.02)
+    data = as_bytes(wave(20) + wave(4) - 0.5)
+    result, _ = full_quality(lambda x: x - wave(20) + down, data, np.arange(1))
+    assert result["high_frequency"] == pytest.approx(1, abs=0.02)
+    assert result["high_frequency_matched"] == pytest.approx(0, abs=0.02)
 
 
 def test_shared_power_agrees_with_numpy() -> None:
@@ -285,13 +287,13 @@ def test_shared_power_agrees_with_numpy() -> None:
         return np.fft.fft2((picture - np.average(picture, weights=window)) * window)
 
     shared = radial_power(first, second)[2].numpy()
-    for a, b, found in zip(first.double().numpy(), second.double().numpy(), shared, strict=True):
+    for a, b, result in zip(first.double().numpy(), second.double().numpy(), shared, strict=True):
         expected = (waves(b) * waves(a).conj()).real.sum() / SIDE**2 / (window**2).sum()
-        assert found.sum() == pytest.approx(expected, rel=1e-4)
+        assert result.sum() == pytest.approx(expected, rel=1e-4)
 
 
 def test_an_original_without_detail_has_no_ratio() -> None:
-    flat = Dataset(name="folder", images=np.full((2, 3, SIDE, SIDE), 99, np.uint8), names=("a", "b"), fingerprint="0" * 16)
+    flat = as_dataset(np.full((2, 3, SIDE, SIDE), 99, np.uint8))
     reporting, per_image = full_quality(distorted, flat, np.arange(2))
     assert per_image["high_frequency"] == [None, None]
     assert not {"high_frequency", "high_frequency_by_band"} & set(reporting)

@@ -48,8 +48,8 @@ def rotation(size: int, seed: int = 2) -> Array:
 
 def scores(codes: Array, factors: Array | None = None) -> dict[str, float]:
     true = uniform_factors(len(codes)) if factors is None else factors
-    found = disentanglement(codes, true, NAMES)
-    return {"mig": found["mig"], "sap": found["sap"], **found["dci"]}
+    result = disentanglement(codes, true, NAMES)
+    return {"mig": result["mig"], "sap": result["sap"], **result["dci"]}
 
 
 # --- representations whose score is known
@@ -58,52 +58,52 @@ def scores(codes: Array, factors: Array | None = None) -> dict[str, float]:
 def test_factors_permuted_and_scaled_are_disentangled_and_complete() -> None:
     scales = np.array([0.5, -3.0, 40.0, 1.0, -0.2, 7.0])
     codes = np.c_[uniform_factors()[:, [3, 0, 5, 1, 4, 2]] * scales, noise(N, 10)]
-    found = scores(codes)
-    assert 0.96 < found["mig"] < 1.0
-    assert found["sap"] > 0.97
-    assert min(found["disentanglement"], found["completeness"], found["informativeness"]) > 0.99
+    result = scores(codes)
+    assert 0.96 < result["mig"] < 1.0
+    assert result["sap"] > 0.97
+    assert min(result["disentanglement"], result["completeness"], result["informativeness"]) > 0.99
 
 
 def test_rotated_factors_are_entangled_though_they_hold_everything() -> None:
     entangled = uniform_factors() @ rotation(F)
-    found = scores(entangled)
-    assert found["mig"] < 0.2 and found["sap"] < 0.4
-    assert found["disentanglement"] < 0.5 and found["completeness"] < 0.5
-    assert found["informativeness"] > 0.7
+    result = scores(entangled)
+    assert result["mig"] < 0.2 and result["sap"] < 0.4
+    assert result["disentanglement"] < 0.5 and result["completeness"] < 0.5
+    assert result["informativeness"] > 0.7
 
 
 def test_exact_duplicates_lose_gap_and_completeness_but_not_disentanglement() -> None:
     once, twice = uniform_factors(), np.tile(uniform_factors(), (1, 2))
     assert scores(once)["mig"] > 0.9
-    found = scores(twice)
-    assert found["mig"] == pytest.approx(0.0, abs=1e-12) and found["sap"] == pytest.approx(0.0, abs=1e-12)
-    assert found["disentanglement"] > 0.99
+    result = scores(twice)
+    assert result["mig"] == pytest.approx(0.0, abs=1e-12) and result["sap"] == pytest.approx(0.0, abs=1e-12)
+    assert result["disentanglement"] > 0.99
     # two equal shares: 1 - log 2 / log 12
-    assert found["completeness"] == pytest.approx(1 - math.log(2) / math.log(12), abs=0.03)
+    assert result["completeness"] == pytest.approx(1 - math.log(2) / math.log(12), abs=0.03)
 
 
 def test_one_code_that_holds_every_factor_is_complete_and_not_disentangled() -> None:
     codes = uniform_factors().sum(axis=1, keepdims=True)
-    found = scores(codes)
-    assert found["completeness"] == pytest.approx(1.0)
-    assert found["disentanglement"] == pytest.approx(0.0, abs=0.02)
-    assert found["sap"] == pytest.approx(1 / F, abs=0.05)  # each factor has a sixth of the variance; no second code
+    result = scores(codes)
+    assert result["completeness"] == pytest.approx(1.0)
+    assert result["disentanglement"] == pytest.approx(0.0, abs=0.02)
+    assert result["sap"] == pytest.approx(1 / F, abs=0.05)  # each factor has a sixth of the variance; no second code
 
 
 def test_random_codes_score_next_to_nothing() -> None:
-    found = scores(noise(N, 64))
-    assert found["mig"] < 0.01 and found["sap"] < 0.01 and found["informativeness"] < 0.01
-    assert found["disentanglement"] < 0.05 and found["completeness"] < 0.03
+    result = scores(noise(N, 64))
+    assert result["mig"] < 0.01 and result["sap"] < 0.01 and result["informativeness"] < 0.01
+    assert result["disentanglement"] < 0.05 and result["completeness"] < 0.03
 
 
 def test_a_factor_that_no_code_holds_counts_as_nothing_and_is_named() -> None:
     codes = np.c_[uniform_factors()[:, 1:], noise(N, 1)]
-    found = disentanglement(codes, uniform_factors(), NAMES)
-    assert found["by_factor"]["one"]["mig"] < 0.02 and found["by_factor"]["one"]["informativeness"] < 0.02
-    assert found["by_factor"]["two"]["mig"] > 0.95 and found["by_factor"]["two"]["informativeness"] > 0.98
-    assert found["mig"] == pytest.approx(np.mean([part["mig"] for part in found["by_factor"].values()]))
-    assert found["mig"] == pytest.approx(5 / 6, abs=0.03)
-    assert found["dci"]["informativeness"] == pytest.approx(5 / 6, abs=0.02)
+    result = disentanglement(codes, uniform_factors(), NAMES)
+    assert result["by_factor"]["one"]["mig"] < 0.02 and result["by_factor"]["one"]["informativeness"] < 0.02
+    assert result["by_factor"]["two"]["mig"] > 0.95 and result["by_factor"]["two"]["informativeness"] > 0.98
+    assert result["mig"] == pytest.approx(np.mean([part["mig"] for part in result["by_factor"].values()]))
+    assert result["mig"] == pytest.approx(5 / 6, abs=0.03)
+    assert result["dci"]["informativeness"] == pytest.approx(5 / 6, abs=0.02)
 
 
 def test_a_curved_code_keeps_its_mutual_information_and_loses_its_line() -> None:
@@ -177,19 +177,19 @@ def test_sap_agrees_with_correlations_one_by_one() -> None:
 
 def test_dci_of_an_importance_table_worked_by_hand() -> None:
     table = np.array([[1.0, 0.0], [0.0, 0.5], [0.0, 0.5], [0.0, 0.0]])  # one code for a factor, two for the other, one idle
-    found = dci_scores(table, np.array([0.9, 0.5]))
-    assert found["disentanglement"] == pytest.approx(1.0)
-    assert found["completeness"] == pytest.approx((1 + (1 - math.log(2) / math.log(4))) / 2)  # 0.75
-    assert found["informativeness"] == pytest.approx(0.7)
+    result = dci_scores(table, np.array([0.9, 0.5]))
+    assert result["disentanglement"] == pytest.approx(1.0)
+    assert result["completeness"] == pytest.approx((1 + (1 - math.log(2) / math.log(4))) / 2)  # 0.75
+    assert result["informativeness"] == pytest.approx(0.7)
 
 
 def test_dci_agrees_with_scipy_entropies() -> None:
     table = np.random.default_rng(3).random((7, 4))
     table /= table.sum(axis=0)
     by_code = [1 - entropy(row, base=4) for row in table]
-    found = dci_scores(table, np.zeros(4))
-    assert found["disentanglement"] == pytest.approx(np.average(by_code, weights=table.sum(axis=1)))
-    assert found["completeness"] == pytest.approx(np.mean([1 - entropy(column, base=7) for column in table.T]))
+    result = dci_scores(table, np.zeros(4))
+    assert result["disentanglement"] == pytest.approx(np.average(by_code, weights=table.sum(axis=1)))
+    assert result["completeness"] == pytest.approx(np.mean([1 - entropy(column, base=7) for column in table.T]))
 
 
 def test_importances_are_shares_and_name_the_code_that_holds_the_factor() -> None:
@@ -204,34 +204,34 @@ def test_importances_are_shares_and_name_the_code_that_holds_the_factor() -> Non
 
 @pytest.mark.parametrize("level", [0.0, 2.5])
 def test_collapsed_codes_score_zero(level: float) -> None:
-    found = disentanglement(np.full((50, 4), level), uniform_factors(50), NAMES)
-    assert found["active_dims"] == 0
-    assert [found["mig"], found["sap"], *found["dci"].values()] == [0.0] * 5
+    result = disentanglement(np.full((50, 4), level), uniform_factors(50), NAMES)
+    assert result["active_dims"] == 0
+    assert [result["mig"], result["sap"], *result["dci"].values()] == [0.0] * 5
 
 
 def test_a_dead_dimension_is_left_out_before_scale_is_forgotten() -> None:
     factors = uniform_factors()
     codes = np.c_[factors @ rotation(F), 0.01 * factors]  # perfect, and smaller than what sampling adds
-    found = disentanglement(codes, factors, NAMES)
-    assert found["active_dims"] == F
-    assert found["mig"] == pytest.approx(disentanglement(codes[:, :F], factors, NAMES)["mig"]) and found["mig"] < 0.2
+    result = disentanglement(codes, factors, NAMES)
+    assert result["active_dims"] == F
+    assert result["mig"] == pytest.approx(disentanglement(codes[:, :F], factors, NAMES)["mig"]) and result["mig"] < 0.2
     assert disentanglement(codes, factors, NAMES, min_variance=0.0)["mig"] > 0.5
     assert active_dims(np.array([[0.0, 0.0], [1.0, 0.1]]), 0.01).tolist() == [[0.0], [1.0]]  # variances 0.5 and 0.005
 
 
 def test_one_active_dimension_has_a_gap_to_nothing() -> None:
     factors = uniform_factors()
-    found = disentanglement(np.c_[factors[:, 0], np.zeros((N, 5))], factors, NAMES)
-    assert found["active_dims"] == 1
-    assert found["by_factor"]["one"]["mig"] == pytest.approx(1.0) and found["by_factor"]["one"]["sap"] == pytest.approx(1.0)
-    assert found["sap"] == pytest.approx(1 / F, abs=0.01)
+    result = disentanglement(np.c_[factors[:, 0], np.zeros((N, 5))], factors, NAMES)
+    assert result["active_dims"] == 1
+    assert result["by_factor"]["one"]["mig"] == pytest.approx(1.0) and result["by_factor"]["one"]["sap"] == pytest.approx(1.0)
+    assert result["sap"] == pytest.approx(1 / F, abs=0.01)
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 9])
 def test_fewer_images_than_cells_give_numbers_between_0_and_1(n: int) -> None:
-    found = disentanglement(noise(n, 4), uniform_factors(n), NAMES)
-    values = [found["mig"], found["sap"], *found["dci"].values()]
-    assert found["mig"] == pytest.approx(0.0, abs=1e-12)  # each image a cell: every code seems to know all
+    result = disentanglement(noise(n, 4), uniform_factors(n), NAMES)
+    values = [result["mig"], result["sap"], *result["dci"].values()]
+    assert result["mig"] == pytest.approx(0.0, abs=1e-12)  # each image a cell: every code seems to know all
     assert all(0 <= value <= 1 for value in values)
 
 
@@ -403,13 +403,13 @@ def test_the_whole_dictionary_from_one_encoder(batches: FactorBatches) -> None:
     def joined() -> dict[str, object]:
         return disentanglement_dict(encode(faces.images), faces.factors, FACTOR_NAMES, encode(batches.images), batches)
 
-    found = joined()
-    assert {"mig", "dci", "sap", "factor_vae", "factors", "num_images"} <= set(found)
-    assert found["factors"] == list(MEASURED) and found["num_images"] == 120
+    result = joined()
+    assert {"mig", "dci", "sap", "factor_vae", "factors", "num_images"} <= set(result)
+    assert result["factors"] == list(MEASURED) and result["num_images"] == 120
     codes = encode(batches.images)
-    assert found["factor_vae"] == vote(codes, batches.members, batches.fixed_factor)
-    assert 0.07 < float(found["factor_vae"]) < 1.0  # better than chance: tiles see tone and place
-    assert found == joined() == json.loads(json.dumps(found))
+    assert result["factor_vae"] == vote(codes, batches.members, batches.fixed_factor)
+    assert 0.07 < float(result["factor_vae"]) < 1.0  # better than chance: tiles see tone and place
+    assert result == joined() == json.loads(json.dumps(result))
 
 
 @pytest.mark.parametrize("size", [0, 1, 13, 16, 21, 25])

@@ -53,9 +53,9 @@ def painted(dim: int, num_steps: int = 9, **settings: Any) -> dict[str, Any]:
     """The entry of one dimension of `Painter`, the other dimensions resting at 0."""
     mean = spread_means(collapsed=tuple(d for d in range(4) if d != dim))
     kl = np.eye(4)[dim]
-    found, _ = traverse(Painter(), mean, kl, num_dims=1, num_steps=num_steps, **settings)
-    assert [entry["dim"] for entry in found["dims"]] == [dim]
-    return found["dims"][0]
+    result, _ = traverse(Painter(), mean, kl, num_dims=1, num_steps=num_steps, **settings)
+    assert [entry["dim"] for entry in result["dims"]] == [dim]
+    return result["dims"][0]
 
 
 def test_a_patch_that_lightens_by_hand() -> None:
@@ -72,26 +72,26 @@ def test_path_length_of_flat_images_by_hand() -> None:
     # flat images have no variance, so that SSIM is (2xy + C1) / (x^2 + y^2 + C1)
     grey = np.linspace(0.24, 0.56, 9)
     frames = torch.tensor(grey).view(1, 9, 1, 1, 1).expand(1, 9, 3, SIDE, SIDE)
-    found = path_measures(frames, 0.05)
+    result = path_measures(frames, 0.05)
     steps = [1 - (2 * x * y + C1) / (x * x + y * y + C1) for x, y in zip(grey, grey[1:], strict=False)]
-    assert found["path_length"] == pytest.approx(sum(steps), rel=1e-6)
-    assert found["smoothness"] == pytest.approx(np.mean(steps) / max(steps), rel=1e-6)
-    assert (found["step_mean"], found["step_max"]) == (pytest.approx(np.mean(steps)), pytest.approx(max(steps)))
-    assert (found["share_changed"].item(), found["locality"].item()) == (1, pytest.approx(0.1, rel=1e-9))
-    assert found["l1_change"] == pytest.approx(0.32)
+    assert result["path_length"] == pytest.approx(sum(steps), rel=1e-6)
+    assert result["smoothness"] == pytest.approx(np.mean(steps) / max(steps), rel=1e-6)
+    assert (result["step_mean"], result["step_max"]) == (pytest.approx(np.mean(steps)), pytest.approx(max(steps)))
+    assert (result["share_changed"].item(), result["locality"].item()) == (1, pytest.approx(0.1, rel=1e-9))
+    assert result["l1_change"] == pytest.approx(0.32)
 
 
 def test_path_length_agrees_with_scikit_image() -> None:
     mean, kl = spread_means(), np.array([3.0, 0, 0, 0])
-    found, _ = traverse(Painter(), mean, kl, num_images=3, num_dims=1, num_steps=5)
+    result, _ = traverse(Painter(), mean, kl, num_images=3, num_dims=1, num_steps=5)
     lengths = []
-    for row in found["image_numbers"]:
+    for row in result["image_numbers"]:
         latent = torch.from_numpy(np.repeat(mean[row : row + 1], 5, axis=0))
         latent[:, 0] = torch.linspace(-1.6, 1.6, 5)
         frames = Painter().decode(latent).double().numpy()
         settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1.0, "channel_axis": 0}
         lengths.append(sum(1 - structural_similarity(a, b, **settings) for a, b in zip(frames, frames[1:], strict=False)))
-    assert found["path_length_mean"] == pytest.approx(np.mean(lengths), rel=1e-3)
+    assert result["path_length_mean"] == pytest.approx(np.mean(lengths), rel=1e-3)
 
 
 def test_a_patch_that_moves_changes_where_it_was_and_where_it_is() -> None:
@@ -117,34 +117,34 @@ def test_locality_counts_a_part_of_a_pixel_and_all_channels() -> None:
 
 def test_collapsed_dimensions_are_named_and_not_averaged() -> None:
     mean, kl = spread_means(dims=6, collapsed=(5,)), np.array([3.0, 1, 0, 0, 0, 2])
-    found, arrays = traverse(Painter(), mean, kl, num_dims=3)
-    assert [entry["dim"] for entry in found["dims"]] == [0, 5, 1]
-    assert (found["collapsed"], found["averaged"]) == ([5], [0, 1])
-    first, still, last = found["dims"]
+    result, arrays = traverse(Painter(), mean, kl, num_dims=3)
+    assert [entry["dim"] for entry in result["dims"]] == [0, 5, 1]
+    assert (result["collapsed"], result["averaged"]) == ([5], [0, 1])
+    first, still, last = result["dims"]
     assert (still["path_length"], still["share_changed"], still["collapsed"]) == (0, 0, True)
     assert {"smoothness", "locality"} & set(still) == set()
     for name, key in (("path_length", "path_length_mean"), ("share_changed", "share_changed_mean"), ("smoothness", "smoothness")):
-        assert found[key] == pytest.approx((first[name] + last[name]) / 2)
+        assert result[key] == pytest.approx((first[name] + last[name]) / 2)
     assert arrays["traversal"].shape == (3, 9, 3, SIDE, SIDE)
     assert (arrays["traversal"][1] == arrays["traversal"][1, :1]).all()
-    assert "not_computed" not in found
+    assert "not_computed" not in result
 
 
 def test_without_an_active_dimension_there_are_no_means() -> None:
-    found, _ = traverse(Painter(), 0.05 * spread_means(), np.array([3.0, 1, 0, 0]), num_dims=2)
-    assert found["collapsed"] == [0, 1]
-    assert {"path_length_mean", "smoothness", "share_changed_mean"} & set(found) == set()
-    assert found["not_computed"]["traversal"].startswith("none of the 2 dimensions with the largest KL is active")
+    result, _ = traverse(Painter(), 0.05 * spread_means(), np.array([3.0, 1, 0, 0]), num_dims=2)
+    assert result["collapsed"] == [0, 1]
+    assert {"path_length_mean", "smoothness", "share_changed_mean"} & set(result) == set()
+    assert result["not_computed"]["traversal"].startswith("none of the 2 dimensions with the largest KL is active")
 
 
 def test_the_papers_traversal_is_recorded_as_it_was_made() -> None:
-    found, arrays = traverse(Painter(), spread_means(), np.array([3.0, 2, 1, 0.5]))  # 20 modulo 4: dimension 0
-    paper = found["paper"]
+    result, arrays = traverse(Painter(), spread_means(), np.array([3.0, 2, 1, 0.5]))  # 20 modulo 4: dimension 0
+    paper = result["paper"]
     assert {name: paper[name] for name in ("dim", "dim_in_paper", "kl", "low", "high", "num_steps")} == {
         "dim": 0, "dim_in_paper": 20, "kl": 3.0, "low": -3.0, "high": 3.0, "num_steps": 5,
     }  # fmt: skip
     assert (paper["posterior_low"], paper["posterior_high"]) == (pytest.approx(-1.6), pytest.approx(1.6))
-    assert paper["image_number"] == found["image_numbers"][0]
+    assert paper["image_number"] == result["image_numbers"][0]
     assert paper["l1_change"] == pytest.approx(0.6 * 64 / 1024, rel=1e-4)
     row = spread_means()[paper["image_number"]]
     latent = torch.from_numpy(np.stack([np.r_[value, row[1:]] for value in (-3.0, -1.5, 0, 1.5, 3.0)])).float()
@@ -226,31 +226,31 @@ def edited(
 
 
 def test_orthogonal_attributes_do_not_leak() -> None:
-    found = edited(np.diag([1.0, 4.0, 0.25, 1.0]), np.eye(4)[:3])
-    assert set(found["edits"]) == {"0", "1", "2"}
-    for edit in found["edits"].values():
+    result = edited(np.diag([1.0, 4.0, 0.25, 1.0]), np.eye(4)[:3])
+    assert set(result["edits"]) == {"0", "1", "2"}
+    for edit in result["edits"].values():
         for kind in ("probe", "mean_difference"):  # in each dimension's own units, a whole edit is the gap between its halves
             assert edit[kind]["target"] == pytest.approx(GAP, rel=0.03)
             assert edit[kind]["leakage"] < 0.06
             assert edit[kind]["specificity"] == pytest.approx(edit[kind]["target"] / (edit[kind]["target"] + edit[kind]["leakage"]))
-    assert found["edits_mean"]["probe"]["specificity"] > 0.96
-    assert found["edits_mean"]["probe"]["target"] == pytest.approx(
-        np.mean([edit["probe"]["target"] for edit in found["edits"].values()])
+    assert result["edits_mean"]["probe"]["specificity"] > 0.96
+    assert result["edits_mean"]["probe"]["target"] == pytest.approx(
+        np.mean([edit["probe"]["target"] for edit in result["edits"].values()])
     )
 
 
 def test_attributes_at_45_degrees_leak_by_the_cosine() -> None:
-    found = edited(np.eye(4), np.array([[1.0, 0, 0, 0], [1, 1, 0, 0]]))
-    for edit in found["edits"].values():
+    result = edited(np.eye(4), np.array([[1.0, 0, 0, 0], [1, 1, 0, 0]]))
+    for edit in result["edits"].values():
         assert edit["probe"]["target"] == pytest.approx(GAP, rel=0.03)
         assert edit["probe"]["leakage"] == pytest.approx(GAP / 2**0.5, rel=0.06)
         assert edit["probe"]["specificity"] == pytest.approx(1 / (1 + 0.5**0.5), abs=0.02)
 
 
 def test_leaks_of_opposite_signs_do_not_cancel() -> None:
-    found = edited(np.eye(4), np.array([[1.0, 0, 0, 0], [1, 1, 0, 0], [-1, 1, 0, 0]]))
-    assert found["edits"]["0"]["probe"]["leakage"] == pytest.approx(GAP / 2**0.5, rel=0.06)
-    assert found["edits"]["1"]["probe"]["leakage"] == pytest.approx(GAP / 2**1.5, rel=0.06)  # all of it into attribute 0
+    result = edited(np.eye(4), np.array([[1.0, 0, 0, 0], [1, 1, 0, 0], [-1, 1, 0, 0]]))
+    assert result["edits"]["0"]["probe"]["leakage"] == pytest.approx(GAP / 2**0.5, rel=0.06)
+    assert result["edits"]["1"]["probe"]["leakage"] == pytest.approx(GAP / 2**1.5, rel=0.06)  # all of it into attribute 0
 
 
 def test_the_probe_leaves_out_what_goes_along_and_the_mean_difference_does_not() -> None:
@@ -258,16 +258,16 @@ def test_the_probe_leaves_out_what_goes_along_and_the_mean_difference_does_not()
     # plane between its classes has the normal (1, 0). Both edits are GAP * sqrt(1 + 0.36) long
     covariance = np.eye(3)
     covariance[0, 1] = covariance[1, 0] = 0.6
-    found = edited(covariance, np.eye(3)[:2])
+    result = edited(covariance, np.eye(3)[:2])
     for name in "01":
-        edit = found["edits"][name]
+        edit = result["edits"][name]
         assert edit["mean_difference"]["target"] == pytest.approx(GAP, rel=0.06)
         assert edit["mean_difference"]["leakage"] == pytest.approx(0.6 * GAP, rel=0.1)
         assert edit["probe"]["target"] == pytest.approx(1.36**0.5 * GAP, rel=0.06)
         assert edit["probe"]["leakage"] < 0.15
-        assert found["edits_setup"]["cosine"][name] == pytest.approx(1 / 1.36**0.5, abs=0.02)
-        assert found["edits_setup"]["distance"][name] == pytest.approx(1.36**0.5 * GAP, rel=0.03)
-    assert found["edits_mean"]["probe"]["specificity"] > found["edits_mean"]["mean_difference"]["specificity"] + 0.2
+        assert result["edits_setup"]["cosine"][name] == pytest.approx(1 / 1.36**0.5, abs=0.02)
+        assert result["edits_setup"]["distance"][name] == pytest.approx(1.36**0.5 * GAP, rel=0.03)
+    assert result["edits_mean"]["probe"]["specificity"] > result["edits_mean"]["mean_difference"]["specificity"] + 0.2
 
 
 def test_directions_of_gaussian_classes_follow_fisher() -> None:
@@ -296,15 +296,15 @@ def test_no_direction_is_scored_by_its_own_probe() -> None:
     # attributes that mean nothing: in 40 dimensions a probe learns 100 labels by heart, and by its own measure the edit works
     random = np.random.default_rng(5)
     mean, attributes = gaussian(200, np.eye(40), seed=3), random.integers(0, 2, (200, 6)).astype(np.uint8)
-    found, _ = edit_attributes(Linear(40), mean, attributes, gaussian(100, np.eye(40), seed=4), tuple("abcdef"), num_images=4)
-    assert len(found["edits"]) == 6
+    result, _ = edit_attributes(Linear(40), mean, attributes, gaussian(100, np.eye(40), seed=4), tuple("abcdef"), num_images=4)
+    assert len(result["edits"]) == 6
     first, _ = halves(200, 0)
     standard = Units.of(mean.astype(np.float64)).standard(mean)[first]
     own = fit_probes(standard, attributes[first], tuple(range(6)))
     steps = [edit_steps(class_difference(standard, attributes[first][:, c]), own.weights[c])["probe"] for c in range(6)]
     by_its_own = np.mean([own.weights[c] @ steps[c] / np.linalg.norm(own.weights[c]) for c in range(6)])
     assert by_its_own > 1
-    assert abs(found["edits_mean"]["probe"]["target"]) < 0.35
+    assert abs(result["edits_mean"]["probe"]["target"]) < 0.35
 
 
 def test_halves_are_disjoint_and_cover_everything() -> None:
@@ -327,9 +327,9 @@ def test_labels_alone_choose_what_is_edited_and_the_others_are_named() -> None:
     names = ("clear", "blurred", "exact", "rare", "unrelated")
     setups = []
     for seen in (mean, np.roll(mean, 2, axis=1)[::-1]):
-        found, arrays = edit_attributes(Linear(5), seen, attributes, test, names, num_attributes=2, num_images=4)
-        setup = found["edits_setup"]
-        assert list(found["edits"]) == setup["edited"] == arrays["edits_names"].tolist()
+        result, arrays = edit_attributes(Linear(5), seen, attributes, test, names, num_attributes=2, num_images=4)
+        setup = result["edits_setup"]
+        assert list(result["edits"]) == setup["edited"] == arrays["edits_names"].tolist()
         setups.append((setup["edited"], setup["scored"]))
         assert setup["left_out"]["rare"].startswith("30 images with it and 970 without, and one half has fewer than 20")
         assert (setup["num_fitted"], setup["num_scoring"], len(setup["image_numbers"])) == (500, 500, 4)
@@ -349,8 +349,8 @@ def test_scatter_of_single_images_is_no_leakage() -> None:
 
     mean = gaussian(4000, np.eye(3))
     names, labels = tuple("abc"), (mean > 0).astype(np.uint8)
-    found, _ = edit_attributes(Noisy(3), mean, labels, gaussian(400, np.eye(3), seed=1), names, num_images=256, batch_size=256)
-    for edit in found["edits"].values():
+    result, _ = edit_attributes(Noisy(3), mean, labels, gaussian(400, np.eye(3), seed=1), names, num_images=256, batch_size=256)
+    for edit in result["edits"].values():
         assert edit["probe"]["target"] == pytest.approx(GAP, rel=0.15)
         assert edit["probe"]["leakage"] < 0.15
 
@@ -358,8 +358,8 @@ def test_scatter_of_single_images_is_no_leakage() -> None:
 def test_strips_show_the_edit_from_minus_one_to_one() -> None:
     mean, test = gaussian(2000, np.eye(3)), gaussian(30, np.eye(3), seed=1)
     model, names = Linear(3), ("a", "b", "c")
-    found, arrays = edit_attributes(model, mean, (mean > 0).astype(np.uint8), test, names, num_images=4)
-    row = test[found["edits_setup"]["image_numbers"][0]]
+    result, arrays = edit_attributes(model, mean, (mean > 0).astype(np.uint8), test, names, num_images=4)
+    row = test[result["edits_setup"]["image_numbers"][0]]
     unedited = (model.decode(torch.from_numpy(row[None])) * 255).round().byte().numpy()[0]
     for kind in ("probe", "mean_difference"):
         strips = arrays[f"edits_{kind}"].astype(int)
@@ -406,11 +406,11 @@ def test_a_real_vae_end_to_end_in_good_time(latent_dim: int) -> None:
     attributes = (mean[:, :8] + 0.5 * random.standard_normal((600, 8)) > 0).astype(np.uint8)
     names = tuple(f"attribute {n}" for n in range(8))
     start = time.thread_time()
-    found, arrays = traverse(model, mean, random.random(latent_dim))
+    result, arrays = traverse(model, mean, random.random(latent_dim))
     edits, strips = edit_attributes(model, mean[:450], attributes[:450], mean[450:], names)
     seconds = time.thread_time() - start
     assert [strip.shape for strip in (arrays["traversal"], arrays["traversal_paper"])] == [(8, 9, 3, 48, 48), (1, 5, 3, 48, 48)]
-    assert len(found["dims"]) == 8 and found["averaged"] and 0 < found["smoothness"] <= 1 and found["path_length_mean"] > 0
+    assert len(result["dims"]) == 8 and result["averaged"] and 0 < result["smoothness"] <= 1 and result["path_length_mean"] > 0
     assert strips["edits_probe"].shape == (6, 5, 3, 48, 48) and strips["edits_probe"].dtype == np.uint8
     assert all(np.isfinite([*edit[kind].values()]).all() for edit in edits["edits"].values() for kind in edit)
     again, _ = edit_attributes(model, mean[:450], attributes[:450], mean[450:], names)

@@ -42,10 +42,10 @@ def test_medians_are_of_each_sitting() -> None:
 def test_the_interval_is_students_t_over_the_sittings_logarithms() -> None:
     # three sittings of six rounds, medians 1, 2 and 4: logarithms 0, 1, 2 (to the base of 2) with standard error 1 / sqrt(3)
     samples, sittings = np.repeat([1.0, 2.0, 4.0], 6)[:, None], np.repeat([0, 1, 2], 6)
-    (found,) = over_sittings(samples, sittings)
+    (result,) = over_sittings(samples, sittings)
     reach = 4.302653 / math.sqrt(3)
-    assert (found.num, found.value) == (3, pytest.approx(2.0))
-    assert (found.low, found.high) == (pytest.approx(2 ** (1 - reach)), pytest.approx(2 ** (1 + reach)))
+    assert (result.num, result.value) == (3, pytest.approx(2.0))
+    assert (result.low, result.high) == (pytest.approx(2 ** (1 - reach)), pytest.approx(2 ** (1 + reach)))
 
 
 @pytest.mark.parametrize(
@@ -54,15 +54,15 @@ def test_the_interval_is_students_t_over_the_sittings_logarithms() -> None:
 def test_fewer_than_three_sittings_of_six_rounds_give_a_value_and_no_interval(rounds: list[int]) -> None:
     sittings = np.repeat(np.arange(len(rounds)), rounds)
     samples = np.random.default_rng(0).lognormal(0.0, 0.1, (len(sittings), 1))
-    (found,) = over_sittings(samples, sittings)
-    assert (found.low, found.high, found.error) == (None, None, None)
-    assert found.value == pytest.approx(1.0, abs=0.2)
+    (result,) = over_sittings(samples, sittings)
+    assert (result.low, result.high, result.error) == (None, None, None)
+    assert result.value == pytest.approx(1.0, abs=0.2)
 
 
 def test_a_sitting_that_was_cut_short_does_not_count_beside_whole_ones() -> None:
     samples = np.array([1.0] * 18 + [50.0] * 2)[:, None]
-    (found,) = over_sittings(samples, np.repeat([0, 1, 2, 3], [6, 6, 6, 2]))
-    assert (found.num, found.value, found.low) == (3, pytest.approx(1.0), pytest.approx(1.0))
+    (result,) = over_sittings(samples, np.repeat([0, 1, 2, 3], [6, 6, 6, 2]))
+    assert (result.num, result.value, result.low) == (3, pytest.approx(1.0), pytest.approx(1.0))
 
 
 def test_a_column_that_failed_has_no_estimate() -> None:
@@ -75,9 +75,9 @@ def test_a_column_that_failed_has_no_estimate() -> None:
 def test_trend_finds_a_trend_and_nothing_in_noise() -> None:
     noise = np.exp(np.random.default_rng(2).normal(0, 0.01, 60))
     assert not trend(noise).significant
-    found = trend(noise * np.linspace(1, 1.5, 60))
-    assert found.significant
-    assert found.change == pytest.approx(0.5, abs=0.1)
+    result = trend(noise * np.linspace(1, 1.5, 60))
+    assert result.significant
+    assert result.change == pytest.approx(0.5, abs=0.1)
     assert trend(np.ones(60)) == Trend(0.0, False)
 
 
@@ -190,9 +190,9 @@ class FakeLane:
         self.blocks += 1
         if self.blocks == self.fail_at:
             raise RuntimeError("broken\nsecond line")
-        found = self.ms * self.machine.slowness(self)
-        self.machine.now += found / 1e3
-        return {"call": found}
+        result = self.ms * self.machine.slowness(self)
+        self.machine.now += result / 1e3
+        return {"call": result}
 
 
 class Machine:
@@ -232,16 +232,16 @@ def comparison(run, names=("a", "b", "c"), target: float = 0.02) -> LatencyCompa
 def test_recovers_the_ratios_on_an_unsteady_machine() -> None:
     plan = Plan()
     made, machine, run = run_fake(0.01, plan)
-    found = comparison(run)
-    assert found.converged
+    result = comparison(run)
+    assert result.converged
     for name, ratio in (("a", 1.0), ("b", 2.5), ("c", 4.5)):
-        assert found[name].ratio == pytest.approx(ratio, rel=0.01)
-        assert found[name].ratio_low <= found[name].ratio <= found[name].ratio_high
-    assert found.noise_floor is not None
-    assert (found.noise_floor.low < 1.01, found.noise_floor.high > 0.99, found.noise_floor.num) == (True, True, plan.sittings)
+        assert result[name].ratio == pytest.approx(ratio, rel=0.01)
+        assert result[name].ratio_low <= result[name].ratio <= result[name].ratio_high
+    assert result.noise_floor is not None
+    assert (result.noise_floor.low < 1.01, result.noise_floor.high > 0.99, result.noise_floor.num) == (True, True, plan.sittings)
     # the times themselves scatter with the machine
-    assert found["c"].high_ms / found["c"].low_ms > 1.2
-    assert len(made) == plan.sittings == found["c"].sittings == len(found["c"].ratio_by_sitting)
+    assert result["c"].high_ms / result["c"].low_ms > 1.2
+    assert len(made) == plan.sittings == result["c"].sittings == len(result["c"].ratio_by_sitting)
     assert run.sittings == [n for n in range(plan.sittings) for _ in range(plan.rounds[1])]
     assert run.samples["call"].shape == (run.rounds, 4)
     # every lane of the sitting once a round, in orders that differ
@@ -257,8 +257,8 @@ def test_what_loading_changes_shows_in_the_interval() -> None:
     def load(sitting: int) -> list[FakeLane]:
         return [FakeLane(ms, machine) for ms in (2.0, 5.0 * (1 + 0.03 * (sitting % 2)), 2.0)]
 
-    found = comparison(interleave(load, Plan(sittings=6), primary="call", clock=machine), ("a", "b"))
-    assert found["b"].ratio_low < 2.5 < 2.575 < found["b"].ratio_high
+    result = comparison(interleave(load, Plan(sittings=6), primary="call", clock=machine), ("a", "b"))
+    assert result["b"].ratio_low < 2.5 < 2.575 < result["b"].ratio_high
 
 
 def test_the_references_second_copy_is_a_lane_of_its_own() -> None:
@@ -267,33 +267,33 @@ def test_the_references_second_copy_is_a_lane_of_its_own() -> None:
     def load(sitting: int) -> list[FakeLane]:
         return [FakeLane(2.0, machine), FakeLane(2.2, machine)]
 
-    found = comparison(interleave(load, Plan(), primary="call", clock=machine), ("a",))
-    assert found.noise_floor.value == pytest.approx(1.1, rel=0.01)
+    result = comparison(interleave(load, Plan(), primary="call", clock=machine), ("a",))
+    assert result.noise_floor.value == pytest.approx(1.1, rel=0.01)
 
 
 def test_any_two_columns_have_a_paired_ratio() -> None:
-    found = comparison(run_fake(0.01, Plan())[2])
-    ratio = found.paired("c", "b")
+    result = comparison(run_fake(0.01, Plan())[2])
+    ratio = result.paired("c", "b")
     assert (ratio.value, ratio.num) == (pytest.approx(1.8, rel=0.01), 5)
     assert ratio.low <= ratio.value <= ratio.high
-    assert found.paired("a" + AGAIN, "a").value == found.noise_floor.value
-    assert found.sitting_medians(ratios=True)[:, 1].tolist() == pytest.approx(found["b"].ratio_by_sitting)
+    assert result.paired("a" + AGAIN, "a").value == result.noise_floor.value
+    assert result.sitting_medians(ratios=True)[:, 1].tolist() == pytest.approx(result["b"].ratio_by_sitting)
 
 
 def test_says_when_it_did_not_converge() -> None:
     _, _, run = run_fake(0.5, Plan(rounds=(6, 8), sittings=3))
-    found = comparison(run)
-    assert (run.rounds, found.converged, found["b"].converged) == (24, False, False)
-    assert any("not converged after 24 rounds" in line for line in found.lines())
+    result = comparison(run)
+    assert (run.rounds, result.converged, result["b"].converged) == (24, False, False)
+    assert any("not converged after 24 rounds" in line for line in result.lines())
 
 
 @pytest.mark.parametrize("plan", [Plan(rounds=(2, 5)), Plan(sittings=2), Plan(sittings=1)])
 def test_says_why_there_is_no_interval(plan: Plan) -> None:
-    found = comparison(run_fake(0.01, plan)[2])
-    assert (found["b"].ratio_low, found["b"].low_ms, found.noise_floor.low, found.converged) == (None, None, None, False)
-    assert found["b"].ratio == pytest.approx(2.5, rel=0.02)
-    assert any("no intervals" in line for line in found.lines())
-    assert found.lines()[1].endswith("(no interval)")
+    result = comparison(run_fake(0.01, plan)[2])
+    assert (result["b"].ratio_low, result["b"].low_ms, result.noise_floor.low, result.converged) == (None, None, None, False)
+    assert result["b"].ratio == pytest.approx(2.5, rel=0.02)
+    assert any("no intervals" in line for line in result.lines())
+    assert result.lines()[1].endswith("(no interval)")
 
 
 def test_budget_decides_the_sittings_before_any_ratio_is_seen() -> None:
@@ -353,11 +353,11 @@ def test_unsettled_warm_up_is_bounded_and_told() -> None:
 @pytest.mark.parametrize("fail_at", [1, 20])
 def test_failed_lane_is_recorded_and_the_rest_goes_on(fail_at: int) -> None:
     made, _, run = run_fake(0.01, Plan(), fail_at)
-    found = comparison(run)
-    assert (found["b"].failed, found["b"].reason, found["b"].ratio) == (True, "broken", None)
+    result = comparison(run)
+    assert (result["b"].failed, result["b"].reason, result["b"].ratio) == (True, "broken", None)
     assert [lanes[1].blocks for lanes in made] == [fail_at, *[0] * 4]
-    assert found["c"].ratio == pytest.approx(4.5, rel=0.01)
-    assert found.converged
+    assert result["c"].ratio == pytest.approx(4.5, rel=0.01)
+    assert result.converged
 
 
 @pytest.mark.parametrize("fail_at", [3, 20, 21])
@@ -368,11 +368,11 @@ def test_failed_reference_leaves_times_without_ratios(fail_at: int) -> None:
         lambda _: [FakeLane(2.0, machine, fail_at), FakeLane(5.0, machine), FakeLane(9.0, machine), FakeLane(2.0, machine)],
         Plan(), primary="call", clock=machine, describe=str,
     )  # fmt: skip
-    found = comparison(run)
-    assert found["a"].failed
-    assert found["a"].reason.startswith("broken")
-    assert (found["b"].failed, found["b"].ratio, found.noise_floor, found.converged) == (False, None, None, False)
-    assert found["b"].low_ms is not None
+    result = comparison(run)
+    assert result["a"].failed
+    assert result["a"].reason.startswith("broken")
+    assert (result["b"].failed, result["b"].ratio, result.noise_floor, result.converged) == (False, None, None, False)
+    assert result["b"].low_ms is not None
 
 
 def test_a_failed_second_copy_takes_the_noise_floor_alone() -> None:
@@ -380,15 +380,15 @@ def test_a_failed_second_copy_takes_the_noise_floor_alone() -> None:
     run = interleave(
         lambda _: [FakeLane(2.0, machine), FakeLane(5.0, machine), FakeLane(2.0, machine, 3)], Plan(), primary="call", clock=machine
     )  # fmt: skip
-    found = comparison(run, ("a", "b"))
-    assert (found["a"].failed, found["b"].ratio, found.noise_floor) == (False, pytest.approx(2.5, rel=0.01), None)
+    result = comparison(run, ("a", "b"))
+    assert (result["a"].failed, result["b"].ratio, result.noise_floor) == (False, pytest.approx(2.5, rel=0.01), None)
 
 
 def test_all_lanes_failing_is_an_answer_too() -> None:
     machine = Machine(0.0, 2)
     run = interleave(lambda _: [FakeLane(1.0, machine, 1), FakeLane(1.0, machine, 1)], Plan(), primary="call", describe=str)
-    found = comparison(run, ("a",))
-    assert (found.rounds, found["a"].failed, found.noise_floor) == (0, True, None)
+    result = comparison(run, ("a",))
+    assert (result.rounds, result["a"].failed, result.noise_floor) == (0, True, None)
 
 
 def test_collector_is_put_back_and_progress_reported() -> None:
@@ -406,23 +406,23 @@ def test_collector_is_put_back_and_progress_reported() -> None:
 
 def test_a_file_of_one_sitting_has_no_intervals(tmp_path: Path) -> None:
     """Files that were saved before there were sittings hold rounds of one; their intervals were over rounds."""
-    found = comparison(run_fake(0.01, Plan())[2])
+    result = comparison(run_fake(0.01, Plan())[2])
     path = tmp_path / "old.npz"
-    values = {k: v for k, v in found.to_dict().items() if k != "sittings"}
+    values = {k: v for k, v in result.to_dict().items() if k != "sittings"}
     with path.open("wb") as file:
-        np.savez_compressed(file, summary=np.array(json.dumps(values)), **found.samples)
+        np.savez_compressed(file, summary=np.array(json.dumps(values)), **result.samples)
     again = LatencyComparison.load(path)
-    assert (again["b"].ratio_low, again["b"].rounds, again.noise_floor.low) == (None, found.rounds, None)
+    assert (again["b"].ratio_low, again["b"].rounds, again.noise_floor.low) == (None, result.rounds, None)
     assert again["b"].ratio == pytest.approx(2.5, rel=0.01)
 
 
 def test_saves_and_loads(tmp_path: Path) -> None:
-    found = comparison(run_fake(0.01, Plan(), 1)[2])
+    result = comparison(run_fake(0.01, Plan(), 1)[2])
     path = tmp_path / "raw.latency"
-    found.save(path)
+    result.save(path)
     again = LatencyComparison.load(path)
-    assert json.loads(json.dumps(again.to_dict(), allow_nan=False)) == again.to_dict() == found.to_dict()
-    assert np.array_equal(again.samples["call"], found.samples["call"], equal_nan=True)
+    assert json.loads(json.dumps(again.to_dict(), allow_nan=False)) == again.to_dict() == result.to_dict()
+    assert np.array_equal(again.samples["call"], result.samples["call"], equal_nan=True)
     (tmp_path / "broken").write_bytes(b"no archive")
     with pytest.raises(InputError, match="one that `save` wrote"):
         LatencyComparison.load(tmp_path / "broken")
@@ -453,14 +453,14 @@ def test_real_models_and_a_broken_one() -> None:
     models = {"one": Repeat(2), "eight": Repeat(16), "broken": Breaks()}
     models["one"].train()
     threads, state = torch.get_num_threads(), torch.random.get_rng_state()
-    found = compare_latency(models, image_size=24, rounds=(6, 8), sittings=3, num_threads=1)
-    assert found["broken"].reason == "out of memory: too large"
+    result = compare_latency(models, image_size=24, rounds=(6, 8), sittings=3, num_threads=1)
+    assert result["broken"].reason == "out of memory: too large"
     # 8 times the work; anything between is a loaded machine
-    assert found["eight"].ratio > 2
-    assert found.noise_floor is not None
-    assert found.noise_floor.num == found["eight"].sittings == 3
-    assert found.columns == ("one", "eight", "broken", "one (again)")
-    assert found.samples["call"].shape == (found.rounds, 4)
+    assert result["eight"].ratio > 2
+    assert result.noise_floor is not None
+    assert result.noise_floor.num == result["eight"].sittings == 3
+    assert result.columns == ("one", "eight", "broken", "one (again)")
+    assert result.samples["call"].shape == (result.rounds, 4)
     assert models["one"].training
     assert torch.get_num_threads() == threads
     assert torch.equal(torch.random.get_rng_state(), state)
@@ -475,16 +475,16 @@ def test_real_models_and_a_broken_one() -> None:
         "batch_size",
         "seed",
     }
-    assert wanted <= set(found.provenance)
-    assert found.provenance["cpu_threads"] == 1
+    assert wanted <= set(result.provenance)
+    assert result.provenance["cpu_threads"] == 1
 
 
 @pytest.mark.parametrize("options", [{"precision": "bfloat16"}, {"channels_last": True, "batch_size": 2}])
 def test_options_reach_the_model(options: dict[str, object]) -> None:
-    found = compare_latency({"small": build(preset("small"), 0)}, rounds=(2, 2), budget_s=5, **options)  # type: ignore[arg-type]
-    assert not found["small"].failed, found["small"].reason
-    assert found.provenance["precision"] == options.get("precision", "float32")
-    assert found.provenance["memory_format"] == ("channels_last" if "channels_last" in options else "contiguous")
+    result = compare_latency({"small": build(preset("small"), 0)}, rounds=(2, 2), budget_s=5, **options)  # type: ignore[arg-type]
+    assert not result["small"].failed, result["small"].reason
+    assert result.provenance["precision"] == options.get("precision", "float32")
+    assert result.provenance["memory_format"] == ("channels_last" if "channels_last" in options else "contiguous")
 
 
 def test_precision_defaults_to_full_on_the_cpu() -> None:

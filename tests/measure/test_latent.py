@@ -132,32 +132,32 @@ def test_the_nulls_have_the_marginals_of_their_kind() -> None:
 def test_the_null_that_counts_is_the_one_with_the_higher_upper_limit_whatever_its_mean(flat_high: float, kind: str) -> None:
     nulls = {"gaussian": {"mean": 0.5, "low": 0.4, "high": 0.6}, "flat": {"mean": 0.55, "low": 0.45, "high": flat_high}}
     assert strictest(nulls) == kind
-    found = described(nulls, "_best")
-    assert found.pop("null_kind") == kind
-    assert {key: found.pop(f"null_best_{key}") for key in ("mean", "low", "high")} == nulls[kind]
-    assert found == {f"{name}_best_{key}": value for name, null in nulls.items() for key, value in null.items()}
+    result = described(nulls, "_best")
+    assert result.pop("null_kind") == kind
+    assert {key: result.pop(f"null_best_{key}") for key in ("mean", "low", "high")} == nulls[kind]
+    assert result == {f"{name}_best_{key}": value for name, null in nulls.items() for key, value in null.items()}
 
 
 def test_the_interval_of_40_values_ends_at_the_lowest_and_highest_but_for_a_little() -> None:
-    found = interval([float(v) for v in range(1, 41)])
-    assert found == {"mean": 20.5, "low": pytest.approx(0.025 * 41), "high": pytest.approx(0.975 * 41)}
+    result = interval([float(v) for v in range(1, 41)])
+    assert result == {"mean": 20.5, "low": pytest.approx(0.025 * 41), "high": pytest.approx(0.975 * 41)}
 
 
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("kind", GAUSSIANS)
 def test_a_gaussian_is_not_clustered_whatever_its_covariance(kind: str, seed: int) -> None:
     points = gaussian(kind, seed)
-    found = hopkins_against_nulls(points, seed=seed)
-    assert found["value"] <= found["null_high"]
-    assert found["gaussian_mean"] == pytest.approx(0.5, abs=0.02)
+    result = hopkins_against_nulls(points, seed=seed)
+    assert result["value"] <= result["null_high"]
+    assert result["gaussian_mean"] == pytest.approx(0.5, abs=0.02)
 
 
 def test_silhouettes_of_8_gaussians_exceed_the_highest_of_10_others_as_seldom_as_chance() -> None:
-    found = [silhouette_against_nulls(gaussian(kind, s), seed=s, num_nulls=10) for kind in GAUSSIANS for s in (0, 1)]
-    above = [cut["best"] > cut["gaussian_best_high"] for cut, _ in found]
+    result = [silhouette_against_nulls(gaussian(kind, s), seed=s, num_nulls=10) for kind in GAUSSIANS for s in (0, 1)]
+    above = [cut["best"] > cut["gaussian_best_high"] for cut, _ in result]
     assert sum(above) <= 3  # one in 11 each: 4 or more come once in 280
-    assert not any(cut["best"] > cut["null_best_high"] and not seen for (cut, _), seen in zip(found, above, strict=True))
-    assert np.mean([share["fraction_above_null"] for _, share in found]) < 0.2
+    assert not any(cut["best"] > cut["null_best_high"] and not seen for (cut, _), seen in zip(result, above, strict=True))
+    assert np.mean([share["fraction_above_null"] for _, share in result]) < 0.2
 
 
 def draws(kind: str, seed: int) -> tuple[Points, str]:
@@ -167,28 +167,28 @@ def draws(kind: str, seed: int) -> tuple[Points, str]:
 
 @pytest.mark.parametrize("kind", [*GAUSSIANS, "flat"])
 def test_hopkins_exceeds_the_interval_of_its_own_kind_for_about_one_cloud_in_40(kind: str) -> None:
-    found, own = [hopkins_against_nulls(draws(kind, seed)[0], seed=seed) for seed in range(40)], draws(kind, 0)[1]
-    above = sum(f["value"] > f[f"{own}_high"] for f in found)
-    below = sum(f["value"] < f[f"{own}_low"] for f in found)
+    result, own = [hopkins_against_nulls(draws(kind, seed)[0], seed=seed) for seed in range(40)], draws(kind, 0)[1]
+    above = sum(f["value"] > f[f"{own}_high"] for f in result)
+    below = sum(f["value"] < f[f"{own}_low"] for f in result)
     assert above <= 5 and below <= 5  # 1 is expected; 6 or more come once in 2,200
-    assert sum(f["value"] > f[f"{own}_mean"] for f in found) in range(10, 31)  # once in 1,500 for a fair coin
-    assert sum(f["value"] > f["null_high"] for f in found) <= above
+    assert sum(f["value"] > f[f"{own}_mean"] for f in result) in range(10, 31)  # once in 1,500 for a fair coin
+    assert sum(f["value"] > f["null_high"] for f in result) <= above
 
 
 def test_silhouettes_of_5_flat_clouds_exceed_the_highest_of_10_others_as_seldom_as_chance() -> None:
-    found = [silhouette_against_nulls(flat(seed), seed=seed, num_nulls=10) for seed in range(5)]
-    assert sum(cut["best"] > cut["flat_best_high"] for cut, _ in found) <= 2  # one in 11 each: 3 or more come once in 150
-    assert sum(cut["best"] > cut["gaussian_best_high"] for cut, _ in found) >= 4  # what Gaussians alone would have called clusters
-    assert np.mean([share["fraction_above_null"] for _, share in found]) < 0.2
+    result = [silhouette_against_nulls(flat(seed), seed=seed, num_nulls=10) for seed in range(5)]
+    assert sum(cut["best"] > cut["flat_best_high"] for cut, _ in result) <= 2  # one in 11 each: 3 or more come once in 150
+    assert sum(cut["best"] > cut["gaussian_best_high"] for cut, _ in result) >= 4  # what Gaussians alone would have called clusters
+    assert np.mean([share["fraction_above_null"] for _, share in result]) < 0.2
 
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_one_cloud_flat_along_its_longest_axis_is_clustered_for_gaussians_alone_but_not_for_both_nulls(seed: int) -> None:
     points = flat_along_one(seed)
-    found, (cut, share) = hopkins_against_nulls(points, seed=seed), silhouette_against_nulls(points, seed=seed, num_nulls=10)
-    assert found["gaussian_high"] < found["value"] <= found["null_high"]
+    result, (cut, share) = hopkins_against_nulls(points, seed=seed), silhouette_against_nulls(points, seed=seed, num_nulls=10)
+    assert result["gaussian_high"] < result["value"] <= result["null_high"]
     assert cut["gaussian_best_high"] < cut["best"] <= cut["null_best_high"]
-    assert found["null_kind"] == cut["null_kind"] == "flat"
+    assert result["null_kind"] == cut["null_kind"] == "flat"
     assert share["fraction_above_null"] < 0.5
 
 
@@ -203,8 +203,8 @@ def test_a_box_of_uniform_places_would_call_a_gaussian_clustered() -> None:
 @pytest.mark.parametrize("groups", [2, 4, 8])
 def test_separated_groups_are_clustered(groups: int) -> None:
     points, _ = mixture(groups, groups=groups)
-    found = hopkins_against_nulls(points)
-    assert found["value"] > found["null_high"]
+    result = hopkins_against_nulls(points)
+    assert result["value"] > result["null_high"]
     cut, share = silhouette_against_nulls(points, num_nulls=10)
     assert cut["best"] > cut["null_best_high"] and cut["best_k"] == groups
     assert share["fraction_above_null"] >= 1 / 9
@@ -220,9 +220,9 @@ def test_farther_groups_are_more_clustered() -> None:
 
 def test_the_silhouette_of_two_pairs_by_hand() -> None:
     # for 0: own 1, other (10 + 11) / 2; for 1: own 1, other (9 + 10) / 2; the right pair mirrors them
-    found = silhouettes(np.array([[0.0], [1.0], [10.0], [11.0]]))
-    assert found[2] == pytest.approx((9.5 / 10.5 + 8.5 / 9.5) / 2)
-    assert list(found) == [2, 3]
+    result = silhouettes(np.array([[0.0], [1.0], [10.0], [11.0]]))
+    assert result[2] == pytest.approx((9.5 / 10.5 + 8.5 / 9.5) / 2)
+    assert list(result) == [2, 3]
 
 
 def test_the_mean_silhouette_agrees_with_scikit_learn_points_alone_and_twins_included() -> None:
@@ -270,10 +270,10 @@ def test_groups_are_pure_and_shuffled_labels_are_not_however_rare() -> None:
     points, member = mixture(0, n=300)
     rare = np.arange(300) < 15
     labels = np.stack([member == 0, rare], axis=1).astype(np.uint8)
-    found = neighbour_purity(points, labels, ("group", "rare"))
-    assert found["group"]["value"] > 0.99
-    assert found["rare"]["value"] == pytest.approx(0.5, abs=0.05)
-    assert all(f["shuffled"] == pytest.approx(0.5, abs=0.03) for f in found.values())
+    result = neighbour_purity(points, labels, ("group", "rare"))
+    assert result["group"]["value"] > 0.99
+    assert result["rare"]["value"] == pytest.approx(0.5, abs=0.05)
+    assert all(f["shuffled"] == pytest.approx(0.5, abs=0.03) for f in result.values())
 
 
 # probes
@@ -313,10 +313,10 @@ def test_linearly_separable_labels_are_read_without_error() -> None:
 def test_random_labels_are_not_read_even_with_more_dimensions_than_images() -> None:
     rng = np.random.default_rng(2)
     points, labels = rng.normal(size=(100, 128)), rng.integers(0, 2, size=(100, 8)).astype(np.uint8)
-    found = probe_attributes(points, labels, [f"a{n}" for n in range(8)])
+    result = probe_attributes(points, labels, [f"a{n}" for n in range(8)])
     for key in ("linear_auc", "linear_balanced_accuracy", "knn_auc", "knn_balanced_accuracy", "shuffled_auc"):
-        assert np.mean([f[key] for f in found.values()]) == pytest.approx(0.5, abs=0.07)  # three standard deviations
-    assert 0.02 < np.mean([f["shuffled_auc_sd"] for f in found.values()]) < 0.12
+        assert np.mean([f[key] for f in result.values()]) == pytest.approx(0.5, abs=0.07)  # three standard deviations
+    assert 0.02 < np.mean([f["shuffled_auc_sd"] for f in result.values()]) < 0.12
 
 
 def test_neighbours_read_a_ring_that_no_line_does() -> None:
@@ -367,8 +367,8 @@ def test_an_attribute_on_one_dimension_leads_and_a_rotated_one_does_not() -> Non
 
 def test_one_dimension_leads_over_nothing() -> None:
     labels = np.array([[0], [1], [0], [1]], dtype=np.uint8)
-    found = dimension_probes(np.array([[0.0], [1.0], [0.5], [2.0]]), labels, ("a",))["by_attribute"]["a"]
-    assert found == {"best_dim": 0, "best_auc": 1.0, "gap": 0.5, "gini": 0.0}
+    result = dimension_probes(np.array([[0.0], [1.0], [0.5], [2.0]]), labels, ("a",))["by_attribute"]["a"]
+    assert result == {"best_dim": 0, "best_auc": 1.0, "gap": 0.5, "gini": 0.0}
 
 
 # maps
@@ -378,11 +378,11 @@ def test_a_map_keeps_separated_groups_and_is_more_trustworthy_than_a_shuffled_on
     points, member = mixture(0, groups=3, n=90)
     flat = tsne(points, 10)
     assert flat.shape == (90, 2) and flat.dtype == np.float32
-    found = describe_map(points, flat)
+    result = describe_map(points, flat)
     assert purity(nearest_neighbours(flat.astype(float)), (member == 0).astype(np.uint8)[:, None])[0] > 0.95
-    assert found["axis_range"] == pytest.approx([float(np.ptp(flat[:, 0])), float(np.ptp(flat[:, 1]))])
-    assert found["trustworthiness"] > describe_map(points, np.random.default_rng(0).permutation(flat))["trustworthiness"] + 0.2
-    assert found["hopkins"] > 0.6 and found["silhouette"] > 0.6
+    assert result["axis_range"] == pytest.approx([float(np.ptp(flat[:, 0])), float(np.ptp(flat[:, 1]))])
+    assert result["trustworthiness"] > describe_map(points, np.random.default_rng(0).permutation(flat))["trustworthiness"] + 0.2
+    assert result["hopkins"] > 0.6 and result["silhouette"] > 0.6
 
 
 def test_perplexities_above_a_third_of_the_images_are_refused_by_name() -> None:
@@ -421,9 +421,9 @@ def default() -> LatentAnalysis:
 
 
 def test_the_analysis_has_every_key_of_its_kind_and_is_plain_json() -> None:
-    found = default()
-    values = json.loads(json.dumps(found.values, allow_nan=False))
-    assert values == found.values
+    result = default()
+    values = json.loads(json.dumps(result.values, allow_nan=False))
+    assert values == result.values
     assert set(values) == {
         *("num_images", "num_dims", "active_units", "kl_per_dim", "kl_total", "hopkins", "silhouette", "clusters", "tsne"),
         *("num_probed", "not_probed", "purity", "purity_mean", "purity_shuffled_mean", "probes", "linear_auc_mean", "knn_auc_mean"),
@@ -437,8 +437,8 @@ def test_the_analysis_has_every_key_of_its_kind_and_is_plain_json() -> None:
     assert set(values["tsne"]["5"]) == {
         *("trustworthiness", "hopkins", "silhouette", "axis_range", "null_hopkins", "null_silhouette")
     }
-    assert found.arrays["tsne_5"].shape == (60, 2)
-    assert found.not_computed == {"tsne_50": "perplexity 50 needs 150 images, there are 60"}
+    assert result.arrays["tsne_5"].shape == (60, 2)
+    assert result.not_computed == {"tsne_50": "perplexity 50 needs 150 images, there are 60"}
 
 
 def test_the_analysis_agrees_with_its_parts() -> None:
@@ -474,46 +474,46 @@ def test_active_units_are_dimensions_whose_mean_varies_by_more_than_a_hundredth(
 
 
 def test_without_attributes_the_rest_is_computed_and_the_reason_given() -> None:
-    found = analysed(attributes=None, attribute_names=(), perplexities=(5,), null_maps=False)
-    assert found.not_computed == {"attributes": "the data has no attributes"}
-    assert "hopkins" in found.values and not {"probes", "purity", "num_probed", "linear_auc_mean"} & set(found.values)
-    assert "null_hopkins" not in found.values["tsne"]["5"]
+    result = analysed(attributes=None, attribute_names=(), perplexities=(5,), null_maps=False)
+    assert result.not_computed == {"attributes": "the data has no attributes"}
+    assert "hopkins" in result.values and not {"probes", "purity", "num_probed", "linear_auc_mean"} & set(result.values)
+    assert "null_hopkins" not in result.values["tsne"]["5"]
 
 
 def test_attributes_that_are_all_equal_are_named_and_nothing_is_probed() -> None:
-    found = analysed(attributes=np.ones((60, 3), dtype=np.uint8), perplexities=())
-    assert found.values["num_probed"] == 0 and set(found.values["not_probed"]) == {"group", "half", "rare"}
-    assert {"purity", "probes", "dimension_probes"} <= set(found.not_computed)
-    assert "linear_auc_mean" not in found.values
+    result = analysed(attributes=np.ones((60, 3), dtype=np.uint8), perplexities=())
+    assert result.values["num_probed"] == 0 and set(result.values["not_probed"]) == {"group", "half", "rare"}
+    assert {"purity", "probes", "dimension_probes"} <= set(result.not_computed)
+    assert "linear_auc_mean" not in result.values
 
 
 @pytest.mark.parametrize("level", [0.0, 1.7])
 def test_a_collapsed_posterior_is_said_and_does_not_crash(level: float) -> None:
     jitter = 1e-8 * np.random.default_rng(0).normal(size=(60, 12))
-    found = analysed(mean=(level + jitter).astype(np.float32), kl_per_dim=[0.0] * 12)
-    assert (found.values["active_units"], found.values["kl_total"]) == (0, 0.0)
-    assert set(found.not_computed) == {"hopkins", "silhouette", "tsne", "purity", "probes", "dimension_probes"}
-    assert "collapse" in found.not_computed["hopkins"] and not found.arrays
+    result = analysed(mean=(level + jitter).astype(np.float32), kl_per_dim=[0.0] * 12)
+    assert (result.values["active_units"], result.values["kl_total"]) == (0, 0.0)
+    assert set(result.not_computed) == {"hopkins", "silhouette", "tsne", "purity", "probes", "dimension_probes"}
+    assert "collapse" in result.not_computed["hopkins"] and not result.arrays
 
 
 def test_constant_dimensions_change_nothing_that_rests_on_distances() -> None:
     points, _ = mixture(0, n=60, dims=12)
     wider = np.concatenate([points, np.full((60, 3), 0.25)], axis=1).astype(np.float32)
-    found, narrow = analysed(mean=wider, kl_per_dim=[0.5] * 15, perplexities=()).values, default().values
-    assert found["hopkins"].pop("null_kind") == narrow["hopkins"]["null_kind"]
-    assert found["hopkins"] == pytest.approx({key: narrow["hopkins"][key] for key in found["hopkins"]}, rel=1e-5)
-    assert found["purity"] == narrow["purity"]
-    assert found["linear_auc_mean"] == pytest.approx(narrow["linear_auc_mean"], abs=1e-6)
+    result, narrow = analysed(mean=wider, kl_per_dim=[0.5] * 15, perplexities=()).values, default().values
+    assert result["hopkins"].pop("null_kind") == narrow["hopkins"]["null_kind"]
+    assert result["hopkins"] == pytest.approx({key: narrow["hopkins"][key] for key in result["hopkins"]}, rel=1e-5)
+    assert result["purity"] == narrow["purity"]
+    assert result["linear_auc_mean"] == pytest.approx(narrow["linear_auc_mean"], abs=1e-6)
 
 
 def test_a_single_dimension_can_be_analysed() -> None:
-    found = analysed(mean=np.random.default_rng(0).normal(size=(60, 1)), kl_per_dim=[1.0], null_maps=False)
-    assert found.values["hopkins"]["num_components"] == 1 and np.isfinite(found.arrays["tsne_5"]).all()
+    result = analysed(mean=np.random.default_rng(0).normal(size=(60, 1)), kl_per_dim=[1.0], null_maps=False)
+    assert result.values["hopkins"]["num_components"] == 1 and np.isfinite(result.arrays["tsne_5"]).all()
 
 
 def test_more_dimensions_than_images_can_be_analysed() -> None:
-    found = analysed(n=30, dims=128, **SHORT)
-    assert found.values["hopkins"]["value"] > found.values["hopkins"]["null_high"]
+    result = analysed(n=30, dims=128, **SHORT)
+    assert result.values["hopkins"]["value"] > result.values["hopkins"]["null_high"]
 
 
 def test_too_few_images_and_too_few_different_means_are_said() -> None:
@@ -549,10 +549,10 @@ def _two_classes(rng: np.random.Generator, num: int = 60) -> tuple[NDArray[np.fl
 
 def test_auc_by_image_has_the_mean_of_the_probes() -> None:
     points, labels = _two_classes(np.random.default_rng(2))
-    found = probes.auc_by_image(points, labels, seed=3)
-    assert found.shape == (60,)
+    result = probes.auc_by_image(points, labels, seed=3)
+    assert result.shape == (60,)
     expected = np.mean([probes.linear_probe(points, column, seed=3)[0] for column in labels.T])
-    assert found.mean() == pytest.approx(expected)
+    assert result.mean() == pytest.approx(expected)
 
 
 def test_auc_by_image_has_delong_s_variance() -> None:

@@ -38,16 +38,16 @@ def test_agrees_in_dense_variants(changes: dict[str, object]) -> None:
 
 
 def test_original_in_the_published_convention() -> None:
-    found = published_cost(build(preset("original")))
-    assert (found.params, found.conv_linear_flops) == (9_352_195, 664_879_104)
+    result = published_cost(build(preset("original")))
+    assert (result.params, result.conv_linear_flops) == (9_352_195, 664_879_104)
     # norms in evaluation: 2 each of 1,555,200 elements; nearest upsampling: 1 each of 1,244,160
-    assert found.flops == 664_879_104 + 2 * 1_555_200 + 1_244_160
+    assert result.flops == 664_879_104 + 2 * 1_555_200 + 1_244_160
 
 
 def test_what_fvcore_leaves_out_is_counted_apart() -> None:
-    found = published_cost(build(preset("small_modified")))
-    assert {"elu", "cat", "avg_pool2d", "sigmoid", "exp", "mul", "add", "randn_like"} == set(found.elements_outside)
-    assert found.elements_outside["sigmoid"] == 3 * 48 * 48
+    result = published_cost(build(preset("small_modified")))
+    assert {"elu", "cat", "avg_pool2d", "sigmoid", "exp", "mul", "add", "randn_like"} == set(result.elements_outside)
+    assert result.elements_outside["sigmoid"] == 3 * 48 * 48
 
 
 def test_leaves_the_model_and_the_logger_alone() -> None:
@@ -110,10 +110,10 @@ PIECES = {
 @pytest.mark.parametrize(("make", "macs"), PIECES.values(), ids=PIECES)
 def test_what_fvcore_lacks_is_missing_with_its_reason(make: Callable[[], nn.Module], macs: int) -> None:
     model = make()
-    found = published_counts(model, 4)
-    assert set(found) == {"fvcore_params", "fvcore_reason"}
-    assert found["fvcore_params"] == sum(p.numel() for p in model.parameters())
-    assert re.match(r"Every operation must have an fvcore handle\. Got (aten|prim)::\S+", found["fvcore_reason"])
+    result = published_counts(model, 4)
+    assert set(result) == {"fvcore_params", "fvcore_reason"}
+    assert result["fvcore_params"] == sum(p.numel() for p in model.parameters())
+    assert re.match(r"Every operation must have an fvcore handle\. Got (aten|prim)::\S+", result["fvcore_reason"])
     assert static_cost(model, image_size=4).macs == macs
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,7 @@ from ablation.design.protocol import Protocol
 from ablation.measure.quality.evaluate import as_lists, evaluate, evaluate_images, reconstruct, sampled_quality, summarise
 from ablation.measure.quality.losses import ssim
 from blocks.errors import InputError
+from tests.small_data import as_dataset, random_dataset
 
 
 class Shifted(nn.Module):
@@ -37,9 +40,8 @@ class Shifted(nn.Module):
         return self.decode(mean + self.scale * torch.randn_like(mean)), mean, log_var
 
 
-def dataset(num: int = 7, side: int = 24, low: int = 0, high: int = 200, masks: np.ndarray | None = None) -> Dataset:
-    images = np.random.default_rng(0).integers(low, high, (num, 3, side, side), dtype=np.uint8)
-    return Dataset(name="folder", images=images, names=tuple(map(str, range(num))), fingerprint="0" * 16, masks=masks)
+def dataset(num: int = 7, side: int = 24, high: int = 200, **more: Any) -> Dataset:
+    return random_dataset(num, side, high=high, **more)
 
 
 def test_constant_shift_by_hand() -> None:
@@ -75,8 +77,8 @@ def test_perfect_reconstruction() -> None:
 
 
 def test_reconstruct_is_clamped_and_rounded() -> None:
-    shown = reconstruct(Shifted(0.5), dataset(low=0, high=256), np.arange(7), batch_size=4)
-    expected = np.clip(np.round(dataset(low=0, high=256).images + 127.5 - 1e-3), 0, 255)
+    shown = reconstruct(Shifted(0.5), dataset(high=256), np.arange(7), batch_size=4)
+    expected = np.clip(np.round(dataset(high=256).images + 127.5 - 1e-3), 0, 255)
     assert shown.dtype == np.uint8
     assert np.abs(shown.astype(int) - expected).max() <= 1
     assert shown.max() == 255
@@ -118,7 +120,7 @@ def test_active_units_by_hand() -> None:
     images = np.full((4, 3, 24, 24), 100, np.uint8)
     images[::2, 0, 0, :5] = 160  # five latent dimensions have variance (30 / 255)^2 = 0.0138, above 0.01
     images[::2, 0, 1, :5] = 150  # five more (25 / 255)^2 = 0.0096, below it
-    data = Dataset(name="folder", images=images, names=("a", "b", "c", "d"), fingerprint="0" * 16)
+    data = as_dataset(images)
     assert evaluate(Shifted(), data, np.arange(4), batch_size=3, protocol=Protocol())["replica"]["active_units"] == 5
 
 

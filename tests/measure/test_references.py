@@ -12,6 +12,7 @@ from ablation.design.protocol import Protocol
 from ablation.measure.quality.baselines import loss_without_kl, mean_face, pca, score
 from ablation.measure.quality.losses import ssim
 from blocks.errors import InputError
+from tests.small_data import as_dataset
 
 SIDE, RANK = 16, 4
 
@@ -22,7 +23,7 @@ def dataset(num: int = 40, side: int = SIDE, noise: float = 2.0, seed: int = 0) 
     basis = rng.normal(size=(RANK, 3 * side * side)) * np.array([16, 12, 9, 6])[:, None]
     pixels = 128 + rng.normal(size=(num, RANK)) @ basis + noise * rng.normal(size=(num, basis.shape[1]))
     images = pixels.clip(0, 255).round().astype(np.uint8).reshape(num, 3, side, side)
-    return Dataset(name="folder", images=images, names=tuple(map(str, range(num))), fingerprint="0" * 16)
+    return as_dataset(images)
 
 
 def floats(data: Dataset, rows: np.ndarray) -> torch.Tensor:
@@ -70,7 +71,7 @@ def test_more_components_come_closer_and_the_mean_face_is_none() -> None:
 
 def test_images_of_the_fit_are_told_from_others_only_by_the_indices() -> None:
     data = dataset()
-    changed = Dataset(name="folder", images=data.images.copy(), names=data.names, fingerprint="1" * 16)
+    changed = as_dataset(data.images.copy(), fingerprint="1" * 16)
     outside = np.setdiff1d(np.arange(40), TRAIN)
     changed.images[outside] = 0
     for make in (mean_face, pca):
@@ -113,25 +114,25 @@ def test_reconstructions_are_clamped() -> None:
 def test_score_is_quality_and_the_loss_without_kl() -> None:
     data = dataset(side=24)
     reference, protocol = mean_face(data, TRAIN), Protocol(ssim_weight=2.0, l1_weight=3.0, kl_weight=100.0)
-    found = score(reference, data, TEST, protocol=protocol, batch_size=4)
+    result = score(reference, data, TEST, protocol=protocol, batch_size=4)
     x = floats(data, TEST)
     y = reference(x)
     similarity, l1 = ssim(x, y).item(), (x - y).abs().mean().item()
-    replica = found["quality"]["replica"]
+    replica = result["quality"]["replica"]
     assert replica["ssim"] == pytest.approx(similarity, abs=1e-5)
     assert replica["l1"] == pytest.approx(l1, abs=1e-6)
     assert replica["loss_without_kl"] == pytest.approx(2 * (1 - similarity) + 3 * l1, abs=1e-5)
     assert replica["num_images"] == 10
-    assert found["quality"]["reporting"]["l1"] == pytest.approx(l1, abs=1e-6)
-    assert found["quality"]["reporting"]["region"] == "ellipse"
-    assert len(found["per_image"]["ssim"]) == 10
-    assert (found["num_parameters"], found["num_fitted"], found["notes"]) == (3 * 24 * 24, 30, [])
+    assert result["quality"]["reporting"]["l1"] == pytest.approx(l1, abs=1e-6)
+    assert result["quality"]["reporting"]["region"] == "ellipse"
+    assert len(result["per_image"]["ssim"]) == 10
+    assert (result["num_parameters"], result["num_fitted"], result["notes"]) == (3 * 24 * 24, 30, [])
 
 
 def test_a_perfect_reconstruction_has_no_loss() -> None:
-    found = loss_without_kl(lambda x: x, dataset(), TEST, protocol=Protocol())
-    assert found["loss_without_kl"] == pytest.approx(0, abs=1e-6)
-    assert found["ssim"] == pytest.approx(1, abs=1e-6)
+    result = loss_without_kl(lambda x: x, dataset(), TEST, protocol=Protocol())
+    assert result["loss_without_kl"] == pytest.approx(0, abs=1e-6)
+    assert result["ssim"] == pytest.approx(1, abs=1e-6)
 
 
 def test_wrong_input_gets_one_line() -> None:

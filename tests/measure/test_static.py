@@ -75,20 +75,20 @@ HAND = [
     ("module", "op_class", "expected"), [(m, c, Cost(*n, 1)) for _, m, c, *n in HAND], ids=[n for n, *_ in HAND]
 )
 def test_hand_derived(module: nn.Module, op_class: str, expected: Cost) -> None:
-    found = static_cost(module, input_shape=IN)
-    assert found.by_class == {op_class: expected}
-    assert Cost(found.params, found.macs, found.elements_written, found.bytes_moved, found.num_ops) == expected
+    result = static_cost(module, input_shape=IN)
+    assert result.by_class == {op_class: expected}
+    assert Cost(result.params, result.macs, result.elements_written, result.bytes_moved, result.num_ops) == expected
 
 
 def test_views_are_no_operations() -> None:
-    found = static_cost(Calls(lambda x: x.flatten(1).reshape(x.shape[0], 12, 12).transpose(1, 2)[:, :3]), input_shape=IN)
-    assert (found.num_ops, found.bytes_moved, found.elements_written, found.by_class) == (0, 0, 0, {})
+    result = static_cost(Calls(lambda x: x.flatten(1).reshape(x.shape[0], 12, 12).transpose(1, 2)[:, :3]), input_shape=IN)
+    assert (result.num_ops, result.bytes_moved, result.elements_written, result.by_class) == (0, 0, 0, {})
 
 
 def test_batched_product() -> None:
     # N x 4 x 36 times N x 36 x 4
-    found = static_cost(Calls(lambda x: x.flatten(2) @ x.flatten(2).transpose(1, 2)), 3, input_shape=IN)
-    assert found.by_class["linear"].macs == 3 * 4 * 4 * 36
+    result = static_cost(Calls(lambda x: x.flatten(2) @ x.flatten(2).transpose(1, 2)), 3, input_shape=IN)
+    assert result.by_class["linear"].macs == 3 * 4 * 4 * 36
 
 
 @pytest.mark.parametrize(
@@ -100,8 +100,8 @@ def test_batched_product() -> None:
     ],
 )
 def test_paper_models(name: str, macs: int, params: int) -> None:
-    found = static_cost(preset(name))
-    assert (found.macs, found.params) == (macs, params)
+    result = static_cost(preset(name))
+    assert (result.macs, result.params) == (macs, params)
 
 
 def test_modified_by_hand() -> None:
@@ -132,14 +132,14 @@ def test_batch_scales_what_it_should() -> None:
 
 
 def test_parts_and_classes_add_up() -> None:
-    found = static_cost(preset("small_modified"), 2)
-    assert tuple(found.by_part) == ("encoder_body", "head", "stem", "decoder_body", "output", "other")
-    assert set(found.by_class) <= set(CLASSES)
-    for share in (found.by_part, found.by_class):
+    result = static_cost(preset("small_modified"), 2)
+    assert tuple(result.by_part) == ("encoder_body", "head", "stem", "decoder_body", "output", "other")
+    assert set(result.by_class) <= set(CLASSES)
+    for share in (result.by_part, result.by_class):
         for name in ("params", "macs", "elements_written", "bytes_moved", "num_ops"):
-            assert sum(getattr(cost, name) for cost in share.values()) == getattr(found, name)
+            assert sum(getattr(cost, name) for cost in share.values()) == getattr(result, name)
     # sampling z: 0.5 * log_var, exp, randn, product, sum, each 2 x 32
-    assert (found.by_part["other"].num_ops, found.by_part["other"].elements_written) == (5, 5 * 2 * 32)
+    assert (result.by_part["other"].num_ops, result.by_part["other"].elements_written) == (5, 5 * 2 * 32)
 
 
 def test_spec_and_model_agree_and_model_is_left_alone() -> None:
@@ -167,9 +167,9 @@ def test_shared_and_unused_parameters_count_once() -> None:
     linear = nn.Linear(6, 6, bias=False)
     model = nn.Sequential(linear, nn.Sequential(linear))
     model.register_parameter("spare", nn.Parameter(torch.zeros(5)))
-    found = static_cost(model, input_shape=IN)
-    assert {name: cost.params for name, cost in found.by_part.items()} == {"0": 36, "1": 0, "other": 5}
-    assert (found.params, found.by_class["linear"].params, found.by_class["unused"].params) == (41, 36, 5)
+    result = static_cost(model, input_shape=IN)
+    assert {name: cost.params for name, cost in result.by_part.items()} == {"0": 36, "1": 0, "other": 5}
+    assert (result.params, result.by_class["linear"].params, result.by_class["unused"].params) == (41, 36, 5)
 
 
 def test_unknown_operation_is_an_error_until_registered(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -319,10 +319,10 @@ def test_the_callers_model_stays_as_it_was_and_runs(make: Callable[[], nn.Module
 @pytest.mark.parametrize(("make", "params"), HOLDERS.values(), ids=HOLDERS)
 def test_what_stands_in_several_places_counts_once(make: Callable[[], nn.Module], params: int) -> None:
     model = make()
-    found = static_cost(model, input_shape=IN)
-    assert found.params == params == sum(p.numel() for p in model.parameters())
-    assert found.by_class.get("unused", Cost()).params == 0
-    assert static_cost(model, input_shape=IN) == found
+    result = static_cost(model, input_shape=IN)
+    assert result.params == params == sum(p.numel() for p in model.parameters())
+    assert result.by_class.get("unused", Cost()).params == 0
+    assert static_cost(model, input_shape=IN) == result
 
 
 def test_a_failure_leaves_the_model_as_it_was_too() -> None:

@@ -30,6 +30,7 @@ from ablation.train.checkpoint import BEST, CHECKPOINT, load_weights
 from ablation.train.train import TrainingFailure, TrainResult, train
 from blocks.errors import InputError
 from studies.bench.naive import naive_train_epoch
+from tests.small_data import as_dataset
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 CLOCKS = {"seconds", "images_per_second"}
@@ -65,10 +66,11 @@ def images(num: int, side: int) -> np.ndarray:
 
 
 def dataset(num: int = 34, side: int = 16, fingerprint: str = "0" * 16) -> Dataset:
-    return Dataset(name="folder", images=images(num, side), names=tuple(map(str, range(num))), fingerprint=fingerprint)
+    return as_dataset(images(num, side), fingerprint=fingerprint)
 
 
 SPLIT = Split(train=np.arange(3, 21), validation=np.arange(21, 28), test=np.arange(28, 34))  # 18 images: batches of 4, 4, 4, 4, 2
+SWAPPED = Split(train=SPLIT.validation, validation=SPLIT.train, test=SPLIT.test)
 PROTOCOL = Protocol(epochs=3, batch_size=4, learning_rate=1e-2, l1_weight=2.0)
 
 
@@ -105,7 +107,7 @@ def test_losses_equal_those_of_the_plain_loop(tmp_path: Path, device: str) -> No
         Image.fromarray(rng.integers(0, 256, (9, 7, 3), dtype=np.uint8)).resize((70, 90)).save(paths[-1])
     resized = [Image.open(path).convert("RGB").resize((48, 48), Image.Resampling.BILINEAR) for path in paths]
     pixels = np.stack([np.asarray(image).transpose(2, 0, 1) for image in resized])
-    data = Dataset(name="folder", images=pixels, names=tuple(map(str, paths)), fingerprint="0" * 16)
+    data = as_dataset(pixels)
     indices, protocol, losses = np.array([13, *range(10)]), Protocol(epochs=1, batch_size=4, learning_rate=1e-3), list[float]()
     split = Split(train=indices, validation=np.array([10, 11]), test=np.array([12]))
     train(build(preset("small"), seed=1), data, split, protocol, seed=5, device=device, step_losses=losses)
@@ -211,7 +213,7 @@ def test_compiled_training_is_the_same_and_says_why_it_failed(monkeypatch: pytes
 def test_images_come_as_written(tmp_path: Path) -> None:
     np.save(tmp_path / "images.npy", images(6, 16))
     mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
-    data = Dataset(name="folder", images=mapped, names=tuple("abcdef"), fingerprint="0" * 16)
+    data = as_dataset(mapped)
     for channels_last in (False, True):
         split = Images(data, np.array([5, 1, 2]), torch.device("cpu"), channels_last=channels_last)
         first, second = split.batches(2, torch.tensor([2, 0, 1]))
@@ -220,8 +222,8 @@ def test_images_come_as_written(tmp_path: Path) -> None:
         assert first.is_contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
 
 
-def test_progress_is_told_at_most_ten_times_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[tuple[float, int, int, int, int, float | None]] = []
+def test_progress_is_reported_at_most_ten_times_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    reports: list[tuple[float, int, int, int, int, float | None]] = []
     now = 0.0
     monkeypatch.setattr(loop_module, "time", SimpleNamespace(perf_counter=lambda: now))
 
@@ -232,12 +234,12 @@ def test_progress_is_told_at_most_ten_times_a_second(monkeypatch: pytest.MonkeyP
             return super().forward(x)
 
     losses: list[float] = []
-    fit(Slow(), on_progress=lambda *values: told.append((now, *values)), step_losses=losses)
-    times = [moment for moment, *_ in told]
-    assert 3 <= len(told) <= 10
+    fit(Slow(), on_progress=lambda *values: reports.append((now, *values)), step_losses=losses)
+    times = [moment for moment, *_ in reports]
+    assert 3 <= len(reports) <= 10
     assert all(after - before >= 0.099 for before, after in pairwise(times[:-1]))
-    assert told[-1][1:5] == (15, 15, 3, 3)
-    assert [values[1] for values in told] == sorted({values[1] for values in told})
+    assert reports[-1][1:5] == (15, 15, 3, 3)
+    assert [values[1] for values in reports] == sorted({values[1] for values in reports})
 
 
 # ---- stopped, killed, damaged
@@ -301,14 +303,14 @@ import time
 import tests.train.test_train as t
 t.torch.set_num_threads({torch.get_num_threads()})
 t.loop_module.SAVE_S = 0.0  # a save after every step
-told = [0]
+reports = [0]
 
 def tell(step, *_):
-    told.append(step)
+    reports.append(step)
     print(step, flush=True)
 
 # slow, and at the seventh step it waits to be killed
-t.fit(checkpoint_dir={str(tmp_path)!r}, on_progress=tell, should_stop=lambda: time.sleep(600 if told[-1] >= 7 else 0.05))
+t.fit(checkpoint_dir={str(tmp_path)!r}, on_progress=tell, should_stop=lambda: time.sleep(600 if reports[-1] >= 7 else 0.05))
 """
     expected = fit(expected_model := tiny())
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])}
@@ -348,30 +350,20 @@ def test_damaged_checkpoint_starts_over_and_says_so(tmp_path: Path, damage: Call
 
 
 @pytest.mark.parametrize(
-    ("what", "call"),
+    ("differing", "call"),
     [
         ("seed", lambda folder: fit(seed=1, checkpoint_dir=folder)),
         ("protocol", lambda folder: fit(protocol=Protocol(epochs=4, batch_size=4), checkpoint_dir=folder)),
         ("network", lambda folder: fit(tiny(norm=False), checkpoint_dir=folder)),
         ("dataset", lambda folder: train(tiny(), dataset(fingerprint="1" * 16), SPLIT, PROTOCOL, seed=0, checkpoint_dir=folder)),
-        (
-            "split",
-            lambda folder: train(
-                tiny(),
-                dataset(),
-                Split(train=SPLIT.validation, validation=SPLIT.train, test=SPLIT.test),
-                PROTOCOL,
-                seed=0,
-                checkpoint_dir=folder,
-            ),
-        ),
+        ("split", lambda folder: train(tiny(), dataset(), SWAPPED, PROTOCOL, seed=0, checkpoint_dir=folder)),
     ],
 )
-def test_checkpoint_of_another_run_is_refused_and_kept(tmp_path: Path, what: str, call: Callable[[Path], TrainResult]) -> None:
+def test_checkpoint_of_another_run_is_refused_and_kept(tmp_path: Path, differing: str, call: Callable[[Path], TrainResult]) -> None:
     fit(checkpoint_dir=tmp_path, should_stop=stop_before(8))
     before = (tmp_path / CHECKPOINT).read_bytes()
     with pytest.raises(
-        InputError, match=f"^checkpoint_dir must be empty or of the same run, which has {what} .*Name another folder"
+        InputError, match=f"^checkpoint_dir must be empty or of the same run, which has {differing} .*Name another folder"
     ) as caught:
         call(tmp_path)
     assert "\n" not in str(caught.value)
@@ -446,7 +438,7 @@ def test_other_errors_pass_through() -> None:
     assert not isinstance(caught.value, TrainingFailure)
 
 
-def test_wrong_input_is_told_in_one_line() -> None:
+def test_wrong_input_is_named_in_one_line() -> None:
     with pytest.raises(InputError, match=r"^device must be"):
         fit(device="cuda:99")
     with pytest.raises(InputError, match=r"^device must be cpu, cuda or cuda:N\. Got 'tpu' instead\.$"):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from ablation.data import Dataset, split_indices
+from ablation.data import split_indices
 from ablation.design.compose import build
 from ablation.design.protocol import Protocol
 from ablation.design.spec import ModelSpec, preset
@@ -16,15 +15,11 @@ from ablation.train.train import train
 from ablation.train.trainable import check_trainable
 from blocks.errors import InputError
 from studies.run import main
+from tests.small_data import random_dataset
 
 # 16 px in four stages: the decoder begins at 1 x 1, where one image is one value per channel
 TIGHT = preset("small").replace(image_size=16)
 ROOMY = preset("small").replace(image_size=32)
-
-
-def dataset(num: int, side: int) -> Dataset:
-    images = np.random.default_rng(0).integers(0, 256, (num, 3, side, side), dtype=np.uint8)
-    return Dataset(name="folder", images=images, names=tuple(map(str, range(num))), fingerprint="0" * 16)
 
 
 def fails_in_torch(spec: ModelSpec, batch: int) -> bool:
@@ -61,7 +56,7 @@ def test_the_tight_network_is_one_that_fails() -> None:
 
 
 def test_training_refuses_before_its_first_step_and_leaves_the_model_alone(tmp_path: Path) -> None:
-    data, split = dataset(40, 16), split_indices(40)
+    data, split = random_dataset(40, 16), split_indices(40)
     model = build(TIGHT, seed=0)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(InputError, match=r"Got '9, with 28 training images' instead\. Take 10, or another number of images\."):
@@ -73,7 +68,7 @@ def test_training_refuses_before_its_first_step_and_leaves_the_model_alone(tmp_p
 
 def test_a_last_batch_of_one_is_trained_where_that_is_possible() -> None:
     """As before: studies that have one keep their batches."""
-    result = train(build(ROOMY, seed=0), dataset(40, 32), split_indices(40), Protocol(batch_size=9, epochs=1), seed=0)
+    result = train(build(ROOMY, seed=0), random_dataset(40, 32), split_indices(40), Protocol(batch_size=9, epochs=1), seed=0)
     assert result.num_steps == 4
 
 
@@ -106,9 +101,9 @@ def test_the_grid_refuses_before_it_trains(space, more, words, tmp_path, monkeyp
     monkeypatch.setattr("studies.grid.open_run", lambda *a: pytest.fail("begun"))
     Path("space.toml").write_text(space)
     assert main(["grid", "--space", "space.toml", "--device", "cpu", "--epochs", "1", "--out", "s", *more]) == 2
-    said = capsys.readouterr().err.strip().splitlines()[-1]
-    assert said.startswith("error: ")
-    assert words in said
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert line.startswith("error: ")
+    assert words in line
 
 
 @pytest.mark.parametrize(
