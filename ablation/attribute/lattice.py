@@ -50,12 +50,12 @@ class Lattice:
         self.names = tuple(names)
         self.full = 2 ** len(self.names) - 1
         bit = {name: 1 << i for i, name in enumerate(self.names)}
-        self.cells = {sum(bit[name] for name in cell): cell for cell in cells}
         # bit mask -> cell
-        self.before = [0] * (self.full + 1)
+        self.cells = {sum(bit[name] for name in cell): cell for cell in cells}
         # paths from no swap to this cell
-        self.after = [0] * (self.full + 1)
+        self.before = [0] * (self.full + 1)
         # paths from this cell to all swaps
+        self.after = [0] * (self.full + 1)
         self._count()
         self.num_paths = self.before[self.full]
 
@@ -153,13 +153,6 @@ def along(ordering: Ordering, values: Mapping[Cell, Any]) -> dict[str, Any]:
     """What each factor changes on one path."""
     cells = cells_of(ordering)
     return {name: values[cells[i + 1]] - values[cells[i]] for i, name in enumerate(ordering)}
-
-
-def shapley_values(names: Sequence[str], values: Mapping[Cell, Any]) -> dict[str, Any]:
-    """Each factor's share of v(all) - v(none): a Fraction of integers, else as the values are (arrays too)."""
-    contrasts = Lattice(names, values).shapley()
-    whole = all(isinstance(value, int | Fraction) for value in values.values())
-    return {name: contrast.exact(values) if whole else contrast.of(values) for name, contrast in contrasts.items()}
 
 
 def matrix(contrasts: Sequence[Contrast], cells: Sequence[Cell]) -> NDArray[np.float64]:

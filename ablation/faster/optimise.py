@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,7 +12,8 @@ from ablation.design.compose import VAE
 from ablation.faster.optimised import REWRITES, Optimised, check_steps
 from ablation.faster.rewrite import checked_copy
 from ablation.machine.device import checked_device, keeping_buffers
-from ablation.measure.latency.compare import compare_latency
+from ablation.measure.latency.compare import ModelLatency, compare_latency
+from ablation.measure.latency.interleave import check_count
 from blocks.errors import InputError, choices, must_be
 
 # largest error of an output, as `errors` gives it. On the CPU float32 stays near 1e-6; convolutions on a GPU use TF32 by default
@@ -27,10 +28,12 @@ class Candidate:
 
     steps: tuple[str, ...]
     latency_ms: float | None = None
-    gain: float | None = None  # eager over this, paired by round
+    # eager over this, paired by round
+    gain: float | None = None
     max_error: float | None = None
     prepare_s: float | None = None
-    reason: str = ""  # why it wasn't eligible
+    # why it wasn't eligible
+    reason: str = ""
 
 
 def optimise(
@@ -71,12 +74,18 @@ def optimise(
         if beyond(made, tolerance):
             raise _refusal(eager, made, x, tolerance)
         return made
-    stacks = likely_stacks(place, precision=precision, compile=compile)
-    usable, failures = _prepare_all(eager, stacks, x, tolerance)
+    tried = [_try(eager, stack, x, tolerance) for stack in likely_stacks(place, precision=precision, compile=compile)]
+    usable = {_name(candidate): made for candidate, made in tried if made is not None}
     if not usable:
-        reasons = "; ".join(dict.fromkeys(failure.reason for failure in failures.values()))
+        reasons = "; ".join(dict.fromkeys(candidate.reason for candidate, _ in tried))
         raise must_be("model", "a network whose outputs repeat under one seed of the noise", reasons, "Use it as it is.")
-    return _fastest(eager, usable, failures, place, batch_size, budget_s, seed)
+    times = compare_latency(
+        {EAGER: eager, **usable}, batch_size=batch_size, device=str(place), rounds=ROUNDS, budget_s=budget_s, seed=seed
+    )
+    measured = [_timed(candidate, times[_name(candidate)]) for candidate, made in tried if made is not None]
+    best = usable[_name(max(measured, key=lambda candidate: candidate.gain or 0.0))]
+    best.measured = (*measured, *(candidate for candidate, made in tried if made is None))
+    return best
 
 
 def example(model: VAE, batch_size: int, seed: int = 0) -> Tensor:
@@ -169,8 +178,7 @@ def _check(model: nn.Module, batch_size: int, precision: str, tolerance: float |
     others = {str(p.dtype) for p in model.parameters() if p.dtype != torch.float32}
     if others:
         raise must_be("model", "in float32", ", ".join(sorted(others)), "Call .float() on it; steps and precision choose bfloat16.")
-    if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
-        raise must_be("batch_size", "a whole number of at least 1", batch_size)
+    check_count("batch_size", batch_size)
     if precision not in TOLERANCE:
         raise must_be("precision", choices(TOLERANCE), precision)
     for name, value in (("tolerance", tolerance), ("budget_s", budget_s)):
@@ -178,47 +186,23 @@ def _check(model: nn.Module, batch_size: int, precision: str, tolerance: float |
             raise must_be(name, "a positive number", value)
 
 
-def _prepare_all(
-    eager: VAE, stacks: Sequence[tuple[str, ...]], x: Tensor, tolerance: float | None
-) -> tuple[dict[tuple[str, ...], Optimised], dict[tuple[str, ...], Candidate]]:
-    usable, failures = {}, {}
-    for steps in stacks:
-        try:
-            made = prepared(eager, steps, x)
-        except Exception as error:  # a remedy that doesn't work here is a recorded failure; the others go on
-            failures[steps] = Candidate(steps=steps, reason=reason_of(error))
-            continue
-        if why := beyond(made, tolerance):
-            failures[steps] = Candidate(steps=steps, max_error=made.max_error, prepare_s=made.prepare_s, reason=why)
-        else:
-            usable[steps] = made
-    return usable, failures
+def _try(eager: VAE, steps: tuple[str, ...], x: Tensor, tolerance: float | None) -> tuple[Candidate, Optimised | None]:
+    try:
+        made = prepared(eager, steps, x)
+    except Exception as error:  # a remedy that doesn't work here is a recorded failure; the others go on
+        return Candidate(steps=steps, reason=reason_of(error)), None
+    reason = beyond(made, tolerance)
+    candidate = Candidate(steps=steps, max_error=made.max_error, prepare_s=made.prepare_s, reason=reason)
+    return candidate, None if reason else made
 
 
-def _fastest(
-    eager: VAE,
-    usable: Mapping[tuple[str, ...], Optimised],
-    failures: Mapping[tuple[str, ...], Candidate],
-    place: torch.device,
-    batch_size: int,
-    budget_s: float,
-    seed: int,
-) -> Optimised:
-    names = {" + ".join(steps) or "as it is": steps for steps in usable}
-    models: dict[str, nn.Module] = {EAGER: eager, **{name: usable[steps] for name, steps in names.items()}}
-    times = compare_latency(
-        models, batch_size=batch_size, device=str(place), reference=EAGER, rounds=ROUNDS, budget_s=budget_s, seed=seed
-    )
-    tried = []
-    for name, steps in names.items():
-        time, made = times[name], usable[steps]
-        gain = None if time.ratio is None else 1 / time.ratio
-        known = Candidate(steps=steps, max_error=made.max_error, prepare_s=made.prepare_s, reason=time.reason)
-        tried.append(replace(known, latency_ms=time.median_ms, gain=gain))
-    timed = [candidate for candidate in tried if candidate.gain is not None]
-    best = usable[max(timed, key=lambda candidate: candidate.gain or 0.0).steps] if timed else next(iter(usable.values()))
-    best.measured = (*tried, *failures.values())
-    return best
+def _timed(candidate: Candidate, time: ModelLatency) -> Candidate:
+    gain = None if time.ratio is None else 1 / time.ratio
+    return replace(candidate, latency_ms=time.median_ms, gain=gain, reason=time.reason)
+
+
+def _name(candidate: Candidate) -> str:
+    return " + ".join(candidate.steps) or "as it is"
 
 
 def reason_of(error: Exception) -> str:

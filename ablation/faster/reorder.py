@@ -151,22 +151,16 @@ def _is_pointwise(layers: Layers) -> bool:
 
 def _part_of_norm(norm: nn.BatchNorm2d, part: slice) -> nn.BatchNorm2d:
     assert norm.running_mean is not None
-    assert norm.running_var is not None
     out = nn.BatchNorm2d(len(norm.running_mean[part]), eps=norm.eps, affine=norm.affine).to(norm.running_mean)
-    out.running_mean, out.running_var = norm.running_mean[part].clone(), norm.running_var[part].clone()
-    if norm.affine:
-        out.weight = nn.Parameter(norm.weight.detach()[part].clone(), requires_grad=False)
-        out.bias = nn.Parameter(norm.bias.detach()[part].clone(), requires_grad=False)
-    return out.eval()
+    out.load_state_dict({name: value[part] if value.dim() else value for name, value in norm.state_dict().items()})
+    return out.requires_grad_(False).eval()
 
 
 def _part_of_conv(conv: nn.Conv2d, part: slice, *, bias: bool) -> nn.Conv2d:
-    weight = conv.weight.detach()[:, part].contiguous()
-    out = nn.Conv2d(weight.shape[1], conv.out_channels, 1, bias=bias and conv.bias is not None).to(weight)
-    out.weight = nn.Parameter(weight, requires_grad=False)
-    if out.bias is not None and conv.bias is not None:
-        out.bias = nn.Parameter(conv.bias.detach().clone(), requires_grad=False)
-    return out.eval()
+    state = {"weight": conv.weight[:, part]} | ({"bias": conv.bias} if bias and conv.bias is not None else {})
+    out = nn.Conv2d(state["weight"].shape[1], conv.out_channels, 1, bias="bias" in state).to(conv.weight)
+    out.load_state_dict(state)
+    return out.requires_grad_(False).eval()
 
 
 def move_last_upsampling(model: nn.Module) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from ablation.attribute.factorial import Factorial
 from ablation.attribute.latency import attribute_latency, noise_floor
-from ablation.attribute.lattice import Lattice, along, cells_of, shapley_values
+from ablation.attribute.lattice import Lattice, along, cells_of
 from ablation.attribute.timed_design import MIN_BLOCKS, LatencyDesign, Pace, latency_design, sampled_design, time_design
 from ablation.attribute.trained import attribute_trained
 from ablation.attribute.values import attribute
@@ -38,6 +38,12 @@ def cell(*names: str) -> frozenset[str]:
 
 def subsets(names) -> list[frozenset[str]]:
     return [frozenset(some) for size in range(len(names) + 1) for some in combinations(names, size)]
+
+
+def shapley_values(names, values) -> dict[str, Fraction | float]:
+    shares = Lattice(names, values).shapley()
+    whole = all(isinstance(value, int | Fraction) for value in values.values())
+    return {name: contrast.exact(values) if whole else contrast.of(values) for name, contrast in shares.items()}
 
 
 def by_orderings(names, values) -> dict[str, Fraction]:

@@ -31,7 +31,6 @@ from ablation.measure.latent.probes import (
     LEAST_OF_A_CLASS,
     auc,
     auc_table,
-    balanced_accuracy,
     dimension_probes,
     gini,
     linear_probe,
@@ -285,11 +284,6 @@ def test_auc_agrees_with_scikit_learn_ties_included() -> None:
     expected = [[roc_auc_score(labels[:, a], scores[:, d]) for d in range(4)] for a in range(3)]
     np.testing.assert_allclose(auc_table(scores, labels), expected, rtol=1e-12)
     assert auc(np.array([0.1, 0.4, 0.35, 0.8]), np.array([0, 0, 1, 1], dtype=np.uint8)) == 0.75
-
-
-def test_balanced_accuracy_by_hand() -> None:
-    predicted, labels = np.array([True, False, False, False, True]), np.array([1, 1, 0, 0, 0], dtype=np.uint8)
-    assert balanced_accuracy(predicted, labels) == pytest.approx((1 / 2 + 2 / 3) / 2)
 
 
 def test_linear_probe_of_two_gaussians_has_the_auc_of_theory() -> None:

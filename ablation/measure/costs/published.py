@@ -38,15 +38,18 @@ CONV_LINEAR = ("conv", "linear", "addmm", "mm", "bmm", "matmul", "einsum")
 # operations that fvcore's table lacks, as torch's tracer names them: they write elements and have no flops in its convention
 ELEMENTS = (
     "elu elu_ relu relu_ gelu silu silu_ leaky_relu leaky_relu_ sigmoid tanh softplus hardtanh hardswish hardsigmoid mish prelu "
-    "hardswish_ celu selu softmax log_softmax log_sigmoid relu6 glu add add_ sub sub_ rsub mul mul_ div div_ exp expm1 log log1p sqrt rsqrt "
-    "pow neg abs square reciprocal clamp clamp_ clamp_min clamp_max maximum minimum where addcmul addcdiv lerp erf mean sum "
-    "amax amin var std linalg_vector_norm max_pool2d avg_pool2d adaptive_max_pool2d max_pool2d_with_indices upsample_bicubic2d "
-    "pixel_shuffle pixel_unshuffle channel_shuffle cat stack randn randn_like rand_like bernoulli clone constant_pad_nd pad "
-    "reflection_pad2d replication_pad2d flip roll repeat index index_select gather copy_ zeros ones full zeros_like ones_like "
-    "full_like"
+    "hardswish_ celu selu softmax log_softmax log_sigmoid relu6 glu add add_ sub sub_ rsub mul mul_ div div_ exp expm1 log "
+    "log1p sqrt rsqrt pow neg abs square reciprocal clamp clamp_ clamp_min clamp_max maximum minimum where addcmul addcdiv lerp "
+    "erf mean sum amax amin var std linalg_vector_norm max_pool2d avg_pool2d adaptive_max_pool2d max_pool2d_with_indices "
+    "upsample_bicubic2d pixel_shuffle pixel_unshuffle channel_shuffle cat stack randn randn_like rand_like bernoulli clone "
+    "constant_pad_nd pad reflection_pad2d replication_pad2d flip roll repeat index index_select gather copy_ zeros ones full "
+    "zeros_like ones_like full_like"
 )
 # views that fvcore does not know to be views
-VIEWS = "mT unflatten view_as reshape_as expand_as alias movedim swapaxes swapdims unfold diagonal feature_dropout dropout_ _unsafe_view"
+VIEWS = (
+    "mT unflatten view_as reshape_as expand_as alias movedim swapaxes swapdims unfold diagonal feature_dropout dropout_ "
+    "_unsafe_view"
+)
 
 _OUTSIDE = "elements:"
 Handle = Callable[[list[Any], list[Any]], Mapping[str, int]]

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import entr
 from sklearn.ensemble import ExtraTreesRegressor
 
 from ablation.measure.latent.factor_batches import FactorBatches, measured
@@ -112,9 +113,8 @@ def mutual_information(codes: Array, factors: Array, num_bins: int = NUM_BINS) -
     n, dims, num_factors = len(codes), codes.shape[1], factors.shape[1]
     joint = rows.reshape(n, -1).T @ columns.reshape(n, -1) / n  # D.B x F.B
     joint = joint.reshape(dims, num_bins, num_factors, num_bins)
-    code_entropy = _entropy(rows.mean(axis=0), -1)  # D
-    entropies = _entropy(columns.mean(axis=0), -1)  # F
-    both = _entropy(joint, (1, 3))  # D x F
+    code_entropy, entropies = entr(rows.mean(axis=0)).sum(-1), entr(columns.mean(axis=0)).sum(-1)  # D, F
+    both = entr(joint).sum((1, 3))  # D x F
     return np.maximum(code_entropy[:, None] + entropies - both, 0.0), entropies
 
 
@@ -126,11 +126,6 @@ def _cells(values: Array, num_bins: int) -> Array:
         edges = np.quantile(column, np.arange(1, num_bins) / num_bins)
         labels[:, number] = place if len(levels) <= num_bins else np.searchsorted(edges, column, side="right")
     return np.asarray(labels[..., None] == np.arange(num_bins), np.float64)
-
-
-def _entropy(shares: Array, axis: int | tuple[int, ...]) -> Array:
-    logs = np.log(shares, out=np.zeros_like(shares), where=shares > 0)
-    return np.asarray(-(shares * logs).sum(axis=axis))
 
 
 def _gap(scores: Array) -> Array:
@@ -197,4 +192,4 @@ def _concentration(weights: Array) -> Array:
     totals = weights.sum(axis=1, keepdims=True)
     shares = np.divide(weights, totals, out=np.zeros_like(weights), where=totals > 0)
     largest = np.log(weights.shape[1]) if weights.shape[1] > 1 else 1.0
-    return np.asarray(np.where(totals[:, 0] > 0, 1.0 - _entropy(shares, 1) / largest, 0.0))
+    return np.asarray(np.where(totals[:, 0] > 0, 1.0 - entr(shares).sum(1) / largest, 0.0))

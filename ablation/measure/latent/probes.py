@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import pairwise_distances
+from sklearn.metrics import balanced_accuracy_score, pairwise_distances
 from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 
@@ -48,11 +48,6 @@ def auc(scores: NDArray[np.float64], labels: NDArray[np.uint8]) -> float:
     return float(auc_table(scores[:, None], labels[:, None])[0, 0])
 
 
-def balanced_accuracy(predicted: NDArray[np.bool_], labels: NDArray[np.uint8]) -> float:
-    """Mean of the shares of positives and of negatives that are predicted right."""
-    return float((predicted[labels == 1].mean() + (~predicted[labels == 0]).mean()) / 2)
-
-
 def split_attributes(labels: Labels, names: Sequence[str]) -> tuple[list[int], dict[str, str]]:
     """Columns of N x A labels with enough of both classes to be scored, and the others' reasons by name."""
     usable, refused = [], {}
@@ -75,7 +70,7 @@ def _folds(labels: NDArray[np.uint8], seed: int) -> list[tuple[NDArray[np.int64]
 def linear_probe(points: Points, labels: NDArray[np.uint8], *, seed: int = 0) -> tuple[float, float]:
     """Held-out ROC AUC and balanced accuracy of logistic regression, means over folds."""
     scored = _held_out(points, labels, seed)
-    return _means([(auc(logits, labels[test]), balanced_accuracy(logits > 0, labels[test])) for test, logits in scored])
+    return _means([(auc(logits, labels[test]), balanced_accuracy_score(labels[test], logits > 0)) for test, logits in scored])
 
 
 def _held_out(points: Points, labels: NDArray[np.uint8], seed: int) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
@@ -126,7 +121,7 @@ def neighbour_probe(distances: Points, labels: NDArray[np.uint8], *, seed: int =
         k = min(NUM_NEIGHBOURS, len(train))
         nearest = np.argpartition(distances[np.ix_(test, train)], k - 1, axis=1)[:, :k]
         share = labels[train][nearest].mean(axis=1)
-        scores.append((auc(share, labels[test]), balanced_accuracy(share > labels[train].mean(), labels[test])))
+        scores.append((auc(share, labels[test]), balanced_accuracy_score(labels[test], share > labels[train].mean())))
     return _means(scores)
 
 
@@ -182,13 +177,11 @@ def gini(values: NDArray[np.float64]) -> float:
 
 def _by_dimension(points: Points, labels: Labels) -> list[dict[str, float]]:
     """Of each attribute the best dimension, its AUC and lead, and the concentration."""
-    return [_strongest(row) for row in np.abs(auc_table(points, labels) - 0.5)]
-
-
-def _strongest(strength: NDArray[np.float64]) -> dict[str, float]:
-    """The same from one attribute's distances of AUC from 1/2, D values."""
-    second, best = np.sort(np.append(strength, 0.0))[-2:]  # a single dimension leads over one that tells nothing
-    return {"best_dim": int(strength.argmax()), "best_auc": 0.5 + float(best), "gap": float(best - second), "gini": gini(strength)}
+    rows = []
+    for strength in np.abs(auc_table(points, labels) - 0.5):
+        second, best = np.sort(np.append(strength, 0.0))[-2:].tolist()  # a single dimension leads over one that tells nothing
+        rows.append({"best_dim": int(strength.argmax()), "best_auc": 0.5 + best, "gap": best - second, "gini": gini(strength)})
+    return rows
 
 
 def _dimension_means(strongest: Sequence[dict[str, float]]) -> dict[str, float]:

@@ -27,12 +27,7 @@ def nearest_neighbours(points: NDArray[np.float64], num_neighbours: int = NUM_NE
 def purity(neighbours: NDArray[np.int64], labels: Labels) -> NDArray[np.float64]:
     """Purity of each column of labels, N x A of 0 and 1 with both in every column: A values in 0..1."""
     same = (labels[neighbours] == labels[:, None]).mean(axis=1)  # N x K x A -> N x A
-    return np.mean([_mean_where(same, labels == value) for value in (0, 1)], axis=0)
-
-
-def _mean_where(values: NDArray[np.float64], chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Column means over the chosen entries."""
-    return np.asarray((values * chosen).sum(axis=0) / chosen.sum(axis=0))
+    return np.mean([np.average(same, axis=0, weights=labels == value) for value in (0, 1)], axis=0)
 
 
 def neighbour_purity(
