@@ -87,18 +87,17 @@ class Optimised(nn.Module):
         self.steps = tuple(name for name in STEPS if name in steps)
         self.spec, self.place = model.spec, place
         self.dtype = torch.bfloat16 if "bf16" in steps else torch.float32
-        format_ = torch.channels_last if "channels_last" in steps else torch.contiguous_format
-        self.memory_format = format_
+        self.memory_format = torch.channels_last if "channels_last" in steps else torch.contiguous_format
         network = rewritten(model, self.steps).to(device=place, dtype=self.dtype)
         for name in self.parts:
-            setattr(self, name, getattr(network, name).to(memory_format=format_))
+            setattr(self, name, getattr(network, name).to(memory_format=self.memory_format))
         super().train(False)
-        self.max_error = float("nan")
         # largest difference of any output from the eager network's, once measured (see `optimise.errors`); by output in `errors`
+        self.max_error = float("nan")
         self.errors: dict[str, float] = {}
         self.prepare_s = 0.0
-        self.measured: tuple[Any, ...] = ()
         # what `optimise` tried
+        self.measured: tuple[Any, ...] = ()
         self._encode: Function = self._encoding
         self._mean: Function = self._encoding_mean
         self._decode: Function = self._decoding

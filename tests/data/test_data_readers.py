@@ -105,7 +105,7 @@ LAYOUTS = [kaggle, kaggle_zip, kaggle_table_inside, outer_folder, inner_folder, 
 ROOTS = [*LAYOUTS, *([real] if os.environ.get("CELEBA_ROOT") else [])]
 
 
-def result(root: Path, pattern: str) -> Path:
+def one_of(root: Path, pattern: str) -> Path:
     """The one file or folder of that name at, below or above a root."""
     places = [root, root / "celeba", root / "img_align_celeba", *root.parents[:2]]
     return next(place / pattern for place in places if (place / pattern).exists())
@@ -114,9 +114,9 @@ def result(root: Path, pattern: str) -> Path:
 def expected_attributes(root: Path, names: tuple[str, ...]) -> tuple[np.ndarray, tuple[str, ...]]:
     """The table as pandas reads it."""
     try:
-        frame = pd.read_csv(result(root, "list_attr_celeba.csv"), index_col=0)
+        frame = pd.read_csv(one_of(root, "list_attr_celeba.csv"), index_col=0)
     except StopIteration:
-        frame = pd.read_csv(result(root, "list_attr_celeba.txt"), sep=r"\s+", skiprows=1)
+        frame = pd.read_csv(one_of(root, "list_attr_celeba.txt"), sep=r"\s+", skiprows=1)
     return (frame.loc[list(names)].to_numpy() == 1).astype(np.uint8), tuple(frame.columns)
 
 

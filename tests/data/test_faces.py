@@ -103,8 +103,8 @@ def test_shapes_and_types() -> None:
 def test_same_face_at_48_and_144_pixels() -> None:
     small, large = render_faces(12, 48, seed=2), render_faces(12, 144, seed=2)
     np.testing.assert_array_equal(small.factors, large.factors)
-    boxed = large.images.reshape(12, 3, 48, 3, 48, 3).mean(axis=(3, 5))
     # N x 3 x 48 x 3 x 48 x 3 -> N x 3 x 48 x 48
+    boxed = large.images.reshape(12, 3, 48, 3, 48, 3).mean(axis=(3, 5))
     assert np.abs(boxed - small.images).mean() < 1.5
     share = large.masks.reshape(12, 48, 3, 48, 3).mean(axis=(2, 4))
     assert ((share > 0.5) != small.masks).mean() < 0.01
@@ -145,11 +145,11 @@ def test_every_factor_is_visible(name: str) -> None:
     settings = SETTINGS.get(name, {})
     steps = np.linspace(factor.low, factor.high, max(factor.levels, 3))
     shown = [picture(**settings, **{name: float(step)}) for step in steps]
-    changed = [int((np.abs(one - other).max(axis=0) > 8).sum()) for one, other in zip(shown, shown[1:], strict=False)]
     # pixels that change by more than 8 levels, from step to step
+    changed = [int((np.abs(one - other).max(axis=0) > 8).sum()) for one, other in zip(shown, shown[1:], strict=False)]
     if name in ("mouth_open", "earrings"):
-        changed = changed[1:]
         # closed, or none, over their lower half
+        changed = changed[1:]
     assert min(changed) >= 8, changed
 
 
@@ -205,8 +205,8 @@ def test_mask_is_exactly_where_skin_shows() -> None:
     change = np.abs(picture(size=96, **settings, skin_tone=0.0) - picture(size=96, **settings, skin_tone=1.0)).max(axis=0)
     assert (change[mask] > 20).mean() > 0.93
     above = np.zeros_like(mask)
-    above[:40] = True
     # ears and neck lie lower
+    above[:40] = True
     assert (change[above & ~mask] > 60).mean() < 0.02
 
 
@@ -233,8 +233,8 @@ def test_factors_stay_in_range_and_fill_it(many: NDArray[np.float32]) -> None:
 
 def test_factors_are_independent(many: NDArray[np.float32]) -> None:
     correlation = np.corrcoef(many.T) - np.eye(len(FACTORS))
-    assert np.abs(correlation).max() < 0.2
     # 666 pairs of 500 samples: the largest by chance is about 0.15
+    assert np.abs(correlation).max() < 0.2
 
 
 def test_names_are_unique_and_odds_add_up() -> None:

@@ -240,8 +240,8 @@ def test_known_time_is_placed_where_it_is_spent(nap: None) -> None:
 
 
 def made(ops: list[tuple[Op, float]], total: float = 20.0, **more: float) -> Decomposition:
-    placed = Allocated(total, ops, more.get("host", 0.0), more.get("gaps", 0.0), ("a note",))
-    return assemble(hand(), "hand", placed, CALIBRATION, batch_size=2, shape=(3, 8, 8), place="cpu")
+    allocated = Allocated(total, ops, more.get("host", 0.0), more.get("gaps", 0.0), ("a note",))
+    return assemble(hand(), "hand", allocated, CALIBRATION, batch_size=2, shape=(3, 8, 8), place="cpu")
 
 
 def test_sums() -> None:
@@ -424,10 +424,10 @@ def test_time_line_of_unequal_replays_is_none() -> None:
 
 def test_gpu_sums() -> None:
     # a replay takes 0.9 ms and 1000 us in the profile: times are scaled by 0.9
-    placed = place_on_gpu(Kernels([(CONV, 600.0), (NORM, 200.0)], 50.0), TimeLine(1000.0, 900.0), total_ms=2.0, graph_ms=0.9)
-    assert dict(placed.ops) == pytest.approx({CONV: 0.54, NORM: 0.18})
-    assert (placed.host_ms, placed.gaps_ms) == pytest.approx((1.1, 0.09))
-    result = made(list(placed.ops), total=2.0, host=placed.host_ms, gaps=placed.gaps_ms)
+    allocated = place_on_gpu(Kernels([(CONV, 600.0), (NORM, 200.0)], 50.0), TimeLine(1000.0, 900.0), total_ms=2.0, graph_ms=0.9)
+    assert dict(allocated.ops) == pytest.approx({CONV: 0.54, NORM: 0.18})
+    assert (allocated.host_ms, allocated.gaps_ms) == pytest.approx((1.1, 0.09))
+    result = made(list(allocated.ops), total=2.0, host=allocated.host_ms, gaps=allocated.gaps_ms)
     # 100 of the replay's 900 busy microseconds weren't seen in the eager run's operations
     assert result.residual_ms == pytest.approx(0.09)
     assert sums(result) == pytest.approx([2.0] * 3)
@@ -437,9 +437,9 @@ def test_gpu_sums() -> None:
     ("line", "graph_ms", "why"), [(None, 0.9, "equal replays"), (TimeLine(1000.0, 900.0), None, "capture failed")]
 )
 def test_without_a_time_line_host_is_the_rest(line: TimeLine | None, graph_ms: float | None, why: str) -> None:
-    placed = place_on_gpu(Kernels([(CONV, 600.0)], 50.0), line, 2.0, graph_ms, "" if line is None else why)
-    assert (placed.host_ms, placed.gaps_ms) == (pytest.approx(1.35), 0.0)
-    assert why in placed.notes[0]
+    allocated = place_on_gpu(Kernels([(CONV, 600.0)], 50.0), line, 2.0, graph_ms, "" if line is None else why)
+    assert (allocated.host_ms, allocated.gaps_ms) == (pytest.approx(1.35), 0.0)
+    assert why in allocated.notes[0]
 
 
 def test_profiler_that_is_not_usable_is_said_and_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -447,13 +447,13 @@ def test_profiler_that_is_not_usable_is_said_and_replaced(monkeypatch: pytest.Mo
         raise RuntimeError("the profiler recorded no GPU kernels (is CUPTI permitted here?)")
 
     monkeypatch.setattr(module, "profile_kernels", refuse)
-    placed = module._on_gpu(hand(), X, 5.0, 2.0, "")
-    assert placed.host_ms == 3.0
-    assert {op.kind for op, _ in placed.ops} == set(KINDS)
-    assert placed.notes[0].startswith("The profiler is not usable here: the profiler recorded no GPU kernels")
+    allocated = module._on_gpu(hand(), X, 5.0, 2.0, "")
+    assert allocated.host_ms == 3.0
+    assert {op.kind for op, _ in allocated.ops} == set(KINDS)
+    assert allocated.notes[0].startswith("The profiler is not usable here: the profiler recorded no GPU kernels")
     # without a graph, the host's time is what the classes leave
-    placed = module._on_gpu(hand(), X, 5.0, None, "")
-    assert placed.host_ms + sum(ms for _, ms in placed.ops) == pytest.approx(5.0)
+    allocated = module._on_gpu(hand(), X, 5.0, None, "")
+    assert allocated.host_ms + sum(ms for _, ms in allocated.ops) == pytest.approx(5.0)
 
 
 def test_plain_events_of_the_profilers() -> None:

@@ -244,7 +244,7 @@ def test_the_same_seed_gives_the_same_numbers_and_another_one_others() -> None:
 
 
 @pytest.mark.parametrize(
-    ("codes", "factors", "names", "what"),
+    ("codes", "factors", "names", "message"),
     [
         (np.full((50, 2), np.nan), uniform_factors(50), NAMES, "codes must be a table of finite"),
         (np.zeros((1, 2)), uniform_factors(1), NAMES, "codes must be"),
@@ -255,8 +255,8 @@ def test_the_same_seed_gives_the_same_numbers_and_another_one_others() -> None:
         (np.zeros((50, 2)), np.zeros((50, 0)), (), "one or more that vary"),
     ],
 )
-def test_bad_tables_are_refused(codes: Array, factors: Array, names: tuple[str, ...], what: str) -> None:
-    with pytest.raises(InputError, match=what):
+def test_bad_tables_are_refused(codes: Array, factors: Array, names: tuple[str, ...], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         disentanglement(codes, factors, names)
 
 
@@ -330,7 +330,7 @@ def test_a_majority_vote_worked_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "fixed", "spread", "what"),
+    ("shape", "fixed", "spread", "message"),
     [
         ((4, 3), [0, 1, 0, 1], [1.0] * 3, "codes_of_batches must be"),
         ((4, 1, 3), [0, 1, 0, 1], [1.0] * 3, "codes_of_batches must be"),
@@ -339,8 +339,8 @@ def test_a_majority_vote_worked_by_hand() -> None:
         ((4, 2, 3), [0, 1, 0, 1], [1.0, float("nan"), 1.0], "global_variance must be 3"),
     ],
 )
-def test_bad_batches_are_refused(shape: tuple[int, ...], fixed: list[float], spread: list[float], what: str) -> None:
-    with pytest.raises(InputError, match=what):
+def test_bad_batches_are_refused(shape: tuple[int, ...], fixed: list[float], spread: list[float], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         factor_vae_score(np.ones(shape), fixed, spread)
 
 

@@ -555,8 +555,8 @@ def test_auc_by_image_has_delong_s_variance() -> None:
     scores, labels = rng.normal(size=40), np.repeat([0, 1], [25, 15]).astype(np.uint8)
     scores[labels == 1] += 1
     positive, negative = scores[labels == 1], scores[labels == 0]
-    placed = [(p > negative).mean() for p in positive], [(positive > n).mean() for n in negative]
-    variance = sum(np.var(values, ddof=1) / len(values) for values in placed)
+    shares = [(p > negative).mean() for p in positive], [(positive > n).mean() for n in negative]
+    variance = sum(np.var(values, ddof=1) / len(values) for values in shares)
     deviations = probes._deviations(scores, labels)
     assert (deviations**2).sum() == pytest.approx(variance)
     assert deviations.sum() == pytest.approx(0)

@@ -40,7 +40,7 @@ def cross_attention(module: nn.Module, x: Tensor) -> Tensor:
     return out
 
 
-def result(module: nn.Module, batch_size: int = 2) -> StaticCost:
+def cost_of(module: nn.Module, batch_size: int = 2) -> StaticCost:
     return static_cost(module, batch_size, input_shape=IN)
 
 
@@ -89,7 +89,7 @@ MACS = [
 
 @pytest.mark.parametrize(("module", "macs"), [(m, n) for _, m, n in MACS], ids=[name for name, *_ in MACS])
 def test_multiply_accumulates_by_hand(module: nn.Module, macs: int) -> None:
-    cost = result(module)
+    cost = cost_of(module)
     assert cost.macs == macs
     # the formulas see what really runs
     with torch.no_grad():
@@ -101,15 +101,15 @@ def test_agrees_with_torchs_flop_counter(name: str) -> None:
     module = {n: m for n, m, _ in MACS}[name].eval()
     with FlopCounterMode(display=False) as counter:
         module(torch.rand(2, *IN))
-    assert 2 * result(module).macs == counter.get_total_flops()
+    assert 2 * cost_of(module).macs == counter.get_total_flops()
 
 
 def test_the_fused_path_of_attention_counts_what_the_slow_one_does() -> None:
     module = On(nn.MultiheadAttention(36, 4, batch_first=True), self_attention).eval()
-    fused = result(module)
+    fused = cost_of(module)
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        slow = result(module)
+        slow = cost_of(module)
     finally:
         torch.backends.mha.set_fastpath_enabled(True)
     assert fused.num_ops == 1 < slow.num_ops
@@ -142,12 +142,12 @@ MOVED = [
     ("module", "op_class", "written", "num_bytes"), [tuple(rest) for _, *rest in MOVED], ids=[name for name, *_ in MOVED]
 )
 def test_elements_and_bytes_by_hand(module: nn.Module, op_class: str, written: int, num_bytes: int) -> None:
-    assert result(module, 1).by_class == {op_class: Cost(0, 0, written, num_bytes, 1)}
+    assert cost_of(module, 1).by_class == {op_class: Cost(0, 0, written, num_bytes, 1)}
 
 
 def test_weight_norm_by_hand() -> None:
     # reads v (8 x 4 x 3 x 3) and g (8), writes the weight and the 8 norms
-    cost = result(parametrizations.weight_norm(nn.Conv2d(4, 8, 3)), 1)
+    cost = cost_of(parametrizations.weight_norm(nn.Conv2d(4, 8, 3)), 1)
     assert cost.by_class["normalisation"] == Cost(288 + 8, 0, 288 + 8, 4 * 2 * (288 + 8), 1)
     assert cost.params == 288 + 8 + 8
 
@@ -156,4 +156,4 @@ def test_what_nobody_counts_is_named_with_its_remedy() -> None:
     with pytest.raises(
         InputError, match=r"Got 'aten._fft_c2c', which has none. Add it with ablation.measure.costs.opcount.register_op"
     ):
-        result(Calls(lambda x: torch.fft.fft2(x).abs()))
+        cost_of(Calls(lambda x: torch.fft.fft2(x).abs()))

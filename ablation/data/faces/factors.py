@@ -96,8 +96,8 @@ def sample_factors(index: int, seed: int) -> NDArray[np.float32]:
         if value < 0:
             raise must_be(parameter, "zero or a positive whole number", value)
     words = np.random.PCG64(np.random.SeedSequence([seed, index])).random_raw(len(FACTORS))
-    uniforms = [int(word >> np.uint64(40)) / 2**24 for word in words]
     # 24 bits, so that float32 holds them exactly and 1.0 never occurs
+    uniforms = [int(word >> np.uint64(40)) / 2**24 for word in words]
     return np.array([factor.of(uniform) for factor, uniform in zip(FACTORS, uniforms, strict=True)], np.float32)
 
 

@@ -13,8 +13,8 @@ SHORT = 0.34  # hair longer than this falls beside the face
 
 
 def _volume(t: Traits) -> float:
-    loose = min(1.0, max(0.0, (t.hair - 0.09) * 9.0))
     # cropped hair lies flat on the skull
+    loose = min(1.0, max(0.0, (t.hair - 0.09) * 9.0))
     return loose * (0.07 + 0.07 * min(1.0, 2.0 * t.hair) + 0.13 * t.hair_curl)
 
 
@@ -42,15 +42,15 @@ def _outer(v: View, across: Array) -> Array:
     u, h = lean * (1.0 / half), down * (1.0 / (0.83 + (1.3 if short else 1.0) * volume))
     crown = u * u + h * h - 1.0
     if _curl(t):
-        angle = across / (np.abs(across) + np.abs(down) + 0.02)
         # a diamond's angle, which needs no arctangent
+        angle = across / (np.abs(across) + np.abs(down) + 0.02)
         crown += 0.11 * _curl(t) * wave(angle * 4.5 + 0.2)
     if short:
         return np.maximum(crown, v.Y - bottom)
     side = np.abs(across)
     width = half + (0.08 + 0.12 * t.hair_curl) * smooth(0.0, 1.3, v.Y) + 0.09 * _curl(t) * wave(v.Y * 2.3)
-    ends = v.Y - bottom - 0.3 + 0.25 * side * side + 0.03 * wave(across * 3.7 + t.parting)
     # they curve in towards the neck
+    ends = v.Y - bottom - 0.3 + 0.25 * side * side + 0.03 * wave(across * 3.7 + t.parting)
     return np.minimum(crown, np.maximum(np.maximum(side - width, CROWN_Y - v.Y), ends))
 
 
@@ -107,8 +107,8 @@ def hair_behind(v: View) -> None:
     w = v.window(-1.7, 1.7, -0.45, min(_bottom(t) + 0.5, 1.9))
     across = across_skull(w)
     tone = (0.38 + 0.12 * t.light_strength) * (1.0 + 0.12 * wave(across * 5.0 + 0.2 * t.hair_curl * wave(w.Y * 2.0)))
-    alpha = cover(np.maximum(_outer(w, across), -0.45 - w.Y))
     # higher up, the hair in front hides it
+    alpha = cover(np.maximum(_outer(w, across), -0.45 - w.Y))
     for channel, base in zip(w.rgb, hair_colour(t), strict=True):
         channel += alpha * (base * tone - channel)
 
@@ -124,8 +124,8 @@ def hair_in_front(v: View) -> None:
     opening, outer = _face_opening(w), _outer(w, across)
     if t.hat:
         outer = np.maximum(outer, -0.45 - w.Y)
-    strength = min(1.0, 0.25 + 3.5 * (t.hair - 0.06))
     # cropped hair lets the scalp shine through
+    strength = min(1.0, 0.25 + 3.5 * (t.hair - 0.06))
     shade(w.rgb, 0.4 * strength * smooth(-0.17, 0.0, opening) * w.mask, (0.8, 1.0, 1.0))
     alpha = strength * cover(np.maximum(outer, -opening))
     if strength < 1.0:

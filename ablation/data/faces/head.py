@@ -48,16 +48,16 @@ def head(v: View) -> None:
 def _brightness(v: View, shape: Array) -> Array:
     """Diffuse light on the head as a solid: an egg with the relief of a face."""
     p, t = v.pose, v.traits
-    n = p.half_width / v.step
     # samples per unit across
+    n = p.half_width / v.step
     relief_x, relief_y = slopes(_relief(v))
     depth = np.sqrt(at_least(-shape, 0.02))
     normal_x = 0.85 * v.X - depth * relief_x * n
     normal_y = 0.5 * v.Y - depth * relief_y * n
     length = np.sqrt(normal_x * normal_x + normal_y * normal_y + depth * depth)
     light = (normal_x * p.light[0] + normal_y * p.light[1] + depth * p.light[2]) / length
-    light = at_least(light * 0.75 + 0.25, 0)
     # wrapped around, as light does in skin
+    light = at_least(light * 0.75 + 0.25, 0)
     return (0.54 + 0.02 * t.light_strength) + (0.42 + 0.27 * t.light_strength) * light
 
 
@@ -86,8 +86,8 @@ def _skin(v: View, shape: Array) -> Array:
     base = np.array(skin_colour(t), np.float32)[:, None, None]
     colours = base * lit
     colours[1] *= 0.92 + 0.08 * lit
-    colours[2] *= 0.88 + 0.12 * lit
     # shadows turn warm, as blood shows through
+    colours[2] *= 0.88 + 0.12 * lit
     rosy = hill(side, y, 0.52, 0.33, 0.34, 0.22) * (0.07 + 0.13 * t.painted) + 0.1 * hill(x, y, 0.0, 0.34, 0.2, 0.12)
     shade(colours, rosy, (0.1, 1.0, 0.8))
     hollow = 0.34 * hill(x, y, 0.0, 0.435, 0.2, 0.07) + 0.2 * hill(side, y, 0.38, -0.03, 0.28, 0.12)

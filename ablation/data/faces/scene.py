@@ -30,8 +30,8 @@ def _discs(v: View, second: Colour, place: float) -> None:
     """Lights out of focus."""
     for number in range(7):
         across = (0.37 * number + place) % 1.0 * 2.6 - 1.3
-        radius = 0.16 + 0.11 * (number * 0.618 % 1.0)
         # spread over the height without repeating
+        radius = 0.16 + 0.11 * (number * 0.618 % 1.0)
         height = (number * 0.618 + 0.3 * place) % 1.0 * 1.9 - 1.0
         colour = mix(second, (1.0, 0.95, 0.85), 0.15 * (number % 4))
         paint(v.rgb, 0.6 * smooth(-0.25, 0.0, -ellipse(v.screen_x, v.screen_y, across, height, radius, radius)), colour)

@@ -134,8 +134,8 @@ class View:
     @staticmethod
     def _samples(values: list[float], n: int) -> tuple[int, int]:
         first = min(max(int((min(values) + 1.0) * n / 2.0) - 2, 0), n - 4)
-        last = max(min(int((max(values) + 1.0) * n / 2.0) + 3, n), first + 4)
         # never empty: a feature just outside still gets a sliver, which its shape leaves untouched
+        last = max(min(int((max(values) + 1.0) * n / 2.0) + 3, n), first + 4)
         return first, last
 
     def rows(self, first: float) -> View:
@@ -146,16 +146,16 @@ class View:
 
     def _part(self, part: tuple[slice, slice]) -> View:
         shared = {name: getattr(self, name)[part] for name in ("mask", "lit", "screen_x", "screen_y")}
-        copied = {name: np.ascontiguousarray(getattr(self, name)[part]) for name in ("X", "Y", "x", "y")}
         # coordinates are read often and never written: in one piece they are read twice as fast
+        copied = {name: np.ascontiguousarray(getattr(self, name)[part]) for name in ("X", "Y", "x", "y")}
         return View(traits=self.traits, pose=self.pose, step=self.step, rgb=self.rgb[(slice(None), *part)], **shared, **copied)
 
     def across(self, y: float, half: float, radius_y: float) -> View:
         """The window around both points (-half, y) and (half, y) of the frontal face."""
         (left, one), (right, other) = self.pose.to_plane(-half, y), self.pose.to_plane(half, y)
         middle = self.pose.to_plane(0.0, y)[1]
-        heights = (one, other, middle)
         # the edges of the face stand still when it nods, its middle moves
+        heights = (one, other, middle)
         return self.window(min(left, -half), max(right, half), min(heights) - radius_y, max(heights) + radius_y)
 
     def around(self, x: float, y: float, radius_x: float, radius_y: float) -> View:

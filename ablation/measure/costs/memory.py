@@ -19,8 +19,8 @@ class _Live(TorchDispatchMode):
     def __init__(self, given: Iterable[Tensor]) -> None:
         super().__init__()
         self.now = self.peak = 0
-        self.seen = {t.untyped_storage()._cdata for t in given}
         # storages that were there before, or whose bytes are counted in `now`
+        self.seen = {t.untyped_storage()._cdata for t in given}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))

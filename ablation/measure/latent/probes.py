@@ -25,7 +25,8 @@ from ablation.measure.latent.purity import NUM_NEIGHBOURS, Labels
 Points = NDArray[np.float64]
 
 LEAST_OF_A_CLASS = 10  # images with the attribute, and without it: two in each fold
-NUM_FOLDS = 5  # on the standard error over images of a mean over folds: the root of 1 + k / (k - 1)
+NUM_FOLDS = 5
+# on the standard error over images of a mean over folds: the root of 1 + k / (k - 1)
 REFIT = (1 + NUM_FOLDS / (NUM_FOLDS - 1)) ** 0.5
 NUM_SHUFFLES = 5
 # scikit-learn's C: of .0003 to 1 the best for 800 images and 128 dimensions; mean held-out ROC AUC over CelebA's 40 attributes from

@@ -138,8 +138,8 @@ def loss_without_kl(
     if protocol.mask_weight:
         raise must_be("mask_weight", "0 for a reference, which predicts no mask", protocol.mask_weight)
     images, names = Images(dataset, indices, usable_device(device)), part_names(protocol)
-    nothing = torch.zeros(1, 1, device=images.device)
     # mean and log-variance of the prior itself, so that KL is 0
+    nothing = torch.zeros(1, 1, device=images.device)
     sums = torch.zeros(len(names), dtype=torch.float64, device=images.device)
     with torch.no_grad():
         for x in images.batches(batch_size):
