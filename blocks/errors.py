@@ -29,3 +29,9 @@ def near(name: object, names: Sequence[str], otherwise: str = "") -> str:
 def choices(names: Iterable[str]) -> str:
     """'one of a, b, c' for the rule of `must_be`."""
     return "one of " + ", ".join(names)
+
+
+def check_whole(parameter: str, value: object, least: int = 1) -> None:
+    """InputError unless the value is a whole number of at least `least`."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise must_be(parameter, f"a whole number of at least {least}", value)

@@ -25,7 +25,7 @@ from ablation.data.masks import MASK_RESIZING, MaskFiles, decode_masks
 from ablation.data.names import digest, few
 from ablation.data.pixels import NO_SCALE, READ_OTHERWISE, remark_notes
 from ablation.data.splits import MIN_IMAGES
-from blocks.errors import must_be
+from blocks.errors import check_whole, must_be
 
 MIN_SIZE = 8
 FORMAT = 2  # of the cache; raise it when what an entry holds changes
@@ -42,15 +42,10 @@ class Request:
     progress: bool
 
     def __post_init__(self) -> None:
-        _check_whole("image_size (--image-size)", self.image_size, MIN_SIZE)
+        check_whole("image_size (--image-size)", self.image_size, MIN_SIZE)
         if self.limit is not None:
-            _check_whole("limit (--images)", self.limit, MIN_IMAGES)
-        _check_whole("seed", self.seed, 0)
-
-
-def _check_whole(parameter: str, value: object, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise must_be(parameter, f"a whole number of at least {least}", value)
+            check_whole("limit (--images)", self.limit, MIN_IMAGES)
+        check_whole("seed", self.seed, 0)
 
 
 @dataclass(kw_only=True)

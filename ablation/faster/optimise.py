@@ -11,10 +11,9 @@ from torch import Tensor, nn
 from ablation.design.compose import VAE
 from ablation.faster.optimised import REWRITES, Optimised, check_steps
 from ablation.faster.rewrite import checked_copy
-from ablation.machine.device import checked_device, keeping_buffers
+from ablation.machine.device import checked_device, keeping_buffers, own_randomness
 from ablation.measure.latency.compare import ModelLatency, compare_latency
-from ablation.measure.latency.interleave import check_count
-from blocks.errors import InputError, choices, must_be
+from blocks.errors import InputError, check_whole, choices, must_be
 
 # largest error of an output, as `errors` gives it. On the CPU float32 stays near 1e-6; convolutions on a GPU use TF32 by default
 TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-2}
@@ -111,9 +110,8 @@ def errors(eager: VAE, made: Optimised, x: Tensor, seed: int = 0) -> dict[str, f
     with (
         keeping_buffers(eager, made),
         torch.inference_mode(),
-        torch.random.fork_rng(devices=[x.device] if x.device.type == "cuda" else []),
+        own_randomness(x.device, seed),
     ):
-        torch.manual_seed(seed)
         if "mean only" in made.steps:
             mean, _ = eager.encode(x)
             expected: tuple[Tensor, ...] = (eager.decode(mean), mean)
@@ -178,7 +176,7 @@ def _check(model: nn.Module, batch_size: int, precision: str, tolerance: float |
     others = {str(p.dtype) for p in model.parameters() if p.dtype != torch.float32}
     if others:
         raise must_be("model", "in float32", ", ".join(sorted(others)), "Call .float() on it; steps and precision choose bfloat16.")
-    check_count("batch_size", batch_size)
+    check_whole("batch_size", batch_size)
     if precision not in TOLERANCE:
         raise must_be("precision", choices(TOLERANCE), precision)
     for name, value in (("tolerance", tolerance), ("budget_s", budget_s)):

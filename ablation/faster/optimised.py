@@ -35,7 +35,7 @@ from ablation.faster.dense_buffer import without_concatenation
 from ablation.faster.fold import act_in_place, fast_elu, flip_transposed, fold_batch_norm
 from ablation.faster.reorder import move_last_upsampling, pool_first, upsample_late
 from ablation.faster.rewrite import Rule, checked_copy, is_plain, rewrite
-from ablation.machine.device import keeping_buffers
+from ablation.machine.device import keeping_buffers, own_randomness
 from ablation.measure.latency.timers import capture
 from blocks.errors import choices, must_be
 from blocks.heads import GaussianHead
@@ -132,11 +132,7 @@ class Optimised(nn.Module):
     def prepare(self, x: Tensor) -> None:
         """Compile and capture for inputs like `x`; the time is kept in `prepare_s`. Raises whatever fails."""
         start = time.perf_counter()
-        with (
-            keeping_buffers(self),
-            torch.random.fork_rng(devices=[self.place] if self.place.type == "cuda" else []),
-            warnings.catch_warnings(),
-        ):
+        with keeping_buffers(self), own_randomness(self.place), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's own, about its compiler
             self(x)
             if "CUDA graph" in self.steps:

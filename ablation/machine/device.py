@@ -47,6 +47,15 @@ def keeping_buffers(*models: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def own_randomness(place: torch.device, seed: int | None = None) -> Iterator[None]:
+    """Random draws inside leave the caller's generators, of the CPU and of `place`, as they were; from `seed` if given."""
+    with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
+        if seed is not None:
+            torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
 def evaluating(model: object) -> Iterator[None]:
     """Evaluation mode inside, the former mode of every module after. What is no module is left alone."""
     modes = {module: module.training for module in model.modules()} if isinstance(model, nn.Module) else {}

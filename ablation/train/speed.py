@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ablation.design.compose import build
 from ablation.design.protocol import Protocol
 from ablation.design.spec import ModelSpec
-from ablation.machine.device import usable_device
+from ablation.machine.device import own_randomness, usable_device
 from ablation.measure.latency.statistics import by_sitting, num_whole, over_sittings, paired_ratios
 from ablation.train.learner import Learner
 
@@ -69,8 +69,7 @@ def compare_training(
     least number of rounds is always made, unless `should_stop` says so. The caller's random generators stay as they were.
     """
     place = usable_device(device)
-    with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
-        torch.manual_seed(seed)
+    with own_randomness(place, seed):
         tables: list[NDArray[np.float64]] = []
         while len(tables) < sittings and not (tables and should_stop()):
             number = seed + len(tables)

@@ -13,7 +13,7 @@ from torch import nn
 
 from ablation.data.base import Dataset, Split
 from ablation.design.protocol import Protocol
-from ablation.machine.device import usable_device
+from ablation.machine.device import own_randomness, usable_device
 from ablation.train.loop import Progress, Reporter, Run, TrainingFailure, TrainResult
 
 __all__ = ["TrainResult", "TrainingFailure", "train"]
@@ -42,7 +42,7 @@ def train(
     """
     place = usable_device(device)
     try:
-        with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []), _ctrl_c() as pressed:
+        with own_randomness(place), _ctrl_c() as pressed:
             folder = Path(checkpoint_dir) if checkpoint_dir is not None else None
             run = Run(model, dataset, split, protocol, seed=seed, device=place, folder=folder)
             stop = pressed.is_set if should_stop is None else lambda: pressed.is_set() or should_stop()

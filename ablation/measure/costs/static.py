@@ -39,7 +39,7 @@ from ablation.design.spec import ModelSpec
 from ablation.machine.device import evaluating
 from ablation.measure.costs.opcount import CLASSES, Formula, register_op
 from ablation.measure.costs.operations import OTHER, Operations, following, part_names
-from blocks.errors import InputError, must_be
+from blocks.errors import InputError, check_whole, must_be
 
 __all__ = ["Cost", "StaticCost", "register_op", "static_cost"]
 
@@ -96,8 +96,7 @@ def static_cost(
     >>> cost.params, cost.macs, cost.elements_written
     (224, 21600, 800)
     """
-    if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
-        raise must_be("batch_size", "a whole number of at least 1", batch_size)
+    check_whole("batch_size", batch_size)
     if isinstance(spec_or_model, ModelSpec):
         spec = spec_or_model if image_size is None else spec_or_model.replace(image_size=image_size)
         model: nn.Module = build_without_weights(spec)

@@ -37,10 +37,10 @@ from torch import Tensor, nn
 from ablation.machine.device import checked_device
 from ablation.machine.hardware import describe_hardware
 from ablation.measure.costs.static import image_shape
-from ablation.measure.latency.interleave import ROUNDS, SITTINGS, Plan, check_count, interleave
+from ablation.measure.latency.interleave import ROUNDS, SITTINGS, Plan, interleave
 from ablation.measure.latency.result import TARGET, LatencyComparison, ModelLatency, summarise
 from ablation.measure.latency.timers import CALL, ENQUEUE, GPU, STEADY, Lane, make_lane
-from blocks.errors import choices, must_be
+from blocks.errors import check_whole, choices, must_be
 
 __all__ = ["LatencyComparison", "ModelLatency", "compare_latency"]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -96,8 +96,8 @@ def _checked(
         raise must_be("models", "one or more modules by name", dict(models))
     if reference is not None and reference not in models:
         raise must_be("reference", choices(models), reference)
-    check_count("batch_size", batch_size)
-    check_count("num_threads", 1 if num_threads is None else num_threads)
+    check_whole("batch_size", batch_size)
+    check_whole("num_threads", 1 if num_threads is None else num_threads)
     if not 0 < target_half_width < 1:
         raise must_be("target_half_width", "between 0 and 1", target_half_width)
     for name, model in models.items():

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ablation.measure.latency.statistics import LEAST_ROUNDS, LEAST_SITTINGS, Samples
-from blocks.errors import must_be
+from blocks.errors import check_whole, must_be
 
 # at least, at most, in each sitting; rounds so long that memory and clocks are warm after one need no more
 WARMUP_ROUNDS = (4, 20)
@@ -61,7 +61,7 @@ class Plan:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_count("sittings", self.sittings)
+        check_whole("sittings", self.sittings)
         if len(self.rounds) != 2 or not 1 <= self.rounds[0] <= self.rounds[1]:
             raise must_be("rounds", "(at least, at most) with 1 <= at least <= at most", self.rounds)
         if self.budget_s is not None and not self.budget_s > 0:
@@ -70,12 +70,6 @@ class Plan:
     def describe(self) -> dict[str, Any]:
         """Plain values for provenance."""
         return {"rounds": list(self.rounds), "sittings": self.sittings, "budget_s": self.budget_s}
-
-
-def check_count(name: str, value: object) -> None:
-    """InputError unless it is a whole number of at least 1."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise must_be(name, "a whole number of at least 1", value)
 
 
 @dataclass(kw_only=True)

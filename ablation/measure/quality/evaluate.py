@@ -8,7 +8,6 @@ trained the network. Images are in [0, 1].
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from ablation.data.base import Dataset
 from ablation.data.batches import Images, derived_seed
 from ablation.design.protocol import Protocol
-from ablation.machine.device import evaluating, usable_device
+from ablation.machine.device import evaluating, own_randomness, usable_device
 from ablation.measure.quality.losses import (
     WINDOW_SIZE,
     check_masks,
@@ -70,7 +69,7 @@ def sampled_quality(model: Callable[..., Any], images: Images, *, batch_size: in
     check_masks(model, protocol)
     names = part_names(protocol)
     sums: Tensor | None = None
-    with evaluating(model), torch.no_grad(), _own_noise(images.device, seed):
+    with evaluating(model), torch.no_grad(), own_randomness(images.device, derived_seed(seed, "evaluation")):
         for x, mask in images.pairs(batch_size):
             reconstruction, mean, log_var, *logits = outputs(model, x, mask)
             mean = mean.double()
@@ -166,14 +165,6 @@ def reconstruct(
     with evaluating(model), torch.no_grad():
         shown = [(_reconstruction(model, x) * 255).round().to(torch.uint8).cpu() for x in images.batches(batch_size)]
     return torch.cat(shown).numpy()
-
-
-@contextmanager
-def _own_noise(device: torch.device, seed: int) -> Iterator[None]:
-    # noise from a seed inside, the caller's generators as they were after
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(derived_seed(seed, "evaluation"))
-        yield
 
 
 def _reconstruction(model: Any, x: Tensor) -> Tensor:
