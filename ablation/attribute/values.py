@@ -37,6 +37,10 @@ def attribute(
     intervals of each repetition's effect; of one repetition without. `of`: what the repetitions are. `noise`: half-width of the
     noise floor (A/A), in the same unit. InputError where an end is missing, no path of cells joins them, or the numbers of
     repetitions differ.
+
+    >>> values = {frozenset(): 10, frozenset("a"): 15, frozenset("b"): 12, frozenset("ab"): 21}
+    >>> {name: effect.value for name, effect in attribute("ab", values, metric="params").shapley.items()}
+    {'a': 7.0, 'b': 4.0}
     """
     if not 0 < confidence < 1:
         raise must_be("confidence", "between 0 and 1", confidence)

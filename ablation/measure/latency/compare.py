@@ -227,4 +227,5 @@ def describe_precision(place: torch.device) -> dict[str, str]:
 
 
 def _backend(name: str) -> Any:
-    return reduce(lambda backend, step: getattr(backend, step, None), name.split("."), torch.backends)
+    first: Any = torch.backends
+    return reduce(lambda backend, step: getattr(backend, step, None), name.split("."), first)

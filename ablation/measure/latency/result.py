@@ -233,7 +233,7 @@ def _latencies(
     columns: Sequence[str], reference: int, samples: Samples, sittings: NDArray[np.int_], reasons: Sequence[str], target: float
 ) -> tuple[dict[str, ModelLatency], Estimate | None]:
     """Latency of each model, and the ratio of the reference's second copy to its first; a column with a NaN has failed."""
-    failed = np.isnan(samples).any(axis=0) | (len(samples) == 0)
+    failed = [not len(samples) or bool(np.isnan(column).any()) for column in samples.T]
     ratios = None if failed[reference] else paired_ratios(samples, reference)
     models = {
         name: ModelLatency(reason=reason) if failed[i] else _latency(samples[:, [i]], ratios, i, sittings, target)
