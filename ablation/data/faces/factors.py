@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,47 +106,16 @@ def _ramp(low: float, high: float, value: float) -> float:
     return min(1.0, max(0.0, (value - low) / (high - low)))
 
 
-@dataclass(frozen=True, kw_only=True)
 class Traits:
-    """One face's factors by name, and what follows from several of them together."""
+    """One face's factors by name, `traits.smile` and so on, and what follows from several of them together."""
 
-    masculinity: float
-    age: float
-    skin_tone: float
-    face_width: float
-    jaw_width: float
-    hair_colour: float
-    hair_length: float
-    hair_curl: float
-    bangs: float
-    parting: float
-    eye_colour: float
-    eye_size: float
-    eye_spacing: float
-    eye_openness: float
-    gaze: float
-    brow_thickness: float
-    brow_slant: float
-    nose_size: float
-    lip_fullness: float
-    smile: float
-    mouth_open: float
-    facial_hair: float
-    make_up: float
-    earrings: float
-    glasses: float
-    hat: float
-    yaw: float
-    pitch: float
-    roll: float
-    scale: float
-    shift: float
-    light_direction: float
-    light_strength: float
-    background_hue: float
-    background_tone: float
-    background_pattern: float
-    clothing_hue: float
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> float:
+            """The factor of that name, one of FACTOR_NAMES."""
+
+    def __init__(self, **factors: float) -> None:
+        vars(self).update(factors)
 
     @classmethod
     def of(cls, factors: NDArray[np.float32]) -> Traits:
