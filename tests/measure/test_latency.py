@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,7 +19,7 @@ from ablation.design.spec import preset
 from ablation.machine.device import checked_device
 from ablation.measure.latency import timers
 from ablation.measure.latency.compare import compare_latency, describe_precision
-from ablation.measure.latency.interleave import WARMUP_ROUNDS, Plan, interleave
+from ablation.measure.latency.interleave import WARMUP_ROUNDS, Plan, Run, interleave
 from ablation.measure.latency.result import AGAIN, LatencyComparison, summarise
 from ablation.measure.latency.statistics import Trend, by_sitting, find_drift, over_sittings, paired_ratios, trend
 from ablation.measure.latency.timers import ATTEMPTS, CALL, Lane, calls_per_block, make_lane, time_calls
@@ -212,16 +212,29 @@ class Machine:
         return self.now
 
 
-def run_fake(noise: float, plan: Plan, fail_at: int | None = None):
-    """Three lanes and the first one's second copy; the second lane fails at a block of its first sitting."""
-    machine = Machine(noise, 4)
+def run_lanes(
+    ms: Sequence[float] | Callable[[int], Sequence[float]],
+    plan: Plan,
+    noise: float = 0.01,
+    fail_at: Mapping[int, int] | None = None,
+) -> tuple[list[list[FakeLane]], Machine, Run]:
+    """Lanes that take `ms` (of a sitting, where it is a function), on a steady machine without noise; `fail_at`: lane -> block."""
+    machine = Machine(noise, len(ms(0) if callable(ms) else ms))
+    if not noise:
+        machine.rng = SimpleNamespace(normal=lambda *_: 0.0)
     made: list[list[FakeLane]] = []
 
     def load(sitting: int) -> list[FakeLane]:
-        made.append([FakeLane(ms, machine, fail_at if i == 1 else None) for i, ms in enumerate((2.0, 5.0, 9.0, 2.0))])
+        times = ms(sitting) if callable(ms) else ms
+        made.append([FakeLane(time, machine, (fail_at or {}).get(i)) for i, time in enumerate(times)])
         return made[-1]
 
     return made, machine, interleave(load, plan, primary="call", clock=machine, describe=lambda e: str(e).splitlines()[0])
+
+
+def run_fake(noise: float, plan: Plan, fail_at: int | None = None) -> tuple[list[list[FakeLane]], Machine, Run]:
+    """Three lanes and the first one's second copy; the second lane fails at a block of each sitting."""
+    return run_lanes((2.0, 5.0, 9.0, 2.0), plan, noise, {1: fail_at} if fail_at else None)
 
 
 def comparison(run, names=("a", "b", "c"), target: float = 0.02) -> LatencyComparison:
@@ -252,22 +265,13 @@ def test_recovers_the_ratios_on_an_unsteady_machine() -> None:
 
 def test_what_loading_changes_shows_in_the_interval() -> None:
     """One network is 3 % slower in every other sitting: rounds can't show it, sittings do."""
-    machine = Machine(0.001, 3)
-
-    def load(sitting: int) -> list[FakeLane]:
-        return [FakeLane(ms, machine) for ms in (2.0, 5.0 * (1 + 0.03 * (sitting % 2)), 2.0)]
-
-    result = comparison(interleave(load, Plan(sittings=6), primary="call", clock=machine), ("a", "b"))
+    run = run_lanes(lambda sitting: (2.0, 5.0 * (1 + 0.03 * (sitting % 2)), 2.0), Plan(sittings=6), 0.001)[2]
+    result = comparison(run, ("a", "b"))
     assert result["b"].ratio_low < 2.5 < 2.575 < result["b"].ratio_high
 
 
 def test_the_references_second_copy_is_a_lane_of_its_own() -> None:
-    machine = Machine(0.001, 2)
-
-    def load(sitting: int) -> list[FakeLane]:
-        return [FakeLane(2.0, machine), FakeLane(2.2, machine)]
-
-    result = comparison(interleave(load, Plan(), primary="call", clock=machine), ("a",))
+    result = comparison(run_lanes((2.0, 2.2), Plan(), 0.001)[2], ("a",))
     assert result.noise_floor.value == pytest.approx(1.1, rel=0.01)
 
 
@@ -299,13 +303,7 @@ def test_says_why_there_is_no_interval(plan: Plan) -> None:
 def test_budget_decides_the_sittings_before_any_ratio_is_seen() -> None:
     """A round takes 18 ms, a sitting at least (4 + 6) of them: 0.8 s have time for four, 0.6 s for three, 0.5 s for one."""
     for budget, sittings in ((5.0, 5), (0.8, 4), (0.6, 3), (0.5, 1)):
-        machine = Machine(0.0, 4)
-        machine.rng = SimpleNamespace(normal=lambda *_: 0.0)
-
-        def load(sitting: int, machine: Machine = machine) -> list[FakeLane]:
-            return [FakeLane(ms, machine) for ms in (2.0, 5.0, 9.0, 2.0)]
-
-        run = interleave(load, Plan(budget_s=budget), primary="call", clock=machine)
+        _, machine, run = run_lanes((2.0, 5.0, 9.0, 2.0), Plan(budget_s=budget), 0.0)
         assert len(set(run.sittings)) == sittings, budget
         assert machine.now <= budget + 0.02
         least = min(run.sittings.count(number) for number in set(run.sittings))
@@ -327,11 +325,7 @@ def test_warm_up_leaves_the_rounds_their_share_of_the_budget() -> None:
 
 def test_a_long_round_is_warm_up_enough() -> None:
     """Two blocks of 3 s a round: one round before each sitting, where short ones take four."""
-    machine = Machine(0.0, 2)
-    machine.rng = SimpleNamespace(normal=lambda *_: 0.0)
-    run = interleave(
-        lambda _: [FakeLane(3000.0, machine), FakeLane(3000.0, machine)], Plan(sittings=3), primary="call", clock=machine
-    )
+    run = run_lanes((3000.0, 3000.0), Plan(sittings=3), 0.0)[2]
     assert (run.warmup_rounds, run.settled) == (3, True)
 
 
@@ -363,12 +357,7 @@ def test_failed_lane_is_recorded_and_the_rest_goes_on(fail_at: int) -> None:
 @pytest.mark.parametrize("fail_at", [3, 20, 21])
 def test_failed_reference_leaves_times_without_ratios(fail_at: int) -> None:
     """In warm-up and in rounds."""
-    machine = Machine(0.01, 4)
-    run = interleave(
-        lambda _: [FakeLane(2.0, machine, fail_at), FakeLane(5.0, machine), FakeLane(9.0, machine), FakeLane(2.0, machine)],
-        Plan(), primary="call", clock=machine, describe=str,
-    )  # fmt: skip
-    result = comparison(run)
+    result = comparison(run_lanes((2.0, 5.0, 9.0, 2.0), Plan(), fail_at={0: fail_at})[2])
     assert result["a"].failed
     assert result["a"].reason.startswith("broken")
     assert (result["b"].failed, result["b"].ratio, result.noise_floor, result.converged) == (False, None, None, False)
@@ -376,18 +365,12 @@ def test_failed_reference_leaves_times_without_ratios(fail_at: int) -> None:
 
 
 def test_a_failed_second_copy_takes_the_noise_floor_alone() -> None:
-    machine = Machine(0.01, 3)
-    run = interleave(
-        lambda _: [FakeLane(2.0, machine), FakeLane(5.0, machine), FakeLane(2.0, machine, 3)], Plan(), primary="call", clock=machine
-    )  # fmt: skip
-    result = comparison(run, ("a", "b"))
+    result = comparison(run_lanes((2.0, 5.0, 2.0), Plan(), fail_at={2: 3})[2], ("a", "b"))
     assert (result["a"].failed, result["b"].ratio, result.noise_floor) == (False, pytest.approx(2.5, rel=0.01), None)
 
 
 def test_all_lanes_failing_is_an_answer_too() -> None:
-    machine = Machine(0.0, 2)
-    run = interleave(lambda _: [FakeLane(1.0, machine, 1), FakeLane(1.0, machine, 1)], Plan(), primary="call", describe=str)
-    result = comparison(run, ("a",))
+    result = comparison(run_lanes((1.0, 1.0), Plan(), fail_at={0: 1, 1: 1})[2], ("a",))
     assert (result.rounds, result["a"].failed, result.noise_floor) == (0, True, None)
 
 
