@@ -32,7 +32,7 @@ from ablation.attribute.timed_design import MIN_BLOCKS, LatencyDesign
 from ablation.attribute.values import attribute, estimated
 from ablation.attribute.verdicts import CORRECTED, judged, without_interval
 from ablation.measure.latency.result import AGAIN, LatencyComparison
-from ablation.measure.latency.statistics import LEAST_SITTINGS, by_sitting, num_whole, paired_ratios
+from ablation.measure.latency.statistics import LEAST_SITTINGS, num_whole
 from ablation.record.attribution import Attribution
 from ablation.stats import Estimate, mean_estimate
 from blocks.errors import InputError, must_be
@@ -49,7 +49,6 @@ def attribute_latency(
     place: str,
     *,
     kind: str = "call",
-    confidence: float = 0.95,
 ) -> tuple[Attribution, Attribution]:
     """(latency_ms, log_latency). `comparisons`: columns by network key, the first network being the reference in each.
 
@@ -59,8 +58,8 @@ def attribute_latency(
     factorial = design if isinstance(design, Factorial) else design.factorial
     _check(factorial, several, kind)
     if isinstance(design, Factorial) or design.exact:
-        return _exact(factorial, several, place, kind, confidence)
-    return _sampled(design, several, place, kind, confidence)
+        return _exact(factorial, several, place, kind)
+    return _sampled(design, several, place, kind)
 
 
 def noise_floor(comparisons: Sequence[LatencyComparison], kind: str = "call") -> float | None:
@@ -68,12 +67,10 @@ def noise_floor(comparisons: Sequence[LatencyComparison], kind: str = "call") ->
 
     None where there were too few sittings for an interval.
     """
-    logs = []
+    logs: list[float] = []
     for comparison in comparisons:
-        columns = comparison.columns
-        pair = comparison.samples[kind][:, [columns.index(comparison.reference + AGAIN), columns.index(comparison.reference)]]
-        if not np.isnan(pair).any():
-            logs += np.log(by_sitting(paired_ratios(pair, 1), np.array(comparison.sittings))[:, 0]).tolist()
+        medians = comparison.sitting_medians(kind, ratios=True)[:, comparison.columns.index(comparison.reference + AGAIN)]
+        logs += [] if np.isnan(medians).any() else np.log(medians).tolist()
     if len(logs) < LEAST_SITTINGS:
         return None
     floor = mean_estimate(logs)
@@ -100,12 +97,9 @@ def _check(factorial: Factorial, comparisons: Sequence[LatencyComparison], kind:
 
 def _logs(factorial: Factorial, comparison: LatencyComparison, kind: str) -> tuple[Table, Array]:
     """Of every cell that this comparison timed, the logarithm of its ratio in each sitting; and the first network's ms in each."""
-    table, columns = comparison.samples[kind], list(comparison.columns)
-    reference = columns.index(comparison.reference)
-    sittings = np.array(comparison.sittings)
-    ratios = np.log(by_sitting(paired_ratios(table, reference), sittings))
-    timed = {name: ratios[:, i] for i, name in enumerate(columns) if not np.isnan(table[:, i]).any()}
-    return factorial.values(timed), by_sitting(table[:, [reference]], sittings)[:, 0]
+    ratios = np.log(comparison.sitting_medians(kind, ratios=True))
+    timed = {name: ratios[:, i] for i, name in enumerate(comparison.columns) if not np.isnan(ratios[:, i]).any()}
+    return factorial.values(timed), comparison.sitting_medians(kind)[:, comparison.columns.index(comparison.reference)]
 
 
 def _both(logs: Table, pace: Array) -> tuple[Table, Table]:
@@ -123,7 +117,7 @@ def _kinds(floor: float | None, ms: Table, names: Sequence[str]) -> tuple[dict[s
 
 
 def _exact(
-    factorial: Factorial, comparisons: Sequence[LatencyComparison], place: str, kind: str, confidence: float
+    factorial: Factorial, comparisons: Sequence[LatencyComparison], place: str, kind: str
 ) -> tuple[Attribution, Attribution]:
     timed = [_logs(factorial, comparison, kind) for comparison in comparisons]
     num = min(len(pace) for _, pace in timed)
@@ -135,20 +129,19 @@ def _exact(
         tables = tuple({cell: values.mean(keepdims=True) for cell, values in t.items()} for t in tables)  # type: ignore[assignment]
     kinds = _kinds(noise_floor(comparisons, kind), tables[0], factorial.names)
     ms, logs_ = (
-        attribute(factorial.names, table, place=place, confidence=confidence, of=SITTINGS, **labels)
-        for table, labels in zip(tables, kinds, strict=True)
+        attribute(factorial.names, table, place=place, of=SITTINGS, **labels) for table, labels in zip(tables, kinds, strict=True)
     )
     return ms, logs_
 
 
 def _sampled(
-    design: LatencyDesign, comparisons: Sequence[LatencyComparison], place: str, kind: str, confidence: float
+    design: LatencyDesign, comparisons: Sequence[LatencyComparison], place: str, kind: str
 ) -> tuple[Attribution, Attribution]:
     timed = [_both(*_logs(design.factorial, comparison, kind)) for comparison in comparisons]
     enough = num_whole(np.array(comparisons[0].sittings)) >= LEAST_SITTINGS
     kinds = _kinds(noise_floor(comparisons, kind), timed[0][0], design.factorial.names)
     ms, logs = (
-        _from_blocks(design, timed[0][i], [block[i] for block in timed[1:]], place, confidence, enough, **labels)
+        _from_blocks(design, timed[0][i], [block[i] for block in timed[1:]], place, enough, **labels)
         for i, labels in enumerate(kinds)
     )
     return ms, logs
@@ -159,7 +152,6 @@ def _from_blocks(
     alone: Table,
     blocks: Sequence[Table],
     place: str,
-    confidence: float,
     enough: bool,
     *,
     metric: str,
@@ -171,11 +163,11 @@ def _from_blocks(
     if len(shares) < 2:
         raise must_be("A sampled design", "timed in at least 2 blocks whose networks all work", len(shares))
     start, end = (float(np.mean([pair[i] for pair in ends])) for i in (0, 1))
-    shapley = {name: mean_estimate([share[name] for share in shares], confidence) for name in names}
+    shapley = {name: mean_estimate([share[name] for share in shares]) for name in names}
     groups = judged(
         {
             "shapley": _known(shapley, len(shares) >= MIN_BLOCKS),
-            **{group: _known(effects, enough) for group, effects in _alone(names, alone, confidence).items()},
+            **{group: _known(effects, enough) for group, effects in _alone(names, alone).items()},
         },
         end - start,
         noise,
@@ -189,11 +181,11 @@ def _from_blocks(
     )  # fmt: skip
 
 
-def _alone(names: Sequence[str], table: Table, confidence: float) -> dict[str, dict[str, Estimate]]:
+def _alone(names: Sequence[str], table: Table) -> dict[str, dict[str, Estimate]]:
     lattice, cells = Lattice(names, table), list(table)
     values = np.array([table[cell] for cell in cells])
     groups = {"from_start": lattice.from_start(), "from_end": lattice.from_end()}
-    return {group: estimated(contrasts, cells, values, confidence) for group, contrasts in groups.items()}
+    return {group: estimated(contrasts, cells, values) for group, contrasts in groups.items()}
 
 
 def _known(estimates: dict[str, Estimate], enough: bool) -> dict[str, Estimate]:

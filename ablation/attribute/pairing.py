@@ -19,7 +19,7 @@ from itertools import combinations
 from ablation.attribute.effect import CLUSTERS, PAIRS, SEEDS, SITTINGS, Context, Effect, Pair, clusters_of, mean
 from ablation.record.sittings import by_sitting, entry_of, has_enough_rounds, is_latency
 from ablation.record.trial import COMPLETE, FAILED, RUNNING, STALE, WAITING, Metric, Record, shown
-from ablation.stats import CONFIDENCE, Estimate, mean_estimate
+from ablation.stats import Estimate, mean_estimate
 from blocks.errors import choices, must_be
 
 _PREFERENCE = (FAILED, STALE, WAITING, RUNNING, COMPLETE)
@@ -58,7 +58,6 @@ def paired_effects(
     *,
     levels: Sequence[str] | None = None,
     as_ratio: bool = False,
-    confidence: float = CONFIDENCE,
 ) -> list[Effect]:
     """The effect of every swap between two levels of `factor` on `metric`, first level to second, in the order of `levels`.
 
@@ -74,7 +73,7 @@ def paired_effects(
     empty = [Effect(factor=factor, level_from=a, level_to=b, metric=metric, as_ratio=as_ratio) for a, b in (
         combinations(levels or list(cells), 2)
     )]  # fmt: skip
-    return [_effect(cells, effect, confidence) for effect in empty]
+    return [_effect(cells, effect) for effect in empty]
 
 
 def _cells(trials: Iterable[Record], factor: str) -> Cells:
@@ -114,7 +113,7 @@ def sittings_of(record: Record, metric: Metric, as_ratio: bool) -> list[float]:
     return [math.log(value) for value in values] if as_ratio else values
 
 
-def _effect(cells: Cells, empty: Effect, confidence: float) -> Effect:
+def _effect(cells: Cells, empty: Effect) -> Effect:
     """The effect of one swap, `empty` with everything filled in."""
     before, after = cells.get(empty.level_from, {}), cells.get(empty.level_to, {})
     meeting = [c for c in before if c in after]
@@ -137,7 +136,7 @@ def _effect(cells: Cells, empty: Effect, confidence: float) -> Effect:
         has_enough_rounds(entry_of(record, empty.metric))
         for pair in pairs for side in (before, after) for record in side[pair.contexts[0]].values() if record.latency
     )  # fmt: skip
-    return _with_estimate(effect, confidence, timed_enough) if pairs else effect
+    return _with_estimate(effect, timed_enough) if pairs else effect
 
 
 def _network(trials: Mapping[int, Record]) -> str:
@@ -161,12 +160,12 @@ def _sittings(sides: Sequence[Mapping[int, Record]], effect: Effect) -> tuple[tu
     return tuple(zip(x, y, strict=True)) if len(x) == len(y) else ()
 
 
-def _with_estimate(effect: Effect, confidence: float, has_interval: bool) -> Effect:
+def _with_estimate(effect: Effect, has_interval: bool) -> Effect:
     clusters = clusters_of(effect.pairs)
     replicates, over = _replicates(effect, clusters) if has_interval else ([], "")
     by_pair = [pair.difference for pair in effect.pairs]
     if len(replicates) > 1:
-        estimate = mean_estimate(replicates, confidence)
+        estimate = mean_estimate(replicates)
     else:
         estimate, over = Estimate(value=mean(by_pair)), ""
     base = mean([x for pair in effect.pairs for x, _ in pair.values.values()])

@@ -27,7 +27,7 @@ def attribute_all(factorial: Factorial, records: Iterable[Record]) -> tuple[list
     return attributions, limits
 
 
-def attribute_trained(factorial: Factorial, records: Iterable[Record], metric: str, *, confidence: float = 0.95) -> Attribution:
+def attribute_trained(factorial: Factorial, records: Iterable[Record], metric: str) -> Attribution:
     """One trained metric, in the unit in which it is shown, from records by network key and seed.
 
     Factors that the trained variants vary only together are one factor here (`Factorial.covered`). Seeds are repetitions: the mean
@@ -53,5 +53,5 @@ def attribute_trained(factorial: Factorial, records: Iterable[Record], metric: s
     values = merged.values({key: np.array([by_seed[seed] for seed in seeds]) for key, by_seed in by_network.items()})
     return attribute(
         merged.names, values, metric=metric, place=f"{len(seeds)} seeds" if len(seeds) > 1 else "1 seed",
-        unit=METRICS[metric].unit, confidence=confidence,
+        unit=METRICS[metric].unit,
     )  # fmt: skip

@@ -27,7 +27,6 @@ def attribute(
     place: str = "",
     unit: str = "",
     noise: float = 0.0,
-    confidence: float = 0.95,
     of: str = "seeds",
 ) -> Attribution:
     """Attribute v(all swaps) - v(none) to the factors. Cells that are missing are taken as impossible.
@@ -42,15 +41,13 @@ def attribute(
     >>> {name: effect.value for name, effect in attribute("ab", values, metric="params").shapley.items()}
     {'a': 7.0, 'b': 4.0}
     """
-    if not 0 < confidence < 1:
-        raise must_be("confidence", "between 0 and 1", confidence)
     lattice = lattice_of(names, values)
     contrasts = contrasts_of(lattice)
     counted = all(np.ndim(value) == 0 for value in values.values())
     if counted:
         centres, groups = _counted(values, contrasts)
     else:
-        centres, groups = _measured(values, contrasts, noise, confidence, of)
+        centres, groups = _measured(values, contrasts, noise, of)
     start, end = centres[frozenset()], centres[frozenset(names)]
     return Attribution(
         metric=metric, place=place, unit=unit, start=float(start), end=float(end), **groups,
@@ -90,9 +87,7 @@ def _counted(values: Mapping[Cell, Any], contrasts: Contrasts) -> tuple[dict[Cel
     return exact, groups
 
 
-def _measured(
-    values: Mapping[Cell, Any], contrasts: Contrasts, noise: float, confidence: float, of: str
-) -> tuple[dict[Cell, Any], dict[str, Any]]:
+def _measured(values: Mapping[Cell, Any], contrasts: Contrasts, noise: float, of: str) -> tuple[dict[Cell, Any], dict[str, Any]]:
     cells = list(values)
     shapes = {np.shape(value) for value in values.values()}
     if len(shapes) > 1 or len(next(iter(shapes))) != 1 or not next(iter(shapes))[0]:
@@ -102,16 +97,14 @@ def _measured(
         raise must_be("values", "finite", "NaN or infinity", "Leave out the cells that have no value.")
     centres = {cell: float(middle) for cell, middle in zip(cells, table.mean(axis=1), strict=True)}
     whole = centres[max(cells, key=len)] - centres[frozenset()]
-    estimates = {group: estimated(members, cells, table, confidence) for group, members in contrasts.items()}
+    estimates = {group: estimated(members, cells, table) for group, members in contrasts.items()}
     return centres, judged(estimates, whole, noise, dict.fromkeys(contrasts, of))
 
 
-def estimated(
-    contrasts: Mapping[str, Contrast], cells: Sequence[Cell], table: NDArray[np.float64], confidence: float = 0.95
-) -> dict[str, Estimate]:
+def estimated(contrasts: Mapping[str, Contrast], cells: Sequence[Cell], table: NDArray[np.float64]) -> dict[str, Estimate]:
     """Contrasts of cells x repetitions, each from its value in every repetition."""
     rows = matrix(list(contrasts.values()), cells) @ table
-    return {name: mean_estimate(row, confidence) for name, row in zip(contrasts, rows, strict=True)}
+    return {name: mean_estimate(row) for name, row in zip(contrasts, rows, strict=True)}
 
 
 def _residual(start: Any, end: Any, lattice: Lattice, centres: Mapping[Cell, Any], shapley: Mapping[str, Effect]) -> float:

@@ -131,7 +131,7 @@ def test_the_simulation_would_notice_a_narrow_interval(monkeypatch: pytest.Monke
     from ablation.attribute import pairing as attribute
     from ablation.stats import Estimate, mean_estimate
 
-    def narrow(values: list[float], confidence: float) -> Estimate:
+    def narrow(values: list[float]) -> Estimate:
         return mean_estimate(values, 0.8)
 
     monkeypatch.setattr(attribute, "mean_estimate", narrow)
