@@ -27,7 +27,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ablation.design.compose import VAE
 from ablation.explain.bounds import MILLI, shares
 from ablation.explain.cuda_trace import Kernels, TimeLine, profile_kernels, profile_replay
 from ablation.explain.replay import class_times
@@ -60,7 +59,7 @@ class Allocated:
 
 
 def decompose(
-    model: VAE | nn.Module,
+    model: nn.Module,
     name: str,
     *,
     device: str = "cpu",

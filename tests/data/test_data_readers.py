@@ -222,14 +222,10 @@ def test_broken_file_needs_no_row(load, tmp_path) -> None:
     assert load("celeba", tmp_path).attributes.shape == (NUM - 1, 3)
 
 
-def test_every_kind_of_image_is_what_pil_gives(load, tmp_path) -> None:
-    rgb = picture(7, 40, 31)
-    exif = Image.Exif()
-    exif[0x0112] = 6  # turned by 90 degrees
+def kinds_of_image(rgb: Image.Image, deep: Image.Image) -> dict[str, Image.Image]:
     alpha = rgb.copy()
     alpha.putalpha(rgb.convert("L"))
-    deep = Image.fromarray(np.arange(40 * 31, dtype=np.uint16).reshape(31, 40) * 50)
-    kinds = {
+    return {
         "a/rgb.JPG": rgb,
         "a/b/grey.jpeg": rgb.convert("L"),
         "a/b/c/alpha.png": alpha,
@@ -243,6 +239,13 @@ def test_every_kind_of_image_is_what_pil_gives(load, tmp_path) -> None:
         "small.png": rgb.resize((5, 3)),
         "same.png": rgb.resize((SIZE, SIZE)),
     }
+
+
+def test_every_kind_of_image_is_what_pil_gives(load, tmp_path) -> None:
+    rgb, exif = picture(7, 40, 31), Image.Exif()
+    exif[0x0112] = 6  # turned by 90 degrees
+    deep = Image.fromarray(np.arange(40 * 31, dtype=np.uint16).reshape(31, 40) * 50)
+    kinds = kinds_of_image(rgb, deep)
     for name, image in kinds.items():
         (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
         image.save(tmp_path / "in" / name)

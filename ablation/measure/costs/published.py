@@ -70,10 +70,6 @@ class PublishedCost:
     # operators that fvcore's table lacks -> elements they write
     elements_outside: Mapping[str, int]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
-
 
 def register_handle(name: str, handle: Handle) -> None:
     """Give fvcore a handle for an operation that it and this module lack, under the tracer's name, e.g. "mylib::swirl".
@@ -100,7 +96,7 @@ def published_counts(model: nn.Module, image_size: int | None = None, in_channel
     Never raises: what fvcore can't count is missing from a record, with the reason, and costs no trial.
     """
     try:
-        return {f"fvcore_{name}": value for name, value in published_cost(model, image_size, in_channels).to_dict().items()}
+        return {f"fvcore_{name}": value for name, value in asdict(published_cost(model, image_size, in_channels)).items()}
     except Exception as error:
         lines = str(error).strip().splitlines() or ["no reason given"]
         reason = lines[0] if isinstance(error, InputError) else f"{type(error).__name__}: {lines[0]}"
