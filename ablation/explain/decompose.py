@@ -10,7 +10,7 @@ plain calls, then says what share of a call each operation has:
 - CUDA: the host's time is the synchronised call less the replay of a CUDA graph of it. The profiler's kernel times are scaled so
   that the replay's own time line is as long as the replay without a profiler; its holes are the gaps. The residual is what
   kernels take longer, or less long, in the replay than in the eager call, and kernels that no operation launched. Where the
-  profiler is not usable, each class is replayed alone instead (`decompose_replay`), and a note says so.
+  profiler is not usable, each class is replayed alone instead (`replay`), and a note says so.
 
 Shares come with bounds: bytes moved over the bandwidth of a copy as large, and multiply-accumulates over the rate of the machine
 (`calibrate`). "bytes" is the traffic of `static_cost`, which counts no cache and no fusion.

@@ -37,7 +37,7 @@ TARGET = 0.01
 class ModelLatency:
     """One model's latency of one kind. Numbers are None where it failed, ratios also where the reference failed.
 
-    Intervals rest on sittings (`timing_stats`); they are None where there were too few sittings or rounds.
+    Intervals rest on sittings (`statistics`); they are None where there were too few sittings or rounds.
     """
 
     median_ms: float | None = None
