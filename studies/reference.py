@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import signal
@@ -22,6 +21,7 @@ from ablation.machine.hardware import hardware_name
 from ablation.measure.latency.result import spanned
 from blocks.errors import choices, must_be
 from studies.bench.command import PARTS as BENCH_PARTS
+from studies.options import ReferenceOptions
 
 ROOT = Path("results/reference")
 EXPECTED = ("h200",)  # hardware whose rows say "not measured" until its folder is there
@@ -102,7 +102,7 @@ ONE_SITTING = {"table1": "provenance.json", "bench": "bench.json", "coverage": "
 STUDIES = {"grid": "grid-celeba", "paper": "paper", "paper-celeba": "paper-celeba"}
 
 
-def run_reference(options: argparse.Namespace) -> int:
+def run_reference(options: ReferenceOptions) -> int:
     """Make the parts asked for under results/reference/HARDWARE/, and write its README again."""
     device = pick_device(options.device)
     for part in options.parts:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import optuna
@@ -12,6 +11,7 @@ from ablation.report.explain.page import read_explanation, write_explanation
 from blocks.errors import must_be
 from studies.engine.config import StudyConfig, StudyFolder
 from studies.engine.folder import holder, part_of
+from studies.options import ReportOptions, StatusOptions
 from studies.paper.evidence.published import is_published
 from studies.paper.folder import PaperFolder
 from studies.store.queue import trial_state
@@ -19,7 +19,7 @@ from studies.store.records import records
 from studies.store.storage import open_storage, study_names
 
 
-def run_status(options: argparse.Namespace) -> int:
+def run_status(options: StatusOptions) -> int:
     """One line of counts for each study, then each trial that is not complete, with its reason."""
     for study, _, config in _opened(options):
         state = trial_state(study, max_attempts=config.max_attempts)
@@ -31,23 +31,23 @@ def run_status(options: argparse.Namespace) -> int:
     return 0
 
 
-def run_report(options: argparse.Namespace) -> int:
+def run_report(options: ReportOptions) -> int:
     """Write the report of each study again; a study of the paper has a page for all its groups, an explanation one of its own."""
-    if options.out is not None and PaperFolder(options.out).plan.is_file() and not options.study:
-        return _paper_page(PaperFolder(options.out), options.to)
-    if options.out is not None and (options.out / "explanation.json").is_file() and not options.study:
-        return _explanation_page(options.out, options.to)
-    if options.out is not None and is_published(options.out) and not options.study:
-        return _published_page(options.out, options.to)
+    if options.folder is not None and PaperFolder(options.folder).plan.is_file() and not options.study:
+        return _paper_page(PaperFolder(options.folder), options.to)
+    if options.folder is not None and (options.folder / "explanation.json").is_file() and not options.study:
+        return _explanation_page(options.folder, options.to)
+    if options.folder is not None and is_published(options.folder) and not options.study:
+        return _published_page(options.folder, options.to)
     from studies.engine.reporting import report_study  # here: the dashboard takes a second to import
 
-    papers = _papers() if options.out is None and not options.storage else []
+    papers = _papers() if options.folder is None and not options.storage else []
     for paper in papers:
         _paper_page(paper, None)
-    if options.out is None and not options.storage:
+    if options.folder is None and not options.storage:
         for path in sorted(Path("results").glob("*/explanation.json")):
             _explanation_page(path.parent, None)
-    opened = [found for found in _opened(options) if options.out or not any(p.path in found[1].path.parents for p in papers)]
+    opened = [found for found in _opened(options) if options.folder or not any(p.path in found[1].path.parents for p in papers)]
     if options.to is not None and len(opened) > 1:
         raise must_be("--to", "given with one study", f"{len(opened)} studies", "Name the FOLDER of one.")
     for study, folder, config in opened:
@@ -85,15 +85,15 @@ def _explanation_page(folder: Path, to: Path | None) -> int:
     return 0
 
 
-def _opened(options: argparse.Namespace) -> list[tuple[optuna.Study, StudyFolder, StudyConfig]]:
+def _opened(options: StatusOptions) -> list[tuple[optuna.Study, StudyFolder, StudyConfig]]:
     """The studies that the flags name: one folder, one study of a storage, or all folders under results/."""
     if options.storage:
-        opened = _of_storage(options, options.out)
-    elif options.out is not None:
-        if not StudyFolder(options.out).journal.is_file():
+        opened = _of_storage(options, options.folder)
+    elif options.folder is not None:
+        if not StudyFolder(options.folder).journal.is_file():
             remedy = "It holds no journal.log; `status` lists those under results/."
-            raise must_be("FOLDER", "the folder of a study", str(options.out), remedy)
-        opened = _of_folder(options.out)
+            raise must_be("FOLDER", "the folder of a study", str(options.folder), remedy)
+        opened = _of_folder(options.folder)
     else:
         folders = sorted(path.parent for path in Path("results").rglob("journal.log"))
         if not folders:
@@ -109,7 +109,7 @@ def _opened(options: argparse.Namespace) -> list[tuple[optuna.Study, StudyFolder
     ]
 
 
-def _of_storage(options: argparse.Namespace, folder: Path | None) -> list[tuple[optuna.Study, Path]]:
+def _of_storage(options: StatusOptions, folder: Path | None) -> list[tuple[optuna.Study, Path]]:
     """Studies of a storage that is named: of the folder's study, if one is given, or of all."""
     storage = open_storage(options.storage, must_exist=True)
     stored = study_names(storage)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import platform
 import random
@@ -38,6 +37,7 @@ from studies.bench.coverage import FAMILY, LEAST, MOST, QUICK_RUNS, RUNS, Simula
 from studies.bench.naive import naive_train_epoch
 from studies.engine.config import prepare_folder
 from studies.engine.folder import check_folder, take_folder
+from studies.options import BenchOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -349,7 +349,7 @@ PARTS: Mapping[str, Callable[[Bench], list[Result]]] = {
 }
 
 
-def run_bench(options: argparse.Namespace) -> int:
+def run_bench(options: BenchOptions) -> int:
     """Run the parts asked for; print and store each result. Exit code 1 when a full-size target was missed."""
     console = Console(stderr=True)
     for part in options.parts:
@@ -375,7 +375,7 @@ def line(result: Result) -> str:
     return f"{result.part:<9} {result.what}: {result.value:.3g} {result.unit}, must be {result.rule}: {verdict}{detail}"
 
 
-def _write(results: list[Result], bench: Bench, options: argparse.Namespace) -> None:
+def _write(results: list[Result], bench: Bench, options: BenchOptions) -> None:
     """Results, beside those of parts that were run before and not now, each with its own command and provenance."""
     facts = {"command": options.line, "quick": bench.quick, "provenance": provenance(bench.device, bench.begin)}
     path, mine = options.out / "bench.json", {result.part for result in results}

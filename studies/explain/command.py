@@ -5,7 +5,6 @@ Each step stores its answer in the study's folder as soon as it has it; the same
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -27,6 +26,7 @@ from blocks.errors import InputError, must_be
 from studies.engine.config import StudyFolder, prepare_folder
 from studies.engine.folder import check_folder, take_folder
 from studies.explain.steps import STEPS, Pair
+from studies.options import ExplainOptions
 from studies.work.progress import duration
 
 QUICK_BUDGET_S, BUDGET_S = 40.0, 480.0  # steps that read what others may have added to since
@@ -64,7 +64,7 @@ def _value(text: str) -> Any:
         return text
 
 
-def run_explain(options: argparse.Namespace) -> int:
+def run_explain(options: ExplainOptions) -> int:
     """Measure what is missing, write the page, print the answer."""
     pair = _pair(options)
     factorial = Factorial.between(*pair.specs)
@@ -118,14 +118,7 @@ def explain_pair(
     return explanation, write_explanation(explanation, out)
 
 
-def _pair(options: argparse.Namespace) -> Pair:
-    for flag in ("batch_size", "threads"):
-        if getattr(options, flag) < 1:
-            raise must_be(f"--{flag.replace('_', '-')}", "a whole number of at least 1", getattr(options, flag))
-    if min(options.batches, default=1) < 1:
-        raise must_be("--batches", "whole numbers of at least 1", min(options.batches))
-    if options.budget is not None and not options.budget > 0:
-        raise must_be("--budget", "a positive number of seconds", options.budget)
+def _pair(options: ExplainOptions) -> Pair:
     specs = [read_spec(text) for text in (options.first, options.second)]
     if options.image_size is not None:
         specs = [spec.replace(image_size=options.image_size) for spec in specs]

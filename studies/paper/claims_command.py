@@ -5,7 +5,6 @@ No torch and no training: a study is judged again from what it has stored.
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import shutil
@@ -14,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from blocks.errors import choices, must_be
+from studies.options import ClaimsOptions
 from studies.paper.claims.judge import CLAIMS, CORRECTION, GPU_POLICY, PAPER_CLAIMS, RULES_CHANGED, judge
 from studies.paper.claims.ledger import counts_text, from_json, to_csv, to_json
 from studies.paper.evidence.collect import collect
@@ -26,10 +26,10 @@ LEDGER = "ledger.json"
 INDENT = " " * 15  # of what stands below a claim's id and verdict
 
 
-def run_claims(options: argparse.Namespace) -> int:
+def run_claims(options: ClaimsOptions) -> int:
     """Print the rules, or a study's verdicts: a line each, or all that is behind those that are named."""
-    ids = [text for text in options.what if ID.fullmatch(text)]
-    folders = [Path(text) for text in options.what if not ID.fullmatch(text)]
+    ids = [text for text in options.words if ID.fullmatch(text)]
+    folders = [Path(text) for text in options.words if not ID.fullmatch(text)]
     for name in ids:
         if not any(_is_of(claim.id, [name]) for claim in CLAIMS):
             raise must_be("ID", choices(claim.id for claim in CLAIMS), name)

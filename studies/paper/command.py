@@ -5,7 +5,6 @@ A study runs in steps, each stored as soon as it is done; the same command goes 
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Callable
@@ -39,6 +38,7 @@ from studies.engine.dashboard import dashboard_command
 from studies.engine.folder import check_folder, take_folder
 from studies.engine.runner import INTERRUPTED
 from studies.explain.command import explain_pair, named_pair
+from studies.options import PaperOptions
 from studies.paper.evidence.analysis import Analyst
 from studies.paper.evidence.collect import UNREADABLE, as_explanation, read_json, stamp, stored_records, write_json
 from studies.paper.evidence.evidence import MODIFIED, ORIGINAL
@@ -55,7 +55,7 @@ SPEED_S = {False: 30.0, True: 10.0}  # for timing training steps; quick
 Say = Callable[[str], None]
 
 
-def run_paper(options: argparse.Namespace) -> int:
+def run_paper(options: PaperOptions) -> int:
     """Check everything, fit the plan to the budget, then train, analyse, explain, judge and write the page."""
     console = Console(stderr=True)
 
@@ -105,12 +105,8 @@ def run_paper(options: argparse.Namespace) -> int:
     return code
 
 
-def _asked(options: argparse.Namespace) -> Asked:
+def _asked(options: PaperOptions) -> Asked:
     """The flags, validated."""
-    for flag in ("images", "epochs", "seeds", "batch_size", "image_size"):
-        value = getattr(options, flag)
-        if value is not None and value < 1:
-            raise must_be(f"--{flag.replace('_', '-')}", "a whole number of at least 1", value)
     if options.images is not None and options.images < MIN_IMAGES:
         raise must_be("--images", f"a whole number of at least {MIN_IMAGES}, for the split", options.images)
     if options.data == "faces" and options.data_root is not None:
@@ -149,7 +145,7 @@ def _data(asked: Asked, plan: PaperPlan) -> dict[str, Any]:
     }
 
 
-def _open(asked: Asked, size: int, images: int | None, options: argparse.Namespace) -> Dataset:
+def _open(asked: Asked, size: int, images: int | None, options: PaperOptions) -> Dataset:
     seed = asked.data_seed if asked.data == "faces" else 0
     root, cache = options.data_root, options.cache_dir
     return load_dataset(asked.data, root=root, image_size=size, limit=images, seed=seed, cache_dir=cache, progress=True)
@@ -166,7 +162,7 @@ def _as_begun(dataset: Dataset, folder: PaperFolder) -> Dataset:
     return dataset.with_note(FORMER_NOTE) if began in dataset.former else dataset
 
 
-def _make_plan(asked: Asked, folder: PaperFolder, options: argparse.Namespace, say: Say) -> PaperPlan:
+def _make_plan(asked: Asked, folder: PaperFolder, options: PaperOptions, say: Say) -> PaperPlan:
     """Measure this machine where that decides something, and fit the plan."""
     begin, listing = time.monotonic(), None
     if asked.data == "celeba":
@@ -194,8 +190,6 @@ def _make_plan(asked: Asked, folder: PaperFolder, options: argparse.Namespace, s
 def _workers(plan: PaperPlan, wanted: int | None, say: Say) -> tuple[int, dict[str, float] | None]:
     """Trials at a time: as the flag says, else what trains fastest here, measured; a quick study runs one."""
     if wanted is not None:
-        if wanted < 1:
-            raise must_be("--workers", "a whole number of at least 1", wanted)
         return wanted, None
     counts = side_by_side.candidates(plan.device)
     if plan.quick or counts == (1,):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from ablation.design.space import load_defaults, load_space
 from blocks.errors import InputError
 from studies.engine.config import StudyConfig, reconcile_config
 from studies.grid import ALLOWED_DEFAULTS, NUM_FACES, _data, prepare, space_file
+from studies.options import GridOptions
 from studies.paper.command import _as_begun
 from studies.paper.folder import PaperFolder
 from studies.run import main, parse
@@ -67,10 +67,8 @@ def test_a_root_that_is_no_folder_is_refused(command, root, place, monkeypatch, 
     assert "--data-root" in said
 
 
-def options(*more: str) -> argparse.Namespace:
-    found = parse(["grid", "--device", "cpu", "--out", "s", *more])
-    found.line = "grid"
-    return found
+def options(*more: str) -> GridOptions:
+    return parse(["grid", "--device", "cpu", "--out", "s", *more])
 
 
 FILES = ("--data", "celeba", "--data-root", "data")

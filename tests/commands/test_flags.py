@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import ast
 import re
 from collections.abc import Iterator
@@ -10,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from studies.run import build_parser
+from studies.options import flags_of
+from studies.run import COMMANDS
 
 REPO = Path(__file__).parents[2]
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")
@@ -21,14 +21,13 @@ FOREIGN = {
 }
 # files whose messages belong to one command
 OWNERS = {
-    "grid": ["grid.py"], "paper": ["paper/command.py", "paper/plan.py"], "table1": ["table1.py"], "explain": ["explain/command.py"],
+    "grid": ["grid.py"], "paper": ["paper/command.py", "paper/plan.py"], "table1": ["paper/table1.py"], "explain": ["explain/command.py"],
 }  # fmt: skip
 
 
 def flags() -> dict[str, set[str]]:
     """Command -> its flags."""
-    (commands,) = (action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction))
-    return {name: set(parser._option_string_actions) for name, parser in commands.choices.items()}
+    return {name: {"-h", "--help", *flags_of(command.options)} for name, command in COMMANDS.items()}
 
 
 def named(path: Path) -> Iterator[tuple[int, str]]:

@@ -7,7 +7,6 @@ sittings, an interval over sittings and a noise floor), which is the one to beli
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import time
@@ -28,10 +27,10 @@ from ablation.measure.costs.published import published_cost
 from ablation.measure.costs.static import static_cost
 from ablation.measure.latency.compare import LatencyComparison, compare_latency
 from ablation.measure.latency.result import spanned
-from blocks.errors import must_be
 from studies.engine.config import prepare_folder
 from studies.engine.folder import check_folder, take_folder
 from studies.engine.latency_session import floor_of
+from studies.options import Table1Options
 
 # paper's Table 1 and, for batch 32, the output of its released code: (mean, standard deviation) in ms
 MODELS = ("original", "modified")
@@ -191,12 +190,10 @@ def write(table: Table1, folder: Path) -> list[Path]:
     return paths
 
 
-def run_table1(options: argparse.Namespace) -> int:
+def run_table1(options: Table1Options) -> int:
     """Measure, print and store the table."""
     console = Console(stderr=True)
     device = pick_device(options.device)
-    if options.budget <= 0:
-        raise must_be("--budget", "a positive number of seconds", options.budget)
     preset("modified").replace(image_size=options.image_size)  # refuses a size that the stages don't divide, before any work
     settings = {"image_size": options.image_size, "device": device}
     check_folder(options.out, "table1", **settings)
