@@ -20,7 +20,7 @@ from rich.console import Console
 from torch import nn
 
 from ablation.design.compose import build
-from ablation.design.spec import preset
+from ablation.design.spec import ModelSpec, preset
 from ablation.machine.device import pick_device
 from ablation.machine.hardware import provenance
 from ablation.measure.costs.published import published_cost
@@ -31,17 +31,11 @@ from studies.engine.config import prepare_folder
 from studies.engine.folder import check_folder, take_folder
 from studies.engine.latency_session import floor_of
 from studies.options import Table1Options
+from studies.paper.facts import REPORTED
 
-# paper's Table 1 and, for batch 32, the output of its released code: (mean, standard deviation) in ms
 MODELS = ("original", "modified")
-PAPER_PARAMS = {"original": 9_352_195, "modified": 6_283_267}
-PAPER_LATENCY_MS = {
-    ("original", 1): (1.77, 0.08),
-    ("modified", 1): (10.32, 1.13),
-    ("original", 32): (26.30, 5.07),
-    ("modified", 32): (131.22, 8.18),
-}
 CALLS = {1: (1, 100), 32: (0, 5)}  # batch size -> the paper's warm-up calls and timed calls
+HEAD = ("", "original, paper", "modified, paper", "original, here", "modified, here")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,117 +71,109 @@ def measure(device: str, image_size: int, budget_s: float, console: Console) -> 
     models = {name: build(spec, seed=0).eval().to(device) for name, spec in specs.items()}
     rows = []
     for name, spec in specs.items():
-        cost, published = static_cost(spec), published_cost(models[name], image_size)
-        row: dict[str, Any] = {"model": name, "paper_params": PAPER_PARAMS[name], "params": cost.params, "macs": cost.macs}
-        row |= {"fvcore_params": published.params, "fvcore_flops": published.flops, "elements_written": cost.elements_written}
-        row |= {"bytes_moved": cost.bytes_moved, "num_ops": cost.num_ops}
+        rows.append(_counts(name, spec, models[name]))
         for batch_size in CALLS:
             console.print(f"{name}: the paper's protocol at batch {batch_size} on {device} ...", highlight=False)
             mean, sd = paper_protocol(models[name], batch_size, image_size, device)
-            paper_mean, paper_sd = PAPER_LATENCY_MS[name, batch_size]
-            row |= {f"paper_ms_{batch_size}": paper_mean, f"paper_sd_{batch_size}": paper_sd}
-            row |= {f"mean_ms_{batch_size}": mean, f"sd_ms_{batch_size}": sd}
-        rows.append(row)
+            paper_mean, paper_sd = REPORTED[name].latency_ms[batch_size]
+            rows[-1] |= {f"paper_ms_{batch_size}": paper_mean, f"paper_sd_{batch_size}": paper_sd}
+            rows[-1] |= {f"mean_ms_{batch_size}": mean, f"sd_ms_{batch_size}": sd}
+    settings: dict[str, Any] = {"device": device, "image_size": image_size, "budget_s": budget_s, "overrun": True, "num_threads": 1}
     comparisons = {}
     for batch_size in CALLS:
-        console.print(
-            f"both, interleaved, at batch {batch_size} on {device} (about {budget_s:.0f} s, or what an interval takes) ...",
-            highlight=False,
-        )
-        comparisons[batch_size] = compare_latency(
-            models,
-            batch_size=batch_size,
-            device=device,
-            reference="original",
-            image_size=image_size,
-            budget_s=budget_s,
-            overrun=True,
-            num_threads=1,
-        )
-    where = {
+        expected = f"about {budget_s:.0f} s, or what an interval takes"
+        console.print(f"both, interleaved, at batch {batch_size} on {device} ({expected}) ...", highlight=False)
+        comparisons[batch_size] = compare_latency(models, batch_size=batch_size, reference="original", **settings)
+    facts = {
         **provenance(device, begin),
         "image_size": image_size,
         "seed": 0,
         "threads": {"paper": torch.get_num_threads(), "interleaved": 1},
         "paper_calls": {str(k): v for k, v in CALLS.items()},
     }
-    return Table1(device=device, rows=rows, comparisons=comparisons, provenance=where)
+    return Table1(device=device, rows=rows, comparisons=comparisons, provenance=facts)
+
+
+def _counts(name: str, spec: ModelSpec, model: nn.Module) -> dict[str, Any]:
+    """What is counted of a model, beside the paper's number of parameters and fvcore's counts."""
+    cost, published = static_cost(spec), published_cost(model, spec.image_size)
+    return {
+        "model": name,
+        "paper_params": REPORTED[name].params,
+        "params": cost.params,
+        "macs": cost.macs,
+        "fvcore_params": published.params,
+        "fvcore_flops": published.flops,
+        "elements_written": cost.elements_written,
+        "bytes_moved": cost.bytes_moved,
+        "num_ops": cost.num_ops,
+    }
 
 
 def lines(table: Table1) -> list[tuple[str, ...]]:
     """Quantity, then original and modified in the paper and here, as text."""
-    a, b = table.rows
-    saved = 1 - b["params"] / a["params"]
-    paper_saved = 1 - PAPER_PARAMS["modified"] / PAPER_PARAMS["original"]
-    size = table.provenance["image_size"]
-    note = "" if size == 144 else f" at {size} px"
+    size, threads = table.provenance["image_size"], table.provenance["threads"]
+    params = [[row[key] for row in table.rows] for key in ("paper_params", "params")]
+    saved = [f"{1 - modified / original:.1%}" for original, modified in params]
     out: list[tuple[str, ...]] = [
-        (f"parameters{note}", *_pair(a, b, "paper_params", ","), *_pair(a, b, "params", ",")),
-        ("saved", "", f"{paper_saved:.1%}", "", f"{saved:.1%}"),
-        ("multiply-accumulates", "not given", "not given", f"{a['macs'] / 1e9:.4f} G", f"{b['macs'] / 1e9:.4f} G"),
-        (
-            "elements written",
-            "not given",
-            "not given",
-            f"{a['elements_written'] / 1e6:.2f} M",
-            f"{b['elements_written'] / 1e6:.2f} M",
-        ),
+        (f"parameters{'' if size == 144 else f' at {size} px'}", *(f"{count:,}" for pair in params for count in pair)),
+        ("saved", "", saved[0], "", saved[1]),
+        ("multiply-accumulates", "not given", "not given", *(f"{row['macs'] / 1e9:.4f} G" for row in table.rows)),
+        ("elements written", "not given", "not given", *(f"{row['elements_written'] / 1e6:.2f} M" for row in table.rows)),
     ]
-    threads = table.provenance["threads"]
     if table.device == "cpu":
         shown = f"{threads['paper']}; interleaved {threads['interleaved']}"
         out.append(("CPU threads", "", "", shown, shown))
-    for batch in CALLS:
-        here = [f"{row[f'mean_ms_{batch}']:.2f} ± {row[f'sd_ms_{batch}']:.2f} ms" for row in (a, b)]
-        paper = [f"{row[f'paper_ms_{batch}']:.2f} ± {row[f'paper_sd_{batch}']:.2f} ms" for row in (a, b)]
-        out.append((f"latency, batch {batch}, the paper's protocol", *paper, *here))
-        slower = b[f"mean_ms_{batch}"] / a[f"mean_ms_{batch}"]
-        out.append(("  times slower", "", f"{b[f'paper_ms_{batch}'] / a[f'paper_ms_{batch}']:.2f}", "", f"{slower:.2f}"))
-        timed = table.comparisons[batch].models
-        medians = [f"{timed[name].median_ms:.2f} ms" for name in MODELS]
-        out.append((f"latency, batch {batch}, interleaved", "", "", *medians))
-        ratio = timed["modified"]
-        text = spanned(ratio.ratio, ratio.ratio_low, ratio.ratio_high, digits=2)
-        out.append((f"  times slower, 95 % over {ratio.sittings} sittings", "", "", "", text))
-    return out
+    return [*out, *(line for batch in CALLS for line in _latency_lines(table, batch))]
 
 
-def _pair(a: dict[str, Any], b: dict[str, Any], key: str, form: str) -> tuple[str, str]:
-    return format(a[key], form), format(b[key], form)
-
-
-HEAD = ("", "original, paper", "modified, paper", "original, here", "modified, here")
+def _latency_lines(table: Table1, batch: int) -> list[tuple[str, ...]]:
+    """Both latencies at one batch size, and how many times slower the second model is."""
+    keys = [(f"paper_ms_{batch}", f"paper_sd_{batch}"), (f"mean_ms_{batch}", f"sd_ms_{batch}")]
+    protocol = [f"{row[mean]:.2f} ± {row[sd]:.2f} ms" for mean, sd in keys for row in table.rows]
+    slower = [f"{table.rows[1][mean] / table.rows[0][mean]:.2f}" for mean, _ in keys]
+    timed = table.comparisons[batch].models
+    ratio = timed["modified"]
+    interval = spanned(ratio.ratio, ratio.ratio_low, ratio.ratio_high, digits=2)
+    return [
+        (f"latency, batch {batch}, the paper's protocol", *protocol),
+        ("  times slower", "", slower[0], "", slower[1]),
+        (f"latency, batch {batch}, interleaved", "", "", *(f"{timed[name].median_ms:.2f} ms" for name in MODELS)),
+        (f"  times slower, 95 % over {ratio.sittings} sittings", "", "", "", interval),
+    ]
 
 
 def write(table: Table1, folder: Path) -> list[Path]:
     """table1.csv, .md, .tex, raw latency samples and provenance."""
     folder.mkdir(parents=True, exist_ok=True)
+    csv, markdown, latex, facts = (folder / name for name in ("table1.csv", "table1.md", "table1.tex", "provenance.json"))
     cells = lines(table)
-    frame = pd.DataFrame(cells, columns=list(HEAD))
-    paths = [folder / f"table1.{suffix}" for suffix in ("csv", "md", "tex")]
-    pd.DataFrame(table.rows).to_csv(paths[0], index=False)
-    rows = ["| " + " | ".join(row) + " |" for row in (HEAD, ["---"] * len(HEAD), *cells)]
-    floor = {batch: floor_of(comparison) for batch, comparison in table.comparisons.items()}
-    hardware = table.provenance["hardware"]
-    title = f"# Table 1 of the paper, measured on {hardware.get('gpu') or hardware['cpu']}\n\n"
-    noise = "".join(
-        f"\nNoise floor at batch {batch}: `original` against a second copy of itself {spanned(f['ratio'], f['low'], f['high'])}; "
-        f"{f['rounds']} rounds in {f['sittings']} sittings, both networks loaded anew in each.\n"
-        for batch, f in floor.items()
-    )
-    paths[1].write_text(title + "\n".join(rows) + "\n" + noise, encoding="utf-8")
-    paths[2].write_text(frame.to_latex(index=False, escape=True), encoding="utf-8")
+    floors = {batch: floor_of(comparison) for batch, comparison in table.comparisons.items()}
+    pd.DataFrame(table.rows).to_csv(csv, index=False)
+    markdown.write_text(_markdown(table, cells, floors), encoding="utf-8")
+    latex.write_text(pd.DataFrame(cells, columns=list(HEAD)).to_latex(index=False, escape=True), encoding="utf-8")
+    samples = []
     for batch, comparison in table.comparisons.items():
-        paths.append(folder / f"latency-{table.device}-{batch}.npz")
-        comparison.save(paths[-1])
-    paths.append(folder / "provenance.json")
+        samples.append(folder / f"latency-{table.device}-{batch}.npz")
+        comparison.save(samples[-1])
     ratios = {batch: comparison.models["modified"] for batch, comparison in table.comparisons.items()}
     values = {
         batch: {"ratio": m.ratio, "low": m.ratio_low, "high": m.ratio_high, "sittings": m.sittings, "rounds": m.rounds}
         for batch, m in ratios.items()
     }
-    paths[-1].write_text(json.dumps({**table.provenance, "ratios": values, "noise_floors": floor}, indent=2) + "\n")
-    return paths
+    facts.write_text(json.dumps({**table.provenance, "ratios": values, "noise_floors": floors}, indent=2) + "\n")
+    return [csv, markdown, latex, *samples, facts]
+
+
+def _markdown(table: Table1, cells: list[tuple[str, ...]], floors: dict[int, dict[str, Any]]) -> str:
+    hardware = table.provenance["hardware"]
+    rows = ["| " + " | ".join(row) + " |" for row in (HEAD, ["---"] * len(HEAD), *cells)]
+    noise = "".join(
+        f"\nNoise floor at batch {batch}: `original` against a second copy of itself {spanned(f['ratio'], f['low'], f['high'])}; "
+        f"{f['rounds']} rounds in {f['sittings']} sittings, both networks loaded anew in each.\n"
+        for batch, f in floors.items()
+    )
+    return f"# Table 1 of the paper, measured on {hardware.get('gpu') or hardware['cpu']}\n\n" + "\n".join(rows) + "\n" + noise
 
 
 def run_table1(options: Table1Options) -> int:
@@ -201,12 +187,9 @@ def run_table1(options: Table1Options) -> int:
     table = measure(device, options.image_size, options.budget, console)
     table.provenance["command"] = options.line
     paths = write(table, options.out)
-    widths = [max(len(row[i]) for row in (HEAD, *lines(table))) for i in range(len(HEAD))]
-    for row in (HEAD, *lines(table)):
-        print(
-            "  ".join(
-                cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-            ).rstrip()
-        )
+    printed = [HEAD, *lines(table)]
+    first, *widths = [max(map(len, column)) for column in zip(*printed, strict=True)]
+    for name, *cells in printed:
+        print("  ".join([name.ljust(first), *map(str.rjust, cells, widths)]).rstrip())
     console.print(f"Stored in {paths[1]}", highlight=False, soft_wrap=True)
     return 0

@@ -16,8 +16,8 @@ from blocks.errors import InputError
 from studies.engine.config import StudyConfig, reconcile_config
 from studies.grid import ALLOWED_DEFAULTS, NUM_FACES, _data, prepare, space_file
 from studies.options import GridOptions
-from studies.paper.command import _as_begun
 from studies.paper.folder import PaperFolder
+from studies.paper.steps import as_begun
 from studies.run import main, parse
 
 NUM = 20
@@ -119,12 +119,12 @@ def facts(folder: Path, fingerprint: str, **more: str) -> PaperFolder:
 
 def test_the_paper_goes_on_with_data_of_an_earlier_version_and_refuses_others(place) -> None:
     data: Dataset = load_dataset("celeba", root="data", image_size=16)
-    assert _as_begun(data, PaperFolder(place / "new")) is data
-    assert _as_begun(data, facts(place / "s", data.fingerprint)) is data
-    assert _as_begun(data, facts(place / "s", data.former[0])).notes[-1] == FORMER_NOTE
+    assert as_begun(data, PaperFolder(place / "new")) is data
+    assert as_begun(data, facts(place / "s", data.fingerprint)) is data
+    assert as_begun(data, facts(place / "s", data.former[0])).notes[-1] == FORMER_NOTE
     # once gone on with, the content counts, and the note stays
-    assert _as_begun(data, facts(place / "s", data.former[0], data_fingerprint=data.fingerprint)).notes[-1] == FORMER_NOTE
+    assert as_begun(data, facts(place / "s", data.former[0], data_fingerprint=data.fingerprint)).notes[-1] == FORMER_NOTE
     for changed in (facts(place / "s", data.former[0], data_fingerprint="0"), facts(place / "s", "0")):
         with pytest.raises(InputError, match="those that the study began with") as error:
-            _as_begun(data, changed)
+            as_begun(data, changed)
         assert "\n" not in str(error.value)

@@ -49,6 +49,7 @@ def _small(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(paper_analysis, "FACTOR_FACES", 60)
     patch.setattr(paper_analysis, "FACTOR_BATCH", 17)
     patch.setattr("studies.paper.command.num_cores", lambda: 1)
+    patch.setattr("studies.paper.fitting.num_cores", lambda: 1)
     patch.setattr("studies.work.threads.num_cores", lambda: 1)
 
 
