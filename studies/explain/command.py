@@ -29,7 +29,8 @@ from studies.explain.steps import STEPS, Pair
 from studies.options import ExplainOptions
 from studies.work.progress import duration
 
-QUICK_BUDGET_S, BUDGET_S = 40.0, 480.0  # steps that read what others may have added to since
+QUICK_BUDGET_S, BUDGET_S = 40.0, 480.0
+# steps that read what others may have added to since
 FRESH = ("trained",)
 
 
@@ -72,12 +73,17 @@ def run_explain(options: ExplainOptions) -> int:
     _check_folder(out, pair)
     take_folder(prepare_folder(out), "explain", **_settings(pair))
     console = Console(stderr=True)
-    say = lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True)  # noqa: E731
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    expected = duration(pair.budget_s + (20 if pair.quick else 120))
+    beside = f", and what batch {', '.join(map(str, pair.batches))} of the sweep take beyond it" if pair.batches else ""
     say(f"Explain   {pair.names[1]} against {pair.names[0]}: {len(factorial.names)} factors ({', '.join(factorial.names)})")
     say(f"Variants  {len(factorial.networks)} networks; {len(factorial.impossible)} combinations cannot exist")
     if pair.device != "cpu" and pair.threads != 1:
         say(f"Note: --threads does nothing on {pair.device}: it is for a CPU.")
-    say(f"Measures  at {pair.place}, {pair.threads} thread(s), about {duration(_expected_s(pair))}{_beside(pair)}")
+    say(f"Measures  at {pair.place}, {pair.threads} thread(s), about {expected}{beside}")
     say("          Ctrl-C stops; the same command goes on from the last finished step")
     explanation, paths = explain_pair(pair, factorial, out, options.line, say)
     print(print_explanation(explanation))
@@ -141,14 +147,6 @@ def _pair(options: ExplainOptions) -> Pair:
     )
 
 
-def named_pair(
-    names: tuple[str, str], specs: tuple[ModelSpec, ModelSpec], device: str, *, budget_s: float, quick: bool
-) -> tuple[Pair, Factorial]:
-    """Two specs under names, to be explained at batch 1 with one thread."""
-    pair = Pair(names=names, specs=specs, device=device, batch_size=1, threads=1, budget_s=budget_s, quick=quick)
-    return pair, Factorial.between(*specs)
-
-
 def _default_folder(pair: Pair) -> Path:
     """A quick look, another batch or another size has a folder of its own."""
     parts = ["explain", *map(_slug, pair.names), pair.device]
@@ -159,16 +157,6 @@ def _default_folder(pair: Pair) -> Path:
 
 def _slug(text: str) -> str:
     return "".join(c if c.isalnum() else "-" for c in Path(text).stem if c)[:40].strip("-")
-
-
-def _beside(pair: Pair) -> str:
-    if not pair.batches:
-        return ""
-    return f", and what batch {', '.join(map(str, pair.batches))} of the sweep take beyond it"
-
-
-def _expected_s(pair: Pair) -> float:
-    return pair.budget_s + (20 if pair.quick else 120)
 
 
 class _Steps:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from ablation.attribute.factorial import Factorial
 from ablation.data import Dataset, split_indices
 from ablation.data.base import FORMER_NOTE
 from ablation.design.spec import ModelSpec, preset
@@ -22,7 +23,8 @@ from ablation.record.trial import COMPLETE
 from ablation.train.speed import compare_training
 from blocks.errors import must_be
 from studies.engine.config import prepare_folder
-from studies.explain.command import explain_pair, named_pair
+from studies.explain.command import explain_pair
+from studies.explain.steps import Pair
 from studies.paper.evidence.analysis import Analyst
 from studies.paper.evidence.collect import UNREADABLE, as_explanation, read_json, stamp, stored_records, write_json
 from studies.paper.evidence.evidence import MODIFIED, ORIGINAL
@@ -51,9 +53,29 @@ def write_facts(
     folder: PaperFolder, plan: PaperPlan, dataset: Dataset, groups: list[Group], limits: list[str], command: str
 ) -> None:
     """Scale, machine, data and command of the study, for its page."""
+    facts = {
+        **provenance(plan.device, time.time()),
+        "command": command,
+        "data": dataset.describe(),
+        "protocol": plan.protocol.to_dict(),
+    }
+    values = {
+        "scale": _scale(plan, dataset),
+        "groups": {group.name: group.kind for group in groups},
+        "limits": [*limits, *dataset.notes],
+        "provenance": facts,
+    }
+    first = read_json(folder.facts)
+    if first:  # trials of an earlier sitting stay that sitting's; where it was gone on with stands beside it
+        again = [*first.get("sittings", ()), {name: facts[name] for name in ("started", "commit", "hardware")}]
+        values |= {"provenance": first["provenance"], "sittings": again}
+    known = {"data_fingerprint": dataset.fingerprint, "attribute_names": list(dataset.attribute_names)}
+    write_json(folder.facts, {**values, **known})
+
+
+def _scale(plan: PaperPlan, dataset: Dataset) -> dict[str, Any]:
     split = split_indices(len(dataset), seed=plan.protocol.split_seed)
-    hardware = describe_hardware(plan.device)
-    scale = {
+    return {
         "image_size": plan.image_size,
         "data": dataset.name,
         "num_images": len(dataset),
@@ -64,26 +86,12 @@ def write_facts(
         "batch_size": plan.batch_size,
         "seeds": dict(plan.seeds),
         "device": plan.device,
-        "hardware": machine_name(hardware) or plan.device,
+        "hardware": machine_name(describe_hardware(plan.device)) or plan.device,
         "width": "the paper's" if plan.full_width else "a quarter",
         "quick": plan.quick,
         "workers": plan.workers,
         "side_by_side": plan.side_by_side,
     }
-    facts = {
-        **provenance(plan.device, time.time()),
-        "command": command,
-        "data": dataset.describe(),
-        "protocol": plan.protocol.to_dict(),
-    }
-    kinds = {group.name: group.kind for group in groups}
-    values = {"scale": scale, "groups": kinds, "limits": [*limits, *dataset.notes], "provenance": facts}
-    first = read_json(folder.facts)
-    if first:  # trials of an earlier sitting stay that sitting's; where it was gone on with stands beside it
-        again = [*first.get("sittings", ()), {name: facts[name] for name in ("started", "commit", "hardware")}]
-        values |= {"provenance": first["provenance"], "sittings": again}
-    known = {"data_fingerprint": dataset.fingerprint, "attribute_names": list(dataset.attribute_names)}
-    write_json(folder.facts, {**values, **known})
 
 
 def read_explained(folder: Path, device: str) -> dict[str, Any]:
@@ -117,15 +125,17 @@ def explain(plan: PaperPlan, folder: PaperFolder, command: str, say: Say) -> Non
     with suppress(*UNREADABLE):  # one that was lent by another version is made anew
         if stored.get("lent") and as_explanation(stored):
             return
-    pair, factorial = named_pair(
-        (ORIGINAL, MODIFIED),
-        (preset("original"), preset("modified")),
-        plan.device,
+    pair = Pair(
+        names=(ORIGINAL, MODIFIED),
+        specs=(preset("original"), preset("modified")),
+        device=plan.device,
+        batch_size=1,
+        threads=1,
         budget_s=plan.explain_s,
         quick=plan.explain_quick,
     )
     say("Explaining the costs and the latency of the paper's two models at 144 px ...")
-    explain_pair(pair, factorial, prepare_folder(folder.explain), command, say)
+    explain_pair(pair, Factorial.between(*pair.specs), prepare_folder(folder.explain), command, say)
 
 
 def time_training(plan: PaperPlan, folder: PaperFolder) -> None:
