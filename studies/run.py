@@ -107,7 +107,7 @@ def program() -> str:
 def parse(arguments: Sequence[str]) -> Options:
     """The options of the command that is named; InputError in one line for bad usage, SystemExit after `--help`."""
     _refuse_empty(arguments)
-    app = _app()
+    app = build_app()
     try:
         if not arguments:
             raise CycloptsError(msg=f"COMMAND must be one of {', '.join(COMMANDS)}.")
@@ -143,12 +143,11 @@ def _written_out(arguments: Sequence[str]) -> list[str]:
     return whole
 
 
-def _app() -> App:
+def build_app() -> App:
     """What cyclopts reads a command line by: for each command a function whose parameters are the fields of its options."""
     name, text = program(), "Architecture ablation studies of VAEs."
     more = f"{name} COMMAND --help shows the options of one, and an example."
-    common = Parameter(negative=(), allow_repeating=True)
-    app = App(name=name, help=text, version_flags=(), help_format="plaintext", default_parameter=common, help_epilogue=more)
+    app = App(name=name, help=text, version_flags=(), help_format="plaintext", help_epilogue=more)
     for number, (word, command) in enumerate(COMMANDS.items()):
         example = f"Example: {name} {word} {command.example}".strip()
         app.command(_reader(command.options), name=word, help=command.help, help_epilogue=example, sort_key=number)
@@ -169,7 +168,8 @@ def _parameter(options: type[Options], each: Field[Any], hint: Any) -> inspect.P
     """A field as the parameter of a function. None is only ever a default: `--study none` names a study."""
     if NoneType in get_args(hint):
         hint = next(kind for kind in get_args(hint) if kind is not NoneType)
-    settings, default, kind = dict(each.metadata["parameter"]), each.default, inspect.Parameter.KEYWORD_ONLY
+    settings = {"negative": (), "allow_repeating": True, **each.metadata["parameter"]}
+    default, kind = each.default, inspect.Parameter.KEYWORD_ONLY
     if {hint, *get_args(hint)} & {int, float}:
         settings["converter"] = _numbers
     if each.metadata["positional"]:

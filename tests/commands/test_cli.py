@@ -5,21 +5,29 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
 
+from ablation import build, static_cost
+from ablation.design.space import load_space
+from ablation.design.spec import PRESETS
+from blocks import FAMILIES
 from studies import run
 from studies.engine.config import StudyFolder
-from studies.run import COMMANDS, main, public_line
+from studies.run import COMMANDS, main, parse, public_line
 from studies.store.storage import open_storage, open_study
 
 SPACE = """
@@ -33,15 +41,35 @@ growth_rate = [4, 8]
 REPO = Path(__file__).parents[2]
 
 
+def begin(folder: Path) -> Path:
+    """The same folder with a tiny space, and one that no study can have."""
+    (folder / "space.toml").write_text(SPACE)
+    (folder / "sizes.toml").write_text('[base]\npreset = "small"\n[factors]\nimage_size = [48, 64]\n')
+    return folder
+
+
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with a tiny space and a cache of its own."""
-    (tmp_path / "space.toml").write_text(SPACE)
-    (tmp_path / "sizes.toml").write_text('[base]\npreset = "small"\n[factors]\nimage_size = [48, 64]\n')
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ABLATION_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    return tmp_path
+def place(place: Path) -> Path:
+    return begin(place)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the tiny grid has been run."""
+    folder = begin(tmp_path_factory.mktemp("finished"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("ABLATION_CACHE", str(folder / "cache"))
+        assert main(grid()) == 0
+    return folder
+
+
+@pytest.fixture
+def study(finished: Path, place: Path) -> Path:
+    """The folder of a tiny grid that is complete, to work on."""
+    for name in ("results", "cache"):
+        shutil.copytree(finished / name, place / name)
+    return place / "results/tiny"
 
 
 def grid(*more: str, epochs: int = 1) -> list[str]:
@@ -61,18 +89,18 @@ def complete(folder: str = "results/tiny") -> Counter[tuple[str, int]]:
     return Counter((t.user_attrs["network_key"], t.user_attrs["seed"]) for t in study.get_trials() if t.values)
 
 
+def last_line(text: str) -> str:
+    """The last of all lines, which is an error's only one."""
+    return text.strip().splitlines()[-1]
+
+
 def test_grid_from_start_to_report_and_again(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """3 networks of 4 combinations, then the same command does nothing but report, then more seeds only add."""
     assert main(grid()) == 0
-    said = capfd.readouterr().err
-    for words in (
-        "4 combinations",
-        "3 different ones",
-        "40 images at 16 px",
-        "optuna-dashboard results/tiny/journal.log",
-        "3 of 3 trials",
-    ):
-        assert words in said.replace("\n", " ")
+    message = capfd.readouterr().err.replace("\n", " ")
+    dashboard = "optuna-dashboard results/tiny/journal.log"
+    for words in ("4 combinations", "3 different ones", "40 images at 16 px", dashboard, "3 of 3 trials"):
+        assert words in message
     assert list(complete().values()) == [1, 1, 1]
     report = place / "results/tiny/report"
     for name in ("table.csv", "table.md", "table.tex", "report.md", "report.html", "provenance.json", "gallery.png", "trials.csv"):
@@ -88,15 +116,9 @@ def test_grid_from_start_to_report_and_again(place: Path, capfd: pytest.CaptureF
     assert sorted(complete().values()) == [1] * 6
 
 
-def test_stored_numbers_are_the_networks_own(place: Path) -> None:
+def test_stored_numbers_are_the_networks_own(study: Path) -> None:
     """Parameters and multiply-accumulates in the table are those of the built networks; both losses are finite."""
-    import pandas as pd
-
-    from ablation import build, static_cost
-    from ablation.design.space import load_space
-
-    assert main(grid()) == 0
-    table = pd.read_csv("results/tiny/report/trials.csv").set_index("network_key")
+    table = pd.read_csv(study / "report/trials.csv").set_index("network_key")
     networks = load_space(Path("space.toml")).enumerate()[0]
     assert set(table.index) == {n.key for n in networks}
     for network in networks:
@@ -112,8 +134,7 @@ def test_two_workers_share_one_study(place: Path, capfd: pytest.CaptureFixture[s
     assert "[6/6]" in capfd.readouterr().err
 
 
-def test_grown_space_trains_only_what_is_new(place: Path) -> None:
-    assert main(grid()) == 0
+def test_grown_space_trains_only_what_is_new(study: Path, place: Path) -> None:
     before = complete()
     (place / "space.toml").write_text(SPACE.replace("[4, 8]", "[4, 8, 12]"))
     assert main(grid()) == 0
@@ -131,10 +152,10 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_resumes(place: Path) -> None:
         assert running.poll() is None, running.communicate()
     assert list(Path("results/tiny/checkpoints").glob("*/*")), "never began to train"
     running.send_signal(signal.SIGINT)
-    _, said = running.communicate(timeout=600)
-    assert running.returncode == 130, said
-    assert "Traceback" not in said
-    assert "the same command goes on" in said
+    _, message = running.communicate(timeout=600)
+    assert running.returncode == 130, message
+    assert "Traceback" not in message
+    assert "the same command goes on" in message
     assert sum(complete().values()) < 9
     assert main(command) == 0
     assert sorted(complete().values()) == [1] * 9
@@ -153,8 +174,7 @@ def test_failing_variant_is_recorded_and_the_study_goes_on(
     (place / "space.toml").write_text('[base]\npreset = "small"\nimage_size = 16\n[factors]\ndown = ["max", "broken"]\n')
     assert main(grid("--plugin", "broken_piece")) == 1
     assert list(complete().values()) == [1]
-    said = capfd.readouterr()
-    assert "broken on purpose" in said.err
+    assert "broken on purpose" in capfd.readouterr().err
     assert main(["status", "results/tiny"]) == 0
     out = capfd.readouterr().out
     assert "1 complete, 1 failed" in out
@@ -162,15 +182,13 @@ def test_failing_variant_is_recorded_and_the_study_goes_on(
     assert "broken on purpose" in (place / "results/tiny/report/report.md").read_text()
 
 
-def test_status_and_report_need_no_torch(place: Path) -> None:
-    assert main(grid()) == 0
+def test_status_and_report_need_no_torch(study: Path, place: Path) -> None:
     code = (
         "import sys; from studies.run import main; a = main(['status']); b = main(['report', 'results/tiny', '--to', 'shared']); "
         "assert 'torch' not in sys.modules; sys.exit(a + b)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(REPO)}, capture_output=True, text=True, check=False
-    )
+    environment = {**os.environ, "PYTHONPATH": str(REPO)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "tiny: 3 planned: 3 complete" in done.stdout
     assert (place / "shared/report.html").exists()
@@ -199,9 +217,6 @@ def test_table1_prints_both_models(place: Path, capfd: pytest.CaptureFixture[str
 
 
 def test_list_names_every_piece(capsys: pytest.CaptureFixture[str]) -> None:
-    from ablation.design.spec import PRESETS
-    from blocks import FAMILIES
-
     assert main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     for family, registry in FAMILIES.items():
@@ -213,24 +228,84 @@ def test_list_names_every_piece(capsys: pytest.CaptureFixture[str]) -> None:
 def test_bench_reports_counts_and_ratios(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "static", "training", "overhead", "--quick", "--device", "cpu"]) == 0
     out = capfd.readouterr().out
-    for words in (
-        "40 variants",
-        "time of fvcore over ours",
-        "images per second over the plain loop",
-        "planning, storage and report",
-    ):
+    plain = "images per second over the plain loop"
+    for words in ("40 variants", "time of fvcore over ours", plain, "planning, storage and report"):
         assert words in out
     stored = json.loads((place / "results/bench/bench.json").read_text())
     difference = next(r for r in stored["results"] if r["what"].startswith("largest difference"))
     assert difference["value"] < 1e-3
 
 
-def test_help_of_every_command(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in COMMANDS:
-        with pytest.raises(SystemExit) as stopped:
-            main([command, "--help"])
-        assert stopped.value.code == 0
-        assert command in capsys.readouterr().out
+# --- the command line itself
+
+
+def printed_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *command: str) -> str:
+    monkeypatch.setenv("COLUMNS", "100")
+    with pytest.raises(SystemExit) as stopped:
+        main([*command, "--help"])
+    assert stopped.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_help_of_all_commands_fits_on_a_screen(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = printed_help(monkeypatch, capsys).splitlines()
+    assert len(lines) <= 24
+    assert [line.split()[1] for line in lines if line.startswith("│ ")][:-1] == list(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_a_command_ends_with_an_example_that_works(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = printed_help(monkeypatch, capsys, name)
+    assert f"Usage: python -m studies.run {name}" in text
+    start, example = last_line(text).split(f" -m studies.run {name}")
+    assert start == "Example: python"
+    assert isinstance(parse([name, *shlex.split(example)]), COMMANDS[name].options)
+    assert "None" not in text and "()" not in text, "a default that says nothing"
+
+
+def test_help_imports_no_torch_and_shows_defaults() -> None:
+    code = "import sys; from studies.run import main\ntry: main(['grid', '-h'])\nfinally: assert 'torch' not in sys.modules"
+    environment = {**os.environ, "PYTHONPATH": str(REPO)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    for words in ("[default: 1 32]", "[default: auto]", "[default: 0]", "latency"):
+        assert words in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field", "value"),
+    [
+        (["claims", "FOLDER", "--format", "csv", "C8"], "words", ("FOLDER", "C8")),
+        (["grid", "--latency-batches", "1", "8", "--seeds", "2"], "latency_batches", (1, 8)),
+        (["grid", "--latency-batches", "1", "--latency-batches", "8"], "latency_batches", (8,)),
+        (["grid", "--plugin", "a", "--plugin=b"], "plugin", ("a", "b")),
+        (["grid", "--epochs=3", "--epochs", "4"], "epochs", 4),
+        (["grid", "--epo", "4"], "epochs", 4),
+        (["grid", "--study", "none"], "study", "none"),
+        (["grid", "--learning-rate", "1e-3"], "learning_rate", 1e-3),
+        (["grid", "--data-seed", "-1"], "data_seed", -1),
+        (["report", "--to", "page", "folder"], "folder", Path("folder")),
+        (["bench", "static", "--quick", "kill"], "parts", ("static", "kill")),
+        (["paper", "--groups", "models", "pieces", "--quick"], "groups", ("models", "pieces")),
+        (["explain", "--batches", "1", "8", "--quick", "a", "b"], "second", "b"),
+        (["status", "--", "-folder"], "folder", Path("-folder")),
+    ],
+)
+def test_a_command_line_is_read_as_it_is_written(arguments: list[str], field: str, value: object) -> None:
+    options = parse(arguments)
+    assert getattr(options, field) == value
+    assert options.line == " ".join(["python -m studies.run", *arguments])
+
+
+def test_the_installed_command_has_its_own_name(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    project = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
+    assert project["scripts"] == {"ablation": "studies.run:run"}
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/ablation", "gird"])
+    assert main() == 2
+    assert capsys.readouterr().err.startswith("error: ablation: ")
+    assert "Usage: ablation list" in printed_help(monkeypatch, capsys, "list")
+    assert parse(["list"]).line == "ablation list"
 
 
 def wrong(name: str, arguments: list[str], *words: str) -> object:
@@ -243,6 +318,14 @@ def wrong(name: str, arguments: list[str], *words: str) -> object:
         wrong("no command", [], "COMMAND"),
         wrong("unknown command", ["gird"], "gird", "grid"),
         wrong("unknown flag", grid("--epoch-count", "3"), "--epoch-count"),
+        wrong("flag that could be two", grid("--late", "3"), "--late"),
+        wrong("no switch off", grid("--no-compile"), "--no-compile"),
+        wrong("part of a number", grid("--seeds", "1.5"), "--seeds", "1.5"),
+        wrong("none is no number", grid("--seeds", "none"), "--seeds", "none"),
+        wrong("a flag without value", ["report", "--to"], "--to"),
+        wrong("an empty value", grid("--study", ""), "--study"),
+        wrong("one network", ["explain", "original"], "SECOND"),
+        wrong("no batches", ["explain", "original", "modified", "--batches", "0"], "--batches", "at least 1"),
         wrong("unknown data", grid("--data", "mnist"), "mnist", "celeba"),
         wrong("missing space", grid("--space", "none.toml"), "none.toml", "no such file"),
         wrong("indivisible size", grid("--image-size", "50"), "50", "48 or 64"),
@@ -273,12 +356,12 @@ def test_wrong_input_is_one_line_and_exit_code_2(
     place: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: tuple[str, ...]
 ) -> None:
     assert main(arguments) == 2
-    said = capsys.readouterr().err.strip()
-    assert said.startswith("error: ")
-    assert "\n" not in said
-    assert "secret" not in said
+    message = capsys.readouterr().err.strip()
+    assert message.startswith("error: ")
+    assert "\n" not in message
+    assert "secret" not in message
     for word in words:
-        assert word in said
+        assert word in message
 
 
 def test_a_defect_has_an_exit_code_of_its_own(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -296,10 +379,11 @@ def test_no_gpu_is_said_in_one_line(place: Path, capsys: pytest.CaptureFixture[s
     assert "--device" in capsys.readouterr().err
 
 
-def test_another_study_in_the_folder_is_refused_and_stays_intact(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_study_in_the_folder_is_refused_and_stays_intact(
+    study: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Other data, protocol or space: one line that names the first difference; the journal keeps its bytes."""
-    assert main(grid()) == 0
-    journal = (place / "results/tiny/journal.log").read_bytes()
+    journal = (study / "journal.log").read_bytes()
     (place / "other.toml").write_text(SPACE.replace('"plain", "dense"', '"plain", "residual"'))
     for change, word in (
         (["--images", "50"], "data.limit"),
@@ -309,15 +393,14 @@ def test_another_study_in_the_folder_is_refused_and_stays_intact(place: Path, ca
     ):
         capsys.readouterr()
         assert main([*grid(), *change]) == 2
-        said = capsys.readouterr().err.strip().splitlines()[-1]
-        assert word in said
-        assert "--out" in said
-    assert (place / "results/tiny/journal.log").read_bytes() == journal
+        message = last_line(capsys.readouterr().err)
+        assert word in message
+        assert "--out" in message
+    assert (study / "journal.log").read_bytes() == journal
 
 
-def test_torn_journal_is_mended_and_garbage_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(grid()) == 0
-    journal = place / "results/tiny/journal.log"
+def test_torn_journal_is_mended_and_garbage_is_refused(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    journal = study / "journal.log"
     whole = journal.read_bytes()
     journal.write_bytes(whole + b'{"op_code": 5, "trial')
     assert main(["status", "results/tiny"]) == 0
@@ -326,9 +409,9 @@ def test_torn_journal_is_mended_and_garbage_is_refused(place: Path, capsys: pyte
     torn = b"".join([*lines[:3], b"garbage\n", *lines[3:]])
     journal.write_bytes(torn)
     assert main(["status", "results/tiny"]) == 2
-    said = capsys.readouterr().err.strip()
-    assert "journal.log" in said
-    assert "\n" not in said
+    message = capsys.readouterr().err.strip()
+    assert "journal.log" in message
+    assert "\n" not in message
     assert journal.read_bytes() == torn
 
 
@@ -350,9 +433,9 @@ def test_full_disk_ends_the_study_in_one_line_and_costs_no_attempt(
     with monkeypatch.context() as full:
         full.setattr(objective.np, "save", save)
         assert main(grid()) == 2
-    said = capfd.readouterr().err
-    assert "No space left on device" in said.splitlines()[-1]
-    assert "Traceback" not in said
+    message = capfd.readouterr().err
+    assert "No space left on device" in last_line(message)
+    assert "Traceback" not in message
     assert main(grid()) == 0
     assert list(complete().values()) == [1, 1, 1]
 
@@ -373,3 +456,4 @@ def test_stored_command_has_no_credentials_and_no_folders_of_this_machine(tmp_pa
     storage = "--storage=postgresql+psycopg://me:secret@host/db"
     line = public_line(["grid", storage, "--data-root", str(tmp_path / "celeba"), "--seeds", "3"])
     assert line == "python -m studies.run grid --storage=postgresql+psycopg://host/db --data-root celeba --seeds 3"
+    public_line(["grid", "--space", "\udcff.toml", "--study", "a\nb"]).encode("utf-8")

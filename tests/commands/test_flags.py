@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from studies.options import flags_of
-from studies.run import COMMANDS
+from studies.run import COMMANDS, build_app
 
 REPO = Path(__file__).parents[2]
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")
@@ -41,26 +41,27 @@ def named(path: Path) -> Iterator[tuple[int, str]]:
                 yield node.lineno, flag
 
 
-MODULES = sorted(path for folder in ("ablation", "blocks", "studies") for path in (REPO / folder).rglob("*.py"))
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_parser_has_the_flags_of_the_options(name: str) -> None:
+    read = {flag for argument in build_app()[name].assemble_argument_collection() for flag in argument.names}
+    assert {flag for flag in read if flag.startswith("-")} == set(flags_of(COMMANDS[name].options))
 
 
 @pytest.mark.parametrize("folder", ["ablation", "blocks", "studies"])
 def test_flags_that_are_named_exist(folder: str) -> None:
     known = set().union(*flags().values()) | FOREIGN
-    wrong = [f"{path}:{line} {flag}" for path in MODULES if path.is_relative_to(REPO / folder) for line, flag in named(path)
-             if flag not in known]  # fmt: skip
-    assert wrong == []
+    modules = sorted((REPO / folder).rglob("*.py"))
+    assert [f"{path}:{line} {flag}" for path in modules for line, flag in named(path) if flag not in known] == []
 
 
 @pytest.mark.parametrize("command", OWNERS)
 def test_flags_that_a_command_names_are_its_own(command: str) -> None:
-    wrong = [f"{name}:{line} {flag}" for name in OWNERS[command] for line, flag in named(REPO / "studies" / name)
-             if flag not in flags()[command]]  # fmt: skip
-    assert wrong == []
+    modules = [REPO / "studies" / name for name in OWNERS[command]]
+    assert [f"{path}:{line} {flag}" for path in modules for line, flag in named(path) if flag not in flags()[command]] == []
 
 
 def test_flags_for_data_exist_in_every_command_that_reads_data() -> None:
     """Messages about data are shared by them."""
-    found = {flag for path in (REPO / "ablation" / "data").glob("*.py") for _, flag in named(path)}
+    shared = {flag for path in (REPO / "ablation" / "data").glob("*.py") for _, flag in named(path)}
     for command in ("grid", "paper"):
-        assert found <= flags()[command], command
+        assert shared <= flags()[command], command
