@@ -103,7 +103,7 @@ class PaperData(Data):
     """Which images, for `paper`."""
 
     group: ClassVar = "data"
-    data: Literal["faces", "celeba"] = option("faces", "rendered faces, or CelebA")  # type: ignore[assignment]
+    data: Literal["faces", "celeba"] = option("faces", "rendered faces, or CelebA")
     data_root: str | None = option(None, "where CelebA is; a folder masks/ beside its images is used", metavar="DIR")
     image_size: int | None = option(
         None, "pixels; 144 on a GPU, 48 on a CPU. Below 96 the networks have a quarter of the width", rule=COUNT

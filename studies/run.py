@@ -18,12 +18,12 @@ from functools import cache
 from io import TextIOWrapper
 from pathlib import Path
 from types import NoneType
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from cyclopts import App, CycloptsError, Group, Parameter, Token
 
 from ablation.machine.text import printable
-from blocks.errors import InputError, must_be
+from blocks.errors import InputError, choices, must_be
 from studies import options as kinds
 from studies.options import Options, flags_of
 from studies.work.stopping import interrupt_everywhere
@@ -113,6 +113,8 @@ def parse(arguments: Sequence[str]) -> Options:
             raise CycloptsError(msg=f"COMMAND must be one of {', '.join(COMMANDS)}.")
         read, bound, _ = app.parse_args(_written_out(arguments), exit_on_error=False, print_error=False)
     except CycloptsError as error:
+        if isinstance(error.__cause__, InputError):
+            raise error.__cause__ from None
         error.verbose = False
         prog = " ".join([program(), *(name for name in arguments[:1] if name in COMMANDS)])
         raise InputError(f"{prog}: {' '.join(str(error).split()).rstrip('.')}. See {prog} --help.") from None
@@ -168,21 +170,19 @@ def _parameter(options: type[Options], each: Field[Any], hint: Any) -> inspect.P
     """A field as the parameter of a function. None is only ever a default: `--study none` names a study."""
     if NoneType in get_args(hint):
         hint = next(kind for kind in get_args(hint) if kind is not NoneType)
-    settings = {"negative": (), "allow_repeating": True, **each.metadata["parameter"]}
-    default, kind = each.default, inspect.Parameter.KEYWORD_ONLY
-    if {hint, *get_args(hint)} & {int, float}:
-        settings["converter"] = _numbers
+    default: Any = inspect.Parameter.empty if each.default is MISSING else each.default
+    settings = {"negative": (), "allow_repeating": True, "show_default": _in_words(default), **each.metadata["parameter"]}
+    kind: Any = inspect.Parameter.KEYWORD_ONLY
+    if {hint, get_origin(hint), *get_args(hint)} & {int, float, Literal} or "consume_multiple" in settings:
+        settings["converter"] = _values
     if each.metadata["positional"]:
         settings.setdefault("name", each.name.upper())
         kind = inspect.Parameter.POSITIONAL_ONLY
         if get_origin(hint) is tuple:
-            kind, hint, default = inspect.Parameter.VAR_POSITIONAL, get_args(hint)[0], MISSING
-    shown = "" if default in (None, MISSING) or default is False else _in_words(default)
-    settings["show_default"] = (lambda _: shown) if shown else False
+            kind, hint, default = inspect.Parameter.VAR_POSITIONAL, get_args(hint)[0], inspect.Parameter.empty
     owner = next(kind for kind in options.__mro__ if each.name in vars(kind).get("__annotations__", ()))
     if title := vars(owner).get("group"):
         settings["group"] = _group(title)
-    default = inspect.Parameter.empty if default is MISSING else default
     return inspect.Parameter(each.name, kind, default=default, annotation=Annotated[hint, Parameter(**settings)])
 
 
@@ -192,21 +192,32 @@ def _group(title: str) -> Group:
     return Group(title, sort_key=_group.cache_info().misses)
 
 
-def _in_words(default: Any) -> str:
+def _in_words(default: Any) -> Any:
+    """A default as help shows it; False for one that says nothing."""
+    if default in (None, (), inspect.Parameter.empty) or default is False:
+        return False
     return " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
 
 
-def _numbers(kind: Any, tokens: Sequence[Token]) -> Any:
-    """Numbers as Python reads them: 1.5 is no whole number. Of a flag that is given twice the last counts."""
+def _values(kind: Any, tokens: Sequence[Token]) -> Any:
+    """The values of a flag; of one that is given twice the last counts."""
     several = get_origin(kind) is tuple
-    read = get_args(kind)[0] if several else kind
+    values = tuple(_value(get_args(kind)[0] if several else kind, token) for token in tokens)
     begin = max(place for place, token in enumerate(tokens) if token.index == 0)
+    return values[begin:] if several else values[-1]
+
+
+def _value(kind: Any, token: Token) -> Any:
+    """A choice, or a number as Python reads it: 1.5 is no whole number."""
+    flag = str(token.keyword)
+    if get_origin(kind) is Literal:
+        if token.value not in get_args(kind):
+            raise must_be(flag, choices(get_args(kind)), token.value)
+        return token.value
     try:
-        values = tuple(read(token.value) for token in tokens[begin:])
+        return kind(token.value)
     except ValueError:
-        texts = " ".join(token.value for token in tokens[begin:])
-        raise ValueError(f"{texts!r} is no {'whole number' if read is int else 'number'}") from None
-    return values if several else values[-1]
+        raise must_be(flag, "a whole number" if kind is int else "a number", token.value) from None
 
 
 def load_plugins(names: Sequence[str]) -> None:

@@ -29,7 +29,7 @@ Say = Callable[[str], None]
 def make_plan(asked: Asked, options: PaperOptions, say: Say) -> PaperPlan:
     """Measure this machine where that decides something, and fit the plan."""
     begin, listing = time.monotonic(), None
-    if asked.data == "celeba":
+    if options.data_root is not None:
         listing = locate(Path(options.data_root).expanduser(), limit=None)[0]
     listed = None if listing is None else len(listing.names)
     if listed is not None and listed < MIN_IMAGES:

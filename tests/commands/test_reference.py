@@ -54,17 +54,8 @@ def test_all_parts_run_in_order_and_what_is_whole_is_not_measured_again(commands
     measured.mkdir(parents=True)
     (measured / "provenance.json").write_text(json.dumps({"ratios": {b: {"ratio": 1, "low": 1, "high": 1} for b in ("1", "32")}}))
     assert main(["reference", "--device", "cpu", "--data-root", "CELEBA"]) == 0
-    assert [command[0] for command in commands] == [
-        "explain",
-        "paper",
-        "report",
-        "paper",
-        "report",
-        "bench",
-        "grid",
-        "report",
-        "bench",
-    ]
+    study = ["paper", "report"]
+    assert [command[0] for command in commands] == ["explain", *study, *study, "bench", "grid", "report", "bench"]
     commands.clear()
     assert main(["reference", "table1", "--device", "cpu"]) == 0
     assert [command[0] for command in commands] == ["table1"], "a part that is named is measured again"
@@ -149,15 +140,20 @@ def _end(begun: subprocess.Popen[str]) -> None:
     begun.kill()
 
 
-def test_wrong_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("--device cpu", "--data-root"),
+        ("speed --device cpu", "speed"),
+        ("paper-celeba --device cuda --data-root CELEBA", "paper with --device cuda"),
+        ("paper grid --device cpu", "--data-root must be the folder of CelebA, for grid"),
+    ],
+)
+def test_wrong_input(
+    arguments: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["reference", "--device", "cpu"]) == 2
-    assert "--data-root" in capsys.readouterr().err
-    assert main(["reference", "speed", "--device", "cpu"]) == 2
-    assert "speed" in capsys.readouterr().err
     monkeypatch.setattr(reference, "pick_device", lambda wanted: wanted)
-    assert main(["reference", "paper-celeba", "--device", "cuda", "--data-root", "CELEBA"]) == 2
-    assert "paper with --device cuda" in capsys.readouterr().err
-    assert main(["reference", "paper", "grid", "--device", "cpu"]) == 2
-    assert "--data-root must be the folder of CelebA, for grid" in capsys.readouterr().err
+    assert main(["reference", *arguments.split()]) == 2
+    assert words in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

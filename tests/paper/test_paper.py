@@ -204,7 +204,7 @@ def test_real_faces_without_attributes_and_masks(
         (["--images", "5"], "--images must be a whole number of at least 10, for the split. Got 5 instead."),
         (["--data-root", "somewhere"], "--data-root must be left out with --data faces"),
         (["--explained", "nowhere"], "--explained must be a folder of `explain original modified --device cpu`. Got 'nowhere'"),
-        (["--groups", "models", "nonsense"], "invalid choice: 'nonsense'"),
+        (["--groups", "models", "nonsense"], "--groups must be one of models, pieces, hypotheses. Got 'nonsense'"),
         (["--workers", "0"], "--workers must be a whole number of at least 1"),
     ],
 )
