@@ -57,7 +57,7 @@ class Options:
         for each in fields(self):
             rule, value = each.metadata.get("rule"), getattr(self, each.name)
             if rule is not None and value is not None and not rule.holds(value):
-                raise must_be(flag_of(each.name), rule.text, list(value) if isinstance(value, tuple) else value)
+                raise must_be(flag_of(each.name), rule.text, min(value) if isinstance(value, tuple) else value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +164,7 @@ class Table1Options(OnDevice):
 class StatusOptions(Storage):
     """Options of `status`."""
 
-    folder: Path | None = option(None, "folder of a study; all under results/ by default", positional=True)
+    folder: Path | None = option(None, "folder of a study; all under results/ by default", positional=True, name="FOLDER")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -176,7 +176,7 @@ def _parameter(options: type[Options], each: Field[Any], hint: Any) -> inspect.P
     if {hint, get_origin(hint), *get_args(hint)} & {int, float, Literal} or "consume_multiple" in settings:
         settings["converter"] = _values
     if each.metadata["positional"]:
-        settings.setdefault("name", each.name.upper())
+        settings.setdefault("name", each.name)
         kind = inspect.Parameter.POSITIONAL_ONLY
         if get_origin(hint) is tuple:
             kind, hint, default = inspect.Parameter.VAR_POSITIONAL, get_args(hint)[0], inspect.Parameter.empty
