@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import time
 from dataclasses import fields, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from ablation.data import Dataset
+from ablation.data import Dataset, split_indices
 from ablation.design.protocol import Protocol
 from ablation.design.space import Space, load_defaults, load_space
 from ablation.design.variant import Variant
@@ -27,6 +26,7 @@ from studies.engine.reporting import FACTS
 from studies.engine.runner import RunOptions, StudyRun, open_run, run_study
 from studies.engine.trial import describe_data
 from studies.engine.worker import open_dataset
+from studies.options import GridOptions
 from studies.store.storage import open_storage
 
 SPACES = Path(__file__).parent / "engine" / "spaces"
@@ -43,7 +43,7 @@ def space_file(name: str | None, image_size: int | None) -> Path:
     return SPACES / f"{name}.toml" if name in OWN_SPACES else Path(name)
 
 
-def run_grid(options: argparse.Namespace) -> int:
+def run_grid(options: GridOptions) -> int:
     """Check everything, then cost, time and train what is missing, and report."""
     console = Console(stderr=True)
     config, run_options, dataset = prepare(options)
@@ -55,22 +55,15 @@ def run_grid(options: argparse.Namespace) -> int:
     return run_study(run)
 
 
-def prepare(options: argparse.Namespace) -> tuple[StudyConfig, RunOptions, Dataset]:
+def prepare(options: GridOptions) -> tuple[StudyConfig, RunOptions, Dataset]:
     """What the flags and the space's defaults make, validated before anything is written but the image cache."""
     device = pick_device(options.device)
-    for flag in ("workers", "seeds", "latency_threads"):
-        if getattr(options, flag) is not None and getattr(options, flag) < 1:
-            raise must_be(f"--{flag.replace('_', '-')}", "a whole number of at least 1", getattr(options, flag))
-    if options.latency_budget is not None and not options.latency_budget > 0:
-        raise must_be("--latency-budget", "a positive number of seconds", options.latency_budget)
-    if min(options.latency_batches) < 1:
-        raise must_be("--latency-batches", "whole numbers of at least 1", options.latency_batches)
     path = space_file(options.space, options.image_size)
     defaults = load_defaults(path, ALLOWED_DEFAULTS)
     protocol = _protocol(options, defaults)
     changes = {"image_size": options.image_size} if options.image_size is not None else {}
     space = load_space(path, protocol=protocol, **changes)
-    out, study, storage = _place(options, f"grid-{options.data}-{space.base.image_size}")
+    run_options = _run_options(options, f"grid-{options.data}-{space.base.image_size}")
     variants = _check_variants(space)
     for variant in variants:
         check_trainable({variant.label: variant.spec}, variant.protocol(protocol))
@@ -87,19 +80,7 @@ def prepare(options: argparse.Namespace) -> tuple[StudyConfig, RunOptions, Datas
     )
     if options.workers == 1:
         torch.set_num_threads(num_threads())
-    run_options = RunOptions(
-        out=out,
-        storage=storage,
-        study=study,
-        workers=options.workers,
-        data_root=options.data_root,
-        cache_dir=options.cache_dir,
-        plugins=tuple(options.plugin),
-        latency_budget_s=options.latency_budget,
-        retry_failed=options.retry_failed,
-        command=options.line,
-    )
-    # places that cannot be written or reached are told before images are decoded
+    # places that cannot be written or reached are reported before images are decoded
     prepare_folder(run_options.out)
     open_storage(run_options.where)
     dataset = open_dataset(config, options.data_root, options.cache_dir, progress=True)
@@ -108,12 +89,23 @@ def prepare(options: argparse.Namespace) -> tuple[StudyConfig, RunOptions, Datas
     return replace(config, fingerprint=dataset.fingerprint), run_options, dataset
 
 
-def _place(options: argparse.Namespace, name: str) -> tuple[Path, str, str | None]:
-    """Folder, name and storage of the study; InputError where the folder holds another one."""
+def _run_options(options: GridOptions, name: str) -> RunOptions:
+    """How the study is run, with its folder, name and storage; InputError where the folder holds another one."""
     out = options.out or Path("results") / (options.study or name)
     study = options.study or printable(out.resolve().name)
     folder, storage = check_grid_folder(out, study, options.storage)
-    return folder, study, storage
+    return RunOptions(
+        out=folder,
+        storage=storage,
+        study=study,
+        workers=options.workers,
+        data_root=options.data_root,
+        cache_dir=options.cache_dir,
+        plugins=options.plugin,
+        latency_budget_s=options.latency_budget,
+        retry_failed=options.retry_failed,
+        command=options.line,
+    )
 
 
 def _seeds(value: Any) -> int:
@@ -133,14 +125,14 @@ def _check_variants(space: Space) -> list[Variant]:
     return variants
 
 
-def _protocol(options: argparse.Namespace, defaults: dict[str, Any]) -> Protocol:
+def _protocol(options: GridOptions, defaults: dict[str, Any]) -> Protocol:
     names = [f.name for f in fields(Protocol)]
     given = {name: getattr(options, name, None) for name in names}
     flags = {name: value for name, value in given.items() if value is not None and value is not False}
     return Protocol(**{**{k: v for k, v in defaults.items() if k in names}, **flags})
 
 
-def _data(options: argparse.Namespace, defaults: dict[str, Any], space: Space) -> dict[str, Any]:
+def _data(options: GridOptions, defaults: dict[str, Any], space: Space) -> dict[str, Any]:
     """Which images: rendered faces need a number, files are all taken unless one is given, by the flag or by the user's own space.
 
     The numbers of the spaces that come with the suite are for rendered faces.
@@ -156,8 +148,6 @@ def _data(options: argparse.Namespace, defaults: dict[str, Any], space: Space) -
 
 def _note_facts(run: StudyRun) -> None:
     """What the report says of machine, data and command; the last run's."""
-    from ablation.data import split_indices
-
     split = split_indices(len(run.dataset), seed=run.config.training_protocol().split_seed)
     facts = {
         "command": run.options.command,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
-
 from ablation.design.spec import ALIASES, FAMILY_FIELDS, PRESET_SUMMARIES
 from blocks import FAMILIES
+from studies.options import WithPlugins
 
 
-def run_list(options: argparse.Namespace) -> int:
+def run_list(options: WithPlugins) -> int:
     """Print pieces by family with the fields that name them, then presets and spaces."""
     for family, registry in FAMILIES.items():
         fields = [name for name, kind in FAMILY_FIELDS.items() if kind == family]

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import pandas as pd
 
@@ -21,116 +18,81 @@ from ablation.machine.device import pick_device
 from ablation.machine.hardware import hardware_name
 from ablation.measure.latency.result import spanned
 from blocks.errors import choices, must_be
-from studies.bench.command import PARTS as BENCH_PARTS
+from studies.options import ReferenceOptions
 
 ROOT = Path("results/reference")
+VERDICTS = {"holds": "hold", "fails": "fail", "undecided": "undecided"}  # kind -> of several claims
 EXPECTED = ("h200",)  # hardware whose rows say "not measured" until its folder is there
-
-
 # folders of studies, one for each machine by its name: two machines' trials are never one study
 GRID, PAPER = Path("results/reference-grid"), Path("results/reference-paper")
 
 
-def _table1(device: str, data_root: str) -> list[str]:
-    return ["table1", "--device", device]
+def commands(device: str, machine: str, data_root: str) -> dict[str, list[str]]:
+    """Part -> its command. What answers most comes first, the longest last: a machine may be lent for less time than all takes."""
+    cuda, on = device == "cuda", ["--device", device]
+    celeba = ["--data", "celeba", "--data-root", data_root]
+    explained = ROOT / machine / "explain"
+    lent = ["--explained", str(explained)] if (explained / "explanation.json").is_file() else []
+    # About 16 minutes on a CPU, 9 on a GPU at most, so that table1 and this fit into 12. A CPU needs this budget for the blocks in
+    # which each of the nine factors has an interval of its own. Table 1 has batch 32; an interval at 128 would take half an hour.
+    budget = ["--budget", "330"] if cuda else ["--budget", "800", "--batches", "1", "8"]
+    # on a CPU the small space, as its 144 px networks would take days; on a GPU every network between the paper's two
+    large, small = ["--image-size", "144", "--epochs", "10", "--seeds", "3", "--workers", "4"], ["--images", "1500", "--seeds", "3"]
+    return {
+        "table1": ["table1", *on],
+        "explain": ["explain", "original", "modified", *on, *budget],
+        # on a CPU rendered faces at 48 px; on a GPU the paper's own networks on CelebA at 144 px
+        "paper": ["paper", *on, "--out", f"{PAPER}-{machine}", *lent, *(celeba if cuda else [])],
+        # the CPU's second study: real faces, at the size of the rendered ones, without Toledo and Antonelo's masks
+        "paper-celeba": [
+            *("paper", *on, "--out", f"{PAPER}-celeba-{machine}", *lent, *celeba),
+            *("--images", "2000", "--groups", "models", "pieces"),
+        ],
+        "bench": ["bench", "static", "latency", "training", "overhead", "kill", *on],
+        "grid": ["grid", *celeba, *on, "--out", f"{GRID}-{machine}", *(large if cuda else small)],
+        "coverage": ["bench", "coverage", *on],
+    }
 
 
-def _bench(device: str, data_root: str) -> list[str]:
-    return ["bench", *(part for part in BENCH_PARTS if part != "coverage"), "--device", device]
-
-
-def _coverage(device: str, data_root: str) -> list[str]:
-    return ["bench", "coverage", "--device", device]
-
-
-def _grid(device: str, data_root: str) -> list[str]:
-    """On a CPU the small space, as its 144 px networks would take days; on a GPU every network between the paper's two."""
-    size = ["--images", "1500", "--seeds", "3"]
-    if device == "cuda":
-        size = ["--image-size", "144", "--epochs", "10", "--seeds", "3", "--workers", "4"]
-    return [
-        "grid",
-        "--data",
-        "celeba",
-        "--data-root",
-        data_root,
-        "--device",
-        device,
-        "--out",
-        f"{GRID}-{hardware_name(device)}",
-        *size,
-    ]
-
-
-def _explain(device: str, data_root: str) -> list[str]:
-    """About 16 minutes on a CPU, 9 on a GPU at most, so that table1 and this fit into 12.
-
-    A CPU needs this budget for the blocks in which each of the nine factors has an interval of its own. Table 1 has batch 32; an
-    interval at 128 would take half an hour there.
-    """
-    size = ["--budget", "800", "--batches", "1", "8"] if device == "cpu" else ["--budget", "330"]
-    return ["explain", "original", "modified", "--device", device, *size]
-
-
-def _paper(device: str, data_root: str) -> list[str]:
-    """On a CPU rendered faces at 48 px; on a GPU the paper's own networks on CelebA at 144 px."""
-    data = ["--data", "celeba", "--data-root", data_root] if device == "cuda" else []
-    return ["paper", "--device", device, "--out", f"{PAPER}-{hardware_name(device)}", *_explained(device), *data]
-
-
-def _paper_celeba(device: str, data_root: str) -> list[str]:
-    """The CPU's second study of the paper: real faces, at the size of the rendered ones, without Toledo and Antonelo's masks."""
-    size = ["--images", "2000", "--groups", "models", "pieces"]
-    data = ["--data", "celeba", "--data-root", data_root]
-    return ["paper", "--device", device, "--out", f"{PAPER}-celeba-{hardware_name(device)}", *_explained(device), *data, *size]
-
-
-def _explained(device: str) -> list[str]:
-    """The explanation of the pair, where this machine has one."""
-    folder = ROOT / hardware_name(device) / "explain"
-    return ["--explained", str(folder)] if (folder / "explanation.json").is_file() else []
-
-
-# what answers most comes first, the longest last: a machine may be lent for less time than all of it takes
-PARTS: dict[str, Callable[[str, str], list[str]]] = {
-    "table1": _table1, "explain": _explain, "paper": _paper, "paper-celeba": _paper_celeba, "bench": _bench, "grid": _grid,
-    "coverage": _coverage,
-}  # fmt: skip
-# parts that store nothing until they are whole, and the file that tells that they are; the others go on by themselves
+PARTS = ("table1", "explain", "paper", "paper-celeba", "bench", "grid", "coverage")
+# parts that store nothing until they are whole, and the file that shows that they are; the others go on by themselves
 ONE_SITTING = {"table1": "provenance.json", "bench": "bench.json", "coverage": "bench.json"}
 # parts that are run in a folder of the user's own, and what the folder of their report is called
 STUDIES = {"grid": "grid-celeba", "paper": "paper", "paper-celeba": "paper-celeba"}
 
 
-def run_reference(options: argparse.Namespace) -> int:
+def run_reference(options: ReferenceOptions) -> int:
     """Make the parts asked for under results/reference/HARDWARE/, and write its README again."""
     device = pick_device(options.device)
-    for part in options.parts:
-        if part not in PARTS:
-            raise must_be("PART", choices(PARTS), part)
-    parts = options.parts or list(PARTS)
-    if device == "cuda" and "paper-celeba" in parts:
-        if options.parts:
-            raise must_be("PART", "paper with --device cuda, which is of CelebA at the paper's own size", "paper-celeba")
-        parts.remove("paper-celeba")
+    parts = _parts(options, device)
     needing = [part for part in parts if part in ("grid", "paper-celeba") or (part == "paper" and device == "cuda")]
     rule = f"the folder of CelebA, for {' and '.join(needing)}"
     if needing and options.data_root is None:
         raise must_be("--data-root", rule, None, "Or name the other parts alone.")
     if options.data_root is not None:
         check_root("--data-root", rule if needing else "the folder of CelebA", options.data_root)
-    code = 0
+    code, machine = 0, hardware_name(device)
     for part in parts:
-        kept = ROOT / hardware_name(device) / STUDIES.get(part, part)
+        kept = ROOT / machine / STUDIES.get(part, part)
         if not options.parts and part in ONE_SITTING and (kept / ONE_SITTING[part]).is_file():
             print(f"{part}: measured before, in {kept}; name it to measure it again")
         else:
-            code = max(code, _make(part, PARTS[part](device, options.data_root), kept))
+            code = max(code, _make(part, commands(device, machine, options.data_root or "")[part], kept))
         if code >= 2:
             break
     if ROOT.is_dir():
         write_index(ROOT)
     return code
+
+
+def _parts(options: ReferenceOptions, device: str) -> list[str]:
+    """The parts to make; InputError for one that there is not, or not on this device."""
+    for part in options.parts:
+        if part not in PARTS:
+            raise must_be("PART", choices(PARTS), part)
+    if device == "cuda" and "paper-celeba" in options.parts:
+        raise must_be("PART", "paper with --device cuda, which is of CelebA at the paper's own size", "paper-celeba")
+    return [*options.parts] or [part for part in PARTS if device != "cuda" or part != "paper-celeba"]
 
 
 def _make(part: str, command: list[str], kept: Path) -> int:
@@ -174,47 +136,53 @@ def _run(command: list[str]) -> int:
 
 def write_index(root: Path) -> Path:
     """The page of all hardware that was measured, with what was not."""
-    found = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
-    names = [*found, *(name for name in EXPECTED if name not in found)]
-    command = "python -m studies.run reference --device DEVICE --data-root CELEBA"
-    lines = ["# Reference results", "", f"Made by `{command}`, which fills what is missing."]
-    lines += [
-        "Each folder holds its numbers with seed, data, hardware, packages and command: in `provenance.json` or its own JSON."
+    measured = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    lines = [
+        "# Reference results",
+        "",
+        "Made by `python -m studies.run reference --device DEVICE --data-root CELEBA`, which fills what is missing.",
+        "Each folder holds its numbers with seed, data, hardware, packages and command: in `provenance.json` or its own JSON.",
+        "",
+        "| hardware | modified over original, batch 1 | batch 32 | why | grid | the paper's claims | targets of `bench` |",
+        "|---|---|---|---|---|---|---|",
     ]
-    lines += [""]
-    lines += ["| hardware | modified over original, batch 1 | batch 32 | why | grid | the paper's claims | targets of `bench` |"]
-    lines += ["|---|---|---|---|---|---|---|"]
-    for name in names:
-        lines.append(f"| {name} | " + " | ".join(_cells(root / name)) + " |")
+    for name in [*measured, *(name for name in EXPECTED if name not in measured)]:
+        cells = [*_ratios(root / name), _why(root / name), _grid(root / name), _claims(root / name), _targets(root / name)]
+        lines.append(f"| {name} | " + " | ".join(cell or "not measured" for cell in cells) + " |")
     path = root / "README.md"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
 
-def _cells(folder: Path) -> list[str]:
-    ratios = ["not measured", "not measured"]
+def _ratios(folder: Path) -> list[str]:
+    """How many times slower the second model is, at both batch sizes."""
     stored = folder / "table1" / "provenance.json"
-    if stored.is_file():
-        table = json.loads(stored.read_text())["ratios"]
-        # an interval of an earlier version rests on the rounds of one sitting
-        ends = [("low", "high") if "sittings" in table[batch] else ("", "") for batch in ("1", "32")]
-        ratios = [
-            spanned(table[batch]["ratio"], table[batch].get(low), table[batch].get(high), digits=2)
-            for batch, (low, high) in zip(("1", "32"), ends, strict=True)
-        ]
+    if not stored.is_file():
+        return ["", ""]
+    ratios = [json.loads(stored.read_text())["ratios"][batch] for batch in ("1", "32")]
+    # an interval of an earlier version rests on the rounds of one sitting
+    ends = [(ratio.get("low"), ratio.get("high")) if "sittings" in ratio else (None, None) for ratio in ratios]
+    return [spanned(ratio["ratio"], low, high, digits=2) for ratio, (low, high) in zip(ratios, ends, strict=True)]
+
+
+def _why(folder: Path) -> str:
+    return f"[explained]({folder.name}/explain/explanation.md)" if (folder / "explain" / "explanation.md").is_file() else ""
+
+
+def _grid(folder: Path) -> str:
     trials = folder / "grid-celeba" / "trials.csv"
-    grid = "not measured"
-    if trials.is_file():
-        states = pd.read_csv(trials)["state"]
-        grid = f"[{int((states == 'complete').sum())} of {len(states)} trials](" + f"{folder.name}/grid-celeba/report.md)"
-    bench, reached = folder / "bench" / "bench.json", "not measured"
-    if bench.is_file():
-        results: list[dict[str, Any]] = json.loads(bench.read_text())["results"]
-        reached = f"[{sum(r['met'] for r in results)} of {len(results)} reached]({folder.name}/bench/bench.md)"
-    why = "not measured"
-    if (folder / "explain" / "explanation.md").is_file():
-        why = f"[explained]({folder.name}/explain/explanation.md)"
-    return [*ratios, why, grid, _claims(folder), reached]
+    if not trials.is_file():
+        return ""
+    states = pd.read_csv(trials)["state"]
+    return f"[{int((states == 'complete').sum())} of {len(states)} trials]({folder.name}/grid-celeba/report.md)"
+
+
+def _targets(folder: Path) -> str:
+    bench = folder / "bench" / "bench.json"
+    if not bench.is_file():
+        return ""
+    met = [result["met"] for result in json.loads(bench.read_text())["results"]]
+    return f"[{sum(met)} of {len(met)} reached]({folder.name}/bench/bench.md)"
 
 
 def _claims(folder: Path) -> str:
@@ -225,9 +193,7 @@ def _claims(folder: Path) -> str:
         if path.is_file():
             ledger = json.loads(path.read_text())
             kinds = [verdict["kind"] for name, verdict in ledger["verdicts"].items() if name.startswith("C")]
-            several = {"holds": "hold", "fails": "fail", "undecided": "undecided"}
-            counts = ", ".join(
-                f"{num} {kind if num == 1 else word}" for kind, word in several.items() for num in (kinds.count(kind),)
-            )
-            cells.append(f"{ledger.get('scale', {}).get('data', study)}: [{counts}]({folder.name}/{study}/paper.md)")
-    return "; ".join(cells) or "not measured"
+            counts = [(kinds.count(kind), kind, several) for kind, several in VERDICTS.items()]
+            text = ", ".join(f"{num} {kind if num == 1 else several}" for num, kind, several in counts)
+            cells.append(f"{ledger.get('scale', {}).get('data', study)}: [{text}]({folder.name}/{study}/paper.md)")
+    return "; ".join(cells)

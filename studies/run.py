@@ -1,67 +1,127 @@
-"""The command line: `python -m studies.run COMMAND`. A command imports only what it needs, so that help is quick."""
+"""The command line: `python -m studies.run COMMAND`, or `ablation COMMAND` where the suite is installed.
+
+A command imports only what it needs, so that help is quick.
+"""
 
 from __future__ import annotations
 
-import argparse
 import errno
 import importlib
+import inspect
 import os
 import shlex
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import MISSING, Field, dataclass, fields
+from functools import cache
 from io import TextIOWrapper
 from pathlib import Path
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+from cyclopts import App, CycloptsError, Group, Parameter, Token
 
 from ablation.machine.text import printable
-from blocks.errors import InputError, must_be
+from blocks.errors import InputError, choices, must_be
+from studies import options as kinds
+from studies.options import Options, flags_of
 from studies.work.stopping import interrupt_everywhere
 
 BAD_INPUT, DEFECT, INTERRUPTED = 2, 70, 130
+SCRIPT = "ablation"  # the installed command
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command: its function as module:name, its options, its help, and arguments that work as an example."""
+
+    function: str
+    options: type[Options]
+    help: str
+    example: str
+    resumes: bool = False
+
+    def __call__(self, options: Options) -> int:
+        """Import the function and run it."""
+        module, _, name = self.function.partition(":")
+        return int(getattr(importlib.import_module(module), name)(options))
+
+
+# the first paragraph of a help is the command's line in the list of all
 COMMANDS = {
-    "grid": "train, cost and time every variant of a space; tables and plots of what each piece costs and buys",
-    "table1": "the paper's Table 1 on this machine, beside the paper's numbers",
-    "list": "pieces by family, presets and spaces, one line each",
-    "status": "how far studies are: planned, complete, failed, waiting, running, stale",
-    "report": "tables, plots and sentences of a study again, from what is stored (no torch, no training)",
-    "explain": "which piece makes two networks differ, by how much, how sure, by which mechanism, and what helps",
-    "paper": "the paper from data to verdict: both models trained again, every figure and table, and each claim judged",
-    "claims": "the paper's claims and the rules that settle them; of a study, its verdicts and the numbers behind each",
-    "reference": "every result that the repository keeps, for this machine: table1, explain, paper, bench, grid, coverage ...",
-    "bench": "the suite's own speed and safety, as ratios and counts measured side by side in one run",
-}
+    "grid": Command(
+        "studies.grid:run_grid", kinds.GridOptions,
+        "Train, cost and time every variant of a space: what each piece costs and buys.",
+        "--space small --images 200 --epochs 1", resumes=True,
+    ),
+    "table1": Command(
+        "studies.paper.table1:run_table1", kinds.Table1Options,
+        "The paper's Table 1 on this machine, beside the paper's numbers.",
+        "--image-size 48 --budget 10",
+    ),
+    "list": Command("studies.listing:run_list", kinds.WithPlugins, "Pieces by family, presets and spaces, one line each.", ""),
+    "status": Command(
+        "studies.stored:run_status", kinds.StatusOptions,
+        "How far studies are: planned, complete, failed, waiting, running, stale.",
+        "results/grid-faces-48",
+    ),
+    "report": Command(
+        "studies.stored:run_report", kinds.ReportOptions,
+        "Tables, plots and sentences of a study again, from what is stored.\n\nNo torch, no training.",
+        "results/grid-faces-48 --to page",
+    ),
+    "explain": Command(
+        "studies.explain.command:run_explain", kinds.ExplainOptions,
+        "Which piece makes two networks differ, by how much, how sure, and what helps.\n\nAnd by which mechanism.",
+        "original modified --quick", resumes=True,
+    ),
+    "paper": Command(
+        "studies.paper.command:run_paper", kinds.PaperOptions,
+        "The paper from data to verdict: figures, tables, and each claim judged.\n\nBoth models are trained again.",
+        "--quick", resumes=True,
+    ),
+    "claims": Command(
+        "studies.paper.claims_command:run_claims", kinds.ClaimsOptions,
+        "The paper's claims and their rules; of a study, its verdicts and numbers.",
+        "C8",
+    ),
+    "reference": Command(
+        "studies.reference:run_reference", kinds.ReferenceOptions,
+        "Every result that the repository keeps, for this machine.",
+        "table1 --device cpu", resumes=True,
+    ),
+    "bench": Command(
+        "studies.bench.command:run_bench", kinds.BenchOptions,
+        "The suite's own speed and safety, measured side by side in one run.\n\nRatios and counts, each beside its target.",
+        "static --quick",
+    ),
+}  # fmt: skip
 
 
-class Parser(argparse.ArgumentParser):
-    """argparse, with bad usage told in one line like all other bad input."""
-
-    def error(self, message: str) -> None:  # type: ignore[override]
-        """Raise InputError instead of printing the whole usage."""
-        raise InputError(f"{self.prog}: {message}. See {self.prog} --help.")
+def program() -> str:
+    """How this program was started, as messages and help name it."""
+    return SCRIPT if Path(sys.argv[0]).stem == SCRIPT else "python -m studies.run"
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands; each subparser sets `run` to the function to call."""
-    parser = Parser(prog="python -m studies.run", description="Architecture ablation studies of VAEs.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
-    for name, text in COMMANDS.items():
-        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", formatter_class=_Formatter)
-        _ARGUMENTS[name](sub)
-    return parser
-
-
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """As `parse_args`, but a command's words may stand behind its flags too: `claims FOLDER --format csv C8`."""
-    parser = build_parser()
+def parse(arguments: Sequence[str]) -> Options:
+    """The options of the command that is named; InputError in one line for bad usage, SystemExit after `--help`."""
     _refuse_empty(arguments)
-    options, rest = parser.parse_known_args(arguments)
-    words = getattr(options, "what", getattr(options, "parts", None))
-    if words is None or any(word.startswith("-") for word in rest):
-        if rest:
-            parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    else:
-        words.extend(rest)
-    return options
+    app = build_app()
+    try:
+        if not arguments:
+            raise CycloptsError(msg=f"COMMAND must be one of {', '.join(COMMANDS)}.")
+        read, bound, _ = app.parse_args(_written_out(arguments), exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        if isinstance(error.__cause__, InputError):
+            raise error.__cause__ from None
+        error.verbose = False
+        prog = " ".join([program(), *(name for name in arguments[:1] if name in COMMANDS)])
+        raise InputError(f"{prog}: {' '.join(str(error).split()).rstrip('.')}. See {prog} --help.") from None
+    if read == app.help_print:
+        read(*bound.args, **bound.kwargs)
+        raise SystemExit(0)
+    return COMMANDS[arguments[0]].options(**bound.arguments, line=public_line(arguments))
 
 
 def _refuse_empty(arguments: Sequence[str]) -> None:
@@ -73,245 +133,91 @@ def _refuse_empty(arguments: Sequence[str]) -> None:
             raise must_be(name, "given a value", "", "Leave it out, or set the variable that was to hold it.")
 
 
-class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default in (None, False, [], "") else super()._get_help_string(action)
+def _written_out(arguments: Sequence[str]) -> list[str]:
+    """The arguments with flags in full: any beginning that only one flag of the command has will do."""
+    command = COMMANDS.get(arguments[0])
+    flags = flags_of(command.options) if command else []
+    whole = []
+    for argument in arguments:
+        flag, equals, value = argument.partition("=")
+        starting = [name for name in flags if len(flag) > 2 and name.startswith(flag)]
+        whole.append(f"{starting[0]}{equals}{value}" if len(starting) == 1 and flag not in flags else argument)
+    return whole
 
 
-def _grid_arguments(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--space", default=None, help="small, paper or a TOML file; by default small under 96 px and paper from there")
-    p.add_argument("--seeds", type=int, default=None, help="replicates of each network")
-    p.add_argument("--workers", type=int, default=1, help="trials at a time on this machine")
-    p.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="auto: the GPU where there is one")
-    p.add_argument("--plugin", action="append", default=[], metavar="MODULE", help="import this module first: pieces of your own")
-    p.add_argument("--retry-failed", action="store_true", help="give trials that failed for good new attempts")
-    p.set_defaults(run=_grid)
-    where = p.add_argument_group("where it is kept")
-    where.add_argument("--out", type=Path, default=None, help="folder of the study; by default results/grid-DATA-SIZE")
-    where.add_argument("--storage", default=None, metavar="URL", help="Optuna storage; by default a journal file in the folder")
-    where.add_argument("--study", default=None, help="name of the study in that storage; by default the folder's name")
-    data = p.add_argument_group("data")
-    data.add_argument(
-        "--data", default="faces", choices=("faces", "celeba", "folder"), help="rendered faces, CelebA, or any folder of images"
-    )
-    data.add_argument("--data-root", default=None, metavar="DIR", help="where CelebA or the folder of images is")
-    data.add_argument("--image-size", type=int, default=None, help="pixels; by default the space's own, 48 for small")
-    data.add_argument(
-        "--images",
-        type=int,
-        default=None,
-        help="how many faces to render, or the first so many files; by default as a space of your own says, else all files",
-    )
-    data.add_argument("--data-seed", type=int, default=0, help="seed of the rendered faces")
-    data.add_argument(
-        "--cache-dir", default=None, metavar="DIR", help="decoded images; by default $ABLATION_CACHE or ~/.cache/ablation"
-    )
-    _training_arguments(p)
-    latency = p.add_argument_group("latency")
-    latency.add_argument(
-        "--latency-batches", type=int, nargs="+", default=[1, 32], metavar="N", help="batch sizes; the first is the objective"
-    )
-    latency.add_argument("--latency-threads", type=int, default=1, metavar="N", help="on a CPU; one is steadier than many")
-    latency.add_argument("--latency-budget", type=float, default=None, metavar="S", help="most seconds for each batch size")
+def build_app() -> App:
+    """What cyclopts reads a command line by: for each command a function whose parameters are the fields of its options."""
+    name, text = program(), "Architecture ablation studies of VAEs."
+    more = f"{name} COMMAND --help shows the options of one, and an example."
+    app = App(name=name, help=text, version_flags=(), help_format="plaintext", help_epilogue=more)
+    for number, (word, command) in enumerate(COMMANDS.items()):
+        example = f"Example: {name} {word} {command.example}".strip()
+        app.command(_reader(command.options), name=word, help=command.help, help_epilogue=example, sort_key=number)
+    return app
 
 
-def _training_arguments(p: argparse.ArgumentParser) -> None:
-    training = p.add_argument_group("training (defaults: the space's own, else the paper's protocol)")
-    training.add_argument("--epochs", type=int, default=None)
-    training.add_argument("--batch-size", type=int, default=None)
-    training.add_argument("--learning-rate", type=float, default=None)
-    training.add_argument("--patience", type=int, default=None, help="epochs without a lower validation loss before stopping")
-    training.add_argument(
-        "--ssim-window", default=None, choices=("uniform", "gaussian"), help="of the loss; uniform is the paper's"
-    )
-    training.add_argument("--precision", default=None, choices=("float32", "bfloat16", "float16"))
-    formats = ("auto", "contiguous", "channels_last")
-    training.add_argument("--memory-format", default=None, choices=formats, help="auto: channels_last on a CPU, where it is faster")
-    training.add_argument("--compile", action="store_true", help="torch.compile the training step's network")
+def _reader(options: type[Options]) -> Callable[[], None]:
+    def read() -> None:
+        """Never called: the bound arguments are all that is wanted."""
+
+    hints = get_type_hints(options)
+    parameters = [_parameter(options, each, hints[each.name]) for each in fields(options) if each.metadata]
+    read.__signature__ = inspect.Signature(sorted(parameters, key=lambda each: each.kind))  # type: ignore[attr-defined]
+    return read
 
 
-def _table1_arguments(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    p.add_argument("--image-size", type=int, default=144, help="pixels; 144 is the paper's")
-    p.add_argument("--budget", type=float, default=60.0, metavar="S", help="most seconds for each interleaved comparison")
-    p.add_argument("--out", type=Path, default=Path("results/table1"))
-    p.set_defaults(run=_table1)
+def _parameter(options: type[Options], each: Field[Any], hint: Any) -> inspect.Parameter:
+    """A field as the parameter of a function. None is only ever a default: `--study none` names a study."""
+    if NoneType in get_args(hint):
+        hint = next(kind for kind in get_args(hint) if kind is not NoneType)
+    default: Any = inspect.Parameter.empty if each.default is MISSING else each.default
+    settings = {"negative": (), "allow_repeating": True, "show_default": _in_words(default), **each.metadata["parameter"]}
+    kind: Any = inspect.Parameter.KEYWORD_ONLY
+    if {hint, get_origin(hint), *get_args(hint)} & {int, float, Literal} or "consume_multiple" in settings:
+        settings["converter"] = _values
+    if each.metadata["positional"]:
+        settings.setdefault("name", each.name)
+        kind = inspect.Parameter.POSITIONAL_ONLY
+        if get_origin(hint) is tuple:
+            kind, hint, default = inspect.Parameter.VAR_POSITIONAL, get_args(hint)[0], inspect.Parameter.empty
+    owner = next(kind for kind in options.__mro__ if each.name in vars(kind).get("__annotations__", ()))
+    if title := vars(owner).get("group"):
+        settings["group"] = _group(title)
+    return inspect.Parameter(each.name, kind, default=default, annotation=Annotated[hint, Parameter(**settings)])
 
 
-def _list_arguments(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--plugin", action="append", default=[], metavar="MODULE", help="import this module first: pieces of your own")
-    p.set_defaults(run=_list)
+@cache
+def _group(title: str) -> Group:
+    """Groups stand in the order in which they are first met."""
+    return Group(title, sort_key=_group.cache_info().misses)
 
 
-def _stored_arguments(p: argparse.ArgumentParser) -> None:
-    p.add_argument(
-        "out", type=Path, nargs="?", default=None, metavar="FOLDER", help="folder of a study; all under results/ by default"
-    )
-    p.add_argument("--storage", default=None, metavar="URL", help="Optuna storage, where it is not the folder's journal file")
-    p.add_argument("--study", default=None, help="name of the study in that storage")
-    p.set_defaults(run=_stored)
+def _in_words(default: Any) -> Any:
+    """A default as help shows it; False for one that says nothing."""
+    if default in (None, (), inspect.Parameter.empty) or default is False:
+        return False
+    return " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
 
 
-def _report_arguments(p: argparse.ArgumentParser) -> None:
-    _stored_arguments(p)
-    p.add_argument("--to", type=Path, default=None, metavar="DIR", help="write it there, without pictures that show real faces")
+def _values(kind: Any, tokens: Sequence[Token]) -> Any:
+    """The values of a flag; of one that is given twice the last counts."""
+    several = get_origin(kind) is tuple
+    values = tuple(_value(get_args(kind)[0] if several else kind, token) for token in tokens)
+    begin = max(place for place, token in enumerate(tokens) if token.index == 0)
+    return values[begin:] if several else values[-1]
 
 
-def _explain_arguments(p: argparse.ArgumentParser) -> None:
-    p.add_argument("first", help="a preset, a preset with changes (original,head=pooled), or a TOML or JSON file of a spec")
-    p.add_argument("second", help="the same; what is explained is the second against the first")
-    p.add_argument("--quick", action="store_true", help="a coarser answer in about a minute on two CPU cores")
-    p.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    p.add_argument("--batch-size", type=int, default=1)
-    p.add_argument("--threads", type=int, default=1, help="on a CPU; one is steadier than many")
-    p.add_argument("--image-size", type=int, default=None, help="pixels, for both")
-    p.add_argument("--budget", type=float, default=None, metavar="S", help="seconds for what is timed; 480, or 40 with --quick")
-    p.add_argument(
-        "--batches", type=int, nargs="+", default=[], metavar="N", help="of the sweep, each measured however long it takes"
-    )
-    p.add_argument("--trained", type=Path, default=None, metavar="FOLDER", help="a study whose trials give the loss to the pieces")
-    p.add_argument("--plugin", action="append", default=[], metavar="MODULE", help="import this module first: pieces of your own")
-    p.add_argument("--out", type=Path, default=None, help="folder; by default results/explain-FIRST-SECOND-DEVICE")
-    p.set_defaults(run=_explain)
-
-
-def _paper_arguments(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--quick", action="store_true", help="a small, honest version in at most 8 minutes on two CPU cores")
-    p.add_argument("--budget", default=None, metavar="TIME", help="20m, 90s or 1.5h: seeds, images and epochs are fitted to it")
-    p.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="auto: the GPU where there is one")
-    p.add_argument("--workers", type=int, default=None, help="trials at a time; by default what trains fastest here, measured")
-    p.add_argument(
-        "--seeds", type=int, default=None, help="replicates of each network; 3 by default, the least that settles a claim"
-    )
-    p.add_argument(
-        "--groups",
-        nargs="+",
-        default=None,
-        choices=("models", "pieces", "hypotheses"),
-        help="what is trained beside the models: the networks between them, Toledo and Antonelo's losses and masks; all by default",
-    )
-    p.add_argument("--epochs", type=int, default=None, help="10 by default, as in the paper; 6 with --quick")
-    p.add_argument("--batch-size", type=int, default=None, help="32 by default, as in the paper")
-    p.add_argument(
-        "--explained", type=Path, default=None, metavar="FOLDER", help="of `explain original modified`, instead of explaining anew"
-    )
-    p.add_argument("--retry-failed", action="store_true", help="give trials that failed for good new attempts")
-    p.add_argument("--out", type=Path, default=None, help="folder of the study; by default results/paper-DATA")
-    data = p.add_argument_group("data")
-    data.add_argument("--data", default="faces", choices=("faces", "celeba"), help="rendered faces, or CelebA")
-    data.add_argument("--data-root", default=None, metavar="DIR", help="where CelebA is; a folder masks/ beside its images is used")
-    data.add_argument(
-        "--image-size",
-        type=int,
-        default=None,
-        help="pixels; 144 on a GPU, 48 on a CPU. Below 96 the networks have a quarter of the width",
-    )
-    data.add_argument("--images", type=int, default=None, help="faces to render, or the first so many files; 20,000 in the paper")
-    data.add_argument("--data-seed", type=int, default=0, help="seed of the rendered faces")
-    data.add_argument(
-        "--cache-dir", default=None, metavar="DIR", help="decoded images; by default $ABLATION_CACHE or ~/.cache/ablation"
-    )
-    p.set_defaults(run=_paper)
-
-
-def _claims_arguments(p: argparse.ArgumentParser) -> None:
-    p.add_argument(
-        "what",
-        nargs="*",
-        metavar="FOLDER or ID",
-        help="a study of `paper`, judged again, or a folder with a ledger.json, as stored; ids such as C8 show what is behind them",
-    )
-    p.add_argument(
-        "--format",
-        choices=("text", "json", "csv"),
-        default="text",
-        help="json or csv: the ledger, whole or of the claims named",
-    )
-    p.set_defaults(run=_claims)
-
-
-def _reference_arguments(p: argparse.ArgumentParser) -> None:
-    every = "table1, explain, paper, paper-celeba, bench, grid, coverage; all by default"
-    p.add_argument("parts", nargs="*", metavar="PART", help=every)
-    p.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    p.add_argument("--data-root", default=None, metavar="DIR", help="where CelebA is")
-    p.set_defaults(run=_reference)
-
-
-def _bench_arguments(p: argparse.ArgumentParser) -> None:
-    p.add_argument("parts", nargs="*", metavar="PART", help="static, latency, training, overhead, kill, coverage; all by default")
-    p.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    p.add_argument("--quick", action="store_true", help="small sizes, for a look; the targets are for the full ones")
-    p.add_argument("--out", type=Path, default=Path("results/bench"))
-    p.set_defaults(run=_bench)
-
-
-_ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
-    "grid": _grid_arguments,
-    "table1": _table1_arguments,
-    "list": _list_arguments,
-    "status": _stored_arguments,
-    "report": _report_arguments,
-    "explain": _explain_arguments,
-    "paper": _paper_arguments,
-    "claims": _claims_arguments,
-    "reference": _reference_arguments,
-    "bench": _bench_arguments,
-}
-
-
-def _grid(options: argparse.Namespace) -> int:
-    from studies.grid import run_grid
-
-    return run_grid(options)
-
-
-def _table1(options: argparse.Namespace) -> int:
-    from studies.table1 import run_table1
-
-    return run_table1(options)
-
-
-def _list(options: argparse.Namespace) -> int:
-    from studies.listing import run_list
-
-    return run_list(options)
-
-
-def _stored(options: argparse.Namespace) -> int:
-    from studies.stored import run_report, run_status
-
-    return run_status(options) if options.command == "status" else run_report(options)
-
-
-def _explain(options: argparse.Namespace) -> int:
-    from studies.explain.command import run_explain
-
-    return run_explain(options)
-
-
-def _paper(options: argparse.Namespace) -> int:
-    from studies.paper.command import run_paper
-
-    return run_paper(options)
-
-
-def _claims(options: argparse.Namespace) -> int:
-    from studies.paper.claims_command import run_claims
-
-    return run_claims(options)
-
-
-def _reference(options: argparse.Namespace) -> int:
-    from studies.reference import run_reference
-
-    return run_reference(options)
-
-
-def _bench(options: argparse.Namespace) -> int:
-    from studies.bench.command import run_bench
-
-    return run_bench(options)
+def _value(kind: Any, token: Token) -> Any:
+    """A choice, or a number as Python reads it: 1.5 is no whole number."""
+    flag = str(token.keyword)
+    if get_origin(kind) is Literal:
+        if token.value not in get_args(kind):
+            raise must_be(flag, choices(get_args(kind)), token.value)
+        return token.value
+    try:
+        return kind(token.value)
+    except ValueError:
+        raise must_be(flag, "a whole number" if kind is int else "a number", token.value) from None
 
 
 def load_plugins(names: Sequence[str]) -> None:
@@ -342,7 +248,7 @@ def public_line(arguments: Sequence[str]) -> str:
         elif Path(value).is_absolute():
             value = Path(value).name
         shown.append(shlex.quote(printable(f"{flag}{equals}{value}")))
-    return " ".join(["python -m studies.run", *shown])
+    return " ".join([program(), *shown])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -353,29 +259,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         options = parse(arguments)
-        options.line = public_line(arguments)
-        load_plugins(getattr(options, "plugin", []))
-        return int(options.run(options))
+        load_plugins(getattr(options, "plugin", ()))
+        return COMMANDS[arguments[0]](options)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
-        kept = arguments[:1] in (["grid"], ["explain"], ["paper"], ["reference"])
-        said = "What is done is kept; the same command goes on from there." if kept else "The same command starts again."
-        print(f"Stopped. {said}", file=sys.stderr)
+        resumes = any(COMMANDS[name].resumes for name in arguments[:1] if name in COMMANDS)
+        rest = "What is done is kept; the same command goes on from there." if resumes else "The same command starts again."
+        print(f"Stopped. {rest}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # the reader of our output, e.g. `head`, has gone; nothing more can be said to it
+        # the reader of our output, e.g. `head`, has gone; nothing more can be told to it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             raise
-        where = error.filename or "the study's folder"
-        print(
-            f"error: {where} must be writable with room left. {error.strerror}. What is stored is intact; make room or use --out.",
-            file=sys.stderr,
-        )
+        where, remedy = error.filename or "the study's folder", "What is stored is intact; make room or use --out."
+        print(f"error: {where} must be writable with room left. {error.strerror}. {remedy}", file=sys.stderr)
         return BAD_INPUT
 
 

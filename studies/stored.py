@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import optuna
 from rich.console import Console
 
 from ablation.report.explain.page import read_explanation, write_explanation
-from blocks.errors import must_be
+from blocks.errors import choices, must_be
 from studies.engine.config import StudyConfig, StudyFolder
 from studies.engine.folder import holder, part_of
+from studies.options import ReportOptions, StatusOptions
 from studies.paper.evidence.published import is_published
 from studies.paper.folder import PaperFolder
 from studies.store.queue import trial_state
 from studies.store.records import records
 from studies.store.storage import open_storage, study_names
 
+RESULTS = Path("results")
 
-def run_status(options: argparse.Namespace) -> int:
+
+def run_status(options: StatusOptions) -> int:
     """One line of counts for each study, then each trial that is not complete, with its reason."""
     for study, _, config in _opened(options):
         state = trial_state(study, max_attempts=config.max_attempts)
@@ -31,50 +33,42 @@ def run_status(options: argparse.Namespace) -> int:
     return 0
 
 
-def run_report(options: argparse.Namespace) -> int:
+def run_report(options: ReportOptions) -> int:
     """Write the report of each study again; a study of the paper has a page for all its groups, an explanation one of its own."""
-    if options.out is not None and PaperFolder(options.out).plan.is_file() and not options.study:
-        return _paper_page(PaperFolder(options.out), options.to)
-    if options.out is not None and (options.out / "explanation.json").is_file() and not options.study:
-        return _explanation_page(options.out, options.to)
-    if options.out is not None and is_published(options.out) and not options.study:
-        return _published_page(options.out, options.to)
+    if options.folder is not None and not options.study and _write_page(options.folder, options.to):
+        return 0
     from studies.engine.reporting import report_study  # here: the dashboard takes a second to import
 
-    papers = _papers() if options.out is None and not options.storage else []
-    for paper in papers:
-        _paper_page(paper, None)
-    if options.out is None and not options.storage:
-        for path in sorted(Path("results").glob("*/explanation.json")):
-            _explanation_page(path.parent, None)
-    opened = [found for found in _opened(options) if options.out or not any(p.path in found[1].path.parents for p in papers)]
+    pages: list[Path] = []
+    if options.folder is None and not options.storage:
+        pages = [path.parent for name in ("plan.json", "explanation.json") for path in sorted(RESULTS.glob(f"*/{name}"))]
+    for folder in pages:
+        _write_page(folder, None)
+    opened = [each for each in _opened(options) if not any(page in each[1].path.parents for page in pages)]
     if options.to is not None and len(opened) > 1:
         raise must_be("--to", "given with one study", f"{len(opened)} studies", "Name the FOLDER of one.")
-    for study, folder, config in opened:
-        report_study(study, folder, config, Console(), f"python -m studies.run report {folder.path}", to=options.to)
+    for study, files, config in opened:
+        report_study(study, files, config, Console(), f"python -m studies.run report {files.path}", to=options.to)
     return 0
 
 
-def _papers() -> list[PaperFolder]:
-    """Studies of the paper under results/."""
-    return [PaperFolder(path.parent) for path in sorted(Path("results").glob("*/plan.json"))]
+def _write_page(folder: Path, to: Path | None) -> bool:
+    """Write the page of the paper, of a published one or of an explanation; False where the folder holds none of these."""
+    from studies.paper.report import report_paper, report_published
+
+    paper = PaperFolder(folder)
+    if paper.plan.is_file():
+        report_paper(paper, Console(), page=to or paper.page, shareable=to is not None)
+    elif (folder / "explanation.json").is_file():
+        _write_explanation(folder, to)
+    elif is_published(folder):
+        report_published(folder, Console(), page=to or folder)
+    else:
+        return False
+    return True
 
 
-def _paper_page(folder: PaperFolder, to: Path | None) -> int:
-    from studies.paper.report import report_paper
-
-    report_paper(folder, Console(), page=to or folder.page, shareable=to is not None)
-    return 0
-
-
-def _published_page(folder: Path, to: Path | None) -> int:
-    from studies.paper.report import report_published
-
-    report_published(folder, Console(), page=to or folder)
-    return 0
-
-
-def _explanation_page(folder: Path, to: Path | None) -> int:
+def _write_explanation(folder: Path, to: Path | None) -> None:
     try:
         explanation = read_explanation(folder)
     except (ValueError, TypeError, KeyError) as error:
@@ -82,47 +76,49 @@ def _explanation_page(folder: Path, to: Path | None) -> int:
         raise must_be("explanation.json", "what `explain` writes", str(folder / "explanation.json"), remedy) from None
     paths = write_explanation(explanation, to or folder)
     print(f"The page: {next(path for path in paths if path.suffix == '.html')}")
-    return 0
 
 
-def _opened(options: argparse.Namespace) -> list[tuple[optuna.Study, StudyFolder, StudyConfig]]:
+def _opened(options: StatusOptions) -> list[tuple[optuna.Study, StudyFolder, StudyConfig]]:
     """The studies that the flags name: one folder, one study of a storage, or all folders under results/."""
     if options.storage:
-        opened = _of_storage(options, options.out)
-    elif options.out is not None:
-        if not StudyFolder(options.out).journal.is_file():
+        opened = _of_storage(options.storage, options)
+    elif options.folder is not None:
+        if not StudyFolder(options.folder).journal.is_file():
             remedy = "It holds no journal.log; `status` lists those under results/."
-            raise must_be("FOLDER", "the folder of a study", str(options.out), remedy)
-        opened = _of_folder(options.out)
+            raise must_be("FOLDER", "the folder of a study", str(options.folder), remedy)
+        opened = _of_folder(options.folder)
     else:
-        folders = sorted(path.parent for path in Path("results").rglob("journal.log"))
+        folders = sorted(path.parent for path in RESULTS.rglob("journal.log"))
         if not folders:
             raise must_be("FOLDER", "the folder of a study", "no study under results/", "Start one: python -m studies.run grid.")
-        opened = [found for folder in folders for found in _of_folder(folder)]
+        opened = [each for folder in folders for each in _of_folder(folder)]
     names = [study.study_name for study, _ in opened]
     if options.study is not None and options.study not in names:
-        raise must_be("--study", "one of " + ", ".join(names), options.study)
+        raise must_be("--study", choices(names), options.study)
     return [
-        (study, StudyFolder(where), StudyConfig.from_dict(study.user_attrs["config"]))
-        for study, where in opened
+        (study, StudyFolder(files), StudyConfig.from_dict(study.user_attrs["config"]))
+        for study, files in opened
         if options.study in (None, study.study_name) and "config" in study.user_attrs
     ]
 
 
-def _of_storage(options: argparse.Namespace, folder: Path | None) -> list[tuple[optuna.Study, Path]]:
+def _of_storage(name: str, options: StatusOptions) -> list[tuple[optuna.Study, Path]]:
     """Studies of a storage that is named: of the folder's study, if one is given, or of all."""
-    storage = open_storage(options.storage, must_exist=True)
+    storage, folder = open_storage(name, must_exist=True), options.folder
     stored = study_names(storage)
     wanted = options.study or (holder(folder).get("study", folder.resolve().name) if folder else None)
     if wanted is not None and wanted not in stored:
-        raise must_be("--study", "one of " + ", ".join(stored), wanted, "Each has a folder of its own.")
-    names = [wanted] if wanted is not None else stored
-    return [(optuna.load_study(study_name=n, storage=storage), folder or Path("results") / n) for n in names]
+        raise must_be("--study", choices(stored), wanted, "Each has a folder of its own.")
+    names = stored if wanted is None else [wanted]
+    return [(optuna.load_study(study_name=n, storage=storage), folder or RESULTS / n) for n in names]
 
 
 def _of_folder(folder: Path) -> list[tuple[optuna.Study, Path]]:
     """Studies of a folder's journal, each with the folder of its files: groups of the paper, or of an earlier version several."""
     storage = open_storage(StudyFolder(folder).journal, must_exist=True)
-    stored = study_names(storage)
-    where = PaperFolder(folder).group if PaperFolder(folder).plan.is_file() else lambda name: part_of(folder, name, stored)
-    return [(optuna.load_study(study_name=name, storage=storage), where(name)) for name in stored]
+    stored, paper = study_names(storage), PaperFolder(folder)
+    groups = paper.plan.is_file()
+    return [
+        (optuna.load_study(study_name=name, storage=storage), paper.group(name) if groups else part_of(folder, name, stored))
+        for name in stored
+    ]

@@ -25,10 +25,12 @@ ROOMS = (
     ("studies.store",),
     ("studies.work",),
     ("studies.engine",),
-    ("studies.grid", "studies.table1", "studies.listing", "studies.stored", "studies.explain", "studies.bench", "studies.options"),
-    ("studies.paper",),
-    ("studies.reference",),
-    ("studies.run", "studies.__main__"),
+    ("studies.options",),
+    ("studies.grid", "studies.listing", "studies.explain"),
+    ("studies.bench", "studies.paper"),
+    ("studies.stored", "studies.reference"),
+    ("studies.run",),
+    ("studies.__main__",),
 )
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 FILES = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import errno
 import importlib
 import os
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import optuna
 import torch
+from cyclopts import App, CycloptsError
 
 from ablation.data import Dataset, load_dataset, split_indices
 from ablation.data.base import FORMER_NOTE
@@ -116,32 +116,39 @@ def quiet(event: Event) -> None:
     """The parent reads outcomes from the storage."""
 
 
+def serve(
+    folder: Path,
+    study: str,
+    /,
+    *,
+    storage: str,
+    data_root: str | None = None,
+    cache_dir: str | None = None,
+    plugin: tuple[str, ...] = (),
+) -> None:
+    """Run a study's waiting trials in this process, with the pieces that its plug-ins register."""
+    for module in plugin:
+        importlib.import_module(module)
+    with StopRequest() as stop:
+        opened = open_study(open_storage(storage), study)
+        config, files = StudyConfig.from_dict(opened.user_attrs["config"]), StudyFolder(folder)
+        dataset = open_dataset(config, data_root, cache_dir)
+        split = split_indices(len(dataset), seed=config.training_protocol().split_seed)
+        progress, on_step = file_reporter(files.progress)
+        context = TrialContext(config=config, folder=files, dataset=dataset, split=split, on_step=on_step)
+        try:
+            work(opened, context, should_stop=stop, on_event=quiet)
+        finally:
+            progress.clear()
+
+
 def main(argv: list[str] | None = None) -> int:
     """Exit code 0 when nothing is left to do or on a gentle stop, 2 for bad input."""
-    parser = argparse.ArgumentParser(prog="python -m studies.engine.worker")
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("study")
-    parser.add_argument("--storage", required=True)
-    parser.add_argument("--data-root")
-    parser.add_argument("--cache-dir")
-    parser.add_argument("--plugin", action="append", default=[])
-    options = parser.parse_args(argv)
     torch.set_num_threads(num_threads())
     try:
-        for plugin in options.plugin:
-            importlib.import_module(plugin)
-        with StopRequest() as stop:
-            study = open_study(open_storage(options.storage), options.study)
-            config, folder = StudyConfig.from_dict(study.user_attrs["config"]), StudyFolder(options.folder)
-            dataset = open_dataset(config, options.data_root, options.cache_dir)
-            split = split_indices(len(dataset), seed=config.training_protocol().split_seed)
-            file, on_step = file_reporter(folder.progress)
-            context = TrialContext(config=config, folder=folder, dataset=dataset, split=split, on_step=on_step)
-            try:
-                work(study, context, should_stop=stop, on_event=quiet)
-            finally:
-                file.clear()
-    except InputError as error:
+        command, bound, _ = App(default_command=serve).parse_args(argv, exit_on_error=False, print_error=False)
+        command(*bound.args, **bound.kwargs)
+    except (InputError, CycloptsError) as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
     return 0

@@ -5,7 +5,6 @@ Each step stores its answer in the study's folder as soon as it has it; the same
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -28,9 +27,11 @@ from blocks.errors import InputError, must_be
 from studies.engine.config import StudyFolder, prepare_folder
 from studies.engine.folder import check_folder, take_folder
 from studies.explain.steps import STEPS, Pair
+from studies.options import ExplainOptions
 from studies.work.progress import duration
 
-QUICK_BUDGET_S, BUDGET_S = 40.0, 480.0  # steps that read what others may have added to since
+QUICK_BUDGET_S, BUDGET_S = 40.0, 480.0
+# steps that read what others may have added to since
 FRESH = ("trained",)
 
 
@@ -65,7 +66,7 @@ def _value(text: str) -> Any:
         return text
 
 
-def run_explain(options: argparse.Namespace) -> int:
+def run_explain(options: ExplainOptions) -> int:
     """Measure what is missing, write the page, print the answer."""
     pair = _pair(options)
     factorial = Factorial.between(*pair.specs)
@@ -73,12 +74,17 @@ def run_explain(options: argparse.Namespace) -> int:
     _check_folder(out, pair)
     take_folder(prepare_folder(out), "explain", **_settings(pair))
     console = Console(stderr=True)
-    say = lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True)  # noqa: E731
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    expected = duration(pair.budget_s + (20 if pair.quick else 120))
+    beside = f", and what batch {', '.join(map(str, pair.batches))} of the sweep take beyond it" if pair.batches else ""
     say(f"Explain   {pair.names[1]} against {pair.names[0]}: {len(factorial.names)} factors ({', '.join(factorial.names)})")
     say(f"Variants  {len(factorial.networks)} networks; {len(factorial.impossible)} combinations cannot exist")
     if pair.device != "cpu" and pair.threads != 1:
         say(f"Note: --threads does nothing on {pair.device}: it is for a CPU.")
-    say(f"Measures  at {pair.place}, {pair.threads} thread(s), about {duration(_expected_s(pair))}{_beside(pair)}")
+    say(f"Measures  at {pair.place}, {pair.threads} thread(s), about {expected}{beside}")
     say("          Ctrl-C stops; the same command goes on from the last finished step")
     explanation, paths = explain_pair(pair, factorial, out, options.line, say)
     print(print_explanation(explanation))
@@ -119,14 +125,7 @@ def explain_pair(
     return explanation, write_explanation(explanation, out)
 
 
-def _pair(options: argparse.Namespace) -> Pair:
-    for flag in ("batch_size", "threads"):
-        if getattr(options, flag) < 1:
-            raise must_be(f"--{flag.replace('_', '-')}", "a whole number of at least 1", getattr(options, flag))
-    if min(options.batches, default=1) < 1:
-        raise must_be("--batches", "whole numbers of at least 1", min(options.batches))
-    if options.budget is not None and not options.budget > 0:
-        raise must_be("--budget", "a positive number of seconds", options.budget)
+def _pair(options: ExplainOptions) -> Pair:
     specs = [read_spec(text) for text in (options.first, options.second)]
     if options.image_size is not None:
         specs = [spec.replace(image_size=options.image_size) for spec in specs]
@@ -149,14 +148,6 @@ def _pair(options: argparse.Namespace) -> Pair:
     )
 
 
-def named_pair(
-    names: tuple[str, str], specs: tuple[ModelSpec, ModelSpec], device: str, *, budget_s: float, quick: bool
-) -> tuple[Pair, Factorial]:
-    """Two specs under names, to be explained at batch 1 with one thread."""
-    pair = Pair(names=names, specs=specs, device=device, batch_size=1, threads=1, budget_s=budget_s, quick=quick)
-    return pair, Factorial.between(*specs)
-
-
 def _default_folder(pair: Pair) -> Path:
     """A quick look, another batch or another size has a folder of its own."""
     parts = ["explain", *map(_slug, pair.names), pair.device]
@@ -167,16 +158,6 @@ def _default_folder(pair: Pair) -> Path:
 
 def _slug(text: str) -> str:
     return "".join(c if c.isalnum() else "-" for c in Path(text).stem if c)[:40].strip("-")
-
-
-def _beside(pair: Pair) -> str:
-    if not pair.batches:
-        return ""
-    return f", and what batch {', '.join(map(str, pair.batches))} of the sweep take beyond it"
-
-
-def _expected_s(pair: Pair) -> float:
-    return pair.budget_s + (20 if pair.quick else 120)
 
 
 class _Steps:

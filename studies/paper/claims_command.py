@@ -5,60 +5,69 @@ No torch and no training: a study is judged again from what it has stored.
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import shutil
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from blocks.errors import choices, must_be
+from studies.options import ClaimsOptions
 from studies.paper.claims.judge import CLAIMS, CORRECTION, GPU_POLICY, PAPER_CLAIMS, RULES_CHANGED, judge
 from studies.paper.claims.ledger import counts_text, from_json, to_csv, to_json
 from studies.paper.evidence.collect import collect
 from studies.paper.evidence.published import is_published, read_published
 from studies.paper.folder import PaperFolder
-from studies.paper.rules.verdict import Claim, Verdict
+from studies.paper.rules.verdict import Verdict
 
 ID = re.compile(r"[CT]\d+[ab]?")
 LEDGER = "ledger.json"
 INDENT = " " * 15  # of what stands below a claim's id and verdict
 
 
-def run_claims(options: argparse.Namespace) -> int:
+def run_claims(options: ClaimsOptions) -> int:
     """Print the rules, or a study's verdicts: a line each, or all that is behind those that are named."""
-    ids = [text for text in options.what if ID.fullmatch(text)]
-    folders = [Path(text) for text in options.what if not ID.fullmatch(text)]
+    ids = [word for word in options.words if ID.fullmatch(word)]
+    folders = [Path(word) for word in options.words if not ID.fullmatch(word)]
     for name in ids:
         if not any(_is_of(claim.id, [name]) for claim in CLAIMS):
             raise must_be("ID", choices(claim.id for claim in CLAIMS), name)
     if len(folders) > 1:
         raise must_be("FOLDER", "one study of the paper", [str(folder) for folder in folders])
-    if not folders:
-        if options.format != "text":
-            raise must_be("FOLDER", f"a study of the paper with --format {options.format}", None)
-        told = [_rule(claim) for claim in CLAIMS if not ids or _is_of(claim.id, ids)]
-        print(
-            "\n\n".join(
-                [*told, *([] if ids else _told({"corrected": CORRECTION, "hardware": GPU_POLICY, "changed": RULES_CHANGED}, at=5))]
-            )
-        )
-        return 0
-    text = ledger_of(folders[0])
+    if not folders and options.format != "text":
+        raise must_be("FOLDER", f"a study of the paper with --format {options.format}", None)
+    print(_study(folders[0], ids, options.format) if folders else _rules(ids))
+    return 0
+
+
+def _rules(ids: Sequence[str]) -> str:
+    """The claims with the rules that settle them; of all claims, what holds for every rule too."""
+    parts = [
+        "\n".join([f"{claim.id:<4} {claim.says}", *_paragraphs({"measured": claim.measurement, "rule": claim.rule})])
+        for claim in CLAIMS
+        if not ids or _is_of(claim.id, ids)
+    ]
+    common = {"corrected": CORRECTION, "hardware": GPU_POLICY, "changed": RULES_CHANGED}
+    return "\n\n".join([*parts, *([] if ids else _paragraphs(common))])
+
+
+def _study(folder: Path, ids: Sequence[str], form: str) -> str:
+    """A study's ledger, whole or of the claims named, in one of the formats."""
+    text = ledger_of(folder)
     try:
         every = from_json(text)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         remedy = f"It cannot be read ({type(error).__name__}: {error}). `report FOLDER` writes it again."
-        raise must_be(LEDGER, "the ledger that `paper` writes", str(folders[0] / LEDGER), remedy) from None
+        raise must_be(LEDGER, "the ledger that `paper` writes", str(folder / LEDGER), remedy) from None
     chosen = [verdict for verdict in every if not ids or _is_of(verdict.id, ids)]
-    if options.format == "json":
-        print(json.dumps({**json.loads(text), "verdicts": {v.id: v.to_dict() for v in chosen}}, indent=2, ensure_ascii=False))
-    elif options.format == "csv":
-        print(to_csv(chosen), end="")
-    else:
-        print("\n\n".join(map(_whole, chosen)) if ids else "\n".join([*map(_line, chosen), counts_text(every)]))
-    return 0
+    if form == "json":
+        return json.dumps({**json.loads(text), "verdicts": {v.id: v.to_dict() for v in chosen}}, indent=2, ensure_ascii=False)
+    if form == "csv":
+        return to_csv(chosen).removesuffix("\n")
+    if ids:
+        return "\n\n".join(map(_whole, chosen))
+    return "\n".join([*(f"{v.id:<4} {v.kind:<10} {v.sentence}" for v in chosen), counts_text(every)])
 
 
 def _is_of(name: str, ids: Sequence[str]) -> bool:
@@ -87,28 +96,17 @@ def ledger_of(folder: Path) -> str:
         raise must_be(LEDGER, "a readable file of UTF-8 text", str(folder / LEDGER), f"{error}.") from None
 
 
-def _line(verdict: Verdict) -> str:
-    return f"{verdict.id:<4} {verdict.kind:<10} {verdict.sentence}"
-
-
-def _rule(claim: Claim) -> str:
-    return "\n".join([f"{claim.id:<4} {claim.says}", *_told({"measured": claim.measurement, "rule": claim.rule}, at=5)])
-
-
 def _whole(verdict: Verdict) -> str:
-    told = {"found": verdict.sentence, "where": verdict.scope, "measured": verdict.measurement, "rule": verdict.rule}
+    """A verdict with its rule and the numbers behind it."""
+    texts = {"found": verdict.sentence, "where": verdict.scope, "measured": verdict.measurement, "rule": verdict.rule}
     width = max((len(number.name) for number in verdict.evidence), default=0)
     numbers = [f"{INDENT}{number.name:<{width}}  {number.text}  [{number.source}]" for number in verdict.evidence]
-    return "\n".join(
-        [f"{verdict.id:<4} {verdict.kind:<9} {verdict.says}", *_told(told, at=5), *(["     numbers", *numbers] if numbers else [])]
-    )
+    head = f"{verdict.id:<4} {verdict.kind:<9} {verdict.says}"
+    return "\n".join([head, *_paragraphs(texts), *(["     numbers", *numbers] if numbers else [])])
 
 
-def _told(parts: dict[str, str], at: int) -> Sequence[str]:
+def _paragraphs(texts: Mapping[str, str]) -> list[str]:
     """Named paragraphs, wrapped to the terminal."""
     width = min(120, shutil.get_terminal_size().columns)
-    return [
-        textwrap.fill(text, width, initial_indent=f"{'':{at}}{name:<10}", subsequent_indent=INDENT)
-        for name, text in parts.items()
-        if text
-    ]
+    shown = {f"     {name:<10}": text for name, text in texts.items() if text}
+    return [textwrap.fill(text, width, initial_indent=head, subsequent_indent=INDENT) for head, text in shown.items()]

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from studies.bench import coverage as bench_coverage
-from studies.bench.command import _covered
 from studies.bench.coverage import by_construction, simulate
+from studies.bench.safety import covered
 from studies.bench.simulate import Simulated, designs, effects
 
 
@@ -41,10 +41,10 @@ def test_chunks_add_up_and_are_kept(few: None, tmp_path: Path, monkeypatch: pyte
 
 def test_the_worst_case_decides() -> None:
     rows = [Simulated("a", "good", 100, 100, 95), Simulated("a", "bad", 100, 100, 92), Simulated("a", "none", 100)]
-    result = _covered("a", by_construction(rows)["a"], 100)
+    result = covered("a", by_construction(rows)["a"], 100)
     assert (result.value, result.met) == (pytest.approx(92), False)
     assert "bad" in result.detail and "1 cases print no interval" in result.detail
-    assert _covered("a", rows[:1], 100).met
-    assert not _covered("a", [Simulated("a", "wide", 100, 100, 99)], 100).met
-    assert _covered("b", [Simulated("b", "family", 100, wrong=5)], 100).met
-    assert not _covered("b", [Simulated("b", "family", 100, wrong=6)], 100).met
+    assert covered("a", rows[:1], 100).met
+    assert not covered("a", [Simulated("a", "wide", 100, 100, 99)], 100).met
+    assert covered("b", [Simulated("b", "family", 100, wrong=5)], 100).met
+    assert not covered("b", [Simulated("b", "family", 100, wrong=6)], 100).met

@@ -13,40 +13,20 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
-import torch
 from PIL import Image
 
-from studies import run
+from ablation import build, static_cost
+from ablation.design.space import load_space
+from ablation.design.spec import PRESETS
+from blocks import FAMILIES
 from studies.engine.config import StudyFolder
-from studies.run import COMMANDS, main, public_line
+from studies.run import main
 from studies.store.storage import open_storage, open_study
+from tests.tiny_grid import SPACE, grid, last_line
 
-SPACE = """
-[base]
-preset = "small"
-image_size = 16
-[factors]
-connectivity = ["plain", "dense"]
-growth_rate = [4, 8]
-"""
 REPO = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with a tiny space and a cache of its own."""
-    (tmp_path / "space.toml").write_text(SPACE)
-    (tmp_path / "sizes.toml").write_text('[base]\npreset = "small"\n[factors]\nimage_size = [48, 64]\n')
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ABLATION_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    return tmp_path
-
-
-def grid(*more: str, epochs: int = 1) -> list[str]:
-    tiny = ["grid", "--space", "space.toml", "--images", "40", "--epochs", str(epochs), "--device", "cpu"]
-    return [*tiny, "--latency-budget", "1", "--latency-batches", "1", "2", "--out", "results/tiny", *more]
 
 
 def process(*arguments: str) -> subprocess.Popen[str]:
@@ -64,15 +44,10 @@ def complete(folder: str = "results/tiny") -> Counter[tuple[str, int]]:
 def test_grid_from_start_to_report_and_again(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """3 networks of 4 combinations, then the same command does nothing but report, then more seeds only add."""
     assert main(grid()) == 0
-    said = capfd.readouterr().err
-    for words in (
-        "4 combinations",
-        "3 different ones",
-        "40 images at 16 px",
-        "optuna-dashboard results/tiny/journal.log",
-        "3 of 3 trials",
-    ):
-        assert words in said.replace("\n", " ")
+    message = capfd.readouterr().err.replace("\n", " ")
+    dashboard = "optuna-dashboard results/tiny/journal.log"
+    for words in ("4 combinations", "3 different ones", "40 images at 16 px", dashboard, "3 of 3 trials"):
+        assert words in message
     assert list(complete().values()) == [1, 1, 1]
     report = place / "results/tiny/report"
     for name in ("table.csv", "table.md", "table.tex", "report.md", "report.html", "provenance.json", "gallery.png", "trials.csv"):
@@ -88,15 +63,9 @@ def test_grid_from_start_to_report_and_again(place: Path, capfd: pytest.CaptureF
     assert sorted(complete().values()) == [1] * 6
 
 
-def test_stored_numbers_are_the_networks_own(place: Path) -> None:
+def test_stored_numbers_are_the_networks_own(study: Path) -> None:
     """Parameters and multiply-accumulates in the table are those of the built networks; both losses are finite."""
-    import pandas as pd
-
-    from ablation import build, static_cost
-    from ablation.design.space import load_space
-
-    assert main(grid()) == 0
-    table = pd.read_csv("results/tiny/report/trials.csv").set_index("network_key")
+    table = pd.read_csv(study / "report/trials.csv").set_index("network_key")
     networks = load_space(Path("space.toml")).enumerate()[0]
     assert set(table.index) == {n.key for n in networks}
     for network in networks:
@@ -112,8 +81,7 @@ def test_two_workers_share_one_study(place: Path, capfd: pytest.CaptureFixture[s
     assert "[6/6]" in capfd.readouterr().err
 
 
-def test_grown_space_trains_only_what_is_new(place: Path) -> None:
-    assert main(grid()) == 0
+def test_grown_space_trains_only_what_is_new(study: Path, place: Path) -> None:
     before = complete()
     (place / "space.toml").write_text(SPACE.replace("[4, 8]", "[4, 8, 12]"))
     assert main(grid()) == 0
@@ -131,10 +99,10 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_resumes(place: Path) -> None:
         assert running.poll() is None, running.communicate()
     assert list(Path("results/tiny/checkpoints").glob("*/*")), "never began to train"
     running.send_signal(signal.SIGINT)
-    _, said = running.communicate(timeout=600)
-    assert running.returncode == 130, said
-    assert "Traceback" not in said
-    assert "the same command goes on" in said
+    _, message = running.communicate(timeout=600)
+    assert running.returncode == 130, message
+    assert "Traceback" not in message
+    assert "the same command goes on" in message
     assert sum(complete().values()) < 9
     assert main(command) == 0
     assert sorted(complete().values()) == [1] * 9
@@ -153,8 +121,7 @@ def test_failing_variant_is_recorded_and_the_study_goes_on(
     (place / "space.toml").write_text('[base]\npreset = "small"\nimage_size = 16\n[factors]\ndown = ["max", "broken"]\n')
     assert main(grid("--plugin", "broken_piece")) == 1
     assert list(complete().values()) == [1]
-    said = capfd.readouterr()
-    assert "broken on purpose" in said.err
+    assert "broken on purpose" in capfd.readouterr().err
     assert main(["status", "results/tiny"]) == 0
     out = capfd.readouterr().out
     assert "1 complete, 1 failed" in out
@@ -162,15 +129,13 @@ def test_failing_variant_is_recorded_and_the_study_goes_on(
     assert "broken on purpose" in (place / "results/tiny/report/report.md").read_text()
 
 
-def test_status_and_report_need_no_torch(place: Path) -> None:
-    assert main(grid()) == 0
+def test_status_and_report_need_no_torch(study: Path, place: Path) -> None:
     code = (
         "import sys; from studies.run import main; a = main(['status']); b = main(['report', 'results/tiny', '--to', 'shared']); "
         "assert 'torch' not in sys.modules; sys.exit(a + b)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(REPO)}, capture_output=True, text=True, check=False
-    )
+    environment = {**os.environ, "PYTHONPATH": str(REPO)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "tiny: 3 planned: 3 complete" in done.stdout
     assert (place / "shared/report.html").exists()
@@ -199,9 +164,6 @@ def test_table1_prints_both_models(place: Path, capfd: pytest.CaptureFixture[str
 
 
 def test_list_names_every_piece(capsys: pytest.CaptureFixture[str]) -> None:
-    from ablation.design.spec import PRESETS
-    from blocks import FAMILIES
-
     assert main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     for family, registry in FAMILIES.items():
@@ -213,93 +175,19 @@ def test_list_names_every_piece(capsys: pytest.CaptureFixture[str]) -> None:
 def test_bench_reports_counts_and_ratios(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "static", "training", "overhead", "--quick", "--device", "cpu"]) == 0
     out = capfd.readouterr().out
-    for words in (
-        "40 variants",
-        "time of fvcore over ours",
-        "images per second over the plain loop",
-        "planning, storage and report",
-    ):
+    plain = "images per second over the plain loop"
+    for words in ("40 variants", "time of fvcore over ours", plain, "planning, storage and report"):
         assert words in out
     stored = json.loads((place / "results/bench/bench.json").read_text())
     difference = next(r for r in stored["results"] if r["what"].startswith("largest difference"))
     assert difference["value"] < 1e-3
 
 
-def test_help_of_every_command(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in COMMANDS:
-        with pytest.raises(SystemExit) as stopped:
-            main([command, "--help"])
-        assert stopped.value.code == 0
-        assert command in capsys.readouterr().out
-
-
-def wrong(name: str, arguments: list[str], *words: str) -> object:
-    return pytest.param(arguments, words, id=name)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        wrong("no command", [], "COMMAND"),
-        wrong("unknown command", ["gird"], "gird", "grid"),
-        wrong("unknown flag", grid("--epoch-count", "3"), "--epoch-count"),
-        wrong("unknown data", grid("--data", "mnist"), "mnist", "celeba"),
-        wrong("missing space", grid("--space", "none.toml"), "none.toml", "no such file"),
-        wrong("indivisible size", grid("--image-size", "50"), "50", "48 or 64"),
-        wrong("no root", grid("--data", "celeba"), "--data-root"),
-        wrong("root that is not there", grid("--data", "celeba", "--data-root", "nowhere"), "nowhere"),
-        wrong("root without images", grid("--data", "folder", "--data-root", "."), "holds none"),
-        wrong("root for faces", grid("--data-root", "."), "--data-root"),
-        wrong("too few images", grid("--images", "5"), "5", "at least 10"),
-        wrong("zero epochs", [*grid(), "--epochs", "0"], "epochs", "at least 1"),
-        wrong("negative rate", grid("--learning-rate", "-1"), "learning_rate"),
-        wrong("zero workers", grid("--workers", "0"), "--workers"),
-        wrong("zero seeds", grid("--seeds", "0"), "--seeds"),
-        wrong("zero batch", grid("--latency-batches", "0"), "--latency-batches"),
-        wrong("bad budget", grid("--latency-budget", "-3"), "--latency-budget"),
-        wrong("missing plugin", grid("--plugin", "no_such_module"), "no_such_module", "--plugin"),
-        wrong("storage without driver", grid("--storage", "postgresql://u:secret@localhost/x"), "postgresql+psycopg"),
-        wrong("out is a file", grid("--out", "space.toml"), "space.toml", "--out"),
-        wrong("status without studies", ["status"], "results/"),
-        wrong("status of a folder without study", ["status", "."], "FOLDER"),
-        wrong("report without study", ["report", "nowhere"], "nowhere"),
-        wrong("unknown part of bench", ["bench", "speed"], "speed", "static"),
-        wrong("another size as a level", grid("--space", "sizes.toml"), "image_size", "--image-size"),
-        wrong("table1 at an odd size", ["table1", "--image-size", "50"], "50", "48 or 64"),
-        wrong("table1 without time", ["table1", "--budget", "0"], "--budget"),
-    ],
-)
-def test_wrong_input_is_one_line_and_exit_code_2(
-    place: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: tuple[str, ...]
+def test_another_study_in_the_folder_is_refused_and_stays_intact(
+    study: Path, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(arguments) == 2
-    said = capsys.readouterr().err.strip()
-    assert said.startswith("error: ")
-    assert "\n" not in said
-    assert "secret" not in said
-    for word in words:
-        assert word in said
-
-
-def test_a_defect_has_an_exit_code_of_its_own(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def broken(argv: object = None) -> int:
-        raise ZeroDivisionError("by mistake")
-
-    monkeypatch.setattr(run, "main", broken)
-    assert run.run() == run.DEFECT == 70
-    assert "by mistake" in capsys.readouterr().err
-
-
-def test_no_gpu_is_said_in_one_line(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert main([*grid(), "--device", "cuda"]) == 2
-    assert "--device" in capsys.readouterr().err
-
-
-def test_another_study_in_the_folder_is_refused_and_stays_intact(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Other data, protocol or space: one line that names the first difference; the journal keeps its bytes."""
-    assert main(grid()) == 0
-    journal = (place / "results/tiny/journal.log").read_bytes()
+    journal = (study / "journal.log").read_bytes()
     (place / "other.toml").write_text(SPACE.replace('"plain", "dense"', '"plain", "residual"'))
     for change, word in (
         (["--images", "50"], "data.limit"),
@@ -309,15 +197,14 @@ def test_another_study_in_the_folder_is_refused_and_stays_intact(place: Path, ca
     ):
         capsys.readouterr()
         assert main([*grid(), *change]) == 2
-        said = capsys.readouterr().err.strip().splitlines()[-1]
-        assert word in said
-        assert "--out" in said
-    assert (place / "results/tiny/journal.log").read_bytes() == journal
+        message = last_line(capsys.readouterr().err)
+        assert word in message
+        assert "--out" in message
+    assert (study / "journal.log").read_bytes() == journal
 
 
-def test_torn_journal_is_mended_and_garbage_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(grid()) == 0
-    journal = place / "results/tiny/journal.log"
+def test_torn_journal_is_mended_and_garbage_is_refused(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    journal = study / "journal.log"
     whole = journal.read_bytes()
     journal.write_bytes(whole + b'{"op_code": 5, "trial')
     assert main(["status", "results/tiny"]) == 0
@@ -326,9 +213,9 @@ def test_torn_journal_is_mended_and_garbage_is_refused(place: Path, capsys: pyte
     torn = b"".join([*lines[:3], b"garbage\n", *lines[3:]])
     journal.write_bytes(torn)
     assert main(["status", "results/tiny"]) == 2
-    said = capsys.readouterr().err.strip()
-    assert "journal.log" in said
-    assert "\n" not in said
+    message = capsys.readouterr().err.strip()
+    assert "journal.log" in message
+    assert "\n" not in message
     assert journal.read_bytes() == torn
 
 
@@ -350,9 +237,9 @@ def test_full_disk_ends_the_study_in_one_line_and_costs_no_attempt(
     with monkeypatch.context() as full:
         full.setattr(objective.np, "save", save)
         assert main(grid()) == 2
-    said = capfd.readouterr().err
-    assert "No space left on device" in said.splitlines()[-1]
-    assert "Traceback" not in said
+    message = capfd.readouterr().err
+    assert "No space left on device" in last_line(message)
+    assert "Traceback" not in message
     assert main(grid()) == 0
     assert list(complete().values()) == [1, 1, 1]
 
@@ -367,9 +254,3 @@ def test_piece_that_cannot_be_built_fails_alone(place: Path, capfd: pytest.Captu
     assert main(grid("--plugin", "unbuildable")) == 1
     assert list(complete().values()) == [1]
     assert "no such kernel" in capfd.readouterr().err
-
-
-def test_stored_command_has_no_credentials_and_no_folders_of_this_machine(tmp_path: Path) -> None:
-    storage = "--storage=postgresql+psycopg://me:secret@host/db"
-    line = public_line(["grid", storage, "--data-root", str(tmp_path / "celeba"), "--seeds", "3"])
-    assert line == "python -m studies.run grid --storage=postgresql+psycopg://host/db --data-root celeba --seeds 3"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 
@@ -16,8 +15,9 @@ from ablation.design.space import load_defaults, load_space
 from blocks.errors import InputError
 from studies.engine.config import StudyConfig, reconcile_config
 from studies.grid import ALLOWED_DEFAULTS, NUM_FACES, _data, prepare, space_file
-from studies.paper.command import _as_begun
+from studies.options import GridOptions
 from studies.paper.folder import PaperFolder
+from studies.paper.steps import as_begun
 from studies.run import main, parse
 
 NUM = 20
@@ -25,34 +25,25 @@ SPACE = '[base]\npreset = "small"\nimage_size = 16\n[factors]\nhead = ["flatten"
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ABLATION_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+def place(place: Path) -> Path:
     for number in range(NUM):
-        path = tmp_path / "data" / "img_align_celeba" / f"{number:06}.png"
+        path = place / "data" / "img_align_celeba" / f"{number:06}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         pixels = np.random.default_rng(number).integers(0, 256, (20, 20, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(path)
-    (tmp_path / "plain.toml").write_text(SPACE)
-    (tmp_path / "counted.toml").write_text(SPACE + "[defaults]\nimages = 12\n")
-    (tmp_path / "file").write_text("")
-    return tmp_path
+    (place / "plain.toml").write_text(SPACE)
+    (place / "counted.toml").write_text(SPACE + "[defaults]\nimages = 12\n")
+    (place / "file").write_text("")
+    return place
 
 
 @pytest.mark.parametrize("root", ["", " ", "\t ", "file"])
 @pytest.mark.parametrize(
     "command",
     [
-        ["grid", "--space", "plain.toml", "--data", "celeba"],
-        ["grid", "--space", "plain.toml", "--data", "folder"],
-        ["grid", "--space", "plain.toml"],
-        ["paper", "--data", "celeba"],
-        ["paper"],
-        ["reference"],
-        ["reference", "table1"],
+        *("grid --space plain.toml --data celeba", "grid --space plain.toml --data folder", "grid --space plain.toml"),
+        *("paper --data celeba", "paper", "reference", "reference table1"),
     ],
-    ids=" ".join,
 )
 def test_a_root_that_is_no_folder_is_refused(command, root, place, monkeypatch, capsys) -> None:
     """Also where the current folder would serve, which a variable that is not set must not mean."""
@@ -60,17 +51,16 @@ def test_a_root_that_is_no_folder_is_refused(command, root, place, monkeypatch, 
     (place / "data" / "plain.toml").write_text(SPACE)
     (place / "data" / "file").write_text("")
     monkeypatch.setattr("studies.reference._make", lambda *a: pytest.fail("begun"))
-    assert main([*command, "--device", "cpu", "--data-root", root, *(["--out", "s"] if "reference" not in command else [])]) == 2
-    said = capsys.readouterr().err.strip()
-    assert "\n" not in said
-    assert said.startswith("error: ")
-    assert "--data-root" in said
+    out = [] if "reference" in command else ["--out", "s"]
+    assert main([*command.split(), "--device", "cpu", "--data-root", root, *out]) == 2
+    message = capsys.readouterr().err.strip()
+    assert "\n" not in message
+    assert message.startswith("error: ")
+    assert "--data-root" in message
 
 
-def options(*more: str) -> argparse.Namespace:
-    found = parse(["grid", "--device", "cpu", "--out", "s", *more])
-    found.line = "grid"
-    return found
+def options(*more: str) -> GridOptions:
+    return parse(["grid", "--device", "cpu", "--out", "s", *more])
 
 
 FILES = ("--data", "celeba", "--data-root", "data")
@@ -113,20 +103,20 @@ def test_a_study_that_took_all_files_before_says_how_to_go_on(place) -> None:
 
 def facts(folder: Path, fingerprint: str, **more: str) -> PaperFolder:
     """A folder of `paper` that was begun with data of that fingerprint."""
-    found = PaperFolder(folder)
     folder.mkdir(exist_ok=True)
-    found.facts.write_text(json.dumps({"provenance": {"data": {"fingerprint": fingerprint}}, **more}))
-    return found
+    begun = PaperFolder(folder)
+    begun.facts.write_text(json.dumps({"provenance": {"data": {"fingerprint": fingerprint}}, **more}))
+    return begun
 
 
 def test_the_paper_goes_on_with_data_of_an_earlier_version_and_refuses_others(place) -> None:
     data: Dataset = load_dataset("celeba", root="data", image_size=16)
-    assert _as_begun(data, PaperFolder(place / "new")) is data
-    assert _as_begun(data, facts(place / "s", data.fingerprint)) is data
-    assert _as_begun(data, facts(place / "s", data.former[0])).notes[-1] == FORMER_NOTE
+    assert as_begun(data, PaperFolder(place / "new")) is data
+    assert as_begun(data, facts(place / "s", data.fingerprint)) is data
+    assert as_begun(data, facts(place / "s", data.former[0])).notes[-1] == FORMER_NOTE
     # once gone on with, the content counts, and the note stays
-    assert _as_begun(data, facts(place / "s", data.former[0], data_fingerprint=data.fingerprint)).notes[-1] == FORMER_NOTE
+    assert as_begun(data, facts(place / "s", data.former[0], data_fingerprint=data.fingerprint)).notes[-1] == FORMER_NOTE
     for changed in (facts(place / "s", data.former[0], data_fingerprint="0"), facts(place / "s", "0")):
         with pytest.raises(InputError, match="those that the study began with") as error:
-            _as_begun(data, changed)
+            as_begun(data, changed)
         assert "\n" not in str(error.value)

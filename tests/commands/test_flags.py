@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import ast
 import re
 from collections.abc import Iterator
@@ -10,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from studies.run import build_parser
+from studies.options import flags_of
+from studies.run import COMMANDS, build_app
 
 REPO = Path(__file__).parents[2]
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")
@@ -21,14 +21,16 @@ FOREIGN = {
 }
 # files whose messages belong to one command
 OWNERS = {
-    "grid": ["grid.py"], "paper": ["paper/command.py", "paper/plan.py"], "table1": ["table1.py"], "explain": ["explain/command.py"],
-}  # fmt: skip
+    "grid": ["grid.py"],
+    "paper": [f"paper/{name}.py" for name in ("command", "fitting", "plan", "steps")],
+    "table1": ["paper/table1.py"],
+    "explain": ["explain/command.py"],
+}
 
 
 def flags() -> dict[str, set[str]]:
     """Command -> its flags."""
-    (commands,) = (action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction))
-    return {name: set(parser._option_string_actions) for name, parser in commands.choices.items()}
+    return {name: {"-h", "--help", *flags_of(command.options)} for name, command in COMMANDS.items()}
 
 
 def named(path: Path) -> Iterator[tuple[int, str]]:
@@ -39,26 +41,27 @@ def named(path: Path) -> Iterator[tuple[int, str]]:
                 yield node.lineno, flag
 
 
-MODULES = sorted(path for folder in ("ablation", "blocks", "studies") for path in (REPO / folder).rglob("*.py"))
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_parser_has_the_flags_of_the_options(name: str) -> None:
+    read = {flag for argument in build_app()[name].assemble_argument_collection() for flag in argument.names}
+    assert {flag for flag in read if flag.startswith("-")} == set(flags_of(COMMANDS[name].options))
 
 
 @pytest.mark.parametrize("folder", ["ablation", "blocks", "studies"])
 def test_flags_that_are_named_exist(folder: str) -> None:
     known = set().union(*flags().values()) | FOREIGN
-    wrong = [f"{path}:{line} {flag}" for path in MODULES if path.is_relative_to(REPO / folder) for line, flag in named(path)
-             if flag not in known]  # fmt: skip
-    assert wrong == []
+    modules = sorted((REPO / folder).rglob("*.py"))
+    assert [f"{path}:{line} {flag}" for path in modules for line, flag in named(path) if flag not in known] == []
 
 
 @pytest.mark.parametrize("command", OWNERS)
 def test_flags_that_a_command_names_are_its_own(command: str) -> None:
-    wrong = [f"{name}:{line} {flag}" for name in OWNERS[command] for line, flag in named(REPO / "studies" / name)
-             if flag not in flags()[command]]  # fmt: skip
-    assert wrong == []
+    modules = [REPO / "studies" / name for name in OWNERS[command]]
+    assert [f"{path}:{line} {flag}" for path in modules for line, flag in named(path) if flag not in flags()[command]] == []
 
 
 def test_flags_for_data_exist_in_every_command_that_reads_data() -> None:
     """Messages about data are shared by them."""
-    found = {flag for path in (REPO / "ablation" / "data").glob("*.py") for _, flag in named(path)}
+    shared = {flag for path in (REPO / "ablation" / "data").glob("*.py") for _, flag in named(path)}
     for command in ("grid", "paper"):
-        assert found <= flags()[command], command
+        assert shared <= flags()[command], command

@@ -1,4 +1,4 @@
-"""A grid with a piece of a user's own that cannot work, as a command: told at the start, tried once, and the others go on."""
+"""A grid with a piece of a user's own that cannot work, as a command: reported at the start, tried once, and the others go on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ablation.machine.cores import num_cores, num_threads
 from blocks import ACTIVATIONS
 from blocks.errors import InputError
 from studies.engine.config import StudyFolder
-from studies.run import main, public_line
+from studies.run import main
 from studies.store.storage import open_storage, open_study
 from studies.work.stopping import PARENT, StopRequest
 
@@ -40,16 +40,13 @@ GRID += ["--latency-budget", "1", "--latency-batches", "1", "--out", "results/ow
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setenv("ABLATION_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+def place(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.syspath_prepend(str(place))
     monkeypatch.setattr(ACTIVATIONS, "_pieces", dict(ACTIVATIONS._pieces))
     monkeypatch.setattr(ACTIVATIONS, "_uses", dict(ACTIVATIONS._uses))
     space = '[base]\npreset = "small"\nimage_size = 16\n[factors]\nactivation = ["elu", "own"]\n'
-    (tmp_path / "space.toml").write_text("\ufeff" + space, encoding="utf-8")  # as Windows editors write it
-    yield tmp_path
+    (place / "space.toml").write_text("\ufeff" + space, encoding="utf-8")  # as Windows editors write it
+    yield place
     sys.modules.pop("own_piece", None)
 
 
@@ -75,16 +72,16 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_piece_that_cannot_work_is_told_at_the_start_and_recorded_once(
+def test_a_piece_that_cannot_work_is_reported_at_the_start_and_recorded_once(
     place: Path, capfd: pytest.CaptureFixture[str], name: str
 ) -> None:
     body, words = BROKEN[name]
     assert run(place, body) == 1
-    said = capfd.readouterr().err
-    told = next(line for line in said.splitlines() if "cannot be trained" in line)
-    assert words in told
-    assert said.index(told) < said.index("latency cpu/1")
-    assert "Traceback" not in said
+    output = capfd.readouterr().err
+    warning = next(line for line in output.splitlines() if "cannot be trained" in line)
+    assert words in warning
+    assert output.index(warning) < output.index("latency cpu/1")
+    assert "Traceback" not in output
     assert sorted(states()) == ["COMPLETE", "FAIL"]
     assert main(GRID) == 1
     assert sorted(states()) == ["COMPLETE", "FAIL"]
@@ -113,18 +110,7 @@ def test_no_network_that_works_is_bad_input(place: Path, capfd: pytest.CaptureFi
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [
-        ("3", 3),
-        ("4,2", 4),
-        (" 2 , 1", 2),
-        ("", None),
-        ("0", None),
-        ("-1", None),
-        ("two", None),
-        ("1.5", None),
-        (",", None),
-        ("²", None),
-    ],
+    [("3", 3), ("4,2", 4), (" 2 , 1", 2), *((text, None) for text in ("", "0", "-1", "two", "1.5", ",", "²"))],
 )
 def test_any_number_of_threads_is_understood(monkeypatch: pytest.MonkeyPatch, text: str, expected: int | None) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", text)
@@ -148,14 +134,15 @@ def test_a_byte_order_mark_is_read_over(place: Path) -> None:
     assert ModelSpec.from_toml("\ufeff" + spec.to_toml()) == ModelSpec.from_json("\ufeff" + spec.to_json()) == spec
 
 
+NAMELESS = [("size", '""'), ("size", '" "'), ('""', "x")]
+CONV = '[factors]\nconv = ["standard"]\n'
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('[factors.size]\n"" = { latent_dim = 3 }\n', "text"),
-        ('[factors.size]\n" " = { latent_dim = 3 }\n', "text"),
-        ('[factors.""]\nx = { latent_dim = 3 }\n', "text"),
-        ('name = 3\n[factors]\nconv = ["standard"]\n', "name must be text"),
-        ('name = ""\n[factors]\nconv = ["standard"]\n', "name must be text"),
+        *((f"[factors.{factor}]\n{level} = {{ latent_dim = 3 }}\n", "text") for factor, level in NAMELESS),
+        *((f"name = {name}\n{CONV}", "name must be text") for name in ("3", '""')),
     ],
 )
 def test_names_without_text_are_refused(tmp_path: Path, text: str, words: str) -> None:
@@ -163,7 +150,3 @@ def test_names_without_text_are_refused(tmp_path: Path, text: str, words: str) -
     with pytest.raises(InputError, match=words) as caught:
         load_space(tmp_path / "space.toml")
     assert "\n" not in str(caught.value)
-
-
-def test_a_command_with_bytes_that_are_no_utf_8_can_be_stored() -> None:
-    public_line(["grid", "--space", "\udcff.toml", "--study", "a\nb"]).encode("utf-8")

@@ -19,7 +19,8 @@ from ablation.design.spec import preset
 from ablation.machine.hardware import hardware_name
 from studies import reference
 from studies.explain.steps import SHARES
-from studies.reference import PARTS, write_index
+from studies.reference import commands as commands_of
+from studies.reference import write_index
 from studies.run import main
 
 
@@ -53,17 +54,8 @@ def test_all_parts_run_in_order_and_what_is_whole_is_not_measured_again(commands
     measured.mkdir(parents=True)
     (measured / "provenance.json").write_text(json.dumps({"ratios": {b: {"ratio": 1, "low": 1, "high": 1} for b in ("1", "32")}}))
     assert main(["reference", "--device", "cpu", "--data-root", "CELEBA"]) == 0
-    assert [command[0] for command in commands] == [
-        "explain",
-        "paper",
-        "report",
-        "paper",
-        "report",
-        "bench",
-        "grid",
-        "report",
-        "bench",
-    ]
+    study = ["paper", "report"]
+    assert [command[0] for command in commands] == ["explain", *study, *study, "bench", "grid", "report", "bench"]
     commands.clear()
     assert main(["reference", "table1", "--device", "cpu"]) == 0
     assert [command[0] for command in commands] == ["table1"], "a part that is named is measured again"
@@ -71,10 +63,10 @@ def test_all_parts_run_in_order_and_what_is_whole_is_not_measured_again(commands
 
 def test_an_explanation_that_is_there_is_lent_to_both_studies_of_the_paper(commands: list[list[str]]) -> None:
     folder = reference.ROOT / hardware_name("cpu") / "explain"
-    assert "--explained" not in PARTS["paper"]("cpu", "CELEBA")
+    assert "--explained" not in commands_of("cpu", hardware_name("cpu"), "CELEBA")["paper"]
     folder.mkdir(parents=True)
     (folder / "explanation.json").write_text("{}")
-    faces, celeba = PARTS["paper"]("cpu", "CELEBA"), PARTS["paper-celeba"]("cpu", "CELEBA")
+    faces, celeba = (commands_of("cpu", hardware_name("cpu"), "CELEBA")[part] for part in ("paper", "paper-celeba"))
     for command in (faces, celeba):
         assert command[command.index("--explained") + 1] == str(folder)
     assert "--data-root" not in faces
@@ -86,19 +78,17 @@ def test_the_pair_is_explained_with_a_budget_for_an_interval_of_every_piece() ->
     """All nine factors, in blocks; on a GPU with table1 in 12 minutes, of which the expected seconds leave 2 for that."""
     pair = Factorial.between(preset("original"), preset("modified"))
     for device, call_ms, share in (("cpu", 45.0, 0.9), ("cuda", 6.0, 0.95)):
-        command = PARTS["explain"](device, "CELEBA")
+        command = commands_of(device, "machine", "CELEBA")["explain"]
         budget = float(command[command.index("--budget") + 1])
         design = latency_design(pair, share * SHARES["latency"] * budget, call_ms=call_ms, device=device)
         assert (design.coarse, len(design.orderings) >= MIN_BLOCKS, design.sittings >= 3) == (False, True, True)
     assert budget + 200 <= 600
 
 
-def test_studies_of_two_machines_are_two_studies(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = {}
-    for name in ("h100", "h200"):
-        monkeypatch.setattr(reference, "hardware_name", lambda device, name=name: name)
-        found[name] = {part: (made := PARTS[part]("cuda", "CELEBA"))[made.index("--out") + 1] for part in ("paper", "grid")}
-    assert all(found["h100"][part] != found["h200"][part] for part in ("paper", "grid"))
+def test_studies_of_two_machines_are_two_studies() -> None:
+    first, second = (commands_of("cuda", name, "CELEBA") for name in ("h100", "h200"))
+    for part in ("paper", "grid"):
+        assert first[part][first[part].index("--out") + 1] != second[part][second[part].index("--out") + 1]
 
 
 def test_a_part_that_fails_ends_with_its_code(commands: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,15 +140,20 @@ def _end(begun: subprocess.Popen[str]) -> None:
     begun.kill()
 
 
-def test_wrong_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("--device cpu", "--data-root"),
+        ("speed --device cpu", "speed"),
+        ("paper-celeba --device cuda --data-root CELEBA", "paper with --device cuda"),
+        ("paper grid --device cpu", "--data-root must be the folder of CelebA, for grid"),
+    ],
+)
+def test_wrong_input(
+    arguments: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["reference", "--device", "cpu"]) == 2
-    assert "--data-root" in capsys.readouterr().err
-    assert main(["reference", "speed", "--device", "cpu"]) == 2
-    assert "speed" in capsys.readouterr().err
     monkeypatch.setattr(reference, "pick_device", lambda wanted: wanted)
-    assert main(["reference", "paper-celeba", "--device", "cuda", "--data-root", "CELEBA"]) == 2
-    assert "paper with --device cuda" in capsys.readouterr().err
-    assert main(["reference", "paper", "grid", "--device", "cpu"]) == 2
-    assert "--data-root must be the folder of CelebA, for grid" in capsys.readouterr().err
+    assert main(["reference", *arguments.split()]) == 2
+    assert words in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

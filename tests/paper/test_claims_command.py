@@ -87,7 +87,7 @@ def test_words_may_stand_behind_flags_too(capsys: pytest.CaptureFixture[str]) ->
         assert main(wrong) == 2
         assert words in capsys.readouterr().err
     assert main(["report", str(STUDY[0]), "--to", "elsewhere", "another"]) == 2
-    assert "unrecognized arguments: another" in capsys.readouterr().err
+    assert "another" in capsys.readouterr().err
 
 
 def test_torch_is_not_needed() -> None:

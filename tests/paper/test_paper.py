@@ -49,6 +49,7 @@ def _small(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(paper_analysis, "FACTOR_FACES", 60)
     patch.setattr(paper_analysis, "FACTOR_BATCH", 17)
     patch.setattr("studies.paper.command.num_cores", lambda: 1)
+    patch.setattr("studies.paper.fitting.num_cores", lambda: 1)
     patch.setattr("studies.work.threads.num_cores", lambda: 1)
 
 
@@ -217,7 +218,7 @@ def test_real_faces_without_attributes_and_masks(here: Path, monkeypatch: pytest
         (["--images", "5"], "--images must be a whole number of at least 10, for the split. Got 5 instead."),
         (["--data-root", "somewhere"], "--data-root must be left out with --data faces"),
         (["--explained", "nowhere"], "--explained must be a folder of `explain original modified --device cpu`. Got 'nowhere'"),
-        (["--groups", "models", "nonsense"], "invalid choice: 'nonsense'"),
+        (["--groups", "models", "nonsense"], "--groups must be one of models, pieces, hypotheses. Got 'nonsense'"),
         (["--workers", "0"], "--workers must be a whole number of at least 1"),
     ],
 )

@@ -1,0 +1,50 @@
+"""What a part of `bench` is given, and what it gives: ratios and counts, each beside the rule that it is held to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+
+@dataclass(frozen=True)
+class Result:
+    """One measured ratio or count."""
+
+    name: str
+    value: float
+    unit: str
+    rule: str
+    met: bool
+    detail: str = ""
+
+    def stored(self, part: str) -> dict[str, Any]:
+        """As bench.json has it."""
+        return {"part": part, **{"what" if key == "name" else key: value for key, value in asdict(self).items()}}
+
+
+def line(result: Mapping[str, Any]) -> str:
+    """One stored result as a line of text."""
+    verdict = "reached" if result["met"] else "MISSED"
+    detail = f" ({result['detail']})" if result["detail"] else ""
+    measured = f"{result['value']:.3g} {result['unit']}, must be {result['rule']}"
+    return f"{result['part']:<9} {result['what']}: {measured}: {verdict}{detail}"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every part is given."""
+
+    device: str
+    quick: bool
+    console: Console
+    out: Path
+    begin: float = field(default_factory=time.time)
+
+    def say(self, text: str) -> None:
+        """A line of progress."""
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
