@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from io import TextIOWrapper
 from pathlib import Path
 
-from ablation.machine.text import printable
+from ablation.machine.text import first_line, printable
 from blocks.errors import InputError, must_be
 from studies.work.stopping import interrupt_everywhere
 
@@ -324,10 +324,8 @@ def load_plugins(names: Sequence[str]) -> None:
         except InputError:
             raise
         except Exception as error:
-            line = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise InputError(
-                f"--plugin must be a module that can be imported from here. Got {name!r} instead: {type(error).__name__}: {line}"
-            ) from error
+            reason = f"{type(error).__name__}: {first_line(error)}"
+            raise InputError(f"--plugin must be a module that can be imported from here. Got {name!r} instead: {reason}") from error
 
 
 def public_line(arguments: Sequence[str]) -> str:

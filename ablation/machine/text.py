@@ -25,6 +25,16 @@ def _escape(found: re.Match[str]) -> str:
     return found[0].encode("unicode_escape").decode("ascii")
 
 
+def first_line(error: BaseException, empty: str | None = None) -> str:
+    """The first line of an error's message; of one without a message `empty`, or else the name of its class.
+
+    >>> first_line(ValueError("shapes differ\\n  at line 3"))
+    'shapes differ'
+    """
+    lines = str(error).strip().splitlines()
+    return lines[0].strip() if lines else type(error).__name__ if empty is None else empty
+
+
 def shortened(names: Iterable[str], width: int) -> dict[str, str]:
     """Each name in at most `width` characters, and no two alike: cut at the end where that tells them apart, else in the middle.
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from ablation.design.compose import build
 from ablation.design.variant import Variant
+from ablation.machine.text import first_line
 from ablation.measure.latency.compare import LatencyComparison, ModelLatency, compare_latency
 from blocks.errors import InputError
 from studies.engine.config import StudyConfig, StudyFolder
@@ -147,7 +148,7 @@ class LatencySession:
                     raise InputError("it has forward hooks, which would be timed too")  # refused by the timing, for all at once
                 models[network.network_key] = model
             except Exception as error:
-                failures[network.network_key] = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+                failures[network.network_key] = f"{type(error).__name__}: {first_line(error, '')}"
         return models, failures
 
     def _groups(self, models: Mapping[str, nn.Module]) -> list[list[str]]:

@@ -29,6 +29,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
+from ablation.machine.files import write_atomic
 from studies.store.storage import get_system_attrs, journal_path, set_system_attr
 
 BEAT_S = 5.0
@@ -161,12 +162,8 @@ def write_beat(study: optuna.Study, lease: Lease) -> None:
     if path is None:
         set_system_attr(study, BEAT + lease.worker, asdict(lease))
         return
-    file = _beat_file(path, lease.worker)
-    file.parent.mkdir(exist_ok=True)
     lines = f"{lease.host}\n{lease.machine}\n{lease.pid}\n{lease.started}\n{lease.time}\n"
-    part = file.with_suffix(".part")
-    part.write_text(lines)
-    part.replace(file)
+    write_atomic(_beat_file(path, lease.worker), lines)
 
 
 def remove_beat(study: optuna.Study, worker: str) -> None:

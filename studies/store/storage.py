@@ -18,6 +18,7 @@ from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateF
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages._rdb.models import TrialUserAttributeModel
 
+from ablation.machine.text import first_line
 from blocks.errors import InputError, must_be
 from studies.store.journal import SafeJournal, check_journal
 
@@ -107,7 +108,7 @@ def _open_database(url: str, must_exist: bool) -> BaseStorage:
         raise _unreachable(public_url(url), error) from error
     except RuntimeError as error:  # Optuna's check of the tables' version
         remedy = "Use a new database; Optuna 4 and 5 must not share one."
-        raise must_be(f"storage {public_url(url)}", "a database of this Optuna", _first_line(error), remedy) from error
+        raise must_be(f"storage {public_url(url)}", "a database of this Optuna", first_line(error)[:200], remedy) from error
     if parts.get_backend_name() == "sqlite":
         _begin_immediate(storage.engine)
     return storage
@@ -142,13 +143,9 @@ def _unreachable(shown: str, error: BaseException) -> InputError:
     original = getattr(error, "orig", None) or error
     remedy = "Check that it runs and can be written; what is stored is intact."
     # Drivers repeat the host and the user, never the password; a line that could hold one is not shown.
-    said = _first_line(original)
+    said = first_line(original)[:200]
     told = said if "://" not in said else type(original).__name__
     return must_be(f"storage {shown}", "a database that can be reached", told, remedy)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def _backend(owner: BaseStorage | optuna.Study) -> Any:

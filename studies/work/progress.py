@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from ablation.machine.files import write_atomic
 
 
 def duration(seconds: float) -> str:
@@ -99,10 +100,8 @@ class ProgressFile:
 
     def write(self, label: str, step: int, steps: int, detail: str = "") -> None:
         """Replace what was said before. A full disk costs the bar, not the trial."""
-        temporary = self.path.with_suffix(f".{os.getpid()}.part")
         with suppress(OSError):
-            temporary.write_text(json.dumps({"label": label, "step": step, "steps": steps, "detail": detail}))
-            temporary.replace(self.path)
+            write_atomic(self.path, json.dumps({"label": label, "step": step, "steps": steps, "detail": detail}))
 
     def read(self) -> dict[str, Any] | None:
         """What the worker said last, or None."""
