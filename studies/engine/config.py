@@ -12,6 +12,7 @@ from ablation.design.protocol import LATER as LATER_OF_PROTOCOLS
 from ablation.design.protocol import Protocol
 from ablation.design.spec import LATER as LATER_OF_SPECS
 from blocks.errors import InputError, must_be
+from studies.store.history import Limits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,11 @@ class StudyConfig:
         space = values["space"] if base is None else {**values["space"], "base": {**LATER_OF_SPECS, **base}}
         batches = tuple(values["latency_batches"])
         return cls(**{**values, "protocol": protocol, "space": space, "latency_batches": batches})
+
+    @property
+    def limits(self) -> Limits:
+        """How often its jobs are tried."""
+        return Limits(max_attempts=self.max_attempts)
 
     def training_protocol(self) -> Protocol:
         """The protocol as a validated object."""

@@ -123,7 +123,7 @@ def run_trials(run: StudyRun) -> int:
             train_all(run, report, stop)
         if stop():
             return INTERRUPTED
-    return 1 if trial_state(run.study, max_attempts=run.config.max_attempts).failed else 0
+    return 1 if trial_state(run.study, run.config.limits).failed else 0
 
 
 def announce(run: StudyRun) -> None:
@@ -136,7 +136,7 @@ def _announcement(run: StudyRun) -> list[tuple[str, str]]:
     config, data, space = run.config, run.dataset, run.space
     protocol = config.training_protocol()
     split = split_indices(len(data), seed=protocol.split_seed)
-    done = sum(r.state == COMPLETE for r in records(run.study, max_attempts=config.max_attempts))
+    done = sum(r.state == COMPLETE for r in records(run.study, config.limits))
     same = sum(len(n.intents) - 1 for n in run.networks)
     distinct = len({n.network_key for n in run.networks})
     networks = f"{distinct} different ones"
@@ -165,7 +165,7 @@ def check_networks(run: StudyRun, stop: StopRequest) -> dict[str, str]:
 
     InputError where none can: then the space, its pieces or the settings are wrong, and nothing is stored.
     """
-    found = records(run.study, max_attempts=run.config.max_attempts)
+    found = records(run.study, run.config.limits)
     complete = Counter(record.network_key for record in found if record.state == COMPLETE)
     protocol = run.config.training_protocol()
     num_train = len(split_indices(len(run.dataset), seed=protocol.split_seed).train)
@@ -215,7 +215,7 @@ def plan_trials(run: StudyRun, hopeless: Mapping[str, str]) -> PlanReport:
         run.study,
         jobs,
         choices=_choices(run.space),
-        max_attempts=run.config.max_attempts,
+        limits=run.config.limits,
         retry_failed=run.options.retry_failed,
         hopeless=hopeless,
     )
@@ -293,11 +293,11 @@ def _train_in_workers(run: StudyRun, board: Board, stop: StopRequest) -> None:
         should_stop=stop,
         on_tick=on_tick,
         reconcile_s=1.0,
-        max_attempts=run.config.max_attempts,
+        limits=run.config.limits,
         log_dir=run.folder.path / "logs",
     )
     tell()
-    left = trial_state(run.study, max_attempts=run.config.max_attempts)
+    left = trial_state(run.study, run.config.limits)
     if not fleet.stopped and left.waiting + left.stale:
         raise InputError(_last_words(run.folder.path / "logs", left.waiting + left.stale))
 

@@ -77,8 +77,8 @@ def work(
         finally:
             current.clear()
 
-    attempts = context.config.max_attempts
-    report = run_worker(study, objective, should_stop=should_stop, on_event=on_event, max_attempts=attempts, linger=linger)
+    limits = context.config.limits
+    report = run_worker(study, objective, should_stop=should_stop, on_event=on_event, limits=limits, linger=linger)
     if trouble:
         remedy = "Make room; the same command then goes on. What is stored is intact."
         raise must_be("The study's folder", "a folder that can be written, with room left", trouble[0], remedy)

@@ -9,13 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-    check_distribution_compatibility,
-)
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial
 
 Level = str | int | float | bool
@@ -25,8 +19,7 @@ def known_distributions(trials: Iterable[FrozenTrial]) -> dict[str, BaseDistribu
     """The distribution of each parameter in the first trial that has it: Optuna holds later ones to that."""
     known: dict[str, BaseDistribution] = {}
     for trial in trials:
-        for name, distribution in trial.distributions.items():
-            known.setdefault(name, distribution)
+        known = {**trial.distributions, **known}
     return known
 
 
@@ -34,16 +27,11 @@ def extend(
     known: Mapping[str, BaseDistribution], jobs: Iterable[Mapping[str, Level]], choices: Mapping[str, Sequence[Level]]
 ) -> dict[str, BaseDistribution]:
     """Distributions for all jobs' levels: those known (numbers with a range as wide as needed), and new ones for new factors."""
-    seen: dict[str, list[Level]] = {}
+    levels: dict[str, list[Level]] = {}
     for params in jobs:
         for name, level in params.items():
-            seen.setdefault(name, list(choices.get(name, ()))).append(level)
-    result = dict(known)
-    for name, levels in seen.items():
-        wanted = _grown(known[name], levels) if name in known else _new(levels)
-        if name not in known or _compatible(known[name], wanted):
-            result[name] = wanted
-    return result
+            levels.setdefault(name, list(choices.get(name, ()))).append(level)
+    return {**known, **{name: _covering(values, known.get(name)) for name, values in levels.items()}}
 
 
 def declarable(params: Mapping[str, Level], distributions: Mapping[str, BaseDistribution]) -> dict[str, Level]:
@@ -51,36 +39,25 @@ def declarable(params: Mapping[str, Level], distributions: Mapping[str, BaseDist
     return {name: level for name, level in params.items() if name in distributions and _contains(distributions[name], level)}
 
 
-def _new(levels: list[Level]) -> BaseDistribution:
+def _covering(levels: Sequence[Level], known: BaseDistribution | None) -> BaseDistribution:
+    """A distribution that has these levels, as far as the known one can grow: a number's range, for numbers of its kind."""
     numbers = [level for level in levels if _is_number(level)]
-    if len(numbers) < len(levels):
+    if isinstance(known, IntDistribution | FloatDistribution):
+        kind, ends = type(known), [known.low, known.high]
+        if known.log or known.step not in (1, None):
+            return known
+    elif known is not None:
+        return known
+    elif len(numbers) < len(levels):
         return CategoricalDistribution(list(dict.fromkeys(levels)))  # True == 1 for Optuna too: the first of them is the choice
-    if all(isinstance(number, int) for number in numbers):
-        return IntDistribution(int(min(numbers)), int(max(numbers)))
-    return FloatDistribution(float(min(numbers)), float(max(numbers)))
-
-
-def _grown(known: BaseDistribution, levels: list[Level]) -> BaseDistribution:
-    """A number's range, made wide enough for the levels of its kind."""
-    if isinstance(known, IntDistribution):
-        whole = [known.low, known.high, *(int(level) for level in levels if _is_number(level) and isinstance(level, int))]
-        return IntDistribution(min(whole), max(whole))
-    if isinstance(known, FloatDistribution):
-        numbers = [known.low, known.high, *(float(level) for level in levels if _is_number(level))]
-        return FloatDistribution(min(numbers), max(numbers))
-    return known
+    else:
+        kind, ends = (IntDistribution if all(isinstance(n, int) for n in numbers) else FloatDistribution), []
+    ends += [number for number in numbers if kind is FloatDistribution or isinstance(number, int)]
+    return kind(min(ends), max(ends))
 
 
 def _is_number(level: Level) -> bool:
     return isinstance(level, int | float) and not isinstance(level, bool)
-
-
-def _compatible(old: BaseDistribution, new: BaseDistribution) -> bool:
-    try:
-        check_distribution_compatibility(old, new)
-    except ValueError:
-        return False
-    return True
 
 
 def _contains(distribution: BaseDistribution, level: Level) -> bool:

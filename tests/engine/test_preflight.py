@@ -339,4 +339,4 @@ def test_networks_without_hope_are_failed_untried(tmp_path: Path, where: str) ->
     assert (bad.state, bad.reason) == ("failed", "TypeError: no such kernel")
     assert len(run_worker(study, lambda trial: (0.5, 1.0, 2.0)).complete) == 2
     assert plan(study, jobs, retry_failed=True).enqueued == 2
-    assert len(read_histories(study, 30).jobs) == 4
+    assert len(read_histories(study).jobs) == 4

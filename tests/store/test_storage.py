@@ -14,14 +14,16 @@ from optuna.trial import FrozenTrial, TrialState
 from ablation.record.trial import COMPLETE, FAILED, RUNNING, STALE, WAITING, Record
 from blocks.errors import InputError
 from studies.store import lease
-from studies.store.history import LOST, read_histories
+from studies.store.history import LOST, Limits, read_histories
 from studies.store.journal import SafeJournal
 from studies.store.queue import Job, StudyState, fail, plan, reconcile, trial_state
 from studies.store.records import records, store_record
+from studies.store.source import Enumerated
 from studies.store.storage import batched, exclusive, open_storage, open_study, public_url, set_attrs, set_system_attr
-from studies.work.loop import TrialFailed, claim, run_worker
+from studies.work.loop import TrialFailed, run_worker
 
 REPOSITORY = Path(__file__).parents[2]
+claim = Enumerated().next_job
 
 
 def a_study(where: str | Path) -> optuna.Study:
@@ -397,10 +399,10 @@ def test_a_dead_process_of_this_machine_is_known_at_once(where: str | Path) -> N
 import sys, os, signal
 from studies.store.lease import Worker
 from studies.store.storage import open_storage, open_study
-from studies.work.loop import claim
+from studies.store.source import Enumerated
 study = open_study(open_storage(sys.argv[1]), "study")
 with Worker(study) as worker:
-    claim(study, worker)
+    Enumerated().next_job(study, worker)
     print("claimed", flush=True)
     sys.stdin.readline()
 """
@@ -421,7 +423,7 @@ with Worker(study) as worker:
     assert plan(study, jobs(1)).recovered == 1
     worker.wait()
     assert [trial.state.name for trial in study.trials] == ["FAIL", "WAITING"]
-    assert read_histories(study, 30).beats == {}  # forgotten
+    assert read_histories(study).beats == {}  # forgotten
 
 
 def test_a_reused_process_id_is_not_the_worker(journal: Path) -> None:
@@ -439,7 +441,7 @@ def test_a_trial_claimed_without_a_lease(journal: Path) -> None:
     study.ask()
     with lease.Worker(study):
         assert trial_state(study).running == 1
-        assert trial_state(study, stale_after_s=0).stale == 1
+        assert trial_state(study, limits=Limits(stale_after_s=0)).stale == 1
     assert trial_state(study).stale == 1
     assert reconcile(study) == 1
     assert "before it wrote its lease" in study.trials[0].user_attrs["reason"]
@@ -451,10 +453,10 @@ def test_lost_workers_are_tried_again_within_their_own_bound(journal: Path) -> N
     for number in range(3):
         study.ask()
         on_another_machine(number, 99, study)
-        assert reconcile(study, max_attempts=1, max_lost=3) == (1 if number < 2 else 0)
-    assert trial_state(study, max_attempts=1, max_lost=3).failed == 1
-    assert plan(study, jobs(1), max_lost=3).enqueued == 0
-    assert plan(study, jobs(1), max_lost=3, retry_failed=True).enqueued == 1
+        assert reconcile(study, limits=Limits(max_attempts=1, max_lost=3)) == (1 if number < 2 else 0)
+    assert trial_state(study, limits=Limits(max_attempts=1, max_lost=3)).failed == 1
+    assert plan(study, jobs(1), limits=Limits(max_lost=3)).enqueued == 0
+    assert plan(study, jobs(1), limits=Limits(max_lost=3), retry_failed=True).enqueued == 1
     assert run_worker(study, values).complete == [3]
 
 
@@ -498,8 +500,8 @@ def test_records_come_back_with_numbers_to_sort_by(where: str | Path) -> None:
         store_record(trial, a_record(), feasible=True)
         return values(trial)
 
-    run_worker(study, objective, max_attempts=1)
-    done, failed = records(study, max_attempts=1)
+    run_worker(study, objective, limits=Limits(max_attempts=1))
+    done, failed = records(study, limits=Limits(max_attempts=1))
     assert done == a_record(state=COMPLETE, number=0)
     assert (failed.state, failed.reason, failed.label, failed.seed) == (FAILED, "ValueError: two lines", "n1", 0)
     assert failed.factors == {"conv": "b", "width": "8"}
@@ -588,4 +590,4 @@ def test_beats_in_a_database_take_one_row(tmp_path: Path) -> None:
 def test_frozen_trials_keep_their_type(journal: Path) -> None:
     study = a_study(journal)
     plan(study, jobs(1))
-    assert isinstance(read_histories(study, 30).jobs["net0", 0].last, FrozenTrial)
+    assert isinstance(read_histories(study).jobs["net0", 0].last, FrozenTrial)

@@ -17,15 +17,18 @@ from optuna.trial import TrialState
 from ablation.machine.cores import num_cores
 from blocks.errors import InputError
 from studies.store import lease
+from studies.store.history import Limits
 from studies.store.lease import Worker, lease_lost
 from studies.store.queue import Job, StudyState, plan, reconcile, trial_state
+from studies.store.source import Enumerated
 from studies.store.storage import open_storage, open_study
-from studies.work.loop import Event, TrialFailed, TrialInterrupted, claim, run_worker
+from studies.work.loop import Event, TrialFailed, TrialInterrupted, run_worker
 from studies.work.processes import run_workers, worker_environment
 from studies.work.stopping import StopRequest, interrupt_everywhere
 
 REPOSITORY = Path(__file__).parents[2]
 VALUES = (0.5, 2.0, 100.0)
+claim = Enumerated().next_job
 
 # A worker process; argument: storage, what to do. It finishes its trial and stops on SIGTERM.
 WORKER = """
@@ -129,7 +132,7 @@ def test_a_claim_that_was_failed_before_its_lease_is_left(where: str | Path, mon
     def slow() -> optuna.Trial:
         trial = ask()
         if trial.number == 0:
-            assert reconcile(other, stale_after_s=0) == 1
+            assert reconcile(other, limits=Limits(stale_after_s=0)) == 1
         return trial
 
     monkeypatch.setattr(study, "ask", slow)
@@ -198,13 +201,13 @@ def test_an_exception_is_recorded_and_the_study_goes_on(where: str | Path) -> No
             raise KeyError("spec")
         return VALUES
 
-    report = run_worker(study, objective, max_attempts=2)
+    report = run_worker(study, objective, limits=Limits(max_attempts=2))
     assert calls == {"net0": 1, "net1": 2, "net2": 2}
     assert (len(report.complete), len(report.failed)) == (2, 3)
     assert study.trials[1].user_attrs["reason"] == "out of memory"
     assert study.trials[2].user_attrs["reason"] == "KeyError: 'spec'"
     assert "Traceback" in study.trials[2].user_attrs["traceback"]
-    assert trial_state(study, max_attempts=2) == StudyState(
+    assert trial_state(study, limits=Limits(max_attempts=2)) == StudyState(
         planned=3, complete=2, failed=1, waiting=0, running=0, stale=0, failed_trials=3
     )
 
@@ -212,7 +215,7 @@ def test_an_exception_is_recorded_and_the_study_goes_on(where: str | Path) -> No
 @pytest.mark.parametrize("returned", [(float("nan"), 1.0, 1.0), (1.0, float("inf"), 1.0), (1.0, 2.0)])
 def test_values_that_are_no_numbers_are_a_failure(tmp_path: Path, returned: tuple[float, ...]) -> None:
     study = a_study(tmp_path / "study.log", 1)
-    assert run_worker(study, lambda trial: returned, max_attempts=1).failed == [0]
+    assert run_worker(study, lambda trial: returned, limits=Limits(max_attempts=1)).failed == [0]
     assert "must return finite loss, latency_ms, params" in study.trials[0].user_attrs["reason"]
 
 
@@ -223,11 +226,11 @@ def test_an_interruption_uses_up_no_attempt(where: str | Path) -> None:
         raise TrialInterrupted("checkpoint of epoch 3 kept")
 
     for number in range(4):
-        report = run_worker(study, stopped, max_attempts=1)
+        report = run_worker(study, stopped, limits=Limits(max_attempts=1))
         assert (report.interrupted, report.stopped) == ([number], True)
-        assert plan(study, [Job("net0", 0)], max_attempts=1).enqueued == 1
+        assert plan(study, [Job("net0", 0)], limits=Limits(max_attempts=1)).enqueued == 1
     assert study.trials[0].user_attrs["reason"] == "checkpoint of epoch 3 kept"
-    assert run_worker(study, values, max_attempts=1).complete == [4]
+    assert run_worker(study, values, limits=Limits(max_attempts=1)).complete == [4]
 
 
 def test_ctrl_c_at_once_is_recorded_and_goes_on_up(where: str | Path) -> None:
@@ -256,7 +259,7 @@ def test_a_trial_taken_away_is_noticed_and_not_told_twice(where: str | Path) -> 
             time.sleep(0.01)
         return VALUES
 
-    report = run_worker(study, objective, beat_s=0.05, linger=False, max_attempts=1)
+    report = run_worker(study, objective, beat_s=0.05, linger=False, limits=Limits(max_attempts=1))
     assert (report.lost, report.complete) == ([0], [])
     assert outcomes(study) == ["FAIL"]
 
@@ -358,8 +361,8 @@ def test_a_process_that_dies_is_replaced(tmp_path: Path) -> None:
 
 def test_a_job_that_kills_its_worker_is_given_up(tmp_path: Path) -> None:
     study = a_study(tmp_path / "study.log", 2)
-    report = run_workers(command(tmp_path / "study.log", "die"), 1, study=study, reconcile_s=0.2, max_lost=2)
-    state = trial_state(study, max_lost=2)
+    report = run_workers(command(tmp_path / "study.log", "die"), 1, study=study, reconcile_s=0.2, limits=Limits(max_lost=2))
+    state = trial_state(study, limits=Limits(max_lost=2))
     assert (state.planned, state.complete, state.failed, state.failed_trials) == (2, 1, 1, 2)
     assert report.exit_codes.count(-signal.SIGKILL) == 2
 
