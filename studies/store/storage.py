@@ -201,6 +201,7 @@ def set_attrs(trial: optuna.Trial, attrs: Mapping[str, Any]) -> None:
     with backend.scoped_session() as session, session.begin():
         for name, value in attrs.items():
             backend._set_trial_attr_without_commit(session, TrialUserAttributeModel, trial._trial_id, name, value)
+    trial._cached_frozen_trial = trial.storage.get_trial(trial._trial_id)  # as it is after `trial.set_user_attr`
 
 
 @contextmanager
