@@ -9,7 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    check_distribution_compatibility,
+)
 from optuna.trial import FrozenTrial
 
 Level = str | int | float | bool
@@ -31,7 +37,8 @@ def extend(
     for params in jobs:
         for name, level in params.items():
             levels.setdefault(name, list(choices.get(name, ()))).append(level)
-    return {**known, **{name: _covering(values, known.get(name)) for name, values in levels.items()}}
+    wanted = {name: _covering(values, known.get(name)) for name, values in levels.items()}
+    return {**known, **{name: wanted[name] for name in wanted if name not in known or _may_replace(known[name], wanted[name])}}
 
 
 def declarable(params: Mapping[str, Level], distributions: Mapping[str, BaseDistribution]) -> dict[str, Level]:
@@ -39,30 +46,31 @@ def declarable(params: Mapping[str, Level], distributions: Mapping[str, BaseDist
     return {name: level for name, level in params.items() if name in distributions and _contains(distributions[name], level)}
 
 
+def _may_replace(old: BaseDistribution, new: BaseDistribution) -> bool:
+    try:
+        check_distribution_compatibility(old, new)
+    except ValueError:
+        return False
+    return True
+
+
 def _covering(levels: Sequence[Level], known: BaseDistribution | None) -> BaseDistribution:
     """A distribution that has these levels, as far as the known one can grow: a number's range, for numbers of its kind."""
-    numbers = [level for level in levels if _is_number(level)]
-    if isinstance(known, IntDistribution | FloatDistribution):
-        kind, ends = type(known), [known.low, known.high]
-        if known.log or known.step not in (1, None):
-            return known
-    elif known is not None:
-        return known
-    elif len(numbers) < len(levels):
+    numbers = [level for level in levels if isinstance(level, int | float) and not isinstance(level, bool)]
+    integers = [number for number in numbers if isinstance(number, int)]
+    if known is None and len(numbers) < len(levels):
         return CategoricalDistribution(list(dict.fromkeys(levels)))  # True == 1 for Optuna too: the first of them is the choice
-    else:
-        kind, ends = (IntDistribution if all(isinstance(n, int) for n in numbers) else FloatDistribution), []
-    ends += [number for number in numbers if kind is FloatDistribution or isinstance(number, int)]
-    return kind(min(ends), max(ends))
-
-
-def _is_number(level: Level) -> bool:
-    return isinstance(level, int | float) and not isinstance(level, bool)
+    if isinstance(known, IntDistribution) or (known is None and len(integers) == len(levels)):
+        whole = [*integers, *([known.low, known.high] if known else [])]
+        return IntDistribution(min(whole), max(whole))
+    if isinstance(known, FloatDistribution) or known is None:
+        numbers += [known.low, known.high] if known else []
+        return FloatDistribution(min(numbers), max(numbers))
+    return known
 
 
 def _contains(distribution: BaseDistribution, level: Level) -> bool:
     if isinstance(distribution, CategoricalDistribution):
         return any(type(choice) is type(level) and choice == level for choice in distribution.choices)
-    if not _is_number(level) or (isinstance(distribution, IntDistribution) and not isinstance(level, int)):
-        return False
-    return bool(distribution._contains(float(level)))
+    kinds = (int,) if isinstance(distribution, IntDistribution) else (int, float)
+    return type(level) in kinds and bool(distribution._contains(float(level)))

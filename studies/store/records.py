@@ -43,7 +43,8 @@ def records(study: optuna.Study, limits: Limits = LIMITS) -> list[Record]:
 def _record(key: JobKey, history: History, newer: Mapping[str, Any], stale: Mapping[int, str], limits: Limits) -> Record:
     trial = history.complete or history.last
     assert trial is not None, key
-    attrs, stored, known = trial.user_attrs, trial.user_attrs.get("record"), {}
+    attrs, stored = trial.user_attrs, trial.user_attrs.get("record")
+    known: dict[str, Any] = {}
     if stored is None:
         known = {"factors": {name: str(level) for name, level in attrs.get("levels", {}).items()}}
         known |= {name: attrs[name] for name in DESCRIBING if name in attrs}

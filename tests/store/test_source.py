@@ -8,6 +8,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -49,8 +50,8 @@ def describe(params: Mapping[str, Level]) -> Proposal:
 
 
 def sampled(name: str, **changes: int) -> Sampled:
-    bounds = {"num_jobs": NUM_JOBS, "max_proposals": 300, **changes}
-    return Sampled(distributions=DISTRIBUTIONS, describe=describe, sampler=SAMPLERS[name], **bounds)
+    source = Sampled(distributions=DISTRIBUTIONS, describe=describe, sampler=SAMPLERS[name], num_jobs=NUM_JOBS, max_proposals=300)
+    return replace(source, **changes)  # type: ignore[arg-type]
 
 
 def opened(where: str | Path, kind: str) -> tuple[optuna.Study, TrialSource]:
@@ -259,8 +260,7 @@ def test_a_sampler_learns_from_what_was_refused(tmp_path: Path) -> None:
     shares = {}
     for name, make in SAMPLERS.items():
         study = open_study(open_storage(tmp_path / f"{name}.log"), "study")
-        bounds = {"num_jobs": 25, "max_proposals": 80}
-        source = Sampled(distributions=distributions, describe=describe_odd, sampler=make, **bounds)
+        source = Sampled(distributions=distributions, describe=describe_odd, sampler=make, num_jobs=25, max_proposals=80)
         report = run_worker(study, lambda trial: (trial.params["x"] / 1e6, 2.0, 100.0), source=source)
         shares[name] = len(report.infeasible) / len(study.trials)
     assert shares["tpe"] < 0.6 < 0.7 < shares["random"]
