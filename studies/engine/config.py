@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +30,12 @@ class StudyConfig:
     latency_threads: int = 1  # on a CPU; one is steadier than many where other programs run too
     max_attempts: int = 3
     former_fingerprint: str = ""  # by which the study began, where that knew names and sizes of files only
+    search: Mapping[str, Any] = field(default_factory=dict)  # of studies.engine.proposals.Search; empty for a full grid
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; the former fingerprint, which came later, only where there is one."""
+        """Plain JSON values; of the settings that came later only those that are set."""
         values = json.loads(json.dumps(asdict(self)))
-        if not self.former_fingerprint:
-            del values["former_fingerprint"]
-        return values
+        return {name: value for name, value in values.items() if value or name not in ("former_fingerprint", "search")}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> StudyConfig:
@@ -125,23 +124,26 @@ _FREE = ("seeds", "max_attempts", "name", "former_fingerprint")
 
 
 def reconcile_config(stored: StudyConfig, wanted: StudyConfig, where: str, former: Sequence[str] = ()) -> StudyConfig:
-    """The config to go on with: more seeds, or a space that contains the stored one; InputError for any other difference.
+    """The config to go on with: more seeds or proposals, or a space that contains the stored one; else InputError.
 
     `former`: what earlier versions called the same data. A study that began by such a fingerprint goes on by the new one.
     """
     began = stored.former_fingerprint or (stored.fingerprint if stored.fingerprint in former else "")
-    for key, value in stored.to_dict().items():
-        new: Any = wanted.to_dict().get(key)
+    num_trials = max(config.search.get("num_trials", 0) for config in (stored, wanted))
+    search = {**wanted.search, "num_trials": num_trials} if wanted.search else {}
+    old_values, new_values = ({**c.to_dict(), "search": {**c.search, "num_trials": num_trials}} for c in (stored, wanted))
+    for key in {**old_values, **new_values}:
+        value, new = old_values.get(key), new_values.get(key)
         if key in _FREE or new == value:
             continue
-        if (key == "space" and _contains(new, value)) or (key == "fingerprint" and value in former):
+        if (key == "space" and new and value and _contains(new, value)) or (key == "fingerprint" and value in former):
             continue
-        what, old, got = _difference(key, value, new)
+        name, old, got = _difference(key, value, new)
         remedy = "Name another folder with --out, in a shared storage another --study too, or repeat the command that made it."
-        if what == "data.limit" and old == "None":  # earlier versions took all files whatever the space said
+        if name == "data.limit" and old == "None":  # earlier versions took all files whatever the space said
             remedy += " If the number comes from [defaults] of the space, take `images` out there to go on with all files."
-        raise InputError(f"{where} holds a study with another {what}: it must be {old}. Got {got} instead. {remedy}")
-    return replace(wanted, seeds=max(stored.seeds, wanted.seeds), former_fingerprint=began)
+        raise InputError(f"{where} holds a study with another {name}: it must be {old}. Got {got} instead. {remedy}")
+    return replace(wanted, seeds=max(stored.seeds, wanted.seeds), search=search, former_fingerprint=began)
 
 
 def _contains(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:

@@ -19,6 +19,7 @@ from ablation.data.base import FORMER_NOTE
 from ablation.machine.cores import num_threads
 from blocks.errors import InputError, WriteError, must_be
 from studies.engine.config import StudyConfig, StudyFolder
+from studies.engine.proposals import source_of
 from studies.engine.trial import TrialContext, run_trial
 from studies.store.lease import lease_lost
 from studies.store.storage import open_storage, open_study
@@ -78,7 +79,8 @@ def work(
             current.clear()
 
     limits = context.config.limits
-    report = run_worker(study, objective, should_stop=should_stop, on_event=on_event, limits=limits, linger=linger)
+    source = source_of(context.config)
+    report = run_worker(study, objective, source=source, should_stop=should_stop, on_event=on_event, limits=limits, linger=linger)
     if trouble:
         remedy = "Make room; the same command then goes on. What is stored is intact."
         raise must_be("The study's folder", "a folder that can be written, with room left", trouble[0], remedy)

@@ -20,7 +20,7 @@ from studies.store.history import INFEASIBLE, LIMITS, REFUSED, UNFINISHED, Histo
 from studies.store.lease import Worker, lost_because, read_beats
 from studies.store.levels import Level
 from studies.store.queue import Job, fail, job_attrs
-from studies.store.storage import exclusive, set_attrs
+from studies.store.storage import exclusive, set_attrs, set_constraints
 
 OnRefusal = Callable[[int, str, str], None]  # (number of a trial that is not to be run, kind of the reason, reason)
 
@@ -123,8 +123,7 @@ class Sampled:
         if not _taken(worker, trial):
             return trial, "", ""
         proposal = self.describe(trial.params)
-        for name, value in proposal.constraints.items():
-            trial.set_constraint(name, value)
+        set_constraints(trial, proposal.constraints)
         kind, reason = INFEASIBLE if proposal.reason else "", proposal.reason
         known = histories.jobs.get(proposal.job.key) if proposal.job else None
         if known is not None and known.last is not None and not kind and not known.is_due(self.limits):

@@ -204,6 +204,14 @@ def set_attrs(trial: optuna.Trial, attrs: Mapping[str, Any]) -> None:
     trial._cached_frozen_trial = trial.storage.get_trial(trial._trial_id)  # as it is after `trial.set_user_attr`
 
 
+def set_constraints(trial: optuna.Trial, constraints: Mapping[str, float]) -> None:
+    """Set constraints of a trial, positive where a limit is broken; those that an earlier try had already stay."""
+    known = trial.storage.get_trial(trial._trial_id).constraints
+    for name, value in constraints.items():
+        if name not in known:
+            trial.set_constraint(name, value)
+
+
 @contextmanager
 def exclusive(study: optuna.Study) -> Iterator[None]:
     """Keep every other planner of this study out; the lock ends with the process or its connection."""

@@ -61,6 +61,14 @@ class Board:
             self._trials[worker] = self._bars.add_task(label, total=steps, detail=detail)
         self._bars.update(self._trials[worker], description=f"  {label}", total=steps, completed=step, detail=detail)
 
+    def show_workers(self, folder: Path) -> None:
+        """Show the trials of the worker processes that keep progress files in a folder."""
+        present = {file.worker: state for file in ProgressFile.all(folder) if (state := file.read())}
+        for worker in set(self._trials) - set(present):
+            self.trial(worker, "", 0, 1)
+        for worker, state in present.items():
+            self.trial(worker, **state)
+
     def finished(self, label: str, outcome: str) -> None:
         """A line for a trial that ended, and the study's bar one further."""
         self.done = min(self.done + 1, self.total)
