@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import sys
 from collections import Counter
@@ -21,15 +20,14 @@ from ablation.record.trial import FAILED
 from studies.store.history import REFUSED, job_key
 from studies.store.lease import Worker, read_beats
 from studies.store.levels import Level
-from studies.store.queue import Job, StudyState, plan, reconcile, trial_state
+from studies.store.queue import Job, StudyState, reconcile, trial_state
 from studies.store.records import records
 from studies.store.retry import TrialFailed, TrialInfeasible
 from studies.store.source import Enumerated, Proposal, Sampled, TrialSource
-from studies.store.storage import open_storage, open_study
 from studies.work.loop import Event, run_worker
 from studies.work.processes import run_workers
+from tests.storages import REPOSITORY, a_study, values
 
-REPOSITORY = Path(__file__).parents[2]
 NUM_JOBS = 6
 TOO_WIDE = 13
 DISTRIBUTIONS = {"conv": CategoricalDistribution(["a", "b", "nowhere"]), "width": IntDistribution(1, 15)}
@@ -56,15 +54,10 @@ def sampled(name: str, **changes: int) -> Sampled:
 
 def opened(where: str | Path, kind: str) -> tuple[optuna.Study, TrialSource]:
     """A study, and a source that has NUM_JOBS jobs for it."""
-    study = open_study(open_storage(where), "study")
     if kind != "enumerated":
-        return study, sampled(kind)
-    plan(study, [Job(f"a{width}", 0, {"width": width}, {"label": f"a{width}"}) for width in range(NUM_JOBS)])
-    return study, Enumerated()
-
-
-def values(trial: optuna.Trial) -> tuple[float, float, float]:
-    return random.random(), 2.0, 100.0
+        return a_study(where), sampled(kind)
+    jobs = [Job(f"a{width}", 0, {"width": width}, {"label": f"a{width}"}) for width in range(NUM_JOBS)]
+    return a_study(where, jobs), Enumerated()
 
 
 def assert_each_complete_once(study: optuna.Study, num_jobs: int = NUM_JOBS) -> None:
@@ -77,11 +70,6 @@ def assert_each_complete_once(study: optuna.Study, num_jobs: int = NUM_JOBS) -> 
 @pytest.fixture(params=["enumerated", *SAMPLERS])
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
-
-
-@pytest.fixture(params=["journal", "sqlite"])
-def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return str(tmp_path / "study.log") if request.param == "journal" else f"sqlite:///{tmp_path}/study.db"
 
 
 def test_every_job_is_trained_once_and_then_there_is_none(where: str, kind: str) -> None:
@@ -167,7 +155,7 @@ with StopRequest() as stop:
 
 def opened_again(where: str, kind: str) -> tuple[optuna.Study, TrialSource]:
     """As a worker process opens a study: it plans nothing."""
-    return open_study(open_storage(where), "study"), sampled(kind) if kind in SAMPLERS else Enumerated()
+    return a_study(where), sampled(kind) if kind in SAMPLERS else Enumerated()
 
 
 def test_two_processes_one_killed(where: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,7 +247,7 @@ def test_a_sampler_learns_from_what_was_refused(tmp_path: Path) -> None:
     distributions = {"width": IntDistribution(1, 15), "x": IntDistribution(0, 10**6)}
     shares = {}
     for name, make in SAMPLERS.items():
-        study = open_study(open_storage(tmp_path / f"{name}.log"), "study")
+        study = a_study(tmp_path / f"{name}.log")
         source = Sampled(distributions=distributions, describe=describe_odd, sampler=make, num_jobs=25, max_proposals=80)
         report = run_worker(study, lambda trial: (trial.params["x"] / 1e6, 2.0, 100.0), source=source)
         shares[name] = len(report.infeasible) / len(study.trials)
@@ -271,7 +259,7 @@ def test_proposals_are_the_same_again(tmp_path: Path) -> None:
     params = []
     for name, parts in (("one", [NUM_JOBS]), ("two", [3, NUM_JOBS])):
         for num_jobs in parts:
-            study = open_study(open_storage(tmp_path / name), "study")
-            run_worker(study, lambda trial: (0.5, 2.0, 100.0), source=sampled("tpe", num_jobs=num_jobs))
+            study = a_study(tmp_path / name)
+            run_worker(study, values, source=sampled("tpe", num_jobs=num_jobs))
         params.append([trial.params for trial in study.trials])
     assert params[0] == params[1]
