@@ -143,9 +143,9 @@ def _unreachable(shown: str, error: BaseException) -> InputError:
     original = getattr(error, "orig", None) or error
     remedy = "Check that it runs and can be written; what is stored is intact."
     # Drivers repeat the host and the user, never the password; a line that could hold one is not shown.
-    said = first_line(original)[:200]
-    told = said if "://" not in said else type(original).__name__
-    return must_be(f"storage {shown}", "a database that can be reached", told, remedy)
+    line = first_line(original)[:200]
+    reason = line if "://" not in line else type(original).__name__
+    return must_be(f"storage {shown}", "a database that can be reached", reason, remedy)
 
 
 def _backend(owner: BaseStorage | optuna.Study) -> Any:

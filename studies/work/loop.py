@@ -60,7 +60,7 @@ def never() -> bool:
 
 
 def ignore(event: Event) -> None:
-    """Tell nobody."""
+    """Do nothing."""
 
 
 def run_worker(
@@ -128,7 +128,7 @@ class _Run:
             self._end(trial, "interrupted", INTERRUPTED, f"interrupted by {type(error).__name__}")
             raise
         else:
-            self._note("complete" if self._is_told(trial, values) else "lost", trial.number)
+            self._note("complete" if self._is_stored(trial, values) else "lost", trial.number)
         finally:
             self.worker.release()
 
@@ -136,7 +136,7 @@ class _Run:
         """Note a trial that the source refused to run; `kind` is refused or infeasible."""
         self._note(kind, number, reason)
 
-    def _is_told(self, trial: optuna.Trial, values: list[float]) -> bool:
+    def _is_stored(self, trial: optuna.Trial, values: list[float]) -> bool:
         try:
             return self.study.tell(trial, values, skip_if_finished=True).state == TrialState.COMPLETE
         except UpdateFinishedTrialError:  # finished by another between looking and writing
