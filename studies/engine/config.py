@@ -56,49 +56,25 @@ class StudyConfig:
         return Protocol(**self.protocol)
 
 
-@dataclass(frozen=True)
 class StudyFolder:
     """The files of one study."""
 
-    path: Path
-
-    @property
-    def journal(self) -> Path:
-        """Optuna's journal file, the store of all trials unless another storage is named."""
-        return self.path / "journal.log"
-
-    @property
-    def artifacts(self) -> Path:
-        """Pictures of each trial, for the dashboard."""
-        return self.path / "artifacts"
-
-    @property
-    def latency(self) -> Path:
-        """Raw samples of the latency sessions."""
-        return self.path / "latency"
-
-    @property
-    def originals(self) -> Path:
-        """The test images that every trial reconstructs, N x 3 x S x S."""
-        return self.path / "reconstructions" / "originals.npy"
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.journal = path / "journal.log"  # Optuna's, the store of all trials unless another storage is named
+        self.artifacts = path / "artifacts"  # pictures of each trial, for the dashboard
+        self.latency = path / "latency"  # raw samples of the latency sessions
+        self.originals = path / "reconstructions" / "originals.npy"  # test images that every trial reconstructs, N x 3 x S x S
+        self.progress = path / "progress"  # one small file for each local worker: where it stands
+        self.report = path / "report"  # tables, plots and sentences
 
     def reconstructions(self, key: str, seed: int) -> Path:
-        """One trial's reconstructions of them."""
-        return self.path / "reconstructions" / f"{key}-{seed}.npy"
+        """One trial's reconstructions of the originals."""
+        return self.originals.with_name(f"{key}-{seed}.npy")
 
     def checkpoints(self, key: str, seed: int) -> Path:
         """Where one trial keeps its weights and what it needs to continue."""
         return self.path / "checkpoints" / f"{key}-{seed}"
-
-    @property
-    def progress(self) -> Path:
-        """One small file for each local worker: what it is doing."""
-        return self.path / "progress"
-
-    @property
-    def report(self) -> Path:
-        """Tables, plots and sentences."""
-        return self.path / "report"
 
     def create(self) -> StudyFolder:
         """Make the folder; InputError where that cannot be done."""
@@ -136,7 +112,7 @@ def reconcile_config(stored: StudyConfig, wanted: StudyConfig, where: str, forme
         value, new = old_values.get(key), new_values.get(key)
         if key in _FREE or new == value:
             continue
-        if (key == "space" and new and value and _contains(new, value)) or (key == "fingerprint" and value in former):
+        if (key == "space" and _contains(wanted.space, stored.space)) or (key == "fingerprint" and value in former):
             continue
         name, old, got = _difference(key, value, new)
         remedy = "Name another folder with --out, in a shared storage another --study too, or repeat the command that made it."
@@ -148,10 +124,8 @@ def reconcile_config(stored: StudyConfig, wanted: StudyConfig, where: str, forme
 
 def _contains(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
     """Whether every variant of the old space is one of the new: the same base and factors, with at least the same levels."""
-    same_base, same_factors = new["base"] == old["base"], set(new["factors"]) == set(old["factors"])
-    if not (same_base and same_factors):
-        return False
-    return all(new["factors"][f].get(level) == fields for f, levels in old["factors"].items() for level, fields in levels.items())
+    is_same = new["base"] == old["base"] and new["factors"].keys() == old["factors"].keys()
+    return is_same and all(levels.items() <= new["factors"][factor].items() for factor, levels in old["factors"].items())
 
 
 def _difference(key: str, old: Any, new: Any) -> tuple[str, str, str]:
