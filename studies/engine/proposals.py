@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
 from optuna.distributions import CategoricalDistribution
+from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler
 
 from ablation.design.space import Space
@@ -45,7 +47,9 @@ class Search:
 
     def make_sampler(self, num_trials: int) -> BaseSampler:
         """The sampler for the next proposal of a study with so many trials."""
-        sampler: BaseSampler = getattr(optuna.samplers, self.sampler)(seed=self.seed + num_trials, **self.settings)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)  # else with each proposal
+            sampler: BaseSampler = getattr(optuna.samplers, self.sampler)(seed=self.seed + num_trials, **self.settings)
         return sampler
 
     def constraints(self, values: Mapping[str, Any]) -> dict[str, float]:

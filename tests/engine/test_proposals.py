@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.samplers import QMCSampler
 from optuna.trial import TrialState
 from rich.console import Console
 
@@ -163,6 +164,7 @@ def test_levels_that_make_no_network_are_no_job() -> None:
 
 def test_a_source_by_the_settings() -> None:
     assert isinstance(source_of(config()), Enumerated)
+    assert isinstance(Search(num_trials=1, sampler="QMCSampler", settings={"scramble": True}).make_sampler(3), QMCSampler)
     source = source_of(config(num_trials=5, proposals_per_trial=4))
     assert isinstance(source, Sampled)
     assert (source.num_jobs, source.max_proposals, list(source.distributions)) == (5, 20, ["conv", "latent_dim", "kl_weight"])

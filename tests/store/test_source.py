@@ -13,7 +13,7 @@ from pathlib import Path
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, IntDistribution
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
 
 from ablation.record.trial import FAILED
@@ -205,6 +205,13 @@ def test_what_breaks_a_limit_is_recorded_and_never_trained(tmp_path: Path, name:
     assert reasons == {trial.user_attrs["label"]: f"width {trial.params['width']} is over 13" for trial in wide}
     assert {event.reason for event in events if event.number == nowhere[0].number} == {"conv nowhere cannot exist"}
     assert len(trained) == len(set(trained)) == 12
+
+
+@pytest.mark.parametrize("make", [NSGAIISampler, GPSampler])
+def test_other_samplers_of_optuna_propose_too(tmp_path: Path, make: Callable[..., BaseSampler]) -> None:
+    study, source = a_study(tmp_path / "study.log"), replace(sampled("random"), sampler=lambda seed: make(seed=seed))
+    assert len(run_worker(study, values, source=source).complete) == NUM_JOBS
+    assert_each_complete_once(study)
 
 
 def test_a_limit_that_only_a_measurement_shows(tmp_path: Path) -> None:
