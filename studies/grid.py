@@ -22,8 +22,9 @@ from ablation.train.trainable import check_trainable
 from blocks.errors import must_be
 from studies.engine.config import StudyConfig, prepare_folder
 from studies.engine.folder import check_grid_folder, take_grid_folder
+from studies.engine.opened import RunOptions, StudyRun, open_run
 from studies.engine.reporting import FACTS
-from studies.engine.runner import RunOptions, StudyRun, open_run, run_study
+from studies.engine.runner import run_study
 from studies.engine.trial import describe_data
 from studies.engine.worker import open_dataset
 from studies.options import GridOptions

@@ -22,7 +22,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from cyclopts import App, CycloptsError, Group, Parameter, Token
 
-from ablation.machine.text import printable
+from ablation.machine.text import first_line, printable
 from blocks.errors import InputError, choices, must_be
 from studies import options as kinds
 from studies.options import Options, flags_of
@@ -230,10 +230,8 @@ def load_plugins(names: Sequence[str]) -> None:
         except InputError:
             raise
         except Exception as error:
-            line = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise InputError(
-                f"--plugin must be a module that can be imported from here. Got {name!r} instead: {type(error).__name__}: {line}"
-            ) from error
+            reason = f"{type(error).__name__}: {first_line(error)}"
+            raise InputError(f"--plugin must be a module that can be imported from here. Got {name!r} instead: {reason}") from error
 
 
 def public_line(arguments: Sequence[str]) -> str:

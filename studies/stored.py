@@ -24,10 +24,10 @@ RESULTS = Path("results")
 def run_status(options: StatusOptions) -> int:
     """One line of counts for each study, then each trial that is not complete, with its reason."""
     for study, _, config in _opened(options):
-        state = trial_state(study, max_attempts=config.max_attempts)
+        state = trial_state(study, config.limits)
         counts = ", ".join(f"{getattr(state, name)} {name}" for name in ("complete", "failed", "waiting", "running", "stale"))
         print(f"{study.study_name}: {state.planned} planned: {counts}")
-        for record in records(study, max_attempts=config.max_attempts):
+        for record in records(study, config.limits):
             if record.reason:
                 print(f"  {record.state}: {record.label}, seed {record.seed}: {record.reason}")
     return 0

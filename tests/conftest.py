@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import signal
+from pathlib import Path
 
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")  # before torch and NumPy read them
@@ -39,3 +40,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def _one_thread() -> None:
     # before each test: a command that another test ran in this process may have changed it
     torch.set_num_threads(1)
+
+
+@pytest.fixture(params=["journal", "sqlite"])
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A storage of each kind that needs no server."""
+    return str(tmp_path / "study.log") if request.param == "journal" else f"sqlite:///{tmp_path}/study.db"

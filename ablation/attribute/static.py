@@ -20,6 +20,7 @@ from ablation.attribute.lattice import Cell
 from ablation.attribute.values import attribute
 from ablation.design.compose import VAE
 from ablation.design.spec import ModelSpec
+from ablation.machine.text import first_line
 from ablation.measure.costs.static import OTHER, Cost, static_cost
 from ablation.record.attribution import Attribution
 from blocks import ARCHITECTURES
@@ -74,7 +75,7 @@ def network_costs(factorial: Factorial, batch_size: int = 1) -> NetworkCosts:
         try:
             costs[key] = static_cost(spec, batch_size).by_part
         except Exception as error:
-            failures[key] = (str(error).splitlines() or [type(error).__name__])[0]
+            failures[key] = first_line(error)
     return NetworkCosts(factorial=factorial.without(failures), by_part=costs, num_counted=len(costs))
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from ablation.design.protocol import FACTORS, Protocol
 from ablation.design.spec import PER_STAGE, ModelSpec, resolve
 from ablation.design.variant import Variant
-from ablation.machine.text import printable
+from ablation.machine.text import first_line, printable
 from blocks.errors import InputError, must_be
 
 Levels = dict[str, dict[str, Any]]  # level, as text -> the fields that it sets
@@ -166,7 +166,7 @@ def _read(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise must_be("--space", "small, paper, loss or a TOML file", str(path), "There is no such file.") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"The space {path} must be a readable TOML file. {str(error).splitlines()[0]}.") from None
+        raise InputError(f"The space {path} must be a readable TOML file. {first_line(error)}.") from None
 
 
 def _levels(factor: str, levels: Any) -> Levels:

@@ -12,6 +12,7 @@ from ablation.design.compose import VAE
 from ablation.faster.optimised import REWRITES, Optimised, check_steps
 from ablation.faster.rewrite import checked_copy
 from ablation.machine.device import checked_device, keeping_buffers, own_randomness
+from ablation.machine.text import first_line
 from ablation.measure.latency.compare import ModelLatency, compare_latency
 from blocks.errors import InputError, check_whole, choices, must_be
 
@@ -207,5 +208,4 @@ def reason_of(error: Exception) -> str:
     """The reason of a failure in one line."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return "out of memory"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}"
+    return f"{type(error).__name__}: {first_line(error, 'no reason given')}"

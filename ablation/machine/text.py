@@ -18,11 +18,21 @@ def printable(text: str) -> str:
     return _HIDDEN.sub(_escape, text)
 
 
-def _escape(found: re.Match[str]) -> str:
-    code = ord(found[0])
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
     if 0xDC80 <= code <= 0xDCFF:  # how Python keeps a byte of a file's name that is no UTF-8
         return f"\\x{code - 0xDC00:02x}"
-    return found[0].encode("unicode_escape").decode("ascii")
+    return match[0].encode("unicode_escape").decode("ascii")
+
+
+def first_line(error: BaseException, empty: str | None = None) -> str:
+    """The first line of an error's message; of one without a message `empty`, or else the name of its class.
+
+    >>> first_line(ValueError("shapes differ\\n  at line 3"))
+    'shapes differ'
+    """
+    lines = str(error).strip().splitlines()
+    return lines[0].strip() if lines else type(error).__name__ if empty is None else empty
 
 
 def shortened(names: Iterable[str], width: int) -> dict[str, str]:
@@ -35,8 +45,8 @@ def shortened(names: Iterable[str], width: int) -> dict[str, str]:
     tail = (width - 1) // 2
     ends = {n: n if len(n) <= width else f"{n[: width - 1]}…" for n in names}
     middles = {n: n if len(n) <= width else f"{n[: width - 1 - tail]}…{n[len(n) - tail :]}" for n in names}
-    for found in (ends, middles):
-        if len(set(found.values())) == len(names):
-            return found
+    for short in (ends, middles):
+        if len(set(short.values())) == len(names):
+            return short
     marks = {n: f"…{number}" for number, n in enumerate(names, 1)}
     return {n: n if len(n) <= width else f"{n[: max(width - len(marks[n]), 0)]}{marks[n]}" for n in names}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +16,8 @@ from torch import Tensor, nn
 
 from ablation.data.base import Dataset, Split
 from ablation.design.protocol import Protocol
+from ablation.machine.files import write_atomic
+from ablation.machine.text import first_line
 from blocks.errors import InputError, WriteError, must_be
 
 CHECKPOINT, BEST = "checkpoint.pt", "best.safetensors"
@@ -81,23 +82,17 @@ def load_weights(model: nn.Module, folder: Path) -> None:
     try:
         model.load_state_dict(safetensors.torch.load_file(path))
     except (OSError, RuntimeError, safetensors.SafetensorError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise InputError(f"{path} must hold the weights of this network. {reason} Train again, or name another folder.") from None
 
 
 def _write(path: Path, write: Callable[[Path], None]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(temporary)
-        os.replace(temporary, path)
+        write_atomic(path, write)
     except (OSError, RuntimeError, safetensors.SafetensorError) as error:  # torch and safetensors report a full disk as their own
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        reason = getattr(error, "strerror", None) or first_line(error)
         rule = "a folder that can be written, with space left"
         raise WriteError(f"checkpoint_dir must be {rule}. Got {str(path.parent)!r} instead: {reason}.") from None
-    finally:
-        if path.parent.is_dir():
-            temporary.unlink(missing_ok=True)
 
 
 def _refuse_other_run(folder: Path, stored: Mapping[str, str], expected: Mapping[str, str]) -> None:

@@ -14,6 +14,7 @@ from torch import nn
 from ablation.data.base import Dataset, Split
 from ablation.design.protocol import Protocol
 from ablation.machine.device import own_randomness, usable_device
+from ablation.machine.text import first_line
 from ablation.train.loop import Progress, Reporter, Run, TrainingFailure, TrainResult
 
 __all__ = ["TrainResult", "TrainingFailure", "train"]
@@ -78,7 +79,7 @@ def _ctrl_c() -> Iterator[threading.Event]:
 
 
 def _known_reason(error: BaseException, protocol: Protocol, image_size: int) -> str | None:
-    text = (str(error).splitlines() or [""])[0]
+    text = first_line(error, "")
     signs = ("out of memory", "not enough memory", "can't allocate memory", "ALLOC_FAILED")
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in text for sign in signs):
         return f"out of memory at batch size {protocol.batch_size} and {image_size} px: {text[:200]}"

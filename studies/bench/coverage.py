@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 
 from ablation.machine.cores import num_cores
+from ablation.machine.files import write_atomic
 from studies.bench.simulate import Simulated, designs, effects
 
 RUNS, QUICK_RUNS, CHUNK = 2000, 100, 250
@@ -77,9 +78,7 @@ def _typed(row: Mapping[Hashable, Any]) -> Simulated:
 def _keep(rows: Sequence[tuple[str, Simulated]], runs: int, kept: Path) -> None:
     """Written whole or not at all."""
     frame = pd.DataFrame([{"chunk": chunk, "of": runs, **row._asdict()} for chunk, row in rows])
-    temporary = kept.with_suffix(".part")
-    frame.to_csv(temporary, index=False)
-    temporary.replace(kept)
+    write_atomic(kept, lambda part: frame.to_csv(part, index=False))
 
 
 def _added(rows: Sequence[Simulated]) -> list[Simulated]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from ablation.design.protocol import LATER as LATER_OF_PROTOCOLS
 from ablation.design.protocol import Protocol
 from ablation.design.spec import LATER as LATER_OF_SPECS
 from blocks.errors import InputError, must_be
+from studies.store.history import Limits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,13 +30,12 @@ class StudyConfig:
     latency_threads: int = 1  # on a CPU; one is steadier than many where other programs run too
     max_attempts: int = 3
     former_fingerprint: str = ""  # by which the study began, where that knew names and sizes of files only
+    search: Mapping[str, Any] = field(default_factory=dict)  # of studies.engine.proposals.Search; empty for a full grid
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; the former fingerprint, which came later, only where there is one."""
+        """Plain JSON values; of the settings that came later only those that are set."""
         values = json.loads(json.dumps(asdict(self)))
-        if not self.former_fingerprint:
-            del values["former_fingerprint"]
-        return values
+        return {name: value for name, value in values.items() if value or name not in ("former_fingerprint", "search")}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> StudyConfig:
@@ -46,54 +46,35 @@ class StudyConfig:
         batches = tuple(values["latency_batches"])
         return cls(**{**values, "protocol": protocol, "space": space, "latency_batches": batches})
 
+    @property
+    def limits(self) -> Limits:
+        """How often its jobs are tried."""
+        return Limits(max_attempts=self.max_attempts)
+
     def training_protocol(self) -> Protocol:
         """The protocol as a validated object."""
         return Protocol(**self.protocol)
 
 
-@dataclass(frozen=True)
 class StudyFolder:
     """The files of one study."""
 
-    path: Path
-
-    @property
-    def journal(self) -> Path:
-        """Optuna's journal file, the store of all trials unless another storage is named."""
-        return self.path / "journal.log"
-
-    @property
-    def artifacts(self) -> Path:
-        """Pictures of each trial, for the dashboard."""
-        return self.path / "artifacts"
-
-    @property
-    def latency(self) -> Path:
-        """Raw samples of the latency sessions."""
-        return self.path / "latency"
-
-    @property
-    def originals(self) -> Path:
-        """The test images that every trial reconstructs, N x 3 x S x S."""
-        return self.path / "reconstructions" / "originals.npy"
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.journal = path / "journal.log"  # Optuna's, the store of all trials unless another storage is named
+        self.artifacts = path / "artifacts"  # pictures of each trial, for the dashboard
+        self.latency = path / "latency"  # raw samples of the latency sessions
+        self.originals = path / "reconstructions" / "originals.npy"  # test images that every trial reconstructs, N x 3 x S x S
+        self.progress = path / "progress"  # one small file for each local worker: where it stands
+        self.report = path / "report"  # tables, plots and sentences
 
     def reconstructions(self, key: str, seed: int) -> Path:
-        """One trial's reconstructions of them."""
-        return self.path / "reconstructions" / f"{key}-{seed}.npy"
+        """One trial's reconstructions of the originals."""
+        return self.originals.with_name(f"{key}-{seed}.npy")
 
     def checkpoints(self, key: str, seed: int) -> Path:
         """Where one trial keeps its weights and what it needs to continue."""
         return self.path / "checkpoints" / f"{key}-{seed}"
-
-    @property
-    def progress(self) -> Path:
-        """One small file for each local worker: what it is doing."""
-        return self.path / "progress"
-
-    @property
-    def report(self) -> Path:
-        """Tables, plots and sentences."""
-        return self.path / "report"
 
     def create(self) -> StudyFolder:
         """Make the folder; InputError where that cannot be done."""
@@ -119,31 +100,32 @@ _FREE = ("seeds", "max_attempts", "name", "former_fingerprint")
 
 
 def reconcile_config(stored: StudyConfig, wanted: StudyConfig, where: str, former: Sequence[str] = ()) -> StudyConfig:
-    """The config to go on with: more seeds, or a space that contains the stored one; InputError for any other difference.
+    """The config to go on with: more seeds or proposals, or a space that contains the stored one; else InputError.
 
     `former`: what earlier versions called the same data. A study that began by such a fingerprint goes on by the new one.
     """
     began = stored.former_fingerprint or (stored.fingerprint if stored.fingerprint in former else "")
-    for key, value in stored.to_dict().items():
-        new: Any = wanted.to_dict().get(key)
+    num_trials = max(config.search.get("num_trials", 0) for config in (stored, wanted))
+    search = {**wanted.search, "num_trials": num_trials} if wanted.search else {}
+    old_values, new_values = ({**c.to_dict(), "search": {**c.search, "num_trials": num_trials}} for c in (stored, wanted))
+    for key in {**old_values, **new_values}:
+        value, new = old_values.get(key), new_values.get(key)
         if key in _FREE or new == value:
             continue
-        if (key == "space" and _contains(new, value)) or (key == "fingerprint" and value in former):
+        if (key == "space" and _contains(wanted.space, stored.space)) or (key == "fingerprint" and value in former):
             continue
-        what, old, got = _difference(key, value, new)
+        name, old, got = _difference(key, value, new)
         remedy = "Name another folder with --out, in a shared storage another --study too, or repeat the command that made it."
-        if what == "data.limit" and old == "None":  # earlier versions took all files whatever the space said
+        if name == "data.limit" and old == "None":  # earlier versions took all files whatever the space said
             remedy += " If the number comes from [defaults] of the space, take `images` out there to go on with all files."
-        raise InputError(f"{where} holds a study with another {what}: it must be {old}. Got {got} instead. {remedy}")
-    return replace(wanted, seeds=max(stored.seeds, wanted.seeds), former_fingerprint=began)
+        raise InputError(f"{where} holds a study with another {name}: it must be {old}. Got {got} instead. {remedy}")
+    return replace(wanted, seeds=max(stored.seeds, wanted.seeds), search=search, former_fingerprint=began)
 
 
 def _contains(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
     """Whether every variant of the old space is one of the new: the same base and factors, with at least the same levels."""
-    same_base, same_factors = new["base"] == old["base"], set(new["factors"]) == set(old["factors"])
-    if not (same_base and same_factors):
-        return False
-    return all(new["factors"][f].get(level) == fields for f, levels in old["factors"].items() for level, fields in levels.items())
+    is_same = new["base"] == old["base"] and new["factors"].keys() == old["factors"].keys()
+    return is_same and all(levels.items() <= new["factors"][factor].items() for factor, levels in old["factors"].items())
 
 
 def _difference(key: str, old: Any, new: Any) -> tuple[str, str, str]:

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import optuna
+from filelock import FileLock
 from rich.console import Console
 from torch import nn
 
 from ablation.design.compose import build
+from ablation.design.spec import ModelSpec
 from ablation.design.variant import Variant
+from ablation.machine.hardware import describe_hardware
+from ablation.machine.text import first_line
 from ablation.measure.latency.compare import LatencyComparison, ModelLatency, compare_latency
 from blocks.errors import InputError
 from studies.engine.config import StudyConfig, StudyFolder
 from studies.engine.reporting import LATENCY, NOISE, SESSIONS
+from studies.store.storage import get_system_attrs, set_system_attr
 from studies.work.progress import LatencyBar
 
 # weights of the networks that are loaded and timed together
 GROUP_BYTES = 1_000_000_000
+LOCK = "latency.lock"  # in a study's folder, while a process of this machine times
+TIMING = "timing:"  # prefix of hidden study attributes, one for each hardware and proposed network
 # time for each network and batch size, and more where an interval needs it, unless a budget is given
 SECONDS_PER_NETWORK = 6.0
 
@@ -41,10 +51,27 @@ def floor_of(comparison: LatencyComparison) -> dict[str, Any]:
     return {"ratio": floor.value, "low": floor.low, "high": floor.high, "sittings": floor.num, "rounds": comparison.rounds}
 
 
-def stored_latency(study: optuna.Study, key: str) -> dict[str, Any]:
-    """'device/batch' -> numbers of one network; empty where no session timed it."""
-    found: dict[str, Any] = study.user_attrs.get(LATENCY, {}).get(key, {})
-    return found
+def stored_latency(study: optuna.Study, key: str, device: str) -> dict[str, Any]:
+    """'device/batch' -> numbers of one network: from the study's sessions, or of a proposed one from its own on this hardware.
+
+    Empty where none timed it.
+    """
+    entries: dict[str, Any] | None = study.user_attrs.get(LATENCY, {}).get(key)
+    return entries if entries is not None else stored_timing(study, key, hardware_digest(device)).get("latency", {})
+
+
+@cache
+def hardware_digest(device: str) -> str:
+    """8 hex digits for the parts of this machine on which a latency depends."""
+    hardware = describe_hardware(device)
+    kept = {name: hardware.get(name) for name in ("device", "system", "cpu", "cpu_cores", "gpu", "gpu_capability", "driver")}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def stored_timing(study: optuna.Study, key: str, digest: str) -> dict[str, Any]:
+    """What was measured of a proposed network on one kind of hardware: `latency`, `noise` and `sessions`, by place."""
+    timing: dict[str, Any] = get_system_attrs(study).get(f"{TIMING}{digest}:{key}", {})
+    return timing
 
 
 def missing_latency(
@@ -60,7 +87,8 @@ def missing_latency(
             return entry is None or retry_failed
         return "sittings" not in entry
 
-    return [n for n in networks if is_missing(stored_latency(study, n.network_key).get(f"{device}/{batch_size}"))]
+    known = study.user_attrs.get(LATENCY, {})
+    return [n for n in networks if is_missing(known.get(n.network_key, {}).get(f"{device}/{batch_size}"))]
 
 
 class Stopped(Exception):  # noqa: N818 -- a request, not an error
@@ -68,73 +96,93 @@ class Stopped(Exception):  # noqa: N818 -- a request, not an error
 
 
 @dataclass(frozen=True, kw_only=True)
+class Timings:
+    """What a session measured at one place."""
+
+    entries: dict[str, Any]  # network -> what a record keeps of it
+    floors: list[dict[str, Any]] = field(default_factory=list)  # noise floor of each group that has one
+    sessions: list[dict[str, Any]] = field(default_factory=list)  # provenance and drift of each group
+
+    def add(self, comparison: LatencyComparison) -> None:
+        """Another group of networks; one that could not be built keeps its reason."""
+        for key, entry in latency_entries(comparison).items():
+            self.entries.setdefault(key, entry)
+        if comparison.noise_floor is not None:
+            self.floors.append(floor_of(comparison))
+        self.sessions.append({"provenance": dict(comparison.provenance), "drift": comparison.drift.to_dict()})
+
+    def widest_floor(self) -> dict[str, Any]:
+        """Of several groups' floors the widest, as one without an interval says nothing; empty where there is none."""
+        return max(self.floors, key=lambda floor: -1.0 if floor["low"] is None else floor["high"] - floor["low"], default={})
+
+
+@dataclass(frozen=True, kw_only=True)
 class LatencySession:
-    """One run of the interleaved protocol over all networks of a study at one batch size."""
+    """One run of the interleaved protocol over networks of a study."""
 
     config: StudyConfig
     networks: Sequence[Variant]  # each network once
     reference: str
     folder: StudyFolder
+    budget_s: float | None = None
+    console: Console
+    should_stop: Callable[[], bool] = lambda: False
 
-    def measure(
-        self,
-        study: optuna.Study,
-        batch_size: int,
-        *,
-        budget_s: float | None,
-        console: Console,
-        should_stop: Callable[[], bool],
-    ) -> None:
-        """Time every network against the reference and store medians, ratios, intervals, noise floor and raw samples.
+    def measure(self, study: optuna.Study, batch_size: int) -> None:
+        """Time every network and store medians, ratios, intervals, noise floor and raw samples; nothing where it was stopped."""
+        place = f"{self.config.device}/{batch_size}"
+        timings = self.time(batch_size)
+        if timings is None:
+            return
+        known = study.user_attrs.get(LATENCY, {})
+        entries = {key: {**known.get(key, {}), place: entry} for key, entry in timings.entries.items()}
+        study.set_user_attr(LATENCY, {**known, **entries})
+        if timings.floors:
+            study.set_user_attr(NOISE, {**study.user_attrs.get(NOISE, {}), place: timings.widest_floor()})
+        study.set_user_attr(SESSIONS, {**study.user_attrs.get(SESSIONS, {}), place: timings.sessions})
+
+    def time(self, batch_size: int, name: str = "") -> Timings | None:
+        """Time every network against the reference; None where it was stopped. Raw samples are files with `name` in theirs.
 
         Networks that do not fit into memory together are timed in groups, each with the reference in it.
         """
         place = f"{self.config.device}/{batch_size}"
         models, failures = self._models()
         groups = self._groups(models)
-        entries: dict[str, Any] = {key: ModelLatency(reason=reason).to_dict() for key, reason in failures.items()}
-        floors, sessions = [], []
-        with LatencyBar(f"latency {place}", console) as bar:
-
-            def on_progress(done: int, total: int) -> None:
-                bar.update(done, total)
-                if should_stop():
-                    raise Stopped
-
+        timings = Timings(entries={key: ModelLatency(reason=reason).to_dict() for key, reason in failures.items()})
+        with LatencyBar(f"latency {place}", self.console) as bar:
             for number, group in enumerate(groups):
                 bar.begin(number, len(groups))
-                seconds = (budget_s or SECONDS_PER_NETWORK * len(self.networks)) * len(group) / len(self.networks)
                 try:
-                    comparison = compare_latency(
-                        {key: models[key] for key in group},
-                        batch_size=batch_size,
-                        device=self.config.device,
-                        reference=group[0],
-                        image_size=self.config.data["image_size"],
-                        precision=self.config.protocol["precision"],
-                        channels_last=self.config.protocol["memory_format"] == "channels_last",
-                        num_threads=self.config.latency_threads if self.config.device == "cpu" else None,
-                        budget_s=seconds,
-                        overrun=budget_s is None,
-                        progress=on_progress,
-                    )
+                    comparison = self._compare({key: models[key] for key in group}, batch_size, bar)
                 except Stopped:
-                    return
-                entries = {**latency_entries(comparison), **entries}
-                if comparison.noise_floor is not None:
-                    floors.append(floor_of(comparison))
-                sessions.append({"provenance": dict(comparison.provenance), "drift": comparison.drift.to_dict()})
-                comparison.save(self.folder.latency / f"{place.replace('/', '-')}-{number}.npz")
-        self._store(study, place, entries, floors, sessions)
+                    return None
+                timings.add(comparison)
+                comparison.save(self.folder.latency / f"{place.replace('/', '-')}-{number}{name}.npz")
+        return timings
 
-    def _store(self, study: optuna.Study, place: str, entries: dict[str, Any], floors: list[Any], sessions: list[Any]) -> None:
-        known = study.user_attrs.get(LATENCY, {})
-        study.set_user_attr(LATENCY, {**known, **{key: {**known.get(key, {}), place: value} for key, value in entries.items()}})
-        if floors:
-            # of several groups the widest; one without an interval says nothing
-            widest = max(floors, key=lambda floor: -1.0 if floor["low"] is None else floor["high"] - floor["low"])
-            study.set_user_attr(NOISE, {**study.user_attrs.get(NOISE, {}), place: widest})
-        study.set_user_attr(SESSIONS, {**study.user_attrs.get(SESSIONS, {}), place: sessions})
+    def _compare(self, models: Mapping[str, nn.Module], batch_size: int, bar: LatencyBar) -> LatencyComparison:
+        """One group, of which the first is the reference."""
+
+        def on_progress(done: int, total: int) -> None:
+            bar.update(done, total)
+            if self.should_stop():
+                raise Stopped
+
+        budget = self.budget_s or SECONDS_PER_NETWORK * len(self.networks)
+        return compare_latency(
+            models,
+            batch_size=batch_size,
+            device=self.config.device,
+            reference=next(iter(models)),
+            image_size=self.config.data["image_size"],
+            precision=self.config.protocol["precision"],
+            channels_last=self.config.protocol["memory_format"] == "channels_last",
+            num_threads=self.config.latency_threads if self.config.device == "cpu" else None,
+            budget_s=budget * len(models) / len(self.networks),
+            overrun=self.budget_s is None,
+            progress=on_progress,
+        )
 
     def _models(self) -> tuple[dict[str, nn.Module], dict[str, str]]:
         """Every network that can be built, by key, and why the others can't: those fail alone, in their own trials."""
@@ -147,7 +195,7 @@ class LatencySession:
                     raise InputError("it has forward hooks, which would be timed too")  # refused by the timing, for all at once
                 models[network.network_key] = model
             except Exception as error:
-                failures[network.network_key] = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+                failures[network.network_key] = f"{type(error).__name__}: {first_line(error, '')}"
         return models, failures
 
     def _groups(self, models: Mapping[str, nn.Module]) -> list[list[str]]:
@@ -163,3 +211,30 @@ class LatencySession:
             groups[-1].append(key)
             size += needs
         return [group for group in groups if group]
+
+
+def time_proposed(
+    study: optuna.Study, spec: ModelSpec, config: StudyConfig, folder: StudyFolder, should_stop: Callable[[], bool]
+) -> None:
+    """Time one proposed network beside the base of the study's space, where this hardware has not; stored under that hardware.
+
+    Each network has an attribute of its own, so that workers overwrite nothing of each other. One at a time on this machine.
+    """
+    base, key, digest = ModelSpec.from_dict(config.space["base"]), spec.network_key, hardware_digest(config.device)
+    networks = {variant.network_key: variant for variant in (Variant(spec=base), Variant(spec=spec))}
+    session = LatencySession(
+        config=config,
+        networks=list(networks.values()),
+        reference=base.network_key,
+        folder=folder,
+        console=Console(quiet=True),
+        should_stop=should_stop,
+    )
+    with FileLock(folder.path / LOCK):
+        for batch_size in config.latency_batches:
+            place, known = f"{config.device}/{batch_size}", stored_timing(study, key, digest)
+            timings = None if place in known.get("latency", {}) else session.time(batch_size, f"-{key}")
+            if timings is not None:
+                new = {"latency": timings.entries[key], "noise": timings.widest_floor(), "sessions": timings.sessions}
+                values = {kind: {**known.get(kind, {}), place: value} for kind, value in new.items()}
+                set_system_attr(study, f"{TIMING}{digest}:{key}", values)

@@ -31,7 +31,7 @@ _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What a try told of a network."""
+    """The result of trying a network."""
 
     reason: str = ""  # why it can't be studied; empty where it can
     note: str = ""  # what a person should know of it all the same
@@ -98,8 +98,8 @@ def _check_outputs(model: nn.Module, spec: ModelSpec, x: Tensor) -> None:
     wanted = {"reconstruction": tuple(x.shape), "mean": (len(x), spec.latent_dim), "log_var": (len(x), spec.latent_dim)}
     for training in (False, True):
         with torch.no_grad():
-            found = model.train(training)(x)
-        for (name, shape), value in zip(wanted.items(), found, strict=True):
+            outputs = model.train(training)(x)
+        for (name, shape), value in zip(wanted.items(), outputs, strict=True):
             if tuple(value.shape) != shape:
                 raise _Unfit(f"the {name} must have the shape {shape}. Got {tuple(value.shape)} instead: a piece changes it")
             if not bool(value.isfinite().all()):
@@ -127,22 +127,22 @@ def _check_same(model: nn.Module, again: nn.Module, x: Tensor, changed: list[str
     """Whether a network made anew from what is saved computes the same, in both modes."""
     relative, absolute = CLOSE[x.device.type]
     for training in (True, False):
-        found = []
+        outputs = []
         for network in (model, again):
             torch.manual_seed(1)
             with torch.no_grad():
-                found.append(network.train(training)(x))
-        if not all(torch.allclose(a, b, rtol=relative, atol=absolute) for a, b in zip(*found, strict=True)):
-            what = _listed(changed) if changed else "state, or another random generator than torch's,"
+                outputs.append(network.train(training)(x))
+        if not all(torch.allclose(a, b, rtol=relative, atol=absolute) for a, b in zip(*outputs, strict=True)):
+            state = _listed(changed) if changed else "state, or another random generator than torch's,"
             raise _Unfit(
-                f"it computes something else when its saved weights are loaded: {what} is kept outside of parameters and buffers. "
+                f"it computes something else when its saved weights are loaded: {state} is kept outside of parameters and buffers. "
                 "Register it as a buffer"
             )
 
 
 def state_elsewhere(model: nn.Module) -> dict[str, bytes]:
     """Attributes of modules that `state_dict` does not hold, by name, as bytes to compare; what can't be pickled is left out."""
-    found: dict[str, bytes] = {}
+    state: dict[str, bytes] = {}
     for path, module in model.named_modules():
         if type(module).get_extra_state is not nn.Module.get_extra_state:
             continue  # it saves what else it has
@@ -151,10 +151,10 @@ def state_elsewhere(model: nn.Module) -> dict[str, bytes]:
         for name, value in values.items():
             try:
                 plain = value.get_state() if isinstance(value, torch.Generator) else value
-                found[".".join(part for part in (path, name) if part)] = pickle.dumps(plain)
+                state[".".join(part for part in (path, name) if part)] = pickle.dumps(plain)
             except Exception:
                 continue  # a function, a lock: no state of a training
-    return found
+    return state
 
 
 def _listed(names: list[str]) -> str:

@@ -45,7 +45,7 @@ def study_info(study: optuna.Study, config: StudyConfig, stored: list[Record], c
 def current_records(study: optuna.Study, config: StudyConfig) -> list[Record]:
     """Records of all jobs; latency from the study's last session, so that all variants come from one side-by-side run."""
     latency = study.user_attrs.get(LATENCY, {})
-    stored = records(study, max_attempts=config.max_attempts)
+    stored = records(study, config.limits)
     return [Record(**{**vars(r), "latency": latency.get(network_of(r.network_key), r.latency)}) for r in stored]
 
 

@@ -78,8 +78,8 @@ def _rate(spec: ModelSpec, protocol: Protocol, device: str, count: int, seconds:
             assert process.stdin is not None
             process.stdin.write("go\n")
             process.stdin.flush()
-        said = [_read(p) for p in processes]
-        return sum(map(float, said)) if all(said) else None
+        rates = [_read(p) for p in processes]
+        return sum(map(float, rates)) if all(rates) else None
     except BrokenPipeError:
         return None
     finally:
@@ -101,7 +101,7 @@ def _read(process: subprocess.Popen[str]) -> str:
 
 
 def main(argument: str) -> int:
-    """Train on random images until the time is over, and say how many a second."""
+    """Train on random images until the time is over, and print how many a second."""
     import torch
 
     from ablation.train.speed import training_step

@@ -25,8 +25,12 @@ from ablation.measure.quality.evaluate import evaluate, reconstruct, sampled_qua
 from ablation.record.trial import COMPLETE, Record
 from ablation.train.train import TrainingFailure, TrainResult, train
 from studies.engine.config import StudyConfig, StudyFolder
-from studies.engine.latency_session import stored_latency
+from studies.engine.latency_session import stored_latency, time_proposed
+from studies.engine.preflight import check_network
+from studies.engine.proposals import LATENCY_MS, Search, broken_limits
 from studies.engine.publish import publish
+from studies.store.retry import TrialInfeasible
+from studies.store.storage import set_constraints
 from studies.work.loop import TrialFailed, TrialInterrupted
 
 NUM_SHOWN = 8  # test images that every trial reconstructs, side by side in the gallery
@@ -59,16 +63,12 @@ def run_trial(trial: optuna.Trial, context: TrialContext) -> tuple[float, float,
     spec = ModelSpec.from_dict(attrs["spec"])
     protocol = replace(config.training_protocol(), **attrs.get("protocol", {}))
     context.on_step(label, 0, 1, "costs")
-    latency = stored_latency(trial.study, network_of(key))
-    latency_ms = objective_latency(latency, config)  # before hours of training, since a trial without it can't be told
+    latency = _latency(trial, spec, protocol, context)  # before hours of training, since no trial is complete without it
     model = build(spec, seed=seed)
     costs = context.costs[network_of(key)] = context.costs.get(network_of(key)) or count(spec, model)
     result = _train(model, protocol, key, label, seed, context)
     context.on_step(label, 1, 1, "quality")
     losses = _common_loss(model, protocol, seed, result, context)
-    quality = evaluate(model, context.dataset, context.split.test, device=config.device, protocol=config.training_protocol())
-    images = reconstruct(model, context.dataset, context.split.test[:NUM_SHOWN], device=config.device)
-    np.save(context.folder.reconstructions(key, seed), images)
     record = Record(
         network_key=key,
         label=label,
@@ -83,12 +83,41 @@ def run_trial(trial: optuna.Trial, context: TrialContext) -> tuple[float, float,
         costs=costs,
         latency=latency,
         training={**result.to_dict(), **losses},
-        quality=quality,
+        quality=evaluate(model, context.dataset, context.split.test, device=config.device, protocol=config.training_protocol()),
         provenance=provenance(config.device, started),
     )
-    originals: NDArray[np.uint8] = np.asarray(context.dataset.images[context.split.test[:NUM_SHOWN]])
+    _show(trial, model, record, context)
+    return losses["best_loss"], objective_latency(latency, config), float(costs["params"])
+
+
+def _latency(trial: optuna.Trial, spec: ModelSpec, protocol: Protocol, context: TrialContext) -> dict[str, Any]:
+    """What a record keeps of the network's latency. A proposed network is tried and timed now, and held to its limit."""
+    config, key = context.config, network_of(trial.user_attrs["network_key"])
+    if config.search:
+        last = len(context.split.train) % protocol.batch_size
+        reason = check_network(spec, protocol, config.device, last_batch=last).reason
+        if reason:
+            raise TrialFailed(reason, certain=True)
+        time_proposed(trial.study, spec, config, context.folder, context.should_stop)
+        if context.should_stop():
+            raise TrialInterrupted("interrupted while it was timed")
+    latency = stored_latency(trial.study, key, config.device)
+    value = {LATENCY_MS: objective_latency(latency, config)}
+    if config.search:
+        search = Search(**config.search)
+        set_constraints(trial, search.constraints(value))
+        if reason := broken_limits(search, value):
+            raise TrialInfeasible(reason)
+    return latency
+
+
+def _show(trial: optuna.Trial, model: VAE, record: Record, context: TrialContext) -> None:
+    """Store the record, and for the gallery what the network makes of some test images."""
+    shown = context.split.test[:NUM_SHOWN]
+    images = reconstruct(model, context.dataset, shown, device=context.config.device)
+    np.save(context.folder.reconstructions(record.network_key, record.seed), images)
+    originals: NDArray[np.uint8] = np.asarray(context.dataset.images[shown])
     publish(trial, record, originals, images, context.folder)
-    return losses["best_loss"], latency_ms, float(costs["params"])
 
 
 def _train(model: VAE, protocol: Protocol, key: str, label: str, seed: int, context: TrialContext) -> TrainResult:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 import importlib
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -19,10 +19,11 @@ from ablation.data.base import FORMER_NOTE
 from ablation.machine.cores import num_threads
 from blocks.errors import InputError, WriteError, must_be
 from studies.engine.config import StudyConfig, StudyFolder
-from studies.engine.trial import TrialContext, run_trial
+from studies.engine.proposals import source_of
+from studies.engine.trial import OnStep, TrialContext, run_trial
 from studies.store.lease import lease_lost
 from studies.store.storage import open_storage, open_study
-from studies.work.loop import Event, OnEvent, TrialInterrupted, WorkerReport, run_worker
+from studies.work.loop import OnEvent, TrialInterrupted, WorkerReport, ignore, run_worker
 from studies.work.processes import BAD_INPUT
 from studies.work.progress import ProgressFile
 from studies.work.stopping import StopRequest
@@ -53,35 +54,30 @@ def open_dataset(config: StudyConfig, root: str | None, cache_dir: str | None, *
 
 
 def work(
-    study: optuna.Study, context: TrialContext, *, should_stop: Callable[[], bool], on_event: OnEvent, linger: bool = True
+    study: optuna.Study, context: TrialContext, *, should_stop: Callable[[], bool], on_event: OnEvent = ignore, linger: bool = True
 ) -> WorkerReport:
-    """Run the study's waiting trials in this process, one after another.
+    """Run the study's trials in this process, one after another.
 
     A full disk, or a folder that can't be written any more, is no trial's fault: it costs no attempt, and ends as an InputError.
     """
-    current: list[optuna.Trial] = []
-    trouble: list[str] = []
-
-    def stop() -> bool:
-        return should_stop() or any(lease_lost(trial) for trial in current)
+    unwritable: list[str] = []
 
     def objective(trial: optuna.Trial) -> tuple[float, float, float]:
-        current[:] = [trial]
         try:
-            return run_trial(trial, TrialContext(**{**vars(context), "should_stop": stop}))
+            return run_trial(trial, replace(context, should_stop=lambda: should_stop() or lease_lost(trial)))
         except Exception as error:
-            trouble[:] = [reason for cause in _chain(error) if (reason := _no_room(cause))]
-            if trouble:
-                raise TrialInterrupted(f"the study's folder could not be written: {trouble[0]}") from error
+            unwritable[:] = [reason for cause in _chain(error) if (reason := _no_room(cause))]
+            if unwritable:
+                raise TrialInterrupted(f"the study's folder could not be written: {unwritable[0]}") from error
             raise
-        finally:
-            current.clear()
 
-    attempts = context.config.max_attempts
-    report = run_worker(study, objective, should_stop=should_stop, on_event=on_event, max_attempts=attempts, linger=linger)
-    if trouble:
+    report = run_worker(
+        study, objective, source=source_of(context.config), limits=context.config.limits,
+        should_stop=should_stop, on_event=on_event, linger=linger,
+    )  # fmt: skip
+    if unwritable:
         remedy = "Make room; the same command then goes on. What is stored is intact."
-        raise must_be("The study's folder", "a folder that can be written, with room left", trouble[0], remedy)
+        raise must_be("The study's folder", "a folder that can be written, with room left", unwritable[0], remedy)
     return report
 
 
@@ -99,9 +95,9 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def file_reporter(folder: Path) -> tuple[ProgressFile, Callable[[str, int, int, str], None]]:
-    """A progress file of this process, and the callback that keeps it."""
-    file, last = ProgressFile(folder, os.getpid()), 0.0
+def file_reporter(file: ProgressFile) -> OnStep:
+    """A callback that keeps a progress file, written a few times a second at most."""
+    last = 0.0
 
     def on_step(label: str, step: int, steps: int, detail: str) -> None:
         nonlocal last
@@ -109,11 +105,7 @@ def file_reporter(folder: Path) -> tuple[ProgressFile, Callable[[str, int, int, 
             last = time.monotonic()
             file.write(label, step, steps, detail)
 
-    return file, on_step
-
-
-def quiet(event: Event) -> None:
-    """The parent reads outcomes from the storage."""
+    return on_step
 
 
 def serve(
@@ -134,10 +126,10 @@ def serve(
         config, files = StudyConfig.from_dict(opened.user_attrs["config"]), StudyFolder(folder)
         dataset = open_dataset(config, data_root, cache_dir)
         split = split_indices(len(dataset), seed=config.training_protocol().split_seed)
-        progress, on_step = file_reporter(files.progress)
-        context = TrialContext(config=config, folder=files, dataset=dataset, split=split, on_step=on_step)
+        progress = ProgressFile(files.progress, os.getpid())
+        context = TrialContext(config=config, folder=files, dataset=dataset, split=split, on_step=file_reporter(progress))
         try:
-            work(opened, context, should_stop=stop, on_event=quiet)
+            work(opened, context, should_stop=stop)  # the parent reads outcomes from the storage
         finally:
             progress.clear()
 

@@ -17,7 +17,9 @@ from rich.console import Console
 from ablation.attribute.factorial import Factorial
 from ablation.design.spec import PRESETS, ModelSpec, preset
 from ablation.machine.device import pick_device
+from ablation.machine.files import write_atomic
 from ablation.machine.hardware import provenance
+from ablation.machine.text import first_line
 from ablation.record.convert import to_plain
 from ablation.record.explanation import Explanation
 from ablation.record.stored import explanation_of
@@ -182,14 +184,12 @@ class _Steps:
         try:
             values = json.loads(json.dumps(to_plain(step())))
         except (RuntimeError, MemoryError, InputError) as error:
-            line = (str(error).splitlines() or [type(error).__name__])[0]
+            line = first_line(error)
             self.found[name] = {"limits": [f"{name} was not measured: {line}"]}
             self.say(f"{name}: not measured: {line}")
             return
         self.found[name] = values
-        temporary = path.with_suffix(".part")
-        temporary.write_text(json.dumps({"key": self.key, "values": values}))
-        temporary.replace(path)
+        write_atomic(path, json.dumps({"key": self.key, "values": values}))
         self.say(f"{name}: {duration(time.monotonic() - begin)}")
 
     def _read(self, path: Path) -> dict[str, Any] | None:

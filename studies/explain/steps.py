@@ -218,7 +218,7 @@ def _trained(pair: Pair, factorial: Factorial, earlier: Results, report: Report)
         if "config" not in study.user_attrs:
             continue
         config = StudyConfig.from_dict(study.user_attrs["config"])
-        complete = [r for r in records(study, max_attempts=config.max_attempts) if r.state == COMPLETE]
+        complete = [r for r in records(study, config.limits) if r.state == COMPLETE]
         of_study, missing = attribute_all(factorial, complete)
         attributions += of_study
         limits += missing

@@ -15,7 +15,8 @@ from ablation.design.protocol import Protocol
 from ablation.design.space import Space
 from ablation.design.spec import ModelSpec
 from studies.engine.config import StudyConfig
-from studies.engine.runner import RunOptions, open_run, run_trials
+from studies.engine.opened import RunOptions, open_run
+from studies.engine.runner import run_trials
 from studies.paper.folder import HYPOTHESES, MODELS, PIECES, PaperFolder
 from studies.paper.hypotheses import HYPOTHESES as LOSSES
 from studies.paper.hypotheses import network_of

@@ -11,6 +11,7 @@ the machines' clocks must agree to within a few seconds.
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -18,6 +19,7 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import cache
@@ -29,6 +31,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
+from ablation.machine.files import write_atomic
 from studies.store.storage import get_system_attrs, journal_path, set_system_attr
 
 BEAT_S = 5.0
@@ -85,7 +88,7 @@ class Worker:
         self.study, self.beat_s, self.stale_after_s = study, beat_s, stale_after_s
         self.name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._trial: optuna.Trial | None = None
-        self._lost = False
+        self.lost = False  # the trial that it holds was taken from it
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beats, name=f"beats of {self.name}", daemon=True)
 
@@ -103,11 +106,11 @@ class Worker:
             remove_beat(self.study, self.name)
         except Exception:
             if kind is None:
-                raise  # otherwise the storage is the trouble that is already being told
+                raise  # otherwise the storage's own error is already on its way
 
     def take(self, trial: optuna.Trial) -> None:
         """Write the lease of a claimed trial. UpdateFinishedTrialError when it was failed meanwhile, and is not this worker's."""
-        self._trial, self._lost = trial, False
+        self._trial, self.lost = trial, False
         try:
             trial.set_user_attr("lease", asdict(self._lease()))
         except UpdateFinishedTrialError:
@@ -118,24 +121,14 @@ class Worker:
         """Hold no trial."""
         self._trial = None
 
-    def lost(self) -> bool:
-        """Whether the trial that this worker holds is no longer its own."""
-        return self._lost
-
     def holds(self, number: int) -> bool:
         """Whether this worker is running the trial of this number."""
         return self._trial is not None and self._trial.number == number
 
     def _lease(self) -> Lease:
-        pid = os.getpid()
-        return Lease(
-            worker=self.name,
-            host=socket.gethostname(),
-            machine=this_machine(),
-            pid=pid,
-            started=process_started(pid),
-            time=time.time(),
-        )
+        pid, host = os.getpid(), socket.gethostname()
+        started = process_started(pid)
+        return Lease(worker=self.name, host=host, machine=this_machine(), pid=pid, started=started, time=time.time())
 
     def _beats(self) -> None:
         last = time.monotonic()
@@ -145,14 +138,14 @@ class Worker:
                 last = time.monotonic()
                 trial = self._trial
                 if trial is not None and trial.storage.get_trial(trial._trial_id).state != TrialState.RUNNING:
-                    self._lost = self._lost or self._trial is trial  # not when it was told just now
+                    self.lost |= self._trial is trial  # not when it ended just now
             except Exception:  # a storage that does not answer: the worker's next own call reports it
-                self._lost = self._lost or time.monotonic() - last > self.stale_after_s
+                self.lost |= time.monotonic() - last > self.stale_after_s
 
 
 def lease_lost(trial: optuna.Trial) -> bool:
     """Whether a trial that this process runs was taken from it: stop training, another worker may have begun it anew."""
-    return any(worker.lost() for worker in _held.values() if worker.holds(trial.number))
+    return any(worker.lost for worker in _held.values() if worker.holds(trial.number))
 
 
 def write_beat(study: optuna.Study, lease: Lease) -> None:
@@ -160,13 +153,8 @@ def write_beat(study: optuna.Study, lease: Lease) -> None:
     path = journal_path(study)
     if path is None:
         set_system_attr(study, BEAT + lease.worker, asdict(lease))
-        return
-    file = _beat_file(path, lease.worker)
-    file.parent.mkdir(exist_ok=True)
-    lines = f"{lease.host}\n{lease.machine}\n{lease.pid}\n{lease.started}\n{lease.time}\n"
-    part = file.with_suffix(".part")
-    part.write_text(lines)
-    part.replace(file)
+    else:
+        write_atomic(_beat_file(path, lease.worker), json.dumps(asdict(lease)))
 
 
 def remove_beat(study: optuna.Study, worker: str) -> None:
@@ -186,11 +174,8 @@ def read_beats(study: optuna.Study) -> dict[str, Lease]:
         return {k.removeprefix(BEAT): Lease(**v) for k, v in stored.items() if k.startswith(BEAT) and v is not None}
     beats = {}
     for file in _beat_file(path, "x").parent.glob("*.beat"):
-        try:
-            host, machine, pid, started, when = file.read_text().splitlines()
-        except (FileNotFoundError, ValueError):
-            continue  # ended just now, or cut by a full disk: that worker then counts as silent
-        beats[file.stem] = Lease(worker=file.stem, host=host, machine=machine, pid=int(pid), started=started, time=float(when))
+        with suppress(FileNotFoundError, ValueError):  # ended just now, or cut by a full disk: that worker then counts as silent
+            beats[file.stem] = Lease(**json.loads(file.read_text()))
     return beats
 
 

@@ -25,8 +25,7 @@ def known_distributions(trials: Iterable[FrozenTrial]) -> dict[str, BaseDistribu
     """The distribution of each parameter in the first trial that has it: Optuna holds later ones to that."""
     known: dict[str, BaseDistribution] = {}
     for trial in trials:
-        for name, distribution in trial.distributions.items():
-            known.setdefault(name, distribution)
+        known = {**trial.distributions, **known}
     return known
 
 
@@ -34,16 +33,12 @@ def extend(
     known: Mapping[str, BaseDistribution], jobs: Iterable[Mapping[str, Level]], choices: Mapping[str, Sequence[Level]]
 ) -> dict[str, BaseDistribution]:
     """Distributions for all jobs' levels: those known (numbers with a range as wide as needed), and new ones for new factors."""
-    seen: dict[str, list[Level]] = {}
+    levels: dict[str, list[Level]] = {}
     for params in jobs:
         for name, level in params.items():
-            seen.setdefault(name, list(choices.get(name, ()))).append(level)
-    result = dict(known)
-    for name, levels in seen.items():
-        wanted = _grown(known[name], levels) if name in known else _new(levels)
-        if name not in known or _compatible(known[name], wanted):
-            result[name] = wanted
-    return result
+            levels.setdefault(name, list(choices.get(name, ()))).append(level)
+    wanted = {name: _covering(values, known.get(name)) for name, values in levels.items()}
+    return {**known, **{name: wanted[name] for name in wanted if name not in known or _may_replace(known[name], wanted[name])}}
 
 
 def declarable(params: Mapping[str, Level], distributions: Mapping[str, BaseDistribution]) -> dict[str, Level]:
@@ -51,31 +46,7 @@ def declarable(params: Mapping[str, Level], distributions: Mapping[str, BaseDist
     return {name: level for name, level in params.items() if name in distributions and _contains(distributions[name], level)}
 
 
-def _new(levels: list[Level]) -> BaseDistribution:
-    numbers = [level for level in levels if _is_number(level)]
-    if len(numbers) < len(levels):
-        return CategoricalDistribution(list(dict.fromkeys(levels)))  # True == 1 for Optuna too: the first of them is the choice
-    if all(isinstance(number, int) for number in numbers):
-        return IntDistribution(int(min(numbers)), int(max(numbers)))
-    return FloatDistribution(float(min(numbers)), float(max(numbers)))
-
-
-def _grown(known: BaseDistribution, levels: list[Level]) -> BaseDistribution:
-    """A number's range, made wide enough for the levels of its kind."""
-    if isinstance(known, IntDistribution):
-        whole = [known.low, known.high, *(int(level) for level in levels if _is_number(level) and isinstance(level, int))]
-        return IntDistribution(min(whole), max(whole))
-    if isinstance(known, FloatDistribution):
-        numbers = [known.low, known.high, *(float(level) for level in levels if _is_number(level))]
-        return FloatDistribution(min(numbers), max(numbers))
-    return known
-
-
-def _is_number(level: Level) -> bool:
-    return isinstance(level, int | float) and not isinstance(level, bool)
-
-
-def _compatible(old: BaseDistribution, new: BaseDistribution) -> bool:
+def _may_replace(old: BaseDistribution, new: BaseDistribution) -> bool:
     try:
         check_distribution_compatibility(old, new)
     except ValueError:
@@ -83,9 +54,23 @@ def _compatible(old: BaseDistribution, new: BaseDistribution) -> bool:
     return True
 
 
+def _covering(levels: Sequence[Level], known: BaseDistribution | None) -> BaseDistribution:
+    """A distribution that has these levels, as far as the known one can grow: a number's range, for numbers of its kind."""
+    numbers = [level for level in levels if isinstance(level, int | float) and not isinstance(level, bool)]
+    integers = [number for number in numbers if isinstance(number, int)]
+    if known is None and len(numbers) < len(levels):
+        return CategoricalDistribution(list(dict.fromkeys(levels)))  # True == 1 for Optuna too: the first of them is the choice
+    if isinstance(known, IntDistribution) or (known is None and len(integers) == len(levels)):
+        whole = [*integers, *([known.low, known.high] if known else [])]
+        return IntDistribution(min(whole), max(whole))
+    if isinstance(known, FloatDistribution) or known is None:
+        numbers += [known.low, known.high] if known else []
+        return FloatDistribution(min(numbers), max(numbers))
+    return known
+
+
 def _contains(distribution: BaseDistribution, level: Level) -> bool:
     if isinstance(distribution, CategoricalDistribution):
         return any(type(choice) is type(level) and choice == level for choice in distribution.choices)
-    if not _is_number(level) or (isinstance(distribution, IntDistribution) and not isinstance(level, int)):
-        return False
-    return bool(distribution._contains(float(level)))
+    kinds = (int,) if isinstance(distribution, IntDistribution) else (int, float)
+    return type(level) in kinds and bool(distribution._contains(float(level)))

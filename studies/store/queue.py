@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import TrialState, create_trial
 
 from ablation.record.trial import COMPLETE, FAILED, RUNNING, STALE, WAITING
-from studies.store.history import ERROR, LOST, MAX_ATTEMPTS, MAX_LOST, Histories, History, JobKey, read_histories
-from studies.store.lease import STALE_AFTER_S, is_alive, remove_beat, this_machine
+from studies.store.history import ERROR, INFEASIBLE, LIMITS, LOST, Histories, History, JobKey, Limits, read_histories
+from studies.store.lease import is_alive, remove_beat, this_machine
 from studies.store.levels import Level, declarable, extend, known_distributions
 from studies.store.storage import attached, batched, exclusive, get_system_attrs, set_attrs, set_system_attr, storage_errors
 
 RESERVED = frozenset(
     {"network_key", "seed", "levels", "planned", "lease", "reason", "reason_kind", "traceback", "record", "retry_failed", "certain"}
 )
+STATES = (COMPLETE, FAILED, WAITING, RUNNING, STALE)
 NEWER = "job:"  # hidden study attribute: what a later plan says about a job whose trial can no longer be changed
 
 
@@ -66,9 +68,7 @@ def plan(
     jobs: Iterable[Job],
     *,
     choices: Mapping[str, Sequence[Level]] | None = None,
-    max_attempts: int = MAX_ATTEMPTS,
-    max_lost: int = MAX_LOST,
-    stale_after_s: float = STALE_AFTER_S,
+    limits: Limits = LIMITS,
     retry_failed: bool = False,
     hopeless: Mapping[str, str] | None = None,
 ) -> PlanReport:
@@ -80,58 +80,52 @@ def plan(
     """
     wanted = _by_key(jobs)
     with storage_errors(study), exclusive(study):
-        recovered = _fail_lost(study, read_histories(study, stale_after_s))
-        found = read_histories(study, stale_after_s)
-        distributions = extend(known_distributions(found.trials), (job.params for job in wanted.values()), choices or {})
+        recovered = _fail_lost(study, read_histories(study, limits))
+        before = read_histories(study, limits)
+        distributions = extend(known_distributions(before.trials), (job.params for job in wanted.values()), choices or {})
         enqueued = 0
         for key, job in wanted.items():
-            history = found.jobs.get(key, History())
-            exhausted = history.exhausted(max_attempts, max_lost)
-            if _missing(history) and (retry_failed or not exhausted):
-                marks: dict[str, Any] = {"retry_failed": True} if exhausted else {}
-                reason = (hopeless or {}).get(job.network_key)
-                marks |= {"reason_kind": ERROR, "reason": " ".join(reason.split()), "certain": True} if reason else {}
-                _enqueue(study, job, distributions, marks, TrialState.FAIL if reason else TrialState.WAITING)
-                enqueued += not reason
-        _note_changes(study, wanted, found)
+            history = before.jobs.get(key, History())
+            exhausted = history.exhausted(limits)
+            if history.states or (exhausted and not retry_failed):
+                continue
+            reason = (hopeless or {}).get(job.network_key, "")
+            marks = {"retry_failed": True} if exhausted else {}
+            _enqueue(study, job, distributions, {**marks, **(_failure(ERROR, reason, certain=True) if reason else {})})
+            enqueued += not reason
+        _note_changes(study, wanted, before)
         # Other jobs of the study whose worker was lost come back too.
-        _enqueue_again(study, {k: h for k, h in found.jobs.items() if k not in wanted}, max_attempts, max_lost)
-        after = read_histories(study, stale_after_s)
-    planned = {key: history for key, history in after.jobs.items() if key in wanted}
-    counts = _counts(planned, max_attempts, max_lost)
-    return PlanReport(**counts, enqueued=enqueued, recovered=recovered, others=len(after.jobs) - len(planned))
+        _enqueue_again(study, {key: history for key, history in before.jobs.items() if key not in wanted}, limits)
+        after = read_histories(study, limits).jobs
+    planned = {key: history for key, history in after.items() if key in wanted}
+    return PlanReport(**_counts(planned, limits), enqueued=enqueued, recovered=recovered, others=len(after) - len(planned))
 
 
-def reconcile(
-    study: optuna.Study, *, max_attempts: int = MAX_ATTEMPTS, max_lost: int = MAX_LOST, stale_after_s: float = STALE_AFTER_S
-) -> int:
+def reconcile(study: optuna.Study, limits: Limits = LIMITS) -> int:
     """Fail trials without a live worker; enqueue again what is neither complete nor on its way nor out of attempts. How many."""
     with storage_errors(study):
-        found = read_histories(study, stale_after_s)
-        if not found.stale and not any(_missing(h) and not h.exhausted(max_attempts, max_lost) for h in found.jobs.values()):
+        now = read_histories(study, limits)
+        if not now.stale and not any(history.is_due(limits) for history in now.jobs.values()):
             return 0  # the usual case needs no lock
         with exclusive(study):
-            _fail_lost(study, read_histories(study, stale_after_s))
-            return _enqueue_again(study, read_histories(study, stale_after_s).jobs, max_attempts, max_lost)
+            _fail_lost(study, read_histories(study, limits))
+            return _enqueue_again(study, read_histories(study, limits).jobs, limits)
 
 
-def trial_state(
-    study: optuna.Study, *, max_attempts: int = MAX_ATTEMPTS, max_lost: int = MAX_LOST, stale_after_s: float = STALE_AFTER_S
-) -> StudyState:
+def trial_state(study: optuna.Study, limits: Limits = LIMITS) -> StudyState:
     """How far a study is. Changes nothing."""
     with storage_errors(study):
-        return StudyState(**_counts(read_histories(study, stale_after_s).jobs, max_attempts, max_lost))
+        return StudyState(**_counts(read_histories(study, limits).jobs, limits))
 
 
 def fail(study: optuna.Study, trial: optuna.Trial, kind: str, reason: str, traceback: str = "", *, certain: bool = False) -> bool:
     """Record a trial as failed, with its reason in one line. False when another had already finished it.
 
-    `certain`: it would fail again, so its job is not tried again.
+    `certain`: it would fail again, so its job is not tried again. An infeasible trial counts as pruned, from which samplers learn.
     """
     try:
-        told: dict[str, Any] = {"reason_kind": kind, "reason": " ".join(reason.split()), **({"certain": True} if certain else {})}
-        set_attrs(trial, {**told, "traceback": traceback} if traceback else told)
-        study.tell(trial, state=TrialState.FAIL)
+        set_attrs(trial, _failure(kind, reason, certain=certain) | ({"traceback": traceback} if traceback else {}))
+        study.tell(trial, state=TrialState.PRUNED if kind == INFEASIBLE else TrialState.FAIL)
     except (UpdateFinishedTrialError, ValueError):
         if trial.storage.get_trial(trial._trial_id).state.is_finished():
             return False
@@ -141,8 +135,18 @@ def fail(study: optuna.Study, trial: optuna.Trial, kind: str, reason: str, trace
 
 def newer_attrs(study: optuna.Study) -> dict[JobKey, dict[str, Any]]:
     """What later plans said about jobs whose trials were already there: attributes by job."""
-    stored = {name: value for name, value in get_system_attrs(study).items() if name.startswith(NEWER)}
-    return {(value["network_key"], value["seed"]): value["attrs"] for value in stored.values()}
+    stored = [value for name, value in get_system_attrs(study).items() if name.startswith(NEWER)]
+    return {(value["network_key"], value["seed"]): value["attrs"] for value in stored}
+
+
+def job_attrs(job: Job) -> dict[str, Any]:
+    """The user attributes of a job's trials, which a later trial of it gets too."""
+    attrs = {**job.attrs, "levels": dict(job.params), "network_key": job.network_key, "seed": job.seed}
+    return {**attrs, "planned": sorted(attrs)}
+
+
+def _failure(kind: str, reason: str, *, certain: bool) -> dict[str, Any]:
+    return {"reason_kind": kind, "reason": " ".join(reason.split()), **({"certain": True} if certain else {})}
 
 
 def _by_key(jobs: Iterable[Job]) -> dict[JobKey, Job]:
@@ -154,59 +158,54 @@ def _by_key(jobs: Iterable[Job]) -> dict[JobKey, Job]:
     return wanted
 
 
-def _missing(history: History) -> bool:
-    return not (history.complete or history.waiting or history.live or history.stale)
-
-
-def _fail_lost(study: optuna.Study, found: Histories) -> int:
-    failed = sum(fail(study, attached(study, number), LOST, why) for number, why in found.stale.items())
-    for name, lease in found.beats.items():
-        if lease.machine == this_machine() and not is_alive(lease, found.beats, 0):
+def _fail_lost(study: optuna.Study, now: Histories) -> int:
+    failed = sum(fail(study, attached(study, number), LOST, reason) for number, reason in now.stale.items())
+    for name, lease in now.beats.items():
+        if lease.machine == this_machine() and not is_alive(lease, now.beats, 0):
             remove_beat(study, name)
     return failed
 
 
-def _enqueue(
-    study: optuna.Study, job: Job, distributions: Mapping[str, BaseDistribution], marks: Mapping[str, Any], state: TrialState
-) -> None:
-    """The same as `Study.enqueue_trial`, with the parameters already in it: shown while it waits, and one write instead of many."""
+def _enqueue(study: optuna.Study, job: Job, distributions: Mapping[str, BaseDistribution], marks: Mapping[str, Any]) -> None:
     params = declarable(job.params, distributions)
     undeclared = {f"level: {name}": level for name, level in job.params.items() if name not in params}
-    planned = {**job.attrs, **undeclared, "levels": dict(job.params), "network_key": job.network_key, "seed": job.seed}
+    attrs = job_attrs(replace(job, attrs={**job.attrs, **undeclared}))
+    _add_trial(study, params, {name: distributions[name] for name in params}, {**attrs, **marks})
+
+
+def _enqueue_again(study: optuna.Study, jobs: Mapping[JobKey, History], limits: Limits) -> int:
+    again = [history.last for history in jobs.values() if history.is_due(limits) and history.last is not None]
+    for trial in again:
+        attrs = {name: trial.user_attrs[name] for name in (*trial.user_attrs["planned"], "planned")}
+        _add_trial(study, trial.params, trial.distributions, attrs, trial.constraints)
+    return len(again)
+
+
+def _add_trial(
+    study: optuna.Study,
+    params: Mapping[str, Level],
+    distributions: Mapping[str, BaseDistribution],
+    attrs: Mapping[str, Any],
+    constraints: Mapping[str, float] | None = None,
+) -> None:
+    """The same as `Study.enqueue_trial`, with the parameters already in it: shown while it waits, and one write instead of many."""
     study.add_trial(
         create_trial(
-            state=state,
+            state=TrialState.FAIL if "reason" in attrs else TrialState.WAITING,
             params=dict(params),
-            distributions={name: distributions[name] for name in params},
+            distributions=dict(distributions),
+            constraints=dict(constraints or {}),
             system_attrs={"fixed_params": dict(params)},
-            user_attrs={**planned, "planned": sorted(planned), **marks},
+            user_attrs=dict(attrs),
         )
     )
 
 
-def _enqueue_again(study: optuna.Study, jobs: Mapping[JobKey, History], max_attempts: int, max_lost: int) -> int:
-    again = [h.last for h in jobs.values() if _missing(h) and not h.exhausted(max_attempts, max_lost) and h.last is not None]
-    for trial in again:
-        study.add_trial(_copy(trial))
-    return len(again)
-
-
-def _copy(trial: FrozenTrial) -> FrozenTrial:
-    kept = {name: trial.user_attrs[name] for name in trial.user_attrs["planned"]}
-    return create_trial(
-        state=TrialState.WAITING,
-        params=trial.params,
-        distributions=trial.distributions,
-        system_attrs={"fixed_params": trial.params},
-        user_attrs={**kept, "planned": trial.user_attrs["planned"]},
-    )
-
-
-def _note_changes(study: optuna.Study, wanted: Mapping[JobKey, Job], found: Histories) -> None:
+def _note_changes(study: optuna.Study, wanted: Mapping[JobKey, Job], before: Histories) -> None:
     """A grown space may say more about a network that is already trained, e.g. a further assignment of factors that makes it."""
     known = newer_attrs(study)
     with batched(study):
-        for key, history in found.jobs.items():
+        for key, history in before.jobs.items():
             if key not in wanted or history.last is None:
                 continue
             attrs = json.loads(json.dumps(wanted[key].attrs))  # as it comes back from the storage
@@ -216,8 +215,7 @@ def _note_changes(study: optuna.Study, wanted: Mapping[JobKey, Job], found: Hist
                 set_system_attr(study, f"{NEWER}{key[0]}:{key[1]}", value)
 
 
-def _counts(jobs: Mapping[JobKey, History], max_attempts: int, max_lost: int) -> dict[str, int]:
-    states = [history.state(max_attempts, max_lost) for history in jobs.values()]
-    named = {"complete": COMPLETE, "failed": FAILED, "waiting": WAITING, "running": RUNNING, "stale": STALE}
+def _counts(jobs: Mapping[JobKey, History], limits: Limits) -> dict[str, int]:
+    states = Counter(history.state(limits) for history in jobs.values())
     failed_trials = sum(history.errors + history.lost for history in jobs.values())
-    return {"planned": len(states), "failed_trials": failed_trials, **{name: states.count(state) for name, state in named.items()}}
+    return {"planned": len(jobs), "failed_trials": failed_trials} | {state: states[state] for state in STATES}

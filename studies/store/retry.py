@@ -25,6 +25,10 @@ class TrialFailed(Exception):  # noqa: N818 - an outcome
         self.certain = certain
 
 
+class TrialInfeasible(Exception):  # noqa: N818 - an outcome
+    """What was measured before training breaks a limit; the message is the reason. The trial is recorded and never trained."""
+
+
 def may_pass(error: BaseException) -> bool:
     """Whether the same work may succeed the next time: for want of memory, files or a device, unlike an error in the network."""
     if isinstance(error, TrialFailed):

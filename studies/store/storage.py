@@ -18,6 +18,7 @@ from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateF
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages._rdb.models import TrialUserAttributeModel
 
+from ablation.machine.text import first_line
 from blocks.errors import InputError, must_be
 from studies.store.journal import SafeJournal, check_journal
 
@@ -107,7 +108,7 @@ def _open_database(url: str, must_exist: bool) -> BaseStorage:
         raise _unreachable(public_url(url), error) from error
     except RuntimeError as error:  # Optuna's check of the tables' version
         remedy = "Use a new database; Optuna 4 and 5 must not share one."
-        raise must_be(f"storage {public_url(url)}", "a database of this Optuna", _first_line(error), remedy) from error
+        raise must_be(f"storage {public_url(url)}", "a database of this Optuna", first_line(error)[:200], remedy) from error
     if parts.get_backend_name() == "sqlite":
         _begin_immediate(storage.engine)
     return storage
@@ -142,13 +143,9 @@ def _unreachable(shown: str, error: BaseException) -> InputError:
     original = getattr(error, "orig", None) or error
     remedy = "Check that it runs and can be written; what is stored is intact."
     # Drivers repeat the host and the user, never the password; a line that could hold one is not shown.
-    said = _first_line(original)
-    told = said if "://" not in said else type(original).__name__
-    return must_be(f"storage {shown}", "a database that can be reached", told, remedy)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    line = first_line(original)[:200]
+    reason = line if "://" not in line else type(original).__name__
+    return must_be(f"storage {shown}", "a database that can be reached", reason, remedy)
 
 
 def _backend(owner: BaseStorage | optuna.Study) -> Any:
@@ -204,6 +201,15 @@ def set_attrs(trial: optuna.Trial, attrs: Mapping[str, Any]) -> None:
     with backend.scoped_session() as session, session.begin():
         for name, value in attrs.items():
             backend._set_trial_attr_without_commit(session, TrialUserAttributeModel, trial._trial_id, name, value)
+    trial._cached_frozen_trial = trial.storage.get_trial(trial._trial_id)  # as it is after `trial.set_user_attr`
+
+
+def set_constraints(trial: optuna.Trial, constraints: Mapping[str, float]) -> None:
+    """Set constraints of a trial, positive where a limit is broken; those that an earlier try had already stay."""
+    known = trial.storage.get_trial(trial._trial_id).constraints
+    for name, value in constraints.items():
+        if name not in known:
+            trial.set_constraint(name, value)
 
 
 @contextmanager

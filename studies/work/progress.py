@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)  # fmt: skip
+
+from ablation.machine.files import write_atomic
 
 
 def duration(seconds: float) -> str:
@@ -23,23 +32,19 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"
 
 
+def _columns(*more: ProgressColumn) -> list[ProgressColumn]:
+    bar = [TextColumn("{task.description}", markup=False), BarColumn(bar_width=28)]
+    return [*bar, *more, TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()]
+
+
 class Board:
     """What a person sees while a study runs. Finished trials are lines; running ones are bars on a terminal."""
 
     def __init__(self, title: str, total: int, done: int, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True)
         self.total, self.done, self.first, self.started = total, done, done, time.monotonic()
-        self._bars = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=28),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[detail]}", markup=False),
-            console=self.console,
-            disable=not self.console.is_terminal,
-        )
+        detail = TextColumn("{task.fields[detail]}", markup=False)
+        self._bars = Progress(*_columns(MofNCompleteColumn()), detail, console=self.console, disable=not self.console.is_terminal)
         self._study = self._bars.add_task(title, total=total, completed=done, detail="")
         self._trials: dict[int, TaskID] = {}
 
@@ -47,7 +52,7 @@ class Board:
         self._bars.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         self._bars.stop()
 
     def trial(self, worker: int, label: str, step: int, steps: int, detail: str = "") -> None:
@@ -60,17 +65,25 @@ class Board:
             self._trials[worker] = self._bars.add_task(label, total=steps, detail=detail)
         self._bars.update(self._trials[worker], description=f"  {label}", total=steps, completed=step, detail=detail)
 
+    def show_workers(self, folder: Path) -> None:
+        """Show the trials of the worker processes that keep progress files in a folder."""
+        present = {file.worker: state for file in ProgressFile.all(folder) if (state := file.read())}
+        for worker in set(self._trials) - set(present):
+            self.trial(worker, "", 0, 1)
+        for worker, state in present.items():
+            self.trial(worker, **state)
+
     def finished(self, label: str, outcome: str) -> None:
         """A line for a trial that ended, and the study's bar one further."""
         self.done = min(self.done + 1, self.total)
         self._bars.update(self._study, completed=self.done)
-        self._say(f"[{self.done}/{self.total}] {label}: {outcome}{self._left()}")
+        self._print(f"[{self.done}/{self.total}] {label}: {outcome}{self._left()}")
 
     def failed(self, label: str, reason: str) -> None:
         """A line for an attempt that failed; the study's bar stays."""
-        self._say(f"[{self.done}/{self.total}] {label}: {reason}")
+        self._print(f"[{self.done}/{self.total}] {label}: {reason}")
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def _left(self) -> str:
@@ -81,7 +94,7 @@ class Board:
 
 
 class ProgressFile:
-    """How a worker process tells its parent where it stands: one small file, replaced at once."""
+    """Where a worker process stands, for its parent: one small file, replaced at once."""
 
     def __init__(self, folder: Path, worker: int) -> None:
         self.path = folder / f"worker-{worker}.json"
@@ -98,14 +111,12 @@ class ProgressFile:
         return int(self.path.stem.removeprefix("worker-"))
 
     def write(self, label: str, step: int, steps: int, detail: str = "") -> None:
-        """Replace what was said before. A full disk costs the bar, not the trial."""
-        temporary = self.path.with_suffix(f".{os.getpid()}.part")
+        """Replace the state before. A full disk costs the bar, not the trial."""
         with suppress(OSError):
-            temporary.write_text(json.dumps({"label": label, "step": step, "steps": steps, "detail": detail}))
-            temporary.replace(self.path)
+            write_atomic(self.path, json.dumps({"label": label, "step": step, "steps": steps, "detail": detail}))
 
     def read(self) -> dict[str, Any] | None:
-        """What the worker said last, or None."""
+        """The last state that the worker wrote, or None."""
         with suppress(OSError, json.JSONDecodeError):
             return dict(json.loads(self.path.read_text()))
         return None
@@ -120,16 +131,7 @@ class LatencyBar:
 
     def __init__(self, title: str, console: Console) -> None:
         self.title, self.console = title, console
-        self._bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=28),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
+        self._bar = Progress(*_columns(), console=console, transient=True, disable=not console.is_terminal)
         self._task = self._bar.add_task(title, total=None)
 
     def __enter__(self) -> LatencyBar:
@@ -138,7 +140,7 @@ class LatencyBar:
             self.console.print(f"{self.title} ...", markup=False, highlight=False)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         self._bar.stop()
 
     def begin(self, number: int, total: int) -> None:

@@ -19,7 +19,7 @@ from ablation.design.space import load_space
 from ablation.train.checkpoint import identity, load_checkpoint, save_checkpoint
 from blocks.errors import InputError
 from studies.engine.config import StudyConfig, reconcile_config
-from studies.engine.runner import RunOptions, StudyRun, open_run
+from studies.engine.opened import RunOptions, StudyRun, open_run
 from studies.engine.worker import open_dataset
 from studies.grid import SPACES
 from studies.run import main

@@ -29,8 +29,8 @@ def measure(study: optuna.Study, folder: Path, budget_s: float | None) -> None:
     config: Any = SimpleNamespace(device="cpu", data={"image_size": 16}, protocol=Protocol().to_dict(), latency_threads=1)
     paths = StudyFolder(folder)
     paths.latency.mkdir(parents=True)
-    session = LatencySession(config=config, networks=NETWORKS, reference="flatten", folder=paths)  # type: ignore[arg-type]
-    session.measure(study, 1, budget_s=budget_s, console=Console(quiet=True), should_stop=lambda: False)
+    about: Any = {"networks": NETWORKS, "reference": "flatten", "folder": paths, "budget_s": budget_s}
+    LatencySession(config=config, console=Console(quiet=True), **about).measure(study, 1)
 
 
 def test_a_session_stores_sittings_and_a_floor_between_copies(study: optuna.Study, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import optuna
@@ -14,37 +14,39 @@ from torch import Tensor, nn
 
 from ablation.design.compose import build
 from ablation.design.protocol import Protocol
-from ablation.design.spec import preset
+from ablation.design.spec import ModelSpec, preset
 from ablation.measure.costs.static import static_cost
-from blocks import ACTIVATIONS, DOWNS, HEADS, NORMS
+from blocks import ACTIVATIONS, DOWNS, FAMILIES, HEADS
 from blocks.errors import InputError, WriteError
 from studies.engine.preflight import check_network
 from studies.store.history import read_histories
 from studies.store.queue import Job, plan, trial_state
 from studies.store.records import records
 from studies.store.retry import TrialFailed, may_pass
-from studies.store.storage import open_storage, open_study
 from studies.work.loop import run_worker
+from tests.storages import a_study, values
 
 TINY = preset("small").replace(image_size=16, encoder_widths=(4, 6), decoder_widths=(6, 4), decoder_stem=6, latent_dim=3)
 
 
-@pytest.fixture
-def activation(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[], nn.Module]], str]]:
-    """Registers an activation for one test; its name."""
-    monkeypatch.setattr(ACTIVATIONS, "_pieces", dict(ACTIVATIONS._pieces))
-    monkeypatch.setattr(ACTIVATIONS, "_uses", dict(ACTIVATIONS._uses))
-
-    def add(piece: Callable[[], nn.Module]) -> str:
-        ACTIVATIONS.register("own")(piece)
-        return "own"
-
-    return add
+@pytest.fixture(autouse=True)
+def _registries(monkeypatch: pytest.MonkeyPatch) -> None:
+    # what a test registers is gone after it
+    for registry in FAMILIES.values():
+        for name in ("_pieces", "_uses"):
+            monkeypatch.setattr(registry, name, dict(getattr(registry, name)))
 
 
-def finding(name: str, **settings: int) -> tuple[str, str]:
-    found = check_network(TINY.replace(activation=name), Protocol(), "cpu", **settings)
-    return found.reason, found.note
+def with_activation(piece: Callable[[], nn.Module]) -> ModelSpec:
+    """A tiny network with this activation."""
+    ACTIVATIONS.register("own")(piece)
+    return TINY.replace(activation="own")
+
+
+def checked(piece: Callable[[], nn.Module]) -> tuple[str, str]:
+    """Reason and note of a network with this activation."""
+    finding = check_network(with_activation(piece), Protocol(), "cpu")
+    return finding.reason, finding.note
 
 
 class Identity(nn.Module):
@@ -60,10 +62,9 @@ def test_networks_of_ours_pass(name: str) -> None:
     assert check_network(spec, Protocol(), "cpu").reason == ""
 
 
-def test_a_piece_of_ones_own_passes_and_the_generator_stays(activation: Callable[..., str]) -> None:
-    name = activation(Identity)
+def test_a_piece_of_ones_own_passes_and_the_generator_stays() -> None:
     before = torch.get_rng_state()
-    assert finding(name) == ("", "")
+    assert checked(Identity) == ("", "")
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -89,18 +90,14 @@ class NotANumber(Identity):
 
 
 @pytest.mark.parametrize(("piece", "words"), [(Broken, "TypeError: no such kernel"), (Smaller, ""), (NotANumber, "not finite")])
-def test_a_piece_that_cannot_work_is_known(activation: Callable[..., str], piece: type[nn.Module], words: str) -> None:
-    reason, _ = finding(activation(piece))
+def test_a_piece_that_cannot_work_is_known(piece: type[nn.Module], words: str) -> None:
+    reason, _ = checked(piece)
     assert words in reason
     assert reason
     assert "\n" not in reason
 
 
-def test_a_piece_that_changes_the_shape_of_the_image_is_told_by_its_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(NORMS, "_pieces", dict(NORMS._pieces))
-    monkeypatch.setattr(HEADS, "_pieces", dict(HEADS._pieces))
-    monkeypatch.setattr(HEADS, "_uses", dict(HEADS._uses))
-
+def test_a_piece_that_changes_the_shape_of_the_image_is_told_by_its_shapes() -> None:
     @HEADS.register("wide", uses=())
     def wide(channels: int, side: int, latent_dim: int, *, head_channels: int) -> nn.Module:
         """One number for all of the log-variance."""
@@ -112,10 +109,7 @@ def test_a_piece_that_changes_the_shape_of_the_image_is_told_by_its_shapes(monke
     assert "log_var must have the shape (2, 3). Got (2, 1)" in found.reason
 
 
-def test_a_level_that_cannot_run_at_the_size_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(DOWNS, "_pieces", dict(DOWNS._pieces))
-    monkeypatch.setattr(DOWNS, "_uses", dict(DOWNS._uses))
-
+def test_a_level_that_cannot_run_at_the_size_is_known() -> None:
     @DOWNS.register("wide_pool")
     def wide_pool(channels: int) -> nn.Module:
         """Needs eight pixels at least."""
@@ -207,33 +201,33 @@ class Dicing(Identity):
         return x * random.random()
 
 
-def test_state_outside_of_buffers_is_refused(activation: Callable[..., str]) -> None:
-    reason, _ = finding(activation(Counting))
+def test_state_outside_of_buffers_is_refused() -> None:
+    reason, _ = checked(Counting)
     assert "steps" in reason
     assert "Register it as a buffer" in reason
 
 
 @pytest.mark.parametrize("piece", [Averaging, Unsaved])
-def test_a_plain_tensor_is_refused(activation: Callable[..., str], piece: type[nn.Module]) -> None:
+def test_a_plain_tensor_is_refused(piece: type[nn.Module]) -> None:
     # as a buffer, or where fake tensors are refused before
-    assert "buffer" in finding(activation(piece))[0]
+    assert "buffer" in checked(piece)[0]
 
 
-def test_another_generator_is_refused(activation: Callable[..., str]) -> None:
-    assert "another random generator" in finding(activation(Dicing))[0]
+def test_another_generator_is_refused() -> None:
+    assert "another random generator" in checked(Dicing)[0]
 
 
 @pytest.mark.parametrize("piece", [Saved, Caching, nn.Dropout])
-def test_what_is_saved_or_made_again_is_fine(activation: Callable[..., str], piece: type[nn.Module]) -> None:
+def test_what_is_saved_or_made_again_is_fine(piece: type[nn.Module]) -> None:
     def make() -> nn.Module:
         """A piece."""
         return piece()
 
-    assert finding(activation(make))[0] == ""
+    assert checked(make)[0] == ""
 
 
-def test_a_counter_without_effect_is_a_note(activation: Callable[..., str]) -> None:
-    reason, note = finding(activation(Watching))
+def test_a_counter_without_effect_is_a_note() -> None:
+    reason, note = checked(Watching)
     assert reason == ""
     assert "seen" in note
     assert "not saved" in note
@@ -247,9 +241,7 @@ def lazy_down(channels: int) -> nn.Module:
     return nn.Sequential(nn.LazyConv2d(channels, 3, padding=1), nn.LazyBatchNorm2d(), nn.MaxPool2d(2))
 
 
-def test_lazy_layers_are_ordinary_ones_once_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(DOWNS, "_pieces", dict(DOWNS._pieces))
-    monkeypatch.setattr(DOWNS, "_uses", dict(DOWNS._uses))
+def test_lazy_layers_are_ordinary_ones_once_built() -> None:
     DOWNS.register("lazy")(lazy_down)
     spec = TINY.replace(down="lazy")
     first, second = build(spec, seed=3), build(spec, seed=3)
@@ -267,9 +259,9 @@ class Unused(Identity):
         self.layer = nn.LazyLinear(3)
 
 
-def test_a_lazy_layer_that_never_runs_is_refused(activation: Callable[..., str]) -> None:
+def test_a_lazy_layer_that_never_runs_is_refused() -> None:
     with pytest.raises(InputError, match="A lazy layer must be run"):
-        build(TINY.replace(activation=activation(Unused)))
+        build(with_activation(Unused))
 
 
 class Reading(Identity):
@@ -283,10 +275,9 @@ class Reading(Identity):
         return x * self.rate
 
 
-def test_a_piece_that_cannot_be_made_on_meta_tensors_is_counted(activation: Callable[..., str]) -> None:
-    name = activation(Reading)
-    assert static_cost(TINY.replace(activation=name)).params == static_cost(TINY).params
-    assert finding(name) == ("", "")
+def test_a_piece_that_cannot_be_made_on_meta_tensors_is_counted() -> None:
+    assert checked(Reading) == ("", "")
+    assert static_cost(TINY.replace(activation="own")).params == static_cost(TINY).params
 
 
 # --- what is tried again
@@ -313,8 +304,7 @@ def test_a_piece_that_cannot_be_made_on_meta_tensors_is_counted(activation: Call
 )
 def test_only_what_may_pass_is_tried_again(tmp_path: Path, error: Exception, again: bool) -> None:
     assert may_pass(error) is again
-    study = open_study(open_storage(tmp_path / "journal.log"), "study")
-    plan(study, [Job("net", 0)])
+    study = a_study(tmp_path / "journal.log", [Job("net", 0)])
 
     def failing(trial: optuna.Trial) -> tuple[float, float, float]:
         raise error
@@ -323,12 +313,11 @@ def test_only_what_may_pass_is_tried_again(tmp_path: Path, error: Exception, aga
     assert trial_state(study).failed == 1
     assert plan(study, [Job("net", 0)]).enqueued == 0
     assert plan(study, [Job("net", 0)], retry_failed=True).enqueued == 1
-    assert run_worker(study, lambda trial: (0.5, 1.0, 2.0)).complete
+    assert run_worker(study, values).complete
 
 
-@pytest.mark.parametrize("where", ["journal.log", "sqlite"])
-def test_networks_without_hope_are_failed_untried(tmp_path: Path, where: str) -> None:
-    study = open_study(open_storage(f"sqlite:///{tmp_path}/s.db" if where == "sqlite" else tmp_path / where), "study")
+def test_networks_without_hope_are_failed_untried(where: str) -> None:
+    study = a_study(where)
     jobs = [Job(name, seed, {"up": name}) for name in ("good", "bad") for seed in (0, 1)]
     hopeless = {"bad": "TypeError: no\nsuch kernel"}
     report = plan(study, jobs, hopeless=hopeless)
@@ -337,6 +326,6 @@ def test_networks_without_hope_are_failed_untried(tmp_path: Path, where: str) ->
     assert len(study.trials) == 4
     bad = next(record for record in records(study) if record.network_key == "bad")
     assert (bad.state, bad.reason) == ("failed", "TypeError: no such kernel")
-    assert len(run_worker(study, lambda trial: (0.5, 1.0, 2.0)).complete) == 2
+    assert len(run_worker(study, values).complete) == 2
     assert plan(study, jobs, retry_failed=True).enqueued == 2
-    assert len(read_histories(study, 30).jobs) == 4
+    assert len(read_histories(study).jobs) == 4

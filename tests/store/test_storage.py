@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import os
+import threading
+import time
+from dataclasses import asdict
 from pathlib import Path
 
 import optuna
 import pytest
+import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
 
 from ablation.record.trial import COMPLETE, FAILED, RUNNING, STALE, WAITING, Record
 from blocks.errors import InputError
 from studies.store import lease
-from studies.store.history import LOST, read_histories
+from studies.store.history import LOST, Limits, read_histories
 from studies.store.journal import SafeJournal
 from studies.store.queue import Job, StudyState, fail, plan, reconcile, trial_state
 from studies.store.records import records, store_record
-from studies.store.storage import batched, exclusive, open_storage, open_study, public_url, set_attrs, set_system_attr
-from studies.work.loop import TrialFailed, claim, run_worker
+from studies.store.source import Enumerated
+from studies.store.storage import batched, exclusive, open_storage, public_url, set_attrs, set_system_attr
+from studies.work.loop import TrialFailed, run_worker
+from tests.storages import a_study, output, started, states, values, wait_until
 
-REPOSITORY = Path(__file__).parents[2]
-
-
-def a_study(where: str | Path) -> optuna.Study:
-    return open_study(open_storage(where), "study")
-
-
-@pytest.fixture(params=["journal", "sqlite"])
-def where(request: pytest.FixtureRequest, tmp_path: Path) -> str | Path:
-    return tmp_path / "study.log" if request.param == "journal" else f"sqlite:///{tmp_path}/study.db"
+claim = Enumerated().next_job
 
 
 @pytest.fixture
@@ -43,15 +39,8 @@ def jobs(count: int, seeds: int = 1) -> list[Job]:
     return [Job(f"net{i}", seed, {"conv": "ab"[i % 2], "width": 8 * i}, {"label": f"n{i}"}) for i, seed in numbered]
 
 
-def values(trial: optuna.Trial) -> tuple[float, float, float]:
-    return 0.5, 2.0, 100.0
-
-
 def on_another_machine(number: int, seconds_ago: float, study: optuna.Study) -> None:
     """Give a RUNNING trial a lease of a worker elsewhere that beat so long ago."""
-    import time
-    from dataclasses import asdict
-
     now = time.time() - seconds_ago
     far = lease.Lease(worker=f"far-{number}", host="far", machine="far/1", pid=1, started="1", time=now)
     lease.write_beat(study, far)
@@ -61,7 +50,7 @@ def on_another_machine(number: int, seconds_ago: float, study: optuna.Study) -> 
 # --- opening ---
 
 
-def test_a_study_has_three_named_objectives_and_opens_again(where: str | Path) -> None:
+def test_a_study_has_three_named_objectives_and_opens_again(where: str) -> None:
     a_study(where)
     study = a_study(where)
     assert study.metric_names == ["loss", "latency_ms", "params"]
@@ -70,8 +59,6 @@ def test_a_study_has_three_named_objectives_and_opens_again(where: str | Path) -
 
 def test_sqlite_begins_immediately(tmp_path: Path) -> None:
     # The second transaction must wait at its start, not when it first writes.
-    import sqlalchemy as sa
-
     url = f"sqlite:///{tmp_path}/study.db"
     first, second = (open_storage(url).engine for _ in range(2))  # type: ignore[attr-defined]
     with first.connect() as one, one.begin(), second.connect() as two:
@@ -82,7 +69,7 @@ def test_sqlite_begins_immediately(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("tail", [b'{"op_code":8,"wor', b"{", b"\xff\xfe"])
 def test_a_torn_last_line_is_cut(journal: Path, tail: bytes) -> None:
-    plan(a_study(journal), jobs(3))
+    a_study(journal, jobs(3))
     whole = journal.read_bytes()
     journal.write_bytes(whole + tail)
     study = a_study(journal)
@@ -92,8 +79,7 @@ def test_a_torn_last_line_is_cut(journal: Path, tail: bytes) -> None:
 
 def test_a_line_torn_while_open_is_cut_by_the_next_writer(journal: Path) -> None:
     # Another process dies in the middle of a write while this one keeps the journal open.
-    study = a_study(journal)
-    plan(study, jobs(2))
+    study = a_study(journal, jobs(2))
     with journal.open("ab") as file:
         file.write(b'{"op_code":8,"worker_id":"x","trial_')
     plan(study, jobs(3))
@@ -103,7 +89,7 @@ def test_a_line_torn_while_open_is_cut_by_the_next_writer(journal: Path) -> None
 
 @pytest.mark.parametrize("garbage", [b"not a journal\n", b"[1]\n", b"{}\n", b"SQLite format 3\x00\xff\n", b"\n"])
 def test_garbage_inside_is_told_and_left_alone(journal: Path, garbage: bytes) -> None:
-    plan(a_study(journal), jobs(2))
+    a_study(journal, jobs(2))
     lines = journal.read_bytes().splitlines(keepends=True)
     broken = b"".join([*lines[:2], garbage, *lines[2:]])
     journal.write_bytes(broken)
@@ -117,11 +103,9 @@ def test_garbage_inside_is_told_and_left_alone(journal: Path, garbage: bytes) ->
 def test_a_full_disk_leaves_the_journal_whole(journal: Path) -> None:
     # A real partial write: the kernel lets the file grow to the limit and no further.
     code = """
-import resource, signal, sys
+import resource, signal
 from pathlib import Path
 from studies.store.queue import Job, plan
-from studies.store.storage import open_storage, open_study
-study = open_study(open_storage(sys.argv[1]), "study")
 plan(study, [Job("a", 0)])
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (Path(sys.argv[1]).stat().st_size + 100,) * 2)
@@ -130,34 +114,25 @@ try:
 except Exception as error:
     print(type(error).__name__, error)
 """
-    done = subprocess.run([sys.executable, "-c", code, str(journal)], capture_output=True, text=True, cwd=REPOSITORY, check=True)
-    told = f"InputError storage {journal} must be a file that can be written. Got 'File too large' instead. Free"
-    assert done.stdout.startswith(told)
+    message = f"InputError storage {journal} must be a file that can be written. Got 'File too large' instead. Free"
+    assert output(code, journal).startswith(message)
     assert journal.read_bytes().endswith(b"\n")
-    study = a_study(journal)
-    assert plan(study, [Job("a", 0), Job("b", 0)]).enqueued == 1
+    assert plan(a_study(journal), [Job("a", 0), Job("b", 0)]).enqueued == 1
 
 
 def test_a_process_killed_while_writing_harms_nobody(journal: Path) -> None:
     code = """
-import sys
-from studies.store.storage import open_storage, open_study
-study = open_study(open_storage(sys.argv[1]), "study")
 print("ready", flush=True)
 while True:
     study.set_user_attr("big", "x" * 400_000)
 """
     for pause in (0.02, 0.05, 0.09):
-        writer = subprocess.Popen([sys.executable, "-c", code, str(journal)], stdout=subprocess.PIPE, cwd=REPOSITORY)
-        assert writer.stdout is not None
-        assert writer.stdout.readline() == b"ready\n"
-        study = a_study(journal)
-        for _ in range(5):
-            study.set_user_attr("small", pause)
-        subprocess.run(["sleep", str(pause)], check=True)
-        writer.kill()
-        writer.wait()
-        writer.stdout.close()
+        with started(code, journal) as writer:
+            study = a_study(journal)
+            for _ in range(5):
+                study.set_user_attr("small", pause)
+            time.sleep(pause)
+            writer.kill()
         study.set_user_attr("after", pause)
         assert a_study(journal).user_attrs["after"] == pause
 
@@ -224,8 +199,7 @@ def test_public_url(url: str, shown: str) -> None:
 
 
 def test_a_batch_is_one_write(journal: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    study = a_study(journal)
-    plan(study, jobs(1))
+    study = a_study(journal, jobs(1))
     trial = study.ask()
     writes: list[int] = []
     append = SafeJournal.append_logs
@@ -242,9 +216,8 @@ def test_a_batch_is_one_write(journal: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert [a_study(journal).trials[0].user_attrs[f"n{i}"] for i in range(5)] == [0, 1, 2, 3, 4]
 
 
-def test_a_batch_for_a_finished_trial_is_refused_once(where: str | Path) -> None:
-    study = a_study(where)
-    plan(study, jobs(1))
+def test_a_batch_for_a_finished_trial_is_refused_once(where: str) -> None:
+    study = a_study(where, jobs(1))
     trial = study.ask()
     a_study(where).tell(0, [1.0, 1.0, 1.0])
     with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
@@ -256,7 +229,7 @@ def test_a_batch_for_a_finished_trial_is_refused_once(where: str | Path) -> None
 # --- planning ---
 
 
-def test_planning_is_idempotent(where: str | Path) -> None:
+def test_planning_is_idempotent(where: str) -> None:
     study = a_study(where)
     first = plan(study, jobs(3, seeds=2))
     assert (first.planned, first.enqueued, first.waiting, first.others) == (6, 6, 6, 0)
@@ -267,9 +240,8 @@ def test_planning_is_idempotent(where: str | Path) -> None:
     assert study.trials[0].params == {"conv": "a", "width": 0}
 
 
-def test_only_what_is_missing_is_enqueued(where: str | Path) -> None:
-    study = a_study(where)
-    plan(study, jobs(2))
+def test_only_what_is_missing_is_enqueued(where: str) -> None:
+    study = a_study(where, jobs(2))
     run_worker(study, values)
     report = plan(study, jobs(3))
     assert (report.planned, report.complete, report.enqueued, report.waiting) == (3, 2, 1, 1)
@@ -284,36 +256,24 @@ def test_a_job_planned_twice_is_a_mistake(journal: Path) -> None:
         plan(a_study(journal), [Job("a", 0, {}, {"lease": 1})])
 
 
-def test_two_planners_at_once_do_not_enqueue_twice(where: str | Path) -> None:
+def test_two_planners_at_once_do_not_enqueue_twice(where: str) -> None:
     a_study(where)
     code = """
-import sys
 from studies.store.queue import Job, plan
-from studies.store.storage import open_storage, open_study
-study = open_study(open_storage(sys.argv[1]), "study")
 print("ready", flush=True)
 sys.stdin.readline()
 print(plan(study, [Job(f"n{i}", 0, {"a": i}) for i in range(25)]).enqueued)
 """
-    command = [sys.executable, "-c", code, str(where)]
-    planners = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY) for _ in range(3)
-    ]
-    for planner in planners:
-        assert planner.stdout is not None
-        assert planner.stdout.readline() == "ready\n"
+    planners = [started(code, where) for _ in range(3)]
     for planner in planners:  # all at once
         assert planner.stdin is not None
         planner.stdin.write("\n")
         planner.stdin.flush()
-    enqueued = [int(planner.communicate()[0]) for planner in planners]
-    assert sum(enqueued) == 25
+    assert sum(int(planner.communicate()[0]) for planner in planners) == 25
     assert len(a_study(where).trials) == 25
 
 
-def test_the_planner_lock_excludes(where: str | Path) -> None:
-    import threading
-
+def test_the_planner_lock_excludes(where: str) -> None:
     one, two, order = a_study(where), a_study(where), []
 
     def second() -> None:
@@ -332,7 +292,7 @@ def test_the_planner_lock_excludes(where: str | Path) -> None:
 # --- levels ---
 
 
-def test_an_axis_that_grows(where: str | Path) -> None:
+def test_an_axis_that_grows(where: str) -> None:
     study = a_study(where)
     choices = {"conv": ["standard", "separable", "pointwise_first"]}
     plan(study, [Job("a", 0, {"conv": "standard", "depth": 2, "rate": 0.5, "flag": True, "width": "8,16"})], choices=choices)
@@ -365,9 +325,8 @@ def test_true_is_not_one(journal: Path) -> None:
 # --- leases and reconciling ---
 
 
-def test_a_trial_of_a_live_worker_elsewhere_is_left_alone(where: str | Path) -> None:
-    study = a_study(where)
-    plan(study, jobs(2))
+def test_a_trial_of_a_live_worker_elsewhere_is_left_alone(where: str) -> None:
+    study = a_study(where, jobs(2))
     study.ask()
     on_another_machine(0, 5.0, study)
     assert trial_state(study).running == 1
@@ -375,9 +334,8 @@ def test_a_trial_of_a_live_worker_elsewhere_is_left_alone(where: str | Path) -> 
     assert study.trials[0].state == TrialState.RUNNING
 
 
-def test_a_trial_of_a_silent_worker_elsewhere_is_tried_again(where: str | Path) -> None:
-    study = a_study(where)
-    plan(study, jobs(1))
+def test_a_trial_of_a_silent_worker_elsewhere_is_tried_again(where: str) -> None:
+    study = a_study(where, jobs(1))
     study.ask()
     on_another_machine(0, 31.0, study)
     assert trial_state(study).stale == 1
@@ -390,43 +348,29 @@ def test_a_trial_of_a_silent_worker_elsewhere_is_tried_again(where: str | Path) 
     assert reconcile(study) == 0
 
 
-def test_a_dead_process_of_this_machine_is_known_at_once(where: str | Path) -> None:
-    study = a_study(where)
-    plan(study, jobs(1))
+def test_a_dead_process_of_this_machine_is_known_at_once(where: str) -> None:
+    study = a_study(where, jobs(1))
     code = """
-import sys, os, signal
 from studies.store.lease import Worker
-from studies.store.storage import open_storage, open_study
-from studies.work.loop import claim
-study = open_study(open_storage(sys.argv[1]), "study")
+from studies.store.source import Enumerated
 with Worker(study) as worker:
-    claim(study, worker)
-    print("claimed", flush=True)
+    Enumerated().next_job(study, worker)
+    print("ready", flush=True)
     sys.stdin.readline()
 """
-    worker = subprocess.Popen(
-        [sys.executable, "-c", code, str(where)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY
-    )
-    assert worker.stdin is not None
-    assert worker.stdout is not None
-    assert worker.stdout.readline() == "claimed\n"
-    assert trial_state(study).running == 1
-    assert reconcile(study) == 0
-    worker.kill()
-    worker.stdin.close()
-    worker.stdout.close()
-    while lease.process_started(worker.pid):  # a zombie counts as dead: it is not awaited before the question
-        pass
-    assert trial_state(study).stale == 1
-    assert plan(study, jobs(1)).recovered == 1
-    worker.wait()
-    assert [trial.state.name for trial in study.trials] == ["FAIL", "WAITING"]
-    assert read_histories(study, 30).beats == {}  # forgotten
+    with started(code, where) as worker:
+        assert trial_state(study).running == 1
+        assert reconcile(study) == 0
+        worker.kill()
+        while lease.process_started(worker.pid):  # a zombie counts as dead: it is not awaited before the question
+            pass
+        assert trial_state(study).stale == 1
+        assert plan(study, jobs(1)).recovered == 1
+    assert states(study) == ["FAIL", "WAITING"]
+    assert read_histories(study).beats == {}  # forgotten
 
 
 def test_a_reused_process_id_is_not_the_worker(journal: Path) -> None:
-    import os
-
     mine = lease.Lease(worker="w", host="h", machine=lease.this_machine(), pid=os.getppid(), started="12345", time=0)
     assert lease.process_started(os.getppid()) not in ("", "12345")
     assert not lease.is_alive(mine, {}, 30)
@@ -434,33 +378,30 @@ def test_a_reused_process_id_is_not_the_worker(journal: Path) -> None:
 
 def test_a_trial_claimed_without_a_lease(journal: Path) -> None:
     # Killed between asking and writing the lease: at once when no worker lives, else after the time of staleness.
-    study = a_study(journal)
-    plan(study, jobs(1))
+    study = a_study(journal, jobs(1))
     study.ask()
     with lease.Worker(study):
         assert trial_state(study).running == 1
-        assert trial_state(study, stale_after_s=0).stale == 1
+        assert trial_state(study, Limits(stale_after_s=0)).stale == 1
     assert trial_state(study).stale == 1
     assert reconcile(study) == 1
     assert "before it wrote its lease" in study.trials[0].user_attrs["reason"]
 
 
 def test_lost_workers_are_tried_again_within_their_own_bound(journal: Path) -> None:
-    study = a_study(journal)
-    plan(study, jobs(1))
+    study = a_study(journal, jobs(1))
     for number in range(3):
         study.ask()
         on_another_machine(number, 99, study)
-        assert reconcile(study, max_attempts=1, max_lost=3) == (1 if number < 2 else 0)
-    assert trial_state(study, max_attempts=1, max_lost=3).failed == 1
-    assert plan(study, jobs(1), max_lost=3).enqueued == 0
-    assert plan(study, jobs(1), max_lost=3, retry_failed=True).enqueued == 1
+        assert reconcile(study, Limits(max_attempts=1, max_lost=3)) == (1 if number < 2 else 0)
+    assert trial_state(study, Limits(max_attempts=1, max_lost=3)).failed == 1
+    assert plan(study, jobs(1), limits=Limits(max_lost=3)).enqueued == 0
+    assert plan(study, jobs(1), limits=Limits(max_lost=3), retry_failed=True).enqueued == 1
     assert run_worker(study, values).complete == [3]
 
 
-def test_attempts_are_bounded_until_asked_again(where: str | Path) -> None:
-    study = a_study(where)
-    plan(study, jobs(1))
+def test_attempts_are_bounded_until_asked_again(where: str) -> None:
+    study = a_study(where, jobs(1))
 
     def failing(trial: optuna.Trial) -> tuple[float, float, float]:
         raise TrialFailed("loss is not a number")
@@ -488,9 +429,8 @@ def a_record(**fields: object) -> Record:
     return Record(**{"network_key": "net0", "label": "n0", "seed": 0, **known, **fields})  # type: ignore[arg-type]
 
 
-def test_records_come_back_with_numbers_to_sort_by(where: str | Path) -> None:
-    study = a_study(where)
-    plan(study, jobs(2))
+def test_records_come_back_with_numbers_to_sort_by(where: str) -> None:
+    study = a_study(where, jobs(2))
 
     def objective(trial: optuna.Trial) -> tuple[float, float, float]:
         if trial.number == 1:
@@ -498,8 +438,8 @@ def test_records_come_back_with_numbers_to_sort_by(where: str | Path) -> None:
         store_record(trial, a_record(), feasible=True)
         return values(trial)
 
-    run_worker(study, objective, max_attempts=1)
-    done, failed = records(study, max_attempts=1)
+    run_worker(study, objective, limits=Limits(max_attempts=1))
+    done, failed = records(study, Limits(max_attempts=1))
     assert done == a_record(state=COMPLETE, number=0)
     assert (failed.state, failed.reason, failed.label, failed.seed) == (FAILED, "ValueError: two lines", "n1", 0)
     assert failed.factors == {"conv": "b", "width": "8"}
@@ -509,9 +449,8 @@ def test_records_come_back_with_numbers_to_sort_by(where: str | Path) -> None:
     assert study.trials[0].user_attrs["feasible"] is True
 
 
-def test_one_record_per_job_in_planned_order(where: str | Path) -> None:
-    study = a_study(where)
-    plan(study, jobs(3))
+def test_one_record_per_job_in_planned_order(where: str) -> None:
+    study = a_study(where, jobs(3))
     with lease.Worker(study) as worker:
         trial = claim(study, worker)
         assert trial is not None
@@ -526,7 +465,7 @@ def test_one_record_per_job_in_planned_order(where: str | Path) -> None:
     assert [(record.state, record.number) for record in records(study)] == [(COMPLETE, 3), (COMPLETE, 1), (COMPLETE, 2)]
 
 
-def test_a_grown_space_adds_intents_to_networks_already_trained(where: str | Path) -> None:
+def test_a_grown_space_adds_intents_to_networks_already_trained(where: str, tmp_path: Path) -> None:
     study = a_study(where)
     old, new = [{"conv": "a"}], [{"conv": "a"}, {"conv": "b"}]
     plan(study, [Job("net0", 0, {"conv": "a"}, {"label": "n0", "intents": old})])
@@ -540,39 +479,27 @@ def test_a_grown_space_adds_intents_to_networks_already_trained(where: str | Pat
     grown = [Job("net0", 0, {"conv": "a"}, {"label": "n0", "intents": tuple(new)})]  # a tuple comes back as a list: no change
     plan(study, grown)
     assert records(study)[0].intents == tuple(new)
-    size = sum(file.stat().st_size for file in Path(str(where).removeprefix("sqlite:///")).parent.glob("study.*"))
+    sizes = {file: file.stat().st_size for file in tmp_path.glob("study.*")}
     plan(study, grown)
-    assert sum(file.stat().st_size for file in Path(str(where).removeprefix("sqlite:///")).parent.glob("study.*")) == size
+    assert {file: file.stat().st_size for file in tmp_path.glob("study.*")} == sizes
 
 
 def test_records_need_no_torch(journal: Path) -> None:
-    study = a_study(journal)
-    plan(study, jobs(2))
-    run_worker(study, values)
+    run_worker(a_study(journal, jobs(2)), values)
     code = """
-import sys
 from studies.store.queue import trial_state
 from studies.store.records import records
-from studies.store.storage import open_storage, open_study
-study = open_study(open_storage(sys.argv[1]), "study")
 print(trial_state(study).complete, len(records(study)), "torch" in sys.modules)
 """
-    done = subprocess.run([sys.executable, "-c", code, str(journal)], capture_output=True, text=True, cwd=REPOSITORY, check=True)
-    assert done.stdout.split() == ["2", "2", "False"]
+    assert output(code, journal).split() == ["2", "2", "False"]
 
 
 def test_the_journal_does_not_grow_with_time(journal: Path) -> None:
-    import time
-
-    study = a_study(journal)
-    plan(study, jobs(1))
+    study = a_study(journal, jobs(1))
     with lease.Worker(study, beat_s=0.02) as worker:
         claim(study, worker)
         before, beat = journal.stat().st_size, lease.read_beats(study)[worker.name].time
-        end = time.monotonic() + 60
-        while lease.read_beats(study)[worker.name].time <= beat:
-            assert time.monotonic() < end
-            time.sleep(0.01)
+        wait_until(lambda: lease.read_beats(study)[worker.name].time > beat)
         assert journal.stat().st_size == before
 
 
@@ -586,6 +513,5 @@ def test_beats_in_a_database_take_one_row(tmp_path: Path) -> None:
 
 
 def test_frozen_trials_keep_their_type(journal: Path) -> None:
-    study = a_study(journal)
-    plan(study, jobs(1))
-    assert isinstance(read_histories(study, 30).jobs["net0", 0].last, FrozenTrial)
+    study = a_study(journal, jobs(1))
+    assert isinstance(read_histories(study).jobs["net0", 0].last, FrozenTrial)

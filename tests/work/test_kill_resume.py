@@ -15,10 +15,9 @@ import pytest
 
 from studies.store.lease import read_beats
 from studies.store.queue import Job, StudyState, plan, trial_state
-from studies.store.storage import open_storage, open_study
 from studies.work.processes import run_workers
+from tests.storages import REPOSITORY, a_study, wait_until
 
-REPOSITORY = Path(__file__).parents[2]
 JOBS = [Job(f"net{i}", seed, {"width": i}) for seed in (0, 1) for i in range(15)]
 
 # A worker process; arguments: storage, folder of checkpoints. A training is 8 steps with a checkpoint after each, as the real one.
@@ -56,11 +55,6 @@ with StopRequest() as stop:
 """
 
 
-@pytest.fixture(params=["journal", "sqlite"])
-def where(request: pytest.FixtureRequest, tmp_path: Path) -> str | Path:
-    return tmp_path / "study.log" if request.param == "journal" else f"sqlite:///{tmp_path}/study.db"
-
-
 @pytest.fixture
 def checkpoints(tmp_path: Path) -> Path:
     (tmp_path / "checkpoints").mkdir()
@@ -68,7 +62,7 @@ def checkpoints(tmp_path: Path) -> Path:
 
 
 def assert_each_complete_once(where: str | Path, checkpoints: Path) -> None:
-    trials = open_study(open_storage(where), "study").trials
+    trials = a_study(where).trials
     complete = Counter((t.user_attrs["network_key"], t.user_attrs["seed"]) for t in trials if t.state.name == "COMPLETE")
     assert complete == Counter(job.key for job in JOBS)
     assert {t.state.name for t in trials} <= {"COMPLETE", "FAIL"}
@@ -79,24 +73,13 @@ def assert_each_complete_once(where: str | Path, checkpoints: Path) -> None:
     assert list(checkpoints.glob("*.twice")) == []
 
 
-def wait_for(checkpoints: Path, finished: int) -> None:
-    end = time.monotonic() + 300
-    while len(list(checkpoints.glob("*.final"))) < finished:
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
-def test_three_of_four_workers_killed_and_the_study_resumed(where: str | Path, checkpoints: Path) -> None:
-    study = open_study(open_storage(where), "study")
-    plan(study, JOBS)
+def test_three_of_four_workers_killed_and_the_study_resumed(where: str, checkpoints: Path) -> None:
+    study = a_study(where, JOBS)
     (checkpoints / "slow").touch()
     command = [sys.executable, "-c", WORKER, str(where), str(checkpoints)]
     workers = [subprocess.Popen(command, cwd=REPOSITORY) for _ in range(4)]
-    wait_for(checkpoints, 2)
-    end = time.monotonic() + 300
-    while len(read_beats(study)) < 4 and trial_state(study).waiting > 12:  # all at work, but not for long
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    wait_until(lambda: len(list(checkpoints.glob("*.final"))) >= 2, 300)
+    wait_until(lambda: len(read_beats(study)) == 4 or trial_state(study).waiting <= 12, 300)  # all at work, but not for long
     begun = {beat.pid for beat in read_beats(study).values()}
     survivor = random.choice([worker for worker in workers if worker.pid in begun])  # one that takes a signal as a wish to stop
     workers.remove(survivor)
@@ -121,8 +104,7 @@ def test_three_of_four_workers_killed_and_the_study_resumed(where: str | Path, c
 def test_killed_workers_are_replaced_while_it_runs(tmp_path: Path, checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
     where = tmp_path / "study.log"
-    study = open_study(open_storage(where), "study")
-    plan(study, JOBS)
+    study = a_study(where, JOBS)
     killed: list[int] = []
 
     def on_tick(state: StudyState) -> None:

@@ -6,9 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -17,15 +19,16 @@ from optuna.trial import TrialState
 from ablation.machine.cores import num_cores
 from blocks.errors import InputError
 from studies.store import lease
+from studies.store.history import Limits
 from studies.store.lease import Worker, lease_lost
 from studies.store.queue import Job, StudyState, plan, reconcile, trial_state
-from studies.store.storage import open_storage, open_study
-from studies.work.loop import Event, TrialFailed, TrialInterrupted, claim, run_worker
-from studies.work.processes import run_workers, worker_environment
+from studies.store.source import Enumerated
+from studies.work.loop import Event, TrialFailed, TrialInterrupted, run_worker
+from studies.work.processes import ProcessReport, run_workers, worker_environment
 from studies.work.stopping import StopRequest, interrupt_everywhere
+from tests.storages import REPOSITORY, VALUES, a_study, networks, states, values, wait_until
 
-REPOSITORY = Path(__file__).parents[2]
-VALUES = (0.5, 2.0, 100.0)
+claim = Enumerated().next_job
 
 # A worker process; argument: storage, what to do. It finishes its trial and stops on SIGTERM.
 WORKER = """
@@ -54,38 +57,18 @@ with StopRequest() as stop:
 """
 
 
-@pytest.fixture(params=["journal", "sqlite"])
-def where(request: pytest.FixtureRequest, tmp_path: Path) -> str | Path:
-    return tmp_path / "study.log" if request.param == "journal" else f"sqlite:///{tmp_path}/study.db"
-
-
-def a_study(where: str | Path, count: int = 0) -> optuna.Study:
-    study = open_study(open_storage(where), "study")
-    if count:
-        plan(study, [Job(f"net{i}", 0) for i in range(count)])
-    return study
-
-
-def values(trial: optuna.Trial) -> tuple[float, float, float]:
-    return VALUES
-
-
-def outcomes(study: optuna.Study) -> list[str]:
-    return [trial.state.name for trial in study.trials]
-
-
 # --- claiming ---
 
 
-def test_nothing_is_asked_of_an_empty_queue(where: str | Path) -> None:
+def test_nothing_is_asked_of_an_empty_queue(where: str) -> None:
     study = a_study(where)
     with Worker(study) as worker:
         assert claim(study, worker) is None
     assert study.trials == []
 
 
-def test_a_claimed_trial_has_a_lease_and_the_worker_beats(where: str | Path) -> None:
-    study = a_study(where, 1)
+def test_a_claimed_trial_has_a_lease_and_the_worker_beats(where: str) -> None:
+    study = a_study(where, networks(1))
     with Worker(study) as worker:
         trial = claim(study, worker)
         assert trial is not None
@@ -95,7 +78,7 @@ def test_a_claimed_trial_has_a_lease_and_the_worker_beats(where: str | Path) -> 
     assert lease.read_beats(study) == {}
 
 
-def test_a_trial_without_a_key_is_refused(where: str | Path) -> None:
+def test_a_trial_without_a_key_is_refused(where: str) -> None:
     study = a_study(where)
     study.enqueue_trial({"x": 1})  # as the dashboard can
     plan(study, [Job("net0", 0)])
@@ -106,8 +89,8 @@ def test_a_trial_without_a_key_is_refused(where: str | Path) -> None:
     assert study.trials[0].user_attrs["reason_kind"] == "refused"
 
 
-def test_a_queue_that_runs_dry_while_asking_leaves_no_trial_running(where: str | Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    study, thief = a_study(where, 1), a_study(where)
+def test_a_queue_that_runs_dry_while_asking_leaves_no_trial_running(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    study, thief = a_study(where, networks(1)), a_study(where)
     ask = study.ask
 
     def late() -> optuna.Trial:
@@ -118,18 +101,18 @@ def test_a_queue_that_runs_dry_while_asking_leaves_no_trial_running(where: str |
     monkeypatch.setattr(study, "ask", late)
     with Worker(study) as worker:
         assert claim(study, worker) is None
-    assert outcomes(study) == ["RUNNING", "FAIL"]
+    assert states(study) == ["RUNNING", "FAIL"]
 
 
-def test_a_claim_that_was_failed_before_its_lease_is_left(where: str | Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_claim_that_was_failed_before_its_lease_is_left(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # So slow between asking and writing the lease that another worker held it for killed.
-    study, other = a_study(where, 2), a_study(where)
+    study, other = a_study(where, networks(2)), a_study(where)
     ask = study.ask
 
     def slow() -> optuna.Trial:
         trial = ask()
         if trial.number == 0:
-            assert reconcile(other, stale_after_s=0) == 1
+            assert reconcile(other, Limits(stale_after_s=0)) == 1
         return trial
 
     monkeypatch.setattr(study, "ask", slow)
@@ -138,12 +121,12 @@ def test_a_claim_that_was_failed_before_its_lease_is_left(where: str | Path, mon
         assert trial is not None
         assert trial.number == 1
         assert not worker.holds(0)
-    assert outcomes(study) == ["FAIL", "RUNNING", "WAITING"]
+    assert states(study) == ["FAIL", "RUNNING", "WAITING"]
 
 
 @pytest.mark.parametrize("first", ["complete", "running"])
-def test_a_second_trial_of_a_job_is_refused(where: str | Path, first: str) -> None:
-    study = a_study(where, 1)
+def test_a_second_trial_of_a_job_is_refused(where: str, first: str) -> None:
+    study = a_study(where, networks(1))
     copy = study.trials[0]
     if first == "complete":
         run_worker(study, values)
@@ -158,23 +141,18 @@ def test_a_second_trial_of_a_job_is_refused(where: str | Path, first: str) -> No
     assert trial_state(study).failed_trials == 0  # no attempt of the job
 
 
-def test_two_workers_never_get_the_same_trial(where: str | Path) -> None:
-    a_study(where, 24)
+def test_two_workers_never_get_the_same_trial(where: str) -> None:
+    a_study(where, networks(24))
     seen: list[str] = []
 
-    def work() -> None:
-        def objective(trial: optuna.Trial) -> tuple[float, float, float]:
-            seen.append(trial.user_attrs["network_key"])
-            time.sleep(0.005)
-            return VALUES
+    def objective(trial: optuna.Trial) -> tuple[float, float, float]:
+        seen.append(trial.user_attrs["network_key"])
+        time.sleep(0.005)
+        return VALUES
 
-        run_worker(a_study(where), objective, linger=False)
-
-    threads = [threading.Thread(target=work) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(2) as pool:
+        for future in [pool.submit(lambda: run_worker(a_study(where), objective, linger=False)) for _ in range(2)]:
+            future.result()
     assert sorted(seen) == sorted(f"net{i}" for i in range(24))
     trials = a_study(where).trials
     assert [t.state.name for t in trials if "network_key" in t.user_attrs] == ["COMPLETE"] * 24
@@ -185,8 +163,8 @@ def test_two_workers_never_get_the_same_trial(where: str | Path) -> None:
 # --- outcomes ---
 
 
-def test_an_exception_is_recorded_and_the_study_goes_on(where: str | Path) -> None:
-    study = a_study(where, 3)
+def test_an_exception_is_recorded_and_the_study_goes_on(where: str) -> None:
+    study = a_study(where, networks(3))
     calls: dict[str, int] = {}
 
     def objective(trial: optuna.Trial) -> tuple[float, float, float]:
@@ -198,40 +176,40 @@ def test_an_exception_is_recorded_and_the_study_goes_on(where: str | Path) -> No
             raise KeyError("spec")
         return VALUES
 
-    report = run_worker(study, objective, max_attempts=2)
+    report = run_worker(study, objective, limits=Limits(max_attempts=2))
     assert calls == {"net0": 1, "net1": 2, "net2": 2}
     assert (len(report.complete), len(report.failed)) == (2, 3)
     assert study.trials[1].user_attrs["reason"] == "out of memory"
     assert study.trials[2].user_attrs["reason"] == "KeyError: 'spec'"
     assert "Traceback" in study.trials[2].user_attrs["traceback"]
-    assert trial_state(study, max_attempts=2) == StudyState(
+    assert trial_state(study, Limits(max_attempts=2)) == StudyState(
         planned=3, complete=2, failed=1, waiting=0, running=0, stale=0, failed_trials=3
     )
 
 
 @pytest.mark.parametrize("returned", [(float("nan"), 1.0, 1.0), (1.0, float("inf"), 1.0), (1.0, 2.0)])
 def test_values_that_are_no_numbers_are_a_failure(tmp_path: Path, returned: tuple[float, ...]) -> None:
-    study = a_study(tmp_path / "study.log", 1)
-    assert run_worker(study, lambda trial: returned, max_attempts=1).failed == [0]
+    study = a_study(tmp_path / "study.log", networks(1))
+    assert run_worker(study, lambda trial: returned, limits=Limits(max_attempts=1)).failed == [0]
     assert "must return finite loss, latency_ms, params" in study.trials[0].user_attrs["reason"]
 
 
-def test_an_interruption_uses_up_no_attempt(where: str | Path) -> None:
-    study = a_study(where, 1)
+def test_an_interruption_uses_up_no_attempt(where: str) -> None:
+    study = a_study(where, networks(1))
 
     def stopped(trial: optuna.Trial) -> tuple[float, float, float]:
         raise TrialInterrupted("checkpoint of epoch 3 kept")
 
     for number in range(4):
-        report = run_worker(study, stopped, max_attempts=1)
+        report = run_worker(study, stopped, limits=Limits(max_attempts=1))
         assert (report.interrupted, report.stopped) == ([number], True)
-        assert plan(study, [Job("net0", 0)], max_attempts=1).enqueued == 1
+        assert plan(study, [Job("net0", 0)], limits=Limits(max_attempts=1)).enqueued == 1
     assert study.trials[0].user_attrs["reason"] == "checkpoint of epoch 3 kept"
-    assert run_worker(study, values, max_attempts=1).complete == [4]
+    assert run_worker(study, values, limits=Limits(max_attempts=1)).complete == [4]
 
 
-def test_ctrl_c_at_once_is_recorded_and_goes_on_up(where: str | Path) -> None:
-    study = a_study(where, 1)
+def test_ctrl_c_at_once_is_recorded_and_goes_on_up(where: str) -> None:
+    study = a_study(where, networks(1))
 
     def interrupted(trial: optuna.Trial) -> tuple[float, float, float]:
         raise KeyboardInterrupt
@@ -243,26 +221,23 @@ def test_ctrl_c_at_once_is_recorded_and_goes_on_up(where: str | Path) -> None:
     assert plan(study, [Job("net0", 0)]).waiting == 1
 
 
-def test_a_trial_taken_away_is_noticed_and_not_told_twice(where: str | Path) -> None:
+def test_a_trial_taken_away_is_noticed_and_not_told_twice(where: str) -> None:
     # Another machine held this worker for dead and finished the trial; the worker learns it by its next beat.
-    study, other = a_study(where, 1), a_study(where)
+    study, other = a_study(where, networks(1)), a_study(where)
 
     def objective(trial: optuna.Trial) -> tuple[float, float, float]:
         assert not lease_lost(trial)
         other.tell(0, state=TrialState.FAIL)
-        end = time.monotonic() + 60
-        while not lease_lost(trial):
-            assert time.monotonic() < end
-            time.sleep(0.01)
+        wait_until(lambda: lease_lost(trial))
         return VALUES
 
-    report = run_worker(study, objective, beat_s=0.05, linger=False, max_attempts=1)
+    report = run_worker(study, objective, beat_s=0.05, linger=False, limits=Limits(max_attempts=1))
     assert (report.lost, report.complete) == ([0], [])
-    assert outcomes(study) == ["FAIL"]
+    assert states(study) == ["FAIL"]
 
 
-def test_a_stop_between_trials(where: str | Path) -> None:
-    study = a_study(where, 3)
+def test_a_stop_between_trials(where: str) -> None:
+    study = a_study(where, networks(3))
     done: list[int] = []
 
     def objective(trial: optuna.Trial) -> tuple[float, float, float]:
@@ -271,11 +246,11 @@ def test_a_stop_between_trials(where: str | Path) -> None:
 
     report = run_worker(study, objective, should_stop=lambda: len(done) == 2)
     assert (report.complete, report.stopped) == ([0, 1], True)
-    assert outcomes(study) == ["COMPLETE", "COMPLETE", "WAITING"]
+    assert states(study) == ["COMPLETE", "COMPLETE", "WAITING"]
 
 
 def test_a_worker_waits_for_trials_elsewhere_and_takes_over(tmp_path: Path) -> None:
-    study = a_study(tmp_path / "study.log", 2)
+    study = a_study(tmp_path / "study.log", networks(2))
     other = a_study(tmp_path / "study.log")
     events: list[Event] = []
     with Worker(other) as absent:
@@ -293,7 +268,7 @@ def test_a_worker_waits_for_trials_elsewhere_and_takes_over(tmp_path: Path) -> N
 
 
 def test_a_storage_that_fails_stops_the_worker(tmp_path: Path) -> None:
-    study = a_study(f"sqlite:///{tmp_path}/study.db", 2)
+    study = a_study(f"sqlite:///{tmp_path}/study.db", networks(2))
 
     def objective(trial: optuna.Trial) -> tuple[float, float, float]:
         (tmp_path / "study.db").write_bytes(b"x" * 9000)
@@ -327,8 +302,13 @@ def test_a_worker_whose_parent_is_gone_stops(monkeypatch: pytest.MonkeyPatch) ->
 # --- several processes ---
 
 
-def command(where: str | Path, act: str = "") -> list[str]:
-    return [sys.executable, "-c", WORKER, str(where), act]
+def start(folder: Path, num_jobs: int, act: str, count: int = 1, **options: Any) -> tuple[optuna.Study, ProcessReport]:
+    """A study of so many jobs, run by processes that do as they are asked."""
+    study = a_study(folder / "study.log", networks(num_jobs))
+    options = {"reconcile_s": 0.2, **options}
+    if "should_stop" in options:
+        options["should_stop"] = partial(options["should_stop"], study)
+    return study, run_workers([sys.executable, "-c", WORKER, str(folder / "study.log"), act], count, study=study, **options)
 
 
 @pytest.fixture(autouse=True)
@@ -337,63 +317,51 @@ def _at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_processes_share_the_work_and_the_cores(tmp_path: Path) -> None:
-    study = a_study(tmp_path / "study.log", 6)
-    states: list[StudyState] = []
-    report = run_workers(command(tmp_path / "study.log"), 2, study=study, on_tick=states.append, log_dir=tmp_path / "logs")
+    seen: list[StudyState] = []
+    study, report = start(tmp_path, 6, "", 2, on_tick=seen.append, log_dir=tmp_path / "logs")
     assert (report.exit_codes, report.restarts, report.stopped) == ([0, 0], 0, False)
     assert trial_state(study).complete == 6
     printed = [line.split() for log in sorted((tmp_path / "logs").glob("worker-*.log")) for line in log.read_text().splitlines()]
     assert sorted(int(number) for number, _ in printed) == [0, 1, 2, 3, 4, 5]
     assert {threads for _, threads in printed} == {str(max(1, num_cores() // 2))}
-    assert states[0].waiting == 6
+    assert seen[0].waiting == 6
     assert worker_environment(1000)["MKL_NUM_THREADS"] == "1"
 
 
 def test_a_process_that_dies_is_replaced(tmp_path: Path) -> None:
-    study = a_study(tmp_path / "study.log", 2)
-    report = run_workers(command(tmp_path / "study.log", "die once"), 1, study=study, reconcile_s=0.2)
+    study, report = start(tmp_path, 2, "die once")
     assert (report.exit_codes, report.restarts) == ([-signal.SIGKILL, 0], 1)
-    assert outcomes(study) == ["FAIL", "COMPLETE", "COMPLETE"]
+    assert states(study) == ["FAIL", "COMPLETE", "COMPLETE"]
 
 
 def test_a_job_that_kills_its_worker_is_given_up(tmp_path: Path) -> None:
-    study = a_study(tmp_path / "study.log", 2)
-    report = run_workers(command(tmp_path / "study.log", "die"), 1, study=study, reconcile_s=0.2, max_lost=2)
-    state = trial_state(study, max_lost=2)
+    limits = Limits(max_lost=2)
+    study, report = start(tmp_path, 2, "die", limits=limits)
+    state = trial_state(study, limits)
     assert (state.planned, state.complete, state.failed, state.failed_trials) == (2, 1, 1, 2)
     assert report.exit_codes.count(-signal.SIGKILL) == 2
 
 
 def test_processes_stop_gently(tmp_path: Path) -> None:
-    study = a_study(tmp_path / "study.log", 3)
-    report = run_workers(
-        command(tmp_path / "study.log", "slow"),
-        1,
-        study=study,
-        should_stop=lambda: trial_state(study).running == 1,
-        reconcile_s=0.2,
-    )
+    study, report = start(tmp_path, 3, "slow", should_stop=lambda study: trial_state(study).running == 1)
     assert (report.exit_codes, report.stopped) == ([0], True)
     assert study.trials[0].user_attrs["reason_kind"] == "interrupted"
-    assert outcomes(study)[:3] == ["FAIL", "WAITING", "WAITING"]
+    assert states(study)[:3] == ["FAIL", "WAITING", "WAITING"]
     assert reconcile(study) == 1
 
 
 def test_leaving_by_an_exception_kills_the_processes(tmp_path: Path) -> None:
-    study = a_study(tmp_path / "study.log", 1)
-
     def on_tick(state: StudyState) -> None:
         if state.running:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_workers(command(tmp_path / "study.log", "slow"), 1, study=study, on_tick=on_tick, reconcile_s=0.2)
-    assert trial_state(study).stale == 1  # killed and awaited: known at once
+        start(tmp_path, 1, "slow", on_tick=on_tick)
+    assert trial_state(a_study(tmp_path / "study.log")).stale == 1  # killed and awaited: known at once
 
 
 def test_bad_input_in_a_process_is_not_tried_again(tmp_path: Path) -> None:
-    study = a_study(tmp_path / "study.log", 3)
-    report = run_workers(command(tmp_path / "study.log", "bad input"), 1, study=study, reconcile_s=0.2)
+    report = start(tmp_path, 3, "bad input")[1]
     assert (report.exit_codes, report.bad_input) == ([2], True)
 
 
@@ -407,9 +375,7 @@ def test_a_killed_child_counts_as_dead_before_it_is_awaited() -> None:
     child = subprocess.Popen(["sleep", "60"])
     assert lease.process_started(child.pid)
     child.kill()
-    end = time.monotonic() + 5
-    while lease.process_started(child.pid):
-        assert time.monotonic() < end
+    wait_until(lambda: not lease.process_started(child.pid))
     child.wait()
 
 

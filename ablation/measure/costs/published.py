@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ablation.machine.text import first_line
 from blocks.errors import InputError, must_be
 
 with warnings.catch_warnings():
@@ -98,8 +99,8 @@ def published_counts(model: nn.Module, image_size: int | None = None, in_channel
     try:
         return {f"fvcore_{name}": value for name, value in asdict(published_cost(model, image_size, in_channels)).items()}
     except Exception as error:
-        lines = str(error).strip().splitlines() or ["no reason given"]
-        reason = lines[0] if isinstance(error, InputError) else f"{type(error).__name__}: {lines[0]}"
+        line = first_line(error, "no reason given")
+        reason = line if isinstance(error, InputError) else f"{type(error).__name__}: {line}"
         return {"fvcore_params": int(parameter_count(model)[""]), "fvcore_reason": reason}
 
 

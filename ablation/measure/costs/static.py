@@ -37,6 +37,7 @@ from torch.nn.parameter import is_lazy
 from ablation.design.compose import build_without_weights
 from ablation.design.spec import ModelSpec
 from ablation.machine.device import evaluating
+from ablation.machine.text import first_line
 from ablation.measure.costs.opcount import CLASSES, Formula, register_op
 from ablation.measure.costs.operations import OTHER, Operations, following, part_names
 from blocks.errors import InputError, check_whole, must_be
@@ -179,10 +180,9 @@ def _forward(model: nn.Module, x: Tensor, counter: _Counter) -> None:
     except InputError:
         raise
     except Exception as error:
-        line = (str(error).splitlines() or [""])[0]
         rule = f"able to run on an input of shape {tuple(x.shape)} without looking at values"
         remedy = "Check image_size, and register plain tensor attributes as buffers."
-        raise must_be("The model", rule, f"{type(error).__name__}: {line}", remedy) from error
+        raise must_be("The model", rule, f"{type(error).__name__}: {first_line(error, '')}", remedy) from error
 
 
 class _Counter(Operations):

@@ -36,6 +36,7 @@ from torch import Tensor, nn
 
 from ablation.machine.device import checked_device
 from ablation.machine.hardware import describe_hardware
+from ablation.machine.text import first_line
 from ablation.measure.costs.static import image_shape
 from ablation.measure.latency.interleave import ROUNDS, SITTINGS, Plan, interleave
 from ablation.measure.latency.result import TARGET, LatencyComparison, ModelLatency, summarise
@@ -194,9 +195,8 @@ def _reason(error: Exception, place: torch.device) -> str:
     # one line; what a failed model had allocated is given back to the others
     if place.type == "cuda":
         torch.cuda.empty_cache()
-    line = (str(error).splitlines() or [""])[0]
     kind = "out of memory" if isinstance(error, (torch.OutOfMemoryError, MemoryError)) else type(error).__name__
-    return f"{kind}: {line}"
+    return f"{kind}: {first_line(error, '')}"
 
 
 @contextmanager

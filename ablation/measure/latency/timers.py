@@ -23,6 +23,8 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
+from ablation.machine.text import first_line
+
 CALL, STEADY, ENQUEUE, GPU = "call", "steady", "enqueue", "gpu"
 BLOCK_MS = 12.0  # aim of a block; whole calls put it between 6 and 18 ms
 ATTEMPTS = 3  # at an undisturbed call
@@ -150,7 +152,7 @@ def make_lane(model: nn.Module, x: Tensor, *, only_calls: bool = False) -> Lane:
     try:
         lane.graph = capture(lane.call)
     except RuntimeError as error:
-        lane.missing[GPU] = f"CUDA graph capture failed: {(str(error).splitlines() or ['no reason given'])[0]}"
+        lane.missing[GPU] = f"CUDA graph capture failed: {first_line(error, 'no reason given')}"
         torch.cuda.synchronize()
     return lane
 

@@ -18,6 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ablation.machine.text import first_line
+
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
@@ -63,7 +65,7 @@ def load_lpips(image_size: int, device: str | torch.device = "cpu") -> Lpips:
     try:
         module = _module(package, network).to(device).eval()
     except Exception as error:  # whatever another version of lpips or torchvision raises: the metric is optional
-        return Lpips(reason=f"lpips could not be loaded: {type(error).__name__}: {error}".splitlines()[0])
+        return Lpips(reason=f"lpips could not be loaded: {type(error).__name__}: {first_line(error, '')}")
     return Lpips(metric=_metric(module), setting=f"lpips {_version()}, {network.name}")
 
 

@@ -22,7 +22,9 @@ from ablation.design.compose import VAE, build
 from ablation.design.protocol import Protocol
 from ablation.design.spec import ModelSpec
 from ablation.machine.device import usable_device
+from ablation.machine.files import write_atomic
 from ablation.machine.hardware import git_commit
+from ablation.machine.text import first_line
 from ablation.measure.edits.scores import edit_attributes
 from ablation.measure.edits.traversal import traverse
 from ablation.measure.latent.disentangle import disentanglement_dict
@@ -201,7 +203,7 @@ class Analyst:
                 values[reference.name] = score(reference, self.dataset, self.split.test, protocol=protocol, device=self.plan.device)
             except (RuntimeError, MemoryError, ValueError) as error:
                 values.pop("_made_of", None)  # so that the next run tries again
-                line = (str(error).splitlines() or [type(error).__name__])[0]
+                line = first_line(error)
                 values.setdefault("_limits", []).append(f"{name} was not measured: {line}")
         write_json(self.folder.references, values)
 
@@ -214,7 +216,9 @@ class Analyst:
 
 def _save_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
     """Written whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.part.npz")
-    np.savez_compressed(temporary, **dict(arrays))  # type: ignore[arg-type]
-    temporary.replace(path)
+
+    def write(part: Path) -> None:
+        with part.open("wb") as file:
+            np.savez_compressed(file, **dict(arrays))  # type: ignore[arg-type]
+
+    write_atomic(path, write)

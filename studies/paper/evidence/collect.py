@@ -12,6 +12,7 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 
+from ablation.machine.files import write_atomic
 from ablation.machine.hardware import git_commit, machine_name
 from ablation.record.explanation import Explanation
 from ablation.record.stored import attribution_of, explanation_of
@@ -134,10 +135,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Written whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".part")
-    temporary.write_text(json.dumps(values), encoding="utf-8")
-    temporary.replace(path)
+    write_atomic(path, json.dumps(values))
 
 
 def as_explanation(values: Mapping[str, Any]) -> Explanation:

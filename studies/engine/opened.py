@@ -1,0 +1,82 @@
+"""A study opened on this machine: its settings, storage, folder, data and space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import optuna
+from rich.console import Console
+
+from ablation.data import Dataset, Split, split_indices
+from ablation.data.base import FORMER_NOTE
+from ablation.design.space import Space
+from ablation.design.variant import Variant
+from studies.engine.config import StudyConfig, StudyFolder, reconcile_config
+from studies.store.storage import open_storage, open_study
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How a study is run here; none of it changes a number, and none of it is stored with the study."""
+
+    out: Path
+    storage: str | None = None
+    study: str
+    workers: int = 1
+    data_root: str | None = None
+    cache_dir: str | None = None
+    plugins: tuple[str, ...] = ()
+    latency_budget_s: float | None = None
+    retry_failed: bool = False
+    command: str = ""
+
+    @property
+    def where(self) -> str:
+        """The storage: a URL, or the journal file in the study's folder."""
+        return self.storage or str(StudyFolder(self.out).journal)
+
+
+@dataclass(kw_only=True)
+class StudyRun:
+    """One opened study on this machine."""
+
+    config: StudyConfig
+    options: RunOptions
+    console: Console
+    study: optuna.Study
+    dataset: Dataset
+    space: Space
+
+    @property
+    def folder(self) -> StudyFolder:
+        """Its files."""
+        return StudyFolder(self.options.out)
+
+    @property
+    def variants(self) -> list[Variant]:
+        """Those of the full grid; two of them may be one network, trained differently."""
+        return self.space.enumerate()[0]
+
+    @cached_property
+    def split(self) -> Split:
+        """Its images to train, to validate and to test."""
+        return split_indices(len(self.dataset), seed=self.config.training_protocol().split_seed)
+
+
+def open_run(wanted: StudyConfig, options: RunOptions, dataset: Dataset, console: Console) -> StudyRun:
+    """Open or make the study's folder and storage, refusing a study made by another space, data set or protocol."""
+    space = Space.from_dict(wanted.space, wanted.training_protocol())
+    if not wanted.search:
+        space.enumerate()  # an InputError comes before anything is written
+    StudyFolder(options.out).create()
+    study = open_study(open_storage(options.where), options.study)
+    stored = study.user_attrs.get("config")
+    config = wanted
+    if stored:
+        config = reconcile_config(StudyConfig.from_dict(stored), wanted, str(options.out), former=dataset.former)
+    if config.to_dict() != stored:
+        study.set_user_attr("config", config.to_dict())
+    dataset = dataset.with_note(FORMER_NOTE) if config.former_fingerprint else dataset
+    return StudyRun(config=config, options=options, console=console, study=study, dataset=dataset, space=space)

@@ -1,0 +1,114 @@
+"""The training of a study's trials, here or in worker processes, and what a person sees of it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from optuna.trial import FrozenTrial
+
+from blocks.errors import InputError
+from studies.engine.opened import RunOptions, StudyRun
+from studies.engine.proposals import source_of
+from studies.engine.trial import TrialContext
+from studies.engine.worker import work
+from studies.store.history import ERROR
+from studies.store.queue import StudyState, trial_state
+from studies.work.loop import Event
+from studies.work.processes import run_workers
+from studies.work.progress import Board, ProgressFile, duration
+from studies.work.stopping import StopRequest
+
+
+def train_all(run: StudyRun, total: int, complete: int, stop: StopRequest) -> None:
+    """Train what waits or may be proposed, here or in worker processes, with a bar for the study and one for each running trial."""
+    for file in ProgressFile.all(run.folder.progress):
+        file.clear()
+    with Board(run.config.name, total, complete, run.console) as board:
+        (_train_here if run.options.workers == 1 else _train_in_workers)(run, board, stop)
+
+
+def _train_here(run: StudyRun, board: Board, stop: StopRequest) -> None:
+    context = TrialContext(
+        config=run.config,
+        folder=run.folder,
+        dataset=run.dataset,
+        split=run.split,
+        on_step=lambda label, step, steps, detail: board.trial(0, label, step, steps, detail),
+    )
+    show_ended = _EndedTrials(run, board)
+
+    def on_event(event: Event) -> None:
+        if event.kind not in ("started", "waiting"):
+            board.trial(0, "", 0, 1)
+            show_ended()
+
+    work(run.study, context, should_stop=stop, on_event=on_event)
+
+
+def _train_in_workers(run: StudyRun, board: Board, stop: StopRequest) -> None:
+    logs, source, show_ended = run.folder.path / "logs", source_of(run.config), _EndedTrials(run, board)
+
+    def on_tick(state: StudyState) -> None:
+        show_ended()
+        board.show_workers(run.folder.progress)
+
+    for log in logs.glob("worker-*.log"):
+        log.unlink()
+    report = run_workers(
+        _worker_command(run.options),
+        run.options.workers,
+        study=run.study,
+        source=source,
+        should_stop=stop,
+        on_tick=on_tick,
+        reconcile_s=1.0,
+        limits=run.config.limits,
+        log_dir=logs,
+    )
+    show_ended()
+    state = trial_state(run.study, run.config.limits)
+    num_left = state.waiting + state.stale or source.remaining(run.study) - state.running
+    if not report.stopped and num_left > 0:
+        raise InputError(_last_words(logs, num_left))
+
+
+def _worker_command(options: RunOptions) -> list[str]:
+    named = {"--storage": options.where, "--data-root": options.data_root, "--cache-dir": options.cache_dir}
+    flags = [part for flag, value in named.items() if value for part in (flag, value)]
+    flags += [part for plugin in options.plugins for part in ("--plugin", plugin)]
+    # the folder last: a name may begin with a dash
+    return [sys.executable, "-m", "studies.engine.worker", *flags, "--", str(options.out), options.study]
+
+
+def _last_words(logs: Path, num_left: int) -> str:
+    """Why workers gave up with work left, from what the last of them printed."""
+    texts = [path.read_text(errors="replace").strip() for path in sorted(logs.glob("worker-*.log"))]
+    words = next((text.splitlines()[-1].removeprefix("error: ") for text in reversed(texts) if text), "they left no message")
+    return f"The workers ended with {num_left} trials left, the last of them saying: {words} Their output is in {logs}."
+
+
+class _EndedTrials:
+    """Called, it prints a line for each trial that ended since the call before."""
+
+    def __init__(self, run: StudyRun, board: Board) -> None:
+        self.study, self.board = run.study, board
+        self.known = {trial.number for trial in self._ended()}
+
+    def __call__(self) -> None:
+        for trial in self._ended():
+            if trial.number in self.known:
+                continue
+            self.known.add(trial.number)
+            attrs = trial.user_attrs
+            label = f"{attrs.get('label', 'trial')}, seed {attrs.get('seed', '?')}"
+            if trial.values:
+                loss, latency, params = trial.values
+                time = duration(trial.duration.total_seconds()) if trial.duration else "?"
+                self.board.finished(label, f"loss {loss:.4f}, {latency:.2f} ms, {params / 1e6:.3f} M parameters, {time}")
+            else:
+                kind = attrs.get("reason_kind", "failed").replace(ERROR, "failed")
+                self.board.failed(label, f"{kind}: {attrs.get('reason', 'no reason stored')}")
+
+    def _ended(self) -> list[FrozenTrial]:
+        return [trial for trial in self.study.get_trials(deepcopy=False) if trial.state.is_finished()]
