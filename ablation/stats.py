@@ -20,6 +20,8 @@ from scipy import stats
 from blocks.errors import must_be
 
 CONFIDENCE = 0.95
+# what an interval of interleaved timings takes: rounds of a sitting, and sittings
+LEAST_ROUNDS, LEAST_SITTINGS = 6, 3
 SETTLED, NOISE, OPEN = "settled", "within noise", "not settled"
 Name = TypeVar("Name", bound=Hashable)
 

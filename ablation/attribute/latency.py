@@ -32,9 +32,9 @@ from ablation.attribute.timed_design import MIN_BLOCKS, LatencyDesign
 from ablation.attribute.values import attribute, estimated
 from ablation.attribute.verdicts import CORRECTED, judged, without_interval
 from ablation.measure.latency.result import AGAIN, LatencyComparison
-from ablation.measure.latency.statistics import LEAST_SITTINGS, num_whole
+from ablation.measure.latency.statistics import num_whole
 from ablation.record.attribution import Attribution
-from ablation.stats import Estimate, mean_estimate
+from ablation.stats import LEAST_SITTINGS, Estimate, mean_estimate
 from blocks.errors import InputError, must_be
 
 Array = NDArray[np.float64]

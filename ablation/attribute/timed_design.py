@@ -20,7 +20,8 @@ from ablation.attribute.factorial import Factorial
 from ablation.attribute.lattice import Cell, Lattice, Ordering, cells_of
 from ablation.measure.latency.interleave import ROUNDS, SITTINGS
 from ablation.measure.latency.result import LatencyComparison
-from ablation.measure.latency.statistics import LEAST_ROUNDS, LEAST_SITTINGS, num_whole
+from ablation.measure.latency.statistics import num_whole
+from ablation.stats import LEAST_ROUNDS, LEAST_SITTINGS
 
 # fewer cover less than 93 % of strongly interacting factors (`studies.bench.simulate.designs`)
 MIN_BLOCKS = 12

@@ -37,9 +37,9 @@ from ablation.measure.costs.operations import OTHER, block_names, part_names
 from ablation.measure.costs.static import image_shape, static_cost
 from ablation.measure.latency.compare import compare_latency, settled
 from ablation.measure.latency.result import LatencyComparison
-from ablation.measure.latency.statistics import LEAST_SITTINGS
 from ablation.measure.latency.timers import GPU, capture
 from ablation.record.explanation import Calibration, Decomposition
+from ablation.stats import LEAST_SITTINGS
 
 # share of the latency that must be explained for no note to say otherwise
 ENOUGH = 0.95

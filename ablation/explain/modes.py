@@ -31,9 +31,9 @@ from ablation.machine.device import checked_device
 from ablation.measure.latency.compare import compare_latency
 from ablation.measure.latency.interleave import SITTINGS
 from ablation.measure.latency.result import LatencyComparison
-from ablation.measure.latency.statistics import LEAST_ROUNDS, num_whole
+from ablation.measure.latency.statistics import num_whole
 from ablation.record.explanation import OTHER, REDUCED, SAME, ModeResult
-from ablation.stats import Estimate, judge
+from ablation.stats import LEAST_ROUNDS, Estimate, judge
 from blocks.errors import choices, must_be
 
 EAGER = "eager"

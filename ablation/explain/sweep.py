@@ -30,9 +30,10 @@ from ablation.measure.costs.memory import activation_bytes, available_bytes
 from ablation.measure.latency.compare import compare_latency, settled
 from ablation.measure.latency.interleave import LONG_ROUND_S, ROUNDS, SITTINGS, WARMUP_ROUNDS
 from ablation.measure.latency.result import LatencyComparison, ModelLatency
-from ablation.measure.latency.statistics import LEAST_ROUNDS, LEAST_SITTINGS, num_whole
+from ablation.measure.latency.statistics import num_whole
 from ablation.measure.latency.timers import ENQUEUE, time_calls
 from ablation.record.explanation import SweepPoint
+from ablation.stats import LEAST_ROUNDS, LEAST_SITTINGS
 from blocks.errors import must_be
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)

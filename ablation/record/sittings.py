@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ablation.measure.latency.statistics import LEAST_ROUNDS, LEAST_SITTINGS
 from ablation.record.trial import Metric, Record
+from ablation.stats import LEAST_ROUNDS, LEAST_SITTINGS
 
 ENDS = ("low", "high", "low_ms", "high_ms", "ratio_low", "ratio_high", "error", "freedom")
 

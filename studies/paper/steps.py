@@ -18,8 +18,9 @@ from ablation.data import Dataset, split_indices
 from ablation.data.base import FORMER_NOTE
 from ablation.design.spec import ModelSpec, preset
 from ablation.machine.hardware import describe_hardware, machine_name, provenance
-from ablation.measure.latency.statistics import LEAST_ROUNDS
+from ablation.machine.text import first_line
 from ablation.record.trial import COMPLETE
+from ablation.stats import LEAST_ROUNDS
 from ablation.train.speed import compare_training
 from blocks.errors import must_be
 from studies.engine.config import prepare_folder
@@ -161,7 +162,7 @@ def analyse(group: Group, analyst: Analyst) -> int:
             with quick_threads():
                 analyst.trial(group, record)
         except Exception as error:  # a failure is a recorded state, whichever library raised it
-            line = (str(error).splitlines() or [type(error).__name__])[0].replace(f"{analyst.folder.path}/", "")
+            line = first_line(error).replace(f"{analyst.folder.path}/", "")
             code = 1
             bar.write(f"{record.label}, seed {record.seed}: not analysed: {line}", file=sys.stderr)
             path = analyst.folder.analysis(group.name, record.network_key, record.seed)

@@ -17,7 +17,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ablation.measure.latency.statistics import LEAST_ROUNDS, LEAST_SITTINGS, Samples
+from ablation.measure.latency.statistics import Samples
+from ablation.stats import LEAST_ROUNDS, LEAST_SITTINGS
 from blocks.errors import check_whole, must_be
 
 # at least, at most, in each sitting; rounds so long that memory and clocks are warm after one need no more

@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 
 from ablation.measure.latency.interleave import Run
 from ablation.measure.latency.statistics import (
-    LEAST_ROUNDS,
-    LEAST_SITTINGS,
     Drift,
     Samples,
     Trend,
@@ -24,7 +22,7 @@ from ablation.measure.latency.statistics import (
     over_sittings,
     paired_ratios,
 )
-from ablation.stats import Estimate
+from ablation.stats import LEAST_ROUNDS, LEAST_SITTINGS, Estimate
 from blocks.errors import InputError
 
 # ends the name of the reference's second entry, loaded apart from the first, in the columns of the samples

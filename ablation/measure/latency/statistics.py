@@ -16,10 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from ablation.stats import Estimate, mean_estimate
+from ablation.stats import LEAST_ROUNDS, LEAST_SITTINGS, Estimate, mean_estimate
 
 Samples = NDArray[np.float64]
-LEAST_ROUNDS, LEAST_SITTINGS = 6, 3
 
 
 def paired_ratios(samples: Samples, reference: int) -> Samples:

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator
 from ablation.attribute.effect import Effect
 from ablation.attribute.interaction import LEAST_SEEDS, Interaction
 from ablation.attribute.pairing import is_counted
-from ablation.measure.latency.statistics import LEAST_ROUNDS, LEAST_SITTINGS
 from ablation.record.sittings import is_latency
 from ablation.record.trial import Metric
 from ablation.report.kit.numbers import MOST_DIGITS, NOTHING, count, percent, signed, times
 from ablation.report.kit.page import Table
 from ablation.report.study.swaps import MISSING, NONE, OPEN, Judged, Swap, Within, within
+from ablation.stats import LEAST_ROUNDS, LEAST_SITTINGS
 
 INTERVAL = "95\u00a0% t interval"
 EFFECTS = ("measure", "effect", f"{INTERVAL}, or range", "verdict", "rests on")

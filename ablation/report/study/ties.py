@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ablation.attribute.interaction import LEAST_SEEDS, Measured
-from ablation.measure.latency.statistics import LEAST_SITTINGS
 from ablation.record.trial import METRICS, Metric
 from ablation.report.study.rows import Row, latency_for_ratios, latency_of
-from ablation.stats import CONFIDENCE, SETTLED, judge, pareto_front
+from ablation.stats import CONFIDENCE, LEAST_SITTINGS, SETTLED, judge, pareto_front
 
 RULE = (
     "Two networks tie on a measured axis where their difference is not settled (Welch's interval over seeds for the loss, "

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 
-from ablation.measure.latency.statistics import LEAST_SITTINGS
 from ablation.record.attribution import Attribution
 from ablation.record.explanation import Decomposition, Explanation, Share
-from ablation.stats import Estimate
+from ablation.stats import LEAST_SITTINGS, Estimate
 from studies.paper.evidence.evidence import Evidence
 from studies.paper.rules import explained as costs
 from studies.paper.rules.compared import side

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from ablation.machine.hardware import machine_name
-from ablation.measure.latency.statistics import LEAST_SITTINGS
 from ablation.record.explanation import Explanation
 from ablation.report.kit.numbers import count
+from ablation.stats import LEAST_SITTINGS
 from studies.paper.evidence.evidence import Evidence
 from studies.paper.facts import REPORTED
 from studies.paper.rules.compared import side

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ablation.measure.latency.statistics import LEAST_SITTINGS
 from ablation.report.explain import answer as explain_answer
 from ablation.report.explain import machine as explain_machine
 from ablation.report.explain import plots as explain_plots
@@ -14,6 +13,7 @@ from ablation.report.explain import words as explain_words
 from ablation.report.explain.mechanism import decomposed
 from ablation.report.kit.numbers import joined, significant, times_span
 from ablation.report.kit.page import Bullets, Heading, Missing, Paragraph
+from ablation.stats import LEAST_SITTINGS
 from studies.paper.evidence.evidence import MAIN_ARMS, Evidence
 from studies.paper.page import curves, latent, maps, pieces, quality, strips, style, tables, words
 from studies.paper.page.study import Part, Study

@@ -6,11 +6,10 @@ import math
 from dataclasses import dataclass
 
 from ablation.machine.hardware import machine_name
-from ablation.measure.latency.statistics import LEAST_SITTINGS
 from ablation.record.attribution import Attribution
 from ablation.record.explanation import Decomposition, Explanation, ModeResult, SweepPoint
 from ablation.report.kit.numbers import count
-from ablation.stats import CONFIDENCE, Estimate, t_quantile
+from ablation.stats import CONFIDENCE, LEAST_SITTINGS, Estimate, t_quantile
 from studies.paper.evidence.evidence import EXPLANATION_LIMIT, Evidence
 from studies.paper.rules.numbers import plain, spanned
 from studies.paper.rules.verdict import Lacking, Number
