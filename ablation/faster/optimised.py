@@ -232,7 +232,7 @@ def compiled(function: Function, *, tuned: bool = False) -> Function:
 
 
 class _Replayed:
-    # a CUDA graph with inputs of its own; results are copied out, since the next replay overwrites them
+    """A CUDA graph with inputs of its own; results are copied out, since the next replay overwrites them."""
 
     def __init__(self, function: Function, x: Tensor, noise: Tensor | None) -> None:
         self.x, self.noise = x.clone(), None if noise is None else noise.clone()

@@ -122,7 +122,7 @@ def explain_pair(
         torch.set_num_threads(pair.threads)
     for name, step in STEPS.items():
         if not (name == "guidelines" and pair.quick):
-            steps.run(name, lambda step=step: step(pair, factorial, steps.found, say))  # type: ignore[misc]
+            steps.run(name, lambda step=step: step(pair, factorial, steps.results, say))  # type: ignore[misc]
     explanation = steps.explanation(command, factorial)
     return explanation, write_explanation(explanation, out)
 
@@ -169,14 +169,14 @@ class _Steps:
         self.folder, self.pair, self.say, self.key = folder / "steps", pair, say, pair.key()
         self.folder.mkdir(exist_ok=True)
         self.begin = time.time()
-        self.found: dict[str, dict[str, Any]] = {}
+        self.results: dict[str, dict[str, Any]] = {}
 
     def run(self, name: str, step: Callable[[], Mapping[str, Any]]) -> None:
         """Do one step, or read what it gave. What cannot be measured here becomes a limit, which the page states."""
         path = self.folder / f"{name}-{self.key}.json"
         stored = self._read(path) if name not in FRESH else None
         if stored is not None:
-            self.found[name] = stored
+            self.results[name] = stored
             self.say(f"{name}: measured before")
             return
         begin = time.monotonic()
@@ -185,10 +185,10 @@ class _Steps:
             values = json.loads(json.dumps(to_plain(step())))
         except (RuntimeError, MemoryError, InputError) as error:
             line = first_line(error)
-            self.found[name] = {"limits": [f"{name} was not measured: {line}"]}
+            self.results[name] = {"limits": [f"{name} was not measured: {line}"]}
             self.say(f"{name}: not measured: {line}")
             return
-        self.found[name] = values
+        self.results[name] = values
         write_atomic(path, json.dumps({"key": self.key, "values": values}))
         self.say(f"{name}: {duration(time.monotonic() - begin)}")
 
@@ -212,7 +212,7 @@ class _Steps:
             device=self.pair.device,
         )
         whole: dict[str, Any] = to_plain(bare)
-        for values in self.found.values():
+        for values in self.results.values():
             for field, value in values.items():
                 if isinstance(whole[field], dict):
                     whole[field] = {**whole[field], **value}

@@ -190,8 +190,8 @@ def test_what_the_network_reads_and_what_is_inert() -> None:
 
 
 def test_choosing_an_architecture_or_a_mask_is_a_factor_like_others() -> None:
-    found = Factorial.between(preset("small_toledo"), preset("small_toledo_mask"))
-    assert found.names == ("mask width",)
+    factorial = Factorial.between(preset("small_toledo"), preset("small_toledo_mask"))
+    assert factorial.names == ("mask width",)
     # no path leads over single swaps from stages of another number, in either direction
     for names in (("modified", "toledo_mask"), ("toledo_mask", "modified")):
         with pytest.raises(InputError, match="joined by a path of valid variants"):

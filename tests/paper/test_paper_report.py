@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ablation.report.explain.plots import NARROW, Plot
-from ablation.report.kit.plot_style import styled
+from ablation.report.explain.plots import Plot
+from ablation.report.kit.plot_style import WIDTH, styled
 from studies.paper.claims.judge import CLAIMS, RULES_CHANGED, judge
 from studies.paper.claims.ledger import from_json
 from studies.paper.evidence.evidence import MAIN_ARMS, Evidence, Trial
@@ -112,7 +112,7 @@ def _lines(path: Path) -> list[dict[str, str]]:
 def _drawn(plot: Plot | None) -> Any:
     assert plot is not None
     with styled():
-        return plot.draw(NARROW)
+        return plot.draw(WIDTH)
 
 
 def _texts(figure: Any) -> str:
@@ -236,7 +236,7 @@ def test_what_was_not_measured_is_replaced_by_weighty_verdicts() -> None:
 
 
 def test_the_scale_is_named_and_compared_with_the_papers(evidence: Evidence) -> None:
-    run = words.what_was_run(evidence)
+    run = words.setup_text(evidence)
     assert "4 networks, 3 seeds each: 12 of 12 trials complete; and 30 of 30 of Toledo and Antonelo's losses and masks." in run
     assert (
         "48 px, 400 images (280 for training), 10 epochs, networks of a quarter of the paper's width, on AMD EPYC, 1 thread." in run

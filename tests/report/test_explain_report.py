@@ -19,13 +19,13 @@ from ablation.record.attribution import Effect
 from ablation.record.convert import to_plain
 from ablation.record.explanation import Explanation, ModeResult, SweepPoint
 from ablation.record.stored import explanation_of
-from ablation.report.explain import machine, mechanism, modes, plots, sweep, words
-from ablation.report.explain import style as look
+from ablation.report.explain import machine, mechanism, modes, plots, style, sweep, words
 from ablation.report.explain.answer import answer
 from ablation.report.explain.page import read_explanation, write_explanation
 from ablation.report.explain.tables import mechanism_table, modes_table
 from ablation.report.explain.terminal import print_explanation
-from ablation.report.kit.plot_style import styled
+from ablation.report.kit.numbers import share_text
+from ablation.report.kit.plot_style import WIDTH, styled
 from tests.fake_explanation import FACTORS, MODES, fake_attribution, fake_explanation, quick_explanation
 
 ROOT = Path(__file__).parents[2]
@@ -66,7 +66,7 @@ def _texts(plot: plots.Plot) -> str:
     from matplotlib.text import Text
 
     with styled():
-        return " ".join(" ".join(t.get_text() for t in plot.draw(plots.WIDTH).findobj(Text)).split())
+        return " ".join(" ".join(t.get_text() for t in plot.draw(WIDTH).findobj(Text)).split())
 
 
 def _markdown(explanation: Explanation, folder: Path) -> str:
@@ -148,16 +148,16 @@ def test_the_largest_part_of_a_rise_is_no_fall() -> None:
 
 
 def test_no_cost_is_no_change_and_little_is_not_nothing() -> None:
-    params = look.metric_of("params")
-    assert look.effect_text("params", Effect(value=0)) == "no change"
-    assert (look.signed(0, params), look.signed(340, params), look.signed(-34, params)) == ("0", "+0.00034", "−0.000034")
-    assert look.signed(5_178_123, params) == "+5.178"
-    assert [look.percent(s) for s in (0.0, 0.002, -0.0001, 0.52)] == ["0\u00a0%", "+0.2\u00a0%", "under −0.1\u00a0%", "+52\u00a0%"]
+    params = style.metric_of("params")
+    assert style.effect_text("params", Effect(value=0)) == "no change"
+    assert (style.signed(0, params), style.signed(340, params), style.signed(-34, params)) == ("0", "+0.00034", "−0.000034")
+    assert style.signed(5_178_123, params) == "+5.178"
+    assert [share_text(s) for s in (0.0, 0.002, -0.0001, 0.52)] == ["0\u00a0%", "+0.2\u00a0%", "under −0.1\u00a0%", "+52\u00a0%"]
 
 
 def test_opposite_signs_of_ratio_and_difference_are_explained(full: Explanation) -> None:
     assert words.opposed_signs(full) == []
-    ms = look.find(full, "latency_ms")
+    ms = style.find(full, "latency_ms")
     assert ms is not None
     turned = replace(ms, shapley={**ms.shapley, "head": replace(ms.shapley["head"], value=0.3)})
     (note,) = words.opposed_signs(replace(full, attributions=(turned, *(a for a in full.attributions if a.metric != "latency_ms"))))
@@ -176,7 +176,7 @@ def test_exact_is_for_counts(folder: Path, full: Explanation) -> None:
     assert "### Latency, as factors that multiply (cpu, batch 1): measured" in text
     assert "Shapley values of each piece: parameters, multiply-accumulates exact; latency measured" in text
     assert "Measured over 3 seeds from 192 of 256 combinations: Validation loss" in text
-    log = look.find(full, look.LOG)
+    log = style.find(full, style.LOG)
     assert log is not None
     blocks = {name: replace(effect, of="blocks", num=12) for name, effect in log.shapley.items()}
     assert replace(log, shapley=blocks).kind == "estimated"
@@ -332,7 +332,7 @@ def test_missing_points_are_named_and_knees_marked(full: Explanation) -> None:
 def test_sweep_of_which_nothing_is_missing_keeps_its_room(full: Explanation) -> None:
     whole = fake_explanation(sweep=tuple(p for p in full.sweep if p.second_ms is not None))
     with styled():
-        figure = sweep.sweep(whole).draw(plots.WIDTH)
+        figure = sweep.sweep(whole).draw(WIDTH)
         figure.draw_without_rendering()
     assert all(axes.get_tightbbox().width > 60 for axes in figure.axes)
 
@@ -348,22 +348,22 @@ def test_a_class_without_time_or_bytes_is_named_below_the_roofline(full: Explana
 
 
 def test_one_colour_per_factor_and_per_class_and_none_of_a_network(full: Explanation) -> None:
-    factors = look.factor_colours(full)
+    factors = style.factor_colours(full)
     assert list(factors) == list(FACTORS)
     assert len(set(factors.values())) == len(FACTORS)
-    classes = {name: look.class_colour(name) for name in (*look.CLASS_LOOKS, *look.REST_LOOKS)}
+    classes = {name: style.class_colour(name) for name in (*style.CLASS_LOOKS, *style.REST_LOOKS)}
     assert len(set(classes.values())) == len(classes)
-    markers = [look.class_marker(name) for name in look.CLASS_LOOKS]
+    markers = [style.class_marker(name) for name in style.CLASS_LOOKS]
     assert len(set(markers)) == len(markers)
-    assert not {look.FIRST, look.SECOND} & {*factors.values(), *classes.values()}
+    assert not {style.FIRST, style.SECOND} & {*factors.values(), *classes.values()}
     many = fake_explanation(factors={f"f{n}": ("a", "b") for n in range(14)})
-    assert len(set(look.factor_colours(many).values())) == 14
+    assert len(set(style.factor_colours(many).values())) == 14
 
 
 def test_every_class_that_costs_are_counted_in_has_a_look() -> None:
     from ablation.measure.costs.opcount import CLASSES
 
-    assert set(CLASSES) == set(look.CLASS_LOOKS)
+    assert set(CLASSES) == set(style.CLASS_LOOKS)
 
 
 def test_a_quick_explanation_says_what_is_not_measured_and_why(tmp_path: Path) -> None:

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from ablation.report.explain.page import PLOTS
-from ablation.report.explain.plots import Plot
+from ablation.report.explain.plots import PLOTS, Plot
 from ablation.report.kit.page import Block, Heading, Missing, Picture
 from studies.paper.evidence.evidence import Evidence
 from studies.paper.page import strips, style, tables, words
