@@ -306,7 +306,7 @@ def test_every_plot_says_how_many_of_how_many_it_shows(full: Explanation) -> Non
         "Shows 8 of 8 factors. 192 of 256 combinations": plots.waterfall(full, fake_attribution("log_latency", "cpu/1")),
         "Shows 24 of 24 effects": plots.shapley(full, three, "s", "Shapley"),
         "Shows 7 of 9 modes.": modes.modes(full), "Not drawn: bf16": modes.modes(full),
-        "Shows 12 of 12 values": modes.controls(full), "Shows 23 of 23 shares": machine.time_by_class(full, _pair(full)),
+        "Shows 12 of 12 values": modes.controls(full), "Shows 23 of 23 shares": machine.time_by_class(_pair(full)),
         "Shows 19 of 19 classes": machine.roofline(full, _pair(full)), "Shows 15 of 15 settings": sweep.guidelines(full),
         "Shows 17 of 18 times. 8 of 9 ratios": sweep.sweep(full),
     }  # fmt: skip

@@ -23,7 +23,7 @@ BOUNDS = ("num_ops", "macs", "bytes_moved", "bytes_bound_ms", "macs_bound_ms", "
 Named = tuple[str, Share]
 
 
-def time_by_class(explanation: Explanation, pair: Pair) -> Plot:
+def time_by_class(pair: Pair) -> Plot:
     """One stacked bar per network: classes of operation, launches and host, gaps, and what is unexplained."""
     lines: list[list[Any]] = []
     for d in pair:

@@ -9,7 +9,7 @@ from ablation.record.explanation import LIMITING, OTHER, REDUCED, VERSION, Expla
 from ablation.report.explain import machine, mechanism, modes, plots, style, sweep, tables, words
 from ablation.report.explain.answer import REASONS, headline
 from ablation.report.explain.plots import Plot
-from ablation.report.kit.numbers import significant, times_span, tiny
+from ablation.report.kit.numbers import capital, significant, times_span, tiny
 from ablation.report.kit.page import Block, Bullets, Code, Heading, Missing, Paragraph
 
 Part = Block | Plot
@@ -72,7 +72,7 @@ def _effects(e: Explanation) -> list[Part]:
 def _one_effect(a: Attribution) -> list[Part]:
     label = "latency, as factors that multiply" if a.metric == style.LOG else style.metric_of(a.metric).label
     place = f" ({style.place_text(a.place)})" if a.place else ""
-    parts: list[Part] = [Heading(f"{words.capital(label)}{place}: {a.kind}", 3), tables.effects_table(a)]
+    parts: list[Part] = [Heading(f"{capital(label)}{place}: {a.kind}", 3), tables.effects_table(a)]
     if any(abs(style.share_of(a, effect) or 0) > 1 for effect in (*a.shapley.values(), *a.interactions.values())):
         parts.append(Paragraph(mechanism.BEYOND))
     if a.interactions:
@@ -114,7 +114,7 @@ def _time(e: Explanation) -> list[Part]:
         if d not in pair
     ]
     return [
-        Paragraph(mechanism.mechanism(e)), machine.time_by_class(e, pair), tables.mechanism_table(e, pair), Paragraph(bounds),
+        Paragraph(mechanism.mechanism(e)), machine.time_by_class(pair), tables.mechanism_table(e, pair), Paragraph(bounds),
         *parts, Paragraph(blocks), *([Bullets(notes)] if notes else []),
     ]  # fmt: skip
 
@@ -196,7 +196,7 @@ def _remedies(e: Explanation) -> list[Part]:
     parts: list[Part] = [Paragraph(order)]
     for number, remedy in enumerate(sorted(e.remedies, key=lambda remedy: remedy.rank), start=1):
         gain, kept = times_span(remedy.gain, remedy.gain_low, remedy.gain_high), _kept(remedy)
-        text = "" if remedy.text == kept else f" {words.capital(remedy.text).rstrip('.')}."
+        text = "" if remedy.text == kept else f" {capital(remedy.text).rstrip('.')}."
         doubt = " Its gain has no interval." if remedy.gain_low is None else " Its interval includes no gain."
         stands = "" if words.gain_stands(remedy) else doubt
         parts += [Paragraph(f"**{number}. {remedy.name}: {gain} as fast** ({kept}).{text}{stands}"), Code(remedy.code)]

@@ -81,6 +81,11 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
+def capital(text: str) -> str:
+    """Its first letter as a capital."""
+    return text[:1].upper() + text[1:]
+
+
 def joined(texts: Sequence[str]) -> str:
     """'a', 'a and b', 'a, b and c'."""
     return " and ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else list(texts))

@@ -15,13 +15,13 @@ from ablation.report.explain import plots as explain_plots
 from ablation.report.explain.plots import Plot, named_lines
 from ablation.report.explain.style import plain
 from studies.paper.evidence.evidence import MODIFIED, ORIGINAL, Evidence, Trial
+from studies.paper.hypotheses import MASKED
 from studies.paper.page import style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INSIDE = style.QUALITY["l1_inside"].path
-MASKED = ", mask"
 METHODS = {"probe": "probe's direction", "mean_difference": "difference of means"}
 # whether masked -> label and mark
 MASKS = {False: ("without mask", style.Mark("#4D4D4D", "o", "")), True: ("with mask", style.Mark("#009E73", "D", ""))}

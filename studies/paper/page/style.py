@@ -17,7 +17,7 @@ from ablation.report.explain.plots import DARK, Plot, below, heading
 from ablation.report.kit.numbers import count, decimal
 from ablation.report.kit.plot_style import NEUTRAL, WIDTH, new_figure
 from ablation.stats import mean_estimate
-from studies.paper.evidence.evidence import MAIN_ARMS, MODIFIED, ORIGINAL, Evidence, Trial
+from studies.paper.evidence.evidence import MAIN_ARMS, PAIR, Evidence, Trial
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,7 +38,6 @@ class Mark(NamedTuple):
     word: str
 
 
-PAIR = (ORIGINAL, MODIFIED)
 MARKS = {
     arm: Mark(*mark)
     for arm, *mark in zip(

@@ -20,8 +20,9 @@ from ablation.report.study.rows import axis_label
 from ablation.stats import Estimate, mean_estimate
 from studies.paper.evidence.evidence import Evidence
 from studies.paper.facts import REPORTED
+from studies.paper.hypotheses import MASKED
 from studies.paper.page import style
-from studies.paper.page.pieces import MASKED, hypothesis_rows, values_at
+from studies.paper.page.pieces import hypothesis_rows, values_at
 from studies.paper.rules.explained import interval_of
 
 # label with its unit, path, digits

@@ -9,7 +9,7 @@ from ablation.record.trial import COMPLETE, FAILED
 from ablation.report.explain import style as explain_style
 from ablation.report.explain.answer import headline
 from ablation.report.explain.style import plain
-from ablation.report.kit.numbers import count, decimal, joined
+from ablation.report.kit.numbers import capital, count, decimal, joined
 from ablation.stats import Estimate
 from studies.paper.claims.ledger import NUM_CLAIMS
 from studies.paper.evidence.evidence import MODIFIED, ORIGINAL, SAME_PARAMETERS, Evidence, Trial
@@ -56,7 +56,7 @@ def counts(verdicts: Sequence[Verdict]) -> str:
         # the first sentence counts claims and verdicts, which differ in number
         number = "" if letter == "C" else f"{len(group)} "
         if group and all(v.sentence.startswith(NOT_COMPUTED) for v in group):
-            texts.append(f"{_capital(whose)} {number}{claims} **were not judged**: what they need was not computed.")
+            texts.append(f"{capital(whose)} {number}{claims} **were not judged**: what they need was not computed.")
         elif group:
             fates = [f"{kinds[kind]} {one if kinds[kind] == 1 else several}" for kind, several, one in KINDS if kinds[kind]]
             of = f"{whose} {number}" if number else f"{len(group)} verdicts on {whose} "
@@ -104,7 +104,7 @@ def _parameters(evidence: Evidence) -> str:
     makes, rest = (f"{style.signed(value * 1e-6, 2)} M" for value in (effect.value, whole - effect.value))
     more = f"{decimal(abs(whole) * 1e-6, 2)} M parameters {'fewer' if whole < 0 else 'more'}"
     return (
-        f"{_capital(MODIFIED)} has {more} ({100 * abs(whole) / params.start:.1f}\u00a0%): the piece that does most, "
+        f"{capital(MODIFIED)} has {more} ({100 * abs(whole) / params.start:.1f}\u00a0%): the piece that does most, "
         f"{plain(name)}, makes {makes} of it, all others together {rest}."
     )
 
@@ -137,11 +137,7 @@ def setup_text(evidence: Evidence) -> str:
         texts["num_images"] += f" ({scale['num_train']:,} for training)"
     where = scale.get("hardware") or scale.get("device")
     on = f"on {where}" if where else "hardware unknown"
-    return f"**What was run.** {run}. {_capital(', '.join(texts.values()) or 'scale unknown')}, {on}."
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    return f"**What was run.** {run}. {capital(', '.join(texts.values()) or 'scale unknown')}, {on}."
 
 
 def paper_scale(evidence: Evidence) -> str:
