@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -94,6 +95,10 @@ class Space:
         """Key of the variant that others are compared with: the base where it is in the space, else the first."""
         keys = [variant.key for variant in self.enumerate()[0]]
         return self.base.network_key if self.base.network_key in keys else keys[0]
+
+    def num_combinations(self) -> int:
+        """Size of the full factorial, valid or not."""
+        return math.prod(map(len, self.factors.values()))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that identify the space."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from studies.engine.config import StudyFolder, prepare_folder
 from studies.engine.folder import check_folder, take_folder
 from studies.explain.steps import STEPS, Pair
 from studies.options import ExplainOptions
-from studies.work.progress import duration
+from studies.work.progress import duration, print_line
 
 QUICK_BUDGET_S, BUDGET_S = 40.0, 480.0
 # steps that read what others may have added to since
@@ -76,9 +77,7 @@ def run_explain(options: ExplainOptions) -> int:
     _check_folder(out, pair)
     take_folder(prepare_folder(out), "explain", **_settings(pair))
     console = Console(stderr=True)
-
-    def say(text: str) -> None:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+    say = partial(print_line, console)
 
     expected = duration(pair.budget_s + (20 if pair.quick else 120))
     beside = f", and what batch {', '.join(map(str, pair.batches))} of the sweep take beyond it" if pair.batches else ""

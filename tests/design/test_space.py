@@ -23,6 +23,7 @@ def test_inert_factor_collapses_variants() -> None:
     """Growth rate does nothing under plain connectivity: 16 combinations, 4 plain and 8 dense networks."""
     space = load_space(SPACES / "small.toml")
     networks, invalid = space.enumerate()
+    assert space.num_combinations() == 16
     assert len(networks) == 12
     assert not invalid
     plain = [n for n in networks if "plain" in n.label]

@@ -136,4 +136,4 @@ def test_a_space_is_enumerated_once_and_not_before_it_is_asked(monkeypatch: pyte
     for _ in range(2):
         assert len(lazy.enumerate()[0]) == 12
         assert lazy.reference() == space.reference()
-    assert len(made) == 16
+    assert len(made) == lazy.num_combinations() == 16

@@ -197,7 +197,7 @@ def _cost(study: Study) -> list[Part]:
         Paragraph(explain_answer.answer(x)),
         *([explain_plots.shapley(x, counts, "cost_pieces", "What each piece adds and saves")] if counts else []),
         *([explain_plots.waterfall(x, ratio)] if ratio is not None else []),
-        *([explain_machine.time_by_class(x, pair)] if pair is not None else []),
+        *([explain_machine.time_by_class(pair)] if pair is not None else []),
         *sweep,
         *([Missing(explain_words.missing(x, absent, explain_answer.REASONS["latency"]))] if absent else []),
         Paragraph("Everything else about cost, remedies included: `python -m studies.run explain original modified`."),
