@@ -60,12 +60,13 @@ def t_quantile(probability: float, freedom: float) -> float:
     return float(stats.t.ppf(probability, freedom)) if freedom > 0 else inf
 
 
-def mean_estimate(values: Sequence[float] | NDArray[np.float64]) -> Estimate:
+def mean_estimate(values: Sequence[float] | NDArray[np.float64], confidence: float = CONFIDENCE) -> Estimate:
     """Mean of independent replicates with Student's t interval; of one value without.
 
     >>> mean_estimate([1.0, 2.0, 3.0]).low
     -0.48...
     """
+    _check_confidence(confidence)
     data = np.asarray(values, dtype=np.float64)
     if data.ndim != 1 or data.size == 0 or not np.isfinite(data).all():
         raise must_be("values", "a non-empty list of finite numbers", list(values))
@@ -73,10 +74,10 @@ def mean_estimate(values: Sequence[float] | NDArray[np.float64]) -> Estimate:
     assert mean is not None
     if spread is None:
         return Estimate(value=mean)
-    return _estimate(mean, spread / sqrt(data.size), data.size - 1, data.size)
+    return _estimate(mean, spread / sqrt(data.size), data.size - 1, data.size, confidence)
 
 
-def contrast_estimate(groups: Sequence[Sequence[float]], weights: Sequence[float]) -> Estimate:
+def contrast_estimate(groups: Sequence[Sequence[float]], weights: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
     """Weighted sum of the means of independent groups with Welch's interval (Satterthwaite 1946); groups may differ in spread.
 
     Without an interval where a group that counts has one value alone. `num`: values in the smallest group.
@@ -84,6 +85,7 @@ def contrast_estimate(groups: Sequence[Sequence[float]], weights: Sequence[float
     >>> contrast_estimate([[1.0, 1.2, 1.1], [2.0, 2.1, 2.2]], [-1, 1]).value
     1.0
     """
+    _check_confidence(confidence)
     used = [(np.asarray(group, dtype=np.float64), weight) for group, weight in zip(groups, weights, strict=True) if weight]
     if not used or any(group.size == 0 or not np.isfinite(group).all() for group, _ in used):
         raise must_be("groups", "non-empty lists of finite numbers", [list(group) for group in groups])
@@ -95,12 +97,17 @@ def contrast_estimate(groups: Sequence[Sequence[float]], weights: Sequence[float
     freedoms = np.array([group.size - 1 for group, _ in used])
     whole = float(parts.sum())
     freedom = whole**2 / float((parts**2 / freedoms).sum()) if whole else float(freedoms.sum())
-    return _estimate(value, sqrt(whole), freedom, least)
+    return _estimate(value, sqrt(whole), freedom, least, confidence)
 
 
-def _estimate(value: float, error: float, freedom: float, num: int) -> Estimate:
-    reach = t_quantile((1 + CONFIDENCE) / 2, freedom) * error
+def _estimate(value: float, error: float, freedom: float, num: int, confidence: float) -> Estimate:
+    reach = t_quantile((1 + confidence) / 2, freedom) * error
     return Estimate(value=value, error=error, freedom=freedom, low=value - reach, high=value + reach, num=num)
+
+
+def _check_confidence(confidence: float) -> None:
+    if not 0 < confidence < 1:
+        raise must_be("confidence", "between 0 and 1", confidence)
 
 
 def judge(

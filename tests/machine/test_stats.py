@@ -88,6 +88,14 @@ def test_values_that_have_no_mean_are_refused(values: list[float]) -> None:
         contrast_estimate([values, [1.0, 2.0]], [1, -1])
 
 
+@pytest.mark.parametrize("confidence", [95, 0, 1, -0.5])
+def test_a_confidence_outside_0_to_1_is_refused(confidence: float) -> None:
+    with pytest.raises(InputError, match="confidence"):
+        mean_estimate([1.0, 2.0], confidence)
+    with pytest.raises(InputError, match="confidence"):
+        contrast_estimate([[1.0, 2.0], [1.0, 2.0]], [1, -1], confidence)
+
+
 # ---- verdicts
 
 
