@@ -19,8 +19,7 @@ from ablation.measure.latency.compare import compare_latency
 from blocks.errors import InputError
 from tests.blocks.test_architectures import assert_parts_add_up
 from tests.builders import TINY_MASK as TINY
-from tests.builders import keras_params, num_params, on_meta
-from tests.faster.test_fold import randomised
+from tests.builders import keras_params, num_params, on_meta, randomised
 
 Shape = tuple[int, ...]
 

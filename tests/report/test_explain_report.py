@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import html
 import json
 import math
@@ -26,6 +25,7 @@ from ablation.report.explain.tables import mechanism_table, modes_table
 from ablation.report.explain.terminal import print_explanation
 from ablation.report.kit.numbers import share_text
 from ablation.report.kit.plot_style import WIDTH, styled
+from tests.builders import csv_lines
 from tests.fake_explanation import FACTORS, MODES, fake_attribution, fake_explanation, quick_explanation
 
 ROOT = Path(__file__).parents[2]
@@ -54,11 +54,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory, full: Explanation) -> Path:
 
 def _plain(text: str) -> str:
     return re.sub(r"<[^>]+>", "", html.unescape(text)).replace("\u00a0", " ")
-
-
-def _lines(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def _texts(plot: plots.Plot) -> str:
@@ -186,7 +181,7 @@ def test_the_page_prints_the_bandwidth_that_its_bounds_use(tmp_path: Path, earli
     text = _markdown(earlier, tmp_path)
     assert "68.9 to 90.6 GB/s" in text
     assert "21.2 GB/s" not in text
-    rows = {row["class"]: row for row in _lines(tmp_path / "plots" / "roofline_cpu_b1.csv") if row["network"] == "modified"}
+    rows = {row["class"]: row for row in csv_lines(tmp_path / "plots" / "roofline_cpu_b1.csv") if row["network"] == "modified"}
     assert float(rows["concatenation"]["bound_gb_per_s"]) == pytest.approx(68.86, abs=0.01)
 
 
@@ -262,7 +257,7 @@ def test_verdicts_say_the_floor_and_what_would_settle_it() -> None:
 
 
 def test_the_waterfall_multiplies_to_the_ratio(folder: Path) -> None:
-    rows = _lines(folder / "plots" / "waterfall_cpu_b1.csv")
+    rows = csv_lines(folder / "plots" / "waterfall_cpu_b1.csv")
     product = math.prod(float(row["times"]) for row in rows if row["factor"] != "whole")
     assert product == pytest.approx(103.2 / 17.7)
     assert float(rows[-1]["times"]) == pytest.approx(103.2 / 17.7)
@@ -270,17 +265,17 @@ def test_the_waterfall_multiplies_to_the_ratio(folder: Path) -> None:
 
 
 def test_shapley_lines_add_up_and_are_never_mixed_up(folder: Path) -> None:
-    rows = _lines(folder / "plots" / "shapley.csv") + _lines(folder / "plots" / "shapley_more.csv")
+    rows = csv_lines(folder / "plots" / "shapley.csv") + csv_lines(folder / "plots" / "shapley_more.csv")
     for metric, whole in (("params", 6_283_267 - 9_352_195), ("macs", 1_101_969_536 - 664_879_104), ("num_ops", 271 - 43)):
         assert sum(float(row["value"]) for row in rows if row["metric"] == metric) == whole
-    every = _lines(folder / "attribution.csv")
+    every = csv_lines(folder / "attribution.csv")
     assert {row["metric"] for row in every} == {a.metric for a in fake_explanation().attributions}
     # 8 Shapley values, 8 and 8 main effects, 28 pairs, 8 steps of the path, 5 lines on the whole
     assert len([row for row in every if row["metric"] == "params"]) == 8 + 8 + 8 + 28 + 8 + 5
 
 
 def test_time_by_class_adds_up_to_the_total(folder: Path, full: Explanation) -> None:
-    rows = _lines(folder / "plots" / "time_by_class_cpu_b1.csv")
+    rows = csv_lines(folder / "plots" / "time_by_class_cpu_b1.csv")
     for name, total in (("original", 17.7), ("modified", 103.2)):
         parts = [float(row["ms"]) for row in rows if row["network"] == name and row["class"] != "total"]
         assert sum(parts) == pytest.approx(total)
@@ -398,7 +393,7 @@ def test_an_explanation_of_nothing_but_names_is_still_written(tmp_path: Path) ->
 def test_a_mode_that_cannot_be_used_is_listed_with_its_reason(folder: Path) -> None:
     text = (folder / "explanation.md").read_text(encoding="utf-8")
     assert "**bf16**: Sixteen-bit floating point. Not usable here: this CPU has no bf16 arithmetic" in text
-    rows = {row["mode"]: row for row in _lines(folder / "plots" / "modes.csv")}
+    rows = {row["mode"]: row for row in csv_lines(folder / "plots" / "modes.csv")}
     assert len(rows) == len(MODES)
     assert rows["CUDA graph"]["reason"] == "there is no CUDA device here"
     assert rows["CUDA graph"]["ratio"] == ""

@@ -10,13 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ablation.record.trial import COMPLETE
-from ablation.report.kit.numbers import capital, count
+from ablation.report.kit.numbers import capital, count, joined
 from studies.paper.evidence.evidence import Evidence
 from studies.paper.hypotheses import MASKED
 from studies.paper.rules.compared import LEAST_SEEDS, Compared, numbers_of
 from studies.paper.rules.conclude import scope_of
 from studies.paper.rules.kinds import UNDECIDED, all_of, worded
-from studies.paper.rules.numbers import joined
 from studies.paper.rules.pairs import Q, compare
 from studies.paper.rules.verdict import Claim, Finding, Lacking, Rule, claim
 

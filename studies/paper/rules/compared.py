@@ -16,11 +16,11 @@ from math import hypot, inf
 import numpy as np
 from numpy.typing import NDArray
 
-from ablation.report.kit.numbers import count
+from ablation.report.kit.numbers import count, joined
 from ablation.stats import CONFIDENCE, Estimate, mean_estimate, t_quantile
 from studies.paper.evidence.evidence import MISSES, MODIFIED, ORIGINAL
 from studies.paper.rules.kinds import FAILS, HOLDS, UNDECIDED
-from studies.paper.rules.numbers import joined, percent_span, plain, spanned
+from studies.paper.rules.numbers import percent_span, plain, spanned
 from studies.paper.rules.verdict import Number
 
 LEAST_SEEDS = 3

@@ -19,6 +19,7 @@ from studies.paper.rules.compared import Array, Compared
 from studies.paper.rules.verdict import Lacking
 
 Q = "analysis.quality.reporting"
+LOSS = "record.training.best_loss"
 
 Value = Callable[[Trial], float | None]
 # of one seed's two trials
