@@ -134,7 +134,7 @@ def _walk(root: Path, recursive: bool) -> tuple[dict[str, os.DirEntry[str]], lis
 
 
 def decode(path: str | Path, size: int) -> Decoded:
-    """One image as 3 x size x size, as PIL decodes, converts and resizes it (paper: bilinear, antialiased, aspect ratio not kept).
+    """One image as 3 x size x size, as PIL decodes, converts and resizes it: bilinear, antialiased, the aspect ratio not kept.
 
     JPEG draft mode would be faster but gives another image. What `ablation.data.pixels` does to get RGB is among the remarks.
     """

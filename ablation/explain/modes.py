@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from ablation.explain.prepared import common_shape, prepared
-from ablation.faster.optimise import beyond, reason_of
+from ablation.faster.optimise import EAGER, beyond, reason_of
 from ablation.faster.optimised import REWRITES
 from ablation.faster.rewrite import checked_copy
 from ablation.machine.device import checked_device
@@ -36,7 +36,6 @@ from ablation.record.explanation import OTHER, REDUCED, SAME, ModeResult
 from ablation.stats import LEAST_ROUNDS, Estimate, judge
 from blocks.errors import choices, must_be
 
-EAGER = "eager"
 FUSED = (*REWRITES, "fast ELU", "compile", "channels_last")
 # share of the budget after which no further mode is compiled
 PREPARING = 0.5

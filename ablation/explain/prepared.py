@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from ablation.design.compose import VAE
 from ablation.faster.optimise import difference
 from ablation.faster.optimise import prepared as optimised
-from ablation.faster.optimised import RULES, Optimised, compiled
+from ablation.faster.optimised import RULES, Optimised, compiled, reallocate
 from ablation.faster.rewrite import rewrite
 from ablation.machine.device import keeping_buffers
 from ablation.measure.costs.static import image_shape
@@ -60,9 +60,7 @@ class Prepared(nn.Module):
         return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Prepared:
-        with torch.inference_mode(False), torch.no_grad():
-            for tensor in (*self.parameters(), *self.buffers()):
-                tensor.data = tensor.data.clone(memory_format=torch.preserve_format)
+        reallocate(self)
         return self
 
 

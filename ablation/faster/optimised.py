@@ -189,9 +189,7 @@ class Optimised(nn.Module):
 
         Compiled code of torch 2.15 takes the weights as arguments, so that it uses them wherever they lie.
         """
-        with torch.inference_mode(False), torch.no_grad():
-            for tensor in (*self.parameters(), *self.buffers()):
-                tensor.data = tensor.data.clone(memory_format=torch.preserve_format)
+        reallocate(self)
         with torch.inference_mode():
             self._graphs = {name: _Replayed(self._whole, graph.x, graph.noise) for name, graph in self._graphs.items()}
 
@@ -199,6 +197,13 @@ class Optimised(nn.Module):
         # code that was compiled for this network would have to be compiled again for a copy
         self.relocate()
         return self
+
+
+def reallocate(module: nn.Module) -> None:
+    """Move all parameters and buffers to memory that is allocated anew, each in the layout that it has."""
+    with torch.inference_mode(False), torch.no_grad():
+        for tensor in (*module.parameters(), *module.buffers()):
+            tensor.data = tensor.data.clone(memory_format=torch.preserve_format)
 
 
 def check_steps(steps: Sequence[str], place: torch.device) -> None:
@@ -232,7 +237,7 @@ def compiled(function: Function, *, tuned: bool = False) -> Function:
 
 
 class _Replayed:
-    # a CUDA graph with inputs of its own; results are copied out, since the next replay overwrites them
+    """A CUDA graph with inputs of its own; results are copied out, since the next replay overwrites them."""
 
     def __init__(self, function: Function, x: Tensor, noise: Tensor | None) -> None:
         self.x, self.noise = x.clone(), None if noise is None else noise.clone()

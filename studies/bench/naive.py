@@ -32,9 +32,8 @@ def naive_train_epoch(
     device: str | torch.device,
     *,
     image_size: int,
-    max_steps: int | None = None,
 ) -> list[float]:
-    """The first epoch of training on the images `paths[i] for i in indices`; the loss of each step, up to `max_steps` of them."""
+    """The first epoch of training on the images `paths[i] for i in indices`; the loss of each step."""
     if protocol.mask_weight:
         raise must_be("mask_weight", "0 for the plain loop, which reads no masks", protocol.mask_weight)
     model.to(device).train()
@@ -43,8 +42,6 @@ def naive_train_epoch(
     order = indices[epoch_order(len(indices), seed, epoch=1).numpy()]
     losses: list[float] = []
     for start in range(0, len(order), protocol.batch_size):
-        if len(losses) == max_steps:
-            break
         batch = [_load(paths[index], image_size) for index in order[start : start + protocol.batch_size]]
         x = torch.stack(batch).to(device)
         optimizer.zero_grad()

@@ -10,6 +10,8 @@ from typing import Any
 
 from rich.console import Console
 
+from studies.work.progress import print_line
+
 
 @dataclass(frozen=True)
 class Result:
@@ -47,4 +49,4 @@ class Bench:
 
     def say(self, text: str) -> None:
         """A line of progress."""
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        print_line(self.console, text)

@@ -16,6 +16,7 @@ from ablation.report import StudyInfo, print_table, write_gallery, write_report
 from studies.engine.config import StudyConfig, StudyFolder, prepare_folder
 from studies.engine.dashboard import publish_pareto, write_note
 from studies.store.records import records
+from studies.work.progress import print_line
 
 # user attributes of a study: network -> place -> numbers; place -> A/A ratio; place -> how it was measured; data and machine
 LATENCY, NOISE, SESSIONS, FACTS = "latency", "latency_noise", "latency_sessions", "facts"
@@ -70,7 +71,7 @@ def report_study(
     width = min(console.width, 160) if console.is_terminal else 120
     table = print_table(stored, info, width=width)
     done = f"{complete} of {len(stored)} trials are complete. Report: {target / 'report.html'}"
-    console.print(f"{table}\n{done}", markup=False, highlight=False, soft_wrap=True)
+    print_line(console, f"{table}\n{done}")
     return paths
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from studies.engine.config import StudyFolder, prepare_folder
 from studies.engine.folder import check_folder, take_folder
 from studies.explain.steps import STEPS, Pair
 from studies.options import ExplainOptions
-from studies.work.progress import duration
+from studies.work.progress import duration, print_line
 
 QUICK_BUDGET_S, BUDGET_S = 40.0, 480.0
 # steps that read what others may have added to since
@@ -76,9 +77,7 @@ def run_explain(options: ExplainOptions) -> int:
     _check_folder(out, pair)
     take_folder(prepare_folder(out), "explain", **_settings(pair))
     console = Console(stderr=True)
-
-    def say(text: str) -> None:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+    say = partial(print_line, console)
 
     expected = duration(pair.budget_s + (20 if pair.quick else 120))
     beside = f", and what batch {', '.join(map(str, pair.batches))} of the sweep take beyond it" if pair.batches else ""
@@ -122,7 +121,7 @@ def explain_pair(
         torch.set_num_threads(pair.threads)
     for name, step in STEPS.items():
         if not (name == "guidelines" and pair.quick):
-            steps.run(name, lambda step=step: step(pair, factorial, steps.found, say))  # type: ignore[misc]
+            steps.run(name, lambda step=step: step(pair, factorial, steps.results, say))  # type: ignore[misc]
     explanation = steps.explanation(command, factorial)
     return explanation, write_explanation(explanation, out)
 
@@ -169,14 +168,14 @@ class _Steps:
         self.folder, self.pair, self.say, self.key = folder / "steps", pair, say, pair.key()
         self.folder.mkdir(exist_ok=True)
         self.begin = time.time()
-        self.found: dict[str, dict[str, Any]] = {}
+        self.results: dict[str, dict[str, Any]] = {}
 
     def run(self, name: str, step: Callable[[], Mapping[str, Any]]) -> None:
         """Do one step, or read what it gave. What cannot be measured here becomes a limit, which the page states."""
         path = self.folder / f"{name}-{self.key}.json"
         stored = self._read(path) if name not in FRESH else None
         if stored is not None:
-            self.found[name] = stored
+            self.results[name] = stored
             self.say(f"{name}: measured before")
             return
         begin = time.monotonic()
@@ -185,10 +184,10 @@ class _Steps:
             values = json.loads(json.dumps(to_plain(step())))
         except (RuntimeError, MemoryError, InputError) as error:
             line = first_line(error)
-            self.found[name] = {"limits": [f"{name} was not measured: {line}"]}
+            self.results[name] = {"limits": [f"{name} was not measured: {line}"]}
             self.say(f"{name}: not measured: {line}")
             return
-        self.found[name] = values
+        self.results[name] = values
         write_atomic(path, json.dumps({"key": self.key, "values": values}))
         self.say(f"{name}: {duration(time.monotonic() - begin)}")
 
@@ -212,7 +211,7 @@ class _Steps:
             device=self.pair.device,
         )
         whole: dict[str, Any] = to_plain(bare)
-        for values in self.found.values():
+        for values in self.results.values():
             for field, value in values.items():
                 if isinstance(whole[field], dict):
                     whole[field] = {**whole[field], **value}

@@ -202,7 +202,6 @@ def _machine(pair: Pair, factorial: Factorial, earlier: Results, report: Report)
 
 
 def _guidelines(pair: Pair, factorial: Factorial, earlier: Results, report: Report) -> Mapping[str, Any]:
-    """ShuffleNet V2's guidelines on this machine."""
     return {"guidelines": guidelines(pair.device, threads=pair.cpu_threads, quick=pair.quick)}
 
 

@@ -6,6 +6,7 @@ A study runs in steps, each stored as soon as it is done; the same command goes 
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -32,15 +33,13 @@ from studies.paper.groups import Group, Place, groups_of, run_group
 from studies.paper.plan import Asked, PaperPlan, parse_budget, read_plan
 from studies.paper.report import report_paper
 from studies.paper.steps import Say
-from studies.work.progress import duration
+from studies.work.progress import duration, print_line
 
 
 def run_paper(options: PaperOptions) -> int:
     """Check everything, fit the plan to the budget, then train, analyse, explain, judge and write the page."""
     console = Console(stderr=True)
-
-    def say(text: str) -> None:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+    say = partial(print_line, console)
 
     asked = _asked(options)
     if options.explained is not None:

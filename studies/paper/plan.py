@@ -18,6 +18,7 @@ from ablation.design.spec import ModelSpec, preset
 from blocks.errors import must_be
 from studies.paper.evidence.evidence import MODIFIED, ORIGINAL, POOLED, SAME_PARAMETERS
 from studies.paper.folder import GROUPS, HYPOTHESES, MODELS, PIECES, SIDE_STUDIES
+from studies.paper.rules.compared import LEAST_SEEDS
 
 PAPER_SIZE, SMALL_SIZE = 144, 48
 FULL_WIDTH_FROM = 96  # pixels from which the networks have the paper's widths; below, a quarter of them
@@ -28,7 +29,6 @@ QUICK_S = 420.0  # budget of a quick study on this machine, unless another is gi
 # what `explain` takes beyond its budget, by whether it is quick; timing training steps, references and the page
 UNTIMED_S, REST_S = {False: 120.0, True: 20.0}, 50.0
 LEAST_WHOLE_S = 100.0  # seconds from which an explanation is not the quick one
-LEAST_SEEDS = 3
 UNITS = {"s": 1, "m": 60, "h": 3600}
 # what a budget gives up, in this order: replicates of a group (0: the group), a share of the images, epochs
 LADDER: tuple[tuple[str, float], ...] = (

@@ -15,6 +15,7 @@ from studies.paper.evidence.evidence import Evidence
 from studies.paper.evidence.published import read_published, write_evidence
 from studies.paper.folder import PaperFolder
 from studies.paper.page.write import kept_pictures, write_paper
+from studies.work.progress import print_line
 
 
 def report_paper(folder: PaperFolder, console: Console, *, page: Path, shareable: bool = False) -> list[Path]:
@@ -36,7 +37,7 @@ def _write(evidence: Evidence, arrays: Arrays, console: Console, page: Path, **h
     verdicts = judge(evidence)
     paths = [*write_paper(evidence, verdicts, arrays, prepare_folder(page), **how), write_evidence(evidence, page)]
     for verdict in verdicts:
-        console.print(f"{verdict.id:<4} {verdict.kind:<10} {verdict.sentence}", markup=False, highlight=False, soft_wrap=True)
+        print_line(console, f"{verdict.id:<4} {verdict.kind:<10} {verdict.sentence}")
     console.print(f"The page: {next(path for path in paths if path.suffix == '.html')}", markup=False, soft_wrap=True)
     return paths
 

@@ -32,6 +32,11 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"
 
 
+def print_line(console: Console, text: str) -> None:
+    """Text as it is: without markup, colours or breaks of rich's own."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 def _columns(*more: ProgressColumn) -> list[ProgressColumn]:
     bar = [TextColumn("{task.description}", markup=False), BarColumn(bar_width=28)]
     return [*bar, *more, TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()]
@@ -77,14 +82,11 @@ class Board:
         """A line for a trial that ended, and the study's bar one further."""
         self.done = min(self.done + 1, self.total)
         self._bars.update(self._study, completed=self.done)
-        self._print(f"[{self.done}/{self.total}] {label}: {outcome}{self._left()}")
+        print_line(self.console, f"[{self.done}/{self.total}] {label}: {outcome}{self._left()}")
 
     def failed(self, label: str, reason: str) -> None:
         """A line for an attempt that failed; the study's bar stays."""
-        self._print(f"[{self.done}/{self.total}] {label}: {reason}")
-
-    def _print(self, text: str) -> None:
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        print_line(self.console, f"[{self.done}/{self.total}] {label}: {reason}")
 
     def _left(self) -> str:
         fresh, left = self.done - self.first, self.total - self.done

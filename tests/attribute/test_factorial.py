@@ -194,11 +194,11 @@ def test_sums_of_parts_are_the_direct_counts(paper: Factorial, costs) -> None:
 
 
 def test_the_papers_pair_adds_up_exactly(costs) -> None:
-    found = {a.metric: a for a in attribute_static(costs.factorial, costs=costs)}
-    assert list(found) == list(UNITS)
-    assert (found["params"].start, found["params"].end) == (9_352_195, 6_283_267)
-    assert (found["macs"].start, found["macs"].end) == (664_879_104, 1_101_969_536)
-    for attribution in found.values():
+    by_metric = {a.metric: a for a in attribute_static(costs.factorial, costs=costs)}
+    assert list(by_metric) == list(UNITS)
+    assert (by_metric["params"].start, by_metric["params"].end) == (9_352_195, 6_283_267)
+    assert (by_metric["macs"].start, by_metric["macs"].end) == (664_879_104, 1_101_969_536)
+    for attribution in by_metric.values():
         assert attribution.residual == 0
         difference = attribution.end - attribution.start
         assert sum(effect.value for effect in attribution.shapley.values()) == pytest.approx(difference, rel=1e-12)

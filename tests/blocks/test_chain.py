@@ -19,8 +19,7 @@ from ablation.measure.latency.compare import compare_latency
 from blocks.errors import InputError
 from tests.blocks.test_architectures import assert_parts_add_up
 from tests.builders import TINY_MASK as TINY
-from tests.builders import keras_params, num_params, on_meta
-from tests.faster.test_fold import randomised
+from tests.builders import keras_params, num_params, on_meta, randomised
 
 Shape = tuple[int, ...]
 
@@ -190,8 +189,8 @@ def test_what_the_network_reads_and_what_is_inert() -> None:
 
 
 def test_choosing_an_architecture_or_a_mask_is_a_factor_like_others() -> None:
-    found = Factorial.between(preset("small_toledo"), preset("small_toledo_mask"))
-    assert found.names == ("mask width",)
+    factorial = Factorial.between(preset("small_toledo"), preset("small_toledo_mask"))
+    assert factorial.names == ("mask width",)
     # no path leads over single swaps from stages of another number, in either direction
     for names in (("modified", "toledo_mask"), ("toledo_mask", "modified")):
         with pytest.raises(InputError, match="joined by a path of valid variants"):

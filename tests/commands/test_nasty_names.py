@@ -39,12 +39,12 @@ LEVELS = (
 def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Record], str]:
     folder = tmp_path_factory.mktemp("report")
     factors = {"$x_{1}$ | <i>": LEVELS[:10], f"_{LONG}": LEVELS[10:12], "plain": LEVELS[-2:]}
-    found = fake_records(factors)
-    found[1] = failed(found[1], "ValueError: `x` is <bad>\nin | file \udcfe.png")
+    records = fake_records(factors)
+    records[1] = failed(records[1], "ValueError: `x` is <bad>\nin | file \udcfe.png")
     notes = {"name": "faces", "num_images": 40, "notes": ["file \udcff$.png could not be read"]}
-    study = fake_study(found, title="A $title$ with_ \udcff", data=notes, command="run --space \udcff.toml")
-    write_report(found, folder, study=study)
-    return folder, found, print_table(found, study)
+    study = fake_study(records, title="A $title$ with_ \udcff", data=notes, command="run --space \udcff.toml")
+    write_report(records, folder, study=study)
+    return folder, records, print_table(records, study)
 
 
 def test_the_whole_report_is_written_and_is_utf_8(report: tuple[Path, list[Record], str]) -> None:
@@ -56,25 +56,25 @@ def test_the_whole_report_is_written_and_is_utf_8(report: tuple[Path, list[Recor
 
 
 def test_every_variant_keeps_its_name(report: tuple[Path, list[Record], str]) -> None:
-    folder, found, shown = report
-    labels = {printable(record.label) for record in found}
+    folder, records, shown = report
+    labels = {printable(record.label) for record in records}
     with (folder / "table.csv").open(encoding="utf-8", newline="") as file:
         assert {line["variant"] for line in csv.DictReader(file)} == labels
     page = html.unescape((folder / "report.html").read_text(encoding="utf-8"))
     assert all(label in page for label in labels)
     assert "<b>bold" not in (folder / "report.html").read_text(encoding="utf-8")
-    rule, *lines = shown.splitlines()[1 : len(found) + 2]
+    rule, *lines = shown.splitlines()[1 : len(records) + 2]
     start, width = rule.index("  ") + 2, len(rule.split("  ")[1])
-    assert len({line[start : start + width] for line in lines}) == len(found)  # as many names as variants, though they are cut
+    assert len({line[start : start + width] for line in lines}) == len(records)  # as many names as variants, though they are cut
 
 
 def test_tables_keep_their_shape(report: tuple[Path, list[Record], str]) -> None:
-    folder, found, _ = report
+    folder, records, _ = report
     lines = [line for line in (folder / "table.md").read_text(encoding="utf-8").splitlines() if line.startswith("|")]
-    assert len(lines) == len(found) + 2
+    assert len(lines) == len(records) + 2
     assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
     body = (folder / "table.tex").read_text(encoding="utf-8")
-    assert body.count(r"\\" + "\n") >= 2 * len(found)
+    assert body.count(r"\\" + "\n") >= 2 * len(records)
     assert r"\textbackslash{}frac\{" in body
 
 
@@ -89,16 +89,16 @@ def test_a_name_in_a_sentence_reads_as_it_is_written(name: str) -> None:
 
 @given(st.lists(st.text(max_size=40), unique=True, max_size=8), st.integers(8, 30))
 def test_names_are_cut_apart(names: list[str], width: int) -> None:
-    found = shortened(names, width)
-    assert list(found) == names
-    assert all(len(short) <= width for short in found.values())
-    assert all(found[name] == name for name in names if len(name) <= width)
+    cut = shortened(names, width)
+    assert list(cut) == names
+    assert all(len(short) <= width for short in cut.values())
+    assert all(cut[name] == name for name in names if len(name) <= width)
 
 
 def test_long_names_that_end_differently_stay_two() -> None:
-    found = shortened([f"{LONG} this", f"{LONG} that"], 24)
-    assert len(set(found.values())) == 2
-    assert {text[-4:] for text in found.values()} == {"this", "that"}
+    cut = shortened([f"{LONG} this", f"{LONG} that"], 24)
+    assert len(set(cut.values())) == 2
+    assert {text[-4:] for text in cut.values()} == {"this", "that"}
 
 
 def test_a_plot_shows_dollars_as_they_are(tmp_path: Path) -> None:

@@ -9,14 +9,9 @@ import pytest
 from ablation.design.space import Space, load_space
 from ablation.design.spec import preset
 from blocks.errors import InputError
+from tests.builders import space_file
 
 SPACES = Path(__file__).parents[2] / "studies" / "engine" / "spaces"
-
-
-def write(folder: Path, text: str) -> Path:
-    path = folder / "space.toml"
-    path.write_text(text)
-    return path
 
 
 def test_inert_factor_collapses_variants() -> None:
@@ -42,7 +37,7 @@ def test_paper_space_holds_both_models() -> None:
 
 def test_labels_name_every_active_level(tmp_path: Path) -> None:
     space = load_space(
-        write(tmp_path, '[base]\npreset = "small"\n[factors]\nhead = ["flatten", "bottleneck"]\nhead_channels = [4, 8]\n')
+        space_file(tmp_path, '[base]\npreset = "small"\n[factors]\nhead = ["flatten", "bottleneck"]\nhead_channels = [4, 8]\n')
     )
     labels = [n.label for n in space.enumerate()[0]]
     assert labels == ["flatten", "bottleneck, head_channels 4", "bottleneck, head_channels 8"]
@@ -51,7 +46,7 @@ def test_labels_name_every_active_level(tmp_path: Path) -> None:
 def test_combinations_that_cannot_exist_are_named(tmp_path: Path) -> None:
     """Five stages need a multiple of 32: 48 px has only the four-stage variant, 64 px has both."""
     text = '[base]\npreset = "small"\n[factors]\nimage_size = [48, 64]\nencoder_widths = [[8, 16, 32, 64], [8, 8, 8, 8, 8]]\n'
-    networks, invalid = load_space(write(tmp_path, text)).enumerate()
+    networks, invalid = load_space(space_file(tmp_path, text)).enumerate()
     assert len(networks) == 3
     assert [i.factors for i in invalid] == [{"image_size": "48", "encoder_widths": "[8, 8, 8, 8, 8]"}]
     assert "multiple of 32" in invalid[0].reason
@@ -86,11 +81,18 @@ def test_base_changes_apply() -> None:
         ("[factors]\nconv = [1979-05-27]\n", ["conv", "level"]),
         ("[factors]\nconv = ['standard']\nencoder_conv = ['separable']\n", ["encoder_conv", "'conv'"]),
         ("[factors.size]\nsmall = { encoder_width = [8] }\n", ["encoder_width", "Did you mean"]),
+        ("[factors]\nkl_weigth = [1]\n", ["kl_weigth", "Did you mean 'kl_weight'"]),
+        ("[factors]\nkl_weight = [1, -1]\n", ["'-1'", "no valid variant", "zero or a positive number"]),
+        ("[factors]\nlearning_rate = ['fast']\n", ["learning_rate must be a number"]),
+        ("[factors]\nssim_window = ['uniform', 'round']\n", ["ssim_window must be one of uniform, gaussian"]),
+        ("[factors]\nsplit_seed = [1, 2]\n", ["split_seed", "A key of a spec"]),
+        ("[factors]\nprecision = ['bfloat16']\n", ["precision"]),
+        ("[factors]\nkl_weight = [1]\n[factors.both]\na = { kl_weight = 2 }\n", ["kl_weight", "Merge the two factors"]),
     ],
 )
 def test_wrong_input_is_one_line(tmp_path: Path, text: str, words: list[str]) -> None:
     with pytest.raises(InputError) as caught:
-        load_space(write(tmp_path, text))
+        load_space(space_file(tmp_path, text))
     assert "\n" not in str(caught.value)
     for word in words:
         assert word in str(caught.value)

@@ -24,8 +24,7 @@ from blocks import FAMILIES
 from blocks.connectivity import Dense, Plain, Residual
 from blocks.errors import InputError
 from studies.engine.preflight import check_network
-from tests.builders import num_params
-from tests.faster.test_fold import randomised
+from tests.builders import num_params, randomised
 
 SPEC = preset("small").replace(image_size=16, encoder_widths=(4, 6, 8), decoder_widths=(8, 6, 4), decoder_stem=8, latent_dim=3)
 MIXED = SPEC.replace(

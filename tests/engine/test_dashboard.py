@@ -69,9 +69,9 @@ def server(finished: Path) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     program, *arguments = shlex.split(dashboard_command(finished / "study.log", finished / "artifacts"))
-    found = shutil.which(program, path=str(Path(sys.executable).parent)) or program
+    path = shutil.which(program, path=str(Path(sys.executable).parent)) or program
     log = (finished / "dashboard.log").open("wb")
-    process = subprocess.Popen([found, *arguments, "--port", str(port), "--host", "127.0.0.1"], stdout=log, stderr=log)
+    process = subprocess.Popen([path, *arguments, "--port", str(port), "--host", "127.0.0.1"], stdout=log, stderr=log)
     try:
         address = f"http://127.0.0.1:{port}"
         end = time.monotonic() + 300

@@ -184,9 +184,9 @@ def test_a_command_refuses_another_studys_folder_in_one_line(
     before = files(tmp_path)
     given = [argument.format(tmp_path) for argument in arguments]
     assert main([*given, "--device", "cpu", "--out", str(tmp_path / "held")]) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("error: --out must be a folder of one study alone.")
-    assert said.count("\n") == 1
+    shown = capsys.readouterr().err
+    assert shown.startswith("error: --out must be a folder of one study alone.")
+    assert shown.count("\n") == 1
     assert files(tmp_path) == before
 
 
@@ -225,6 +225,6 @@ CONFIG = {
 )
 def test_an_argument_without_text_is_not_the_default(capsys: pytest.CaptureFixture[str], arguments: list[str], word: str) -> None:
     assert main(arguments) == 2
-    said = capsys.readouterr().err
-    assert said.startswith(f"error: {word} must be given a value.")
-    assert said.count("\n") == 1
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"error: {word} must be given a value.")
+    assert shown.count("\n") == 1

@@ -105,8 +105,8 @@ def test_a_piece_that_changes_the_shape_of_the_image_is_told_by_its_shapes() -> 
         head.log_var = nn.Linear(channels * side * side, 1)
         return head
 
-    found = check_network(TINY.replace(head="wide"), Protocol(), "cpu")
-    assert "log_var must have the shape (2, 3). Got (2, 1)" in found.reason
+    result = check_network(TINY.replace(head="wide"), Protocol(), "cpu")
+    assert "log_var must have the shape (2, 3). Got (2, 1)" in result.reason
 
 
 def test_a_level_that_cannot_run_at_the_size_is_known() -> None:

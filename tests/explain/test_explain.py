@@ -30,20 +30,20 @@ def test_explains_a_pair_and_goes_on_from_what_is_stored(
     monkeypatch.setattr(explain_steps, "git_commit", lambda: "0")  # a file saved meanwhile changes nothing
     pair = ["small", "small,head=pooled,decoder_stem=32"]
     assert main(["explain", *pair, *TINY]) == 0
-    said = capfd.readouterr()
-    assert "head" in said.out
-    found = explanation_of(json.loads((place / "why/explanation.json").read_text()))
-    params = next(a for a in found.attributions if a.metric == "params")
+    printed = capfd.readouterr()
+    assert "head" in printed.out
+    explanation = explanation_of(json.loads((place / "why/explanation.json").read_text()))
+    params = next(a for a in explanation.attributions if a.metric == "params")
     # head at 16 px: 64 channels of one position either way, so pooling saves nothing; stem: 32 latent to 64 or 32 channels, and the
     # first decoder convolution, 64 or 32 to 64 channels
     stem = 32 * (32 + 1) - 64 * (32 + 1) + 9 * 64 * (32 - 64)
     assert {name: effect.value for name, effect in params.shapley.items()} == {"head": 0, "stem width": stem}
     assert params.residual == 0
-    metrics = {a.metric for a in found.attributions}
+    metrics = {a.metric for a in explanation.attributions}
     assert {"macs", "elements_written", "bytes_moved", "num_ops", "latency_ms", "log_latency", "peak_bytes"} <= metrics
-    assert [(p.batch_size, p.ratio is not None) for p in found.sweep] == [(1, True), (2, True)]
-    assert len(found.decompositions) == 2
-    assert {c.name for c in found.controls} == {"same parameters", "same multiply-accumulates"}
+    assert [(p.batch_size, p.ratio is not None) for p in explanation.sweep] == [(1, True), (2, True)]
+    assert len(explanation.decompositions) == 2
+    assert {c.name for c in explanation.controls} == {"same parameters", "same multiply-accumulates"}
     assert "<html" in (place / "why/explanation.html").read_text()
     assert main(["report", "why", "--to", "elsewhere"]) == 0
     capfd.readouterr()
@@ -85,9 +85,9 @@ def test_specs_come_from_presets_changes_and_files(place: Path) -> None:
 )
 def test_wrong_input_is_one_line(place: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: list[str]) -> None:
     assert main(["explain", *arguments, "--device", "cpu"]) == 2
-    said = capsys.readouterr().err.strip()
-    assert said.startswith("error: ")
-    assert "\n" not in said
+    printed = capsys.readouterr().err.strip()
+    assert printed.startswith("error: ")
+    assert "\n" not in printed
     for word in words:
-        assert word in said
+        assert word in printed
     assert not list(place.glob("results/*"))

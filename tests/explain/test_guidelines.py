@@ -30,7 +30,7 @@ FLOOR = math.log(1.01)
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_macs_are_held_fixed_exactly(device: str) -> None:
     macs = {e.name: {static_cost(m, input_shape=ANY_INPUT).macs for m in e.networks.values()} for e in experiments(device)}
-    assert {name: len(found) for name, found in macs.items()} == {"G1": 1, "G2": 1, "G3": 1, "G4": 1}
+    assert {name: len(counts) for name, counts in macs.items()} == {"G1": 1, "G2": 1, "G3": 1, "G4": 1}
     if device == "cpu":
         # 8 convolutions at 56 x 56: 96 x 96; 64 x 64; 64 x 64; 8 units of 128 x 32 + 9 x 32 x 32 + 32 x 128
         expected = {"G1": 8 * 9216, "G2": 8 * 4096, "G3": 8 * 4096, "G4": 8 * (4096 + 9216 + 4096)}
@@ -131,9 +131,9 @@ def compared(times: dict[str, float | None], sittings: int = 3) -> LatencyCompar
 
 
 def test_verdict_and_points_of_a_comparison() -> None:
-    found = compared({"even": 2.0, "uneven": 3.0})
-    assert verdict(found) == "holds here"
-    assert [(p.setting, p.ms, p.relative, p.low, p.high) for p in points(found)] == [
+    result = compared({"even": 2.0, "uneven": 3.0})
+    assert verdict(result) == "holds here"
+    assert [(p.setting, p.ms, p.relative, p.low, p.high) for p in points(result)] == [
         ("even", 2.0, 1.0, 1.0, 1.0),
         ("uneven", pytest.approx(3.0), 1.5, 1.5, 1.5),
     ]
@@ -141,8 +141,8 @@ def test_verdict_and_points_of_a_comparison() -> None:
 
 
 def test_setting_that_fails_is_named_and_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = compared({"even": 2.0, "uneven": 3.0, "worst": None})
-    monkeypatch.setattr(module, "compare_latency", lambda *a, **k: found)
+    result = compared({"even": 2.0, "uneven": 3.0, "worst": None})
+    monkeypatch.setattr(module, "compare_latency", lambda *a, **k: result)
     guideline = module._measure(Experiment("G1", "claim", "macs", {}), "cpu", None, True)
     assert guideline.verdict == "undecided"
     assert [p.setting for p in guideline.points] == ["even", "uneven"]
@@ -152,10 +152,10 @@ def test_setting_that_fails_is_named_and_decides_nothing(monkeypatch: pytest.Mon
 def test_really_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     small = experiments(blocks=1)[2:3]
     monkeypatch.setattr(module, "experiments", lambda device: small)
-    (found,) = guidelines("cpu", threads=1, quick=True)
-    assert found.name == "G3"
-    assert [p.setting for p in found.points] == list(small[0].networks)
-    assert found.points[0].relative == 1.0
-    assert found.rounds is not None
-    assert all(p.low is None or p.low <= p.relative <= p.high for p in found.points)
-    assert found.verdict in ("holds here", "does not hold here", "undecided")
+    (result,) = guidelines("cpu", threads=1, quick=True)
+    assert result.name == "G3"
+    assert [p.setting for p in result.points] == list(small[0].networks)
+    assert result.points[0].relative == 1.0
+    assert result.rounds is not None
+    assert all(p.low is None or p.low <= p.relative <= p.high for p in result.points)
+    assert result.verdict in ("holds here", "does not hold here", "undecided")

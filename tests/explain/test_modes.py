@@ -33,9 +33,9 @@ def test_every_mode_has_steps_that_exist() -> None:
 
 
 def test_a_quick_run_accounts_for_every_mode() -> None:
-    found = run_modes(FIRST, SECOND, budget_s=4, quick=True, rounds=(3, 6), sittings=1)
-    assert [result.mode for result in found] == list(MODES)
-    for result in found:
+    results = run_modes(FIRST, SECOND, budget_s=4, quick=True, rounds=(3, 6), sittings=1)
+    assert [result.mode for result in results] == list(MODES)
+    for result in results:
         mode = MODES[result.mode]
         if mode.needs_cuda:
             assert result.reason == "needs a CUDA device"
@@ -48,7 +48,7 @@ def test_a_quick_run_accounts_for_every_mode() -> None:
         assert (result.ratio is None) == bool(result.reason)
         # one sitting: values, no interval
         assert (result.ratio_low, result.second_gain_low, result.keeps in KEEPS) == (None, None, True)
-    eager = found[0]
+    eager = results[0]
     assert (eager.first_gain, eager.second_gain, eager.max_error) == (1.0, 1.0, 0.0)
 
 
@@ -57,16 +57,16 @@ def test_a_failing_mode_is_marked_and_the_rest_goes_on(monkeypatch: pytest.Monke
         raise RuntimeError("no working C++ compiler")
 
     monkeypatch.setattr(torch, "compile", unusable)
-    found = {r.mode: r for r in run_modes(FIRST, SECOND, names=["compiled", "folded"], budget_s=600, rounds=(2, 3), sittings=1)}
-    assert list(found) == [EAGER, "folded", "compiled"]
-    assert found["compiled"].reason == "RuntimeError: no working C++ compiler"
-    assert found["compiled"].ratio is None
-    assert found["folded"].ratio is not None
+    results = {r.mode: r for r in run_modes(FIRST, SECOND, names=["compiled", "folded"], budget_s=600, rounds=(2, 3), sittings=1)}
+    assert list(results) == [EAGER, "folded", "compiled"]
+    assert results["compiled"].reason == "RuntimeError: no working C++ compiler"
+    assert results["compiled"].ratio is None
+    assert results["folded"].ratio is not None
 
 
 def test_a_spent_budget_leaves_compiling_out_and_says_so() -> None:
-    found = {r.mode: r for r in run_modes(FIRST, SECOND, names=["folded", "compiled"], budget_s=0.01, rounds=(2, 2), sittings=1)}
-    assert "left out: 50% of the 0.01 s" in found["compiled"].reason
+    results = {r.mode: r for r in run_modes(FIRST, SECOND, names=["folded", "compiled"], budget_s=0.01, rounds=(2, 2), sittings=1)}
+    assert "left out: 50% of the 0.01 s" in results["compiled"].reason
 
 
 def test_every_mode_says_what_it_keeps() -> None:
@@ -105,8 +105,8 @@ def test_verdicts_are_corrected_over_all_modes() -> None:
     assert (eager.ratio_verdict, folded.ratio_verdict, folded.gain_verdict) == ("settled", "settled", "settled")
     assert eager.gain_verdict == ""
     times = compared([1.0, 1.0, 1.0, 1.0], sittings=5)
-    found = _judged([_result(name, (FIRST, SECOND), "", times) for name in (EAGER, "folded")], times)
-    assert "settled" not in {m.ratio_verdict for m in found} | {found[1].gain_verdict}
+    results = _judged([_result(name, (FIRST, SECOND), "", times) for name in (EAGER, "folded")], times)
+    assert "settled" not in {m.ratio_verdict for m in results} | {results[1].gain_verdict}
 
 
 def test_a_prepared_network_is_loaded_anew_for_every_sitting() -> None:
@@ -199,9 +199,9 @@ def test_remedies_are_ranked_by_gain_and_those_without_are_left_out() -> None:
 
 def test_remedies_are_ranked_by_what_they_keep() -> None:
     modes = [mode("inference only", 5.0, 4.0), mode("bf16", 4.0, 3.0), mode("folded", 1.1, 1.05), mode("reordered", 1.6, 1.5)]
-    found = rank_remedies(modes, specs=[("plain decoder", preset("small"), 9.0)])
-    assert [r.name for r in found] == ["reordered", "folded", "bf16", "inference only", "plain decoder"]
-    assert [r.keeps for r in found] == [SAME, SAME, REDUCED, OTHER, ""]
+    remedies = rank_remedies(modes, specs=[("plain decoder", preset("small"), 9.0)])
+    assert [r.name for r in remedies] == ["reordered", "folded", "bf16", "inference only", "plain decoder"]
+    assert [r.keeps for r in remedies] == [SAME, SAME, REDUCED, OTHER, ""]
 
 
 @pytest.mark.parametrize("name", [name for name, m in MODES.items() if name != EAGER and not m.compiles and not m.needs_cuda])

@@ -132,7 +132,7 @@ class FakeRuns:
         self.now += self.seconds
         self.asked.append((batch_size, budget_s))
         ends = (0.9, 1.1) if self.sittings >= 3 else (None, None)
-        found = {
+        latencies = {
             name: ModelLatency(
                 median_ms=self.ms * batch_size * (1 + i),
                 ratio=1.0 + i,
@@ -140,9 +140,9 @@ class FakeRuns:
             )
             for i, name in enumerate(models)
         }
-        enqueue = {name: ModelLatency(median_ms=0.5) for name in models}
+        kinds = {"call": latencies, "enqueue": {name: ModelLatency(median_ms=0.5) for name in models}}
         sittings = tuple(number for number in range(self.sittings) for _ in range(6))
-        return SimpleNamespace(models=found, by_kind={"call": found, "enqueue": enqueue}, rounds=len(sittings), sittings=sittings)
+        return SimpleNamespace(models=latencies, by_kind=kinds, rounds=len(sittings), sittings=sittings)
 
 
 def test_point_that_would_overrun_the_budget_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,15 +193,22 @@ def test_one_call_is_timed_and_what_fails_is_endless() -> None:
 
 
 def test_a_point_that_is_known_is_not_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    runs, told = FakeRuns(ms=10.0, seconds=1.0), []
+    runs, seen = FakeRuns(ms=10.0, seconds=1.0), []
     monkeypatch.setattr(sweep, "compare_latency", runs)
     known = {1: SweepPoint(batch_size=1, first_ms=7.0, second_ms=14.0, ratio=2.0, rounds=9, sittings=0, source="elsewhere")}
     points, _ = batch_sweep(
-        Limited(9), Limited(9), batches=(1, 2), budget_s=60, image_size=8, known=known, progress=told.append, clock=lambda: runs.now
+        Limited(9),
+        Limited(9),
+        batches=(1, 2),
+        budget_s=60,
+        image_size=8,
+        known=known,
+        progress=seen.append,
+        clock=lambda: runs.now,
     )
     assert points[0] is known[1]
     assert [batch for batch, _ in runs.asked] == [2]
-    assert told == [1, 2]
+    assert seen == [1, 2]
 
 
 def test_ratio_is_second_over_first_and_enqueue_times_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,5 +300,5 @@ def test_available_memory_is_read_from_the_system(tmp_path: Path) -> None:
 def test_less_of_machine_and_container_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory_estimate, "_machine", lambda: 10)
     for container, expected in ((4, 4), (None, 10)):
-        monkeypatch.setattr(memory_estimate, "_container", lambda found=container: found)
+        monkeypatch.setattr(memory_estimate, "_container", lambda size=container: size)
         assert available_bytes() == expected

@@ -83,11 +83,11 @@ def test_a_mode_that_changes_outputs_is_neither_timed_nor_recommended(
     monkeypatch: pytest.MonkeyPatch, broken: Callable[[Layers], Layers], which: str
 ) -> None:
     monkeypatch.setitem(RULES, "fold", broken)  # type: ignore[arg-type]
-    found = {r.mode: r for r in run_modes(network(SMALL), network(MODIFIED), names=["folded"], budget_s=2, rounds=(2, 3))}
-    assert found["folded"].reason.startswith(f"{which} network: largest error")
-    assert "network" not in found["folded"].reason.removeprefix(f"{which} network")
-    assert (found["folded"].ratio, found["folded"].second_gain) == (None, None)
-    assert rank_remedies(found.values()) == ()
+    results = {r.mode: r for r in run_modes(network(SMALL), network(MODIFIED), names=["folded"], budget_s=2, rounds=(2, 3))}
+    assert results["folded"].reason.startswith(f"{which} network: largest error")
+    assert "network" not in results["folded"].reason.removeprefix(f"{which} network")
+    assert (results["folded"].ratio, results["folded"].second_gain) == (None, None)
+    assert rank_remedies(results.values()) == ()
 
 
 def test_an_error_stands_beside_its_own_network(monkeypatch: pytest.MonkeyPatch) -> None:

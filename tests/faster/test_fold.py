@@ -19,21 +19,9 @@ from ablation.measure.costs.static import static_cost
 from blocks.connectivity import DenseBlock, Stage
 from blocks.conv import convolution, pointwise_first, standard
 from blocks.errors import InputError
+from tests.builders import randomised
 
 CLOSE = {"atol": 2e-5, "rtol": 2e-5}
-
-
-def randomised(module: nn.Module, seed: int = 0) -> nn.Module:
-    """Evaluation mode, with random running statistics and affine parameters, negative scales among them."""
-    generator = torch.Generator().manual_seed(seed)
-    for norm in module.modules():
-        if isinstance(norm, nn.BatchNorm2d | nn.GroupNorm):
-            nn.init.normal_(norm.weight, generator=generator)
-            nn.init.normal_(norm.bias, generator=generator)
-        if isinstance(norm, nn.BatchNorm2d):
-            norm.running_mean.normal_(generator=generator)
-            norm.running_var.uniform_(0.3, 3, generator=generator)
-    return module.eval()
 
 
 def same(layers: list[nn.Module], changed: list[nn.Module], x: torch.Tensor, **tolerance: float) -> None:

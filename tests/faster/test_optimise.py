@@ -16,7 +16,7 @@ from ablation.faster.optimised import REWRITES, RULES
 from ablation.measure.latency.compare import compare_latency
 from blocks import FAMILIES
 from blocks.errors import InputError
-from tests.faster.test_fold import randomised
+from tests.builders import randomised
 
 CPU = torch.device("cpu")
 SMALL = preset("small").replace(image_size=32, latent_dim=8)

@@ -22,7 +22,8 @@ from ablation.machine.device import keeping_buffers
 from blocks.connectivity import DenseBlock, Residual
 from blocks.conv import pointwise_first
 from blocks.heads import GaussianHead
-from tests.faster.test_fold import CLOSE, dense, randomised
+from tests.builders import randomised
+from tests.faster.test_fold import CLOSE, dense
 from tests.faster.test_optimise import EVERYTHING, MODIFIED, SMALL, network
 
 RESIDUAL = SMALL.replace(connectivity="residual", depth=2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import html
 import json
 import re
@@ -19,8 +18,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ablation.report.explain.plots import NARROW, Plot
-from ablation.report.kit.plot_style import styled
+from ablation.report.explain.plots import Plot
+from ablation.report.kit.plot_style import WIDTH, styled
 from studies.paper.claims.judge import CLAIMS, RULES_CHANGED, judge
 from studies.paper.claims.ledger import from_json
 from studies.paper.evidence.evidence import MAIN_ARMS, Evidence, Trial
@@ -30,6 +29,7 @@ from studies.paper.page.study import ANCHORS, Study
 from studies.paper.page.style import PAIR, mark_of
 from studies.paper.page.write import kept_pictures, write_paper
 from studies.paper.rules.verdict import Number, Verdict
+from tests.builders import csv_lines
 from tests.fake_evidence import ATTRIBUTES, HYPOTHESES, TRAIN, VALIDATION, fake_arrays, fake_evidence
 
 ROOT = Path(__file__).parents[2]
@@ -104,15 +104,10 @@ def _written(
     return stems, *((folder / name).read_text(encoding="utf-8") for name in ("paper.html", "paper.md"))
 
 
-def _lines(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def _drawn(plot: Plot | None) -> Any:
     assert plot is not None
     with styled():
-        return plot.draw(NARROW)
+        return plot.draw(WIDTH)
 
 
 def _texts(figure: Any) -> str:
@@ -184,7 +179,7 @@ def test_the_places_that_claims_name_are_sections(page: str) -> None:
 
 def test_the_ledger_holds_what_the_page_says(folder: Path, evidence: Evidence) -> None:
     assert from_json((folder / "ledger.json").read_text(encoding="utf-8")) == judge(evidence)
-    kinds = {row["id"]: row["verdict"] for row in _lines(folder / "claims.csv")}
+    kinds = {row["id"]: row["verdict"] for row in csv_lines(folder / "claims.csv")}
     assert kinds == {v.id: v.kind for v in judge(evidence)}
 
 
@@ -236,7 +231,7 @@ def test_what_was_not_measured_is_replaced_by_weighty_verdicts() -> None:
 
 
 def test_the_scale_is_named_and_compared_with_the_papers(evidence: Evidence) -> None:
-    run = words.what_was_run(evidence)
+    run = words.setup_text(evidence)
     assert "4 networks, 3 seeds each: 12 of 12 trials complete; and 30 of 30 of Toledo and Antonelo's losses and masks." in run
     assert (
         "48 px, 400 images (280 for training), 10 epochs, networks of a quarter of the paper's width, on AMD EPYC, 1 thread." in run
@@ -296,7 +291,7 @@ def test_the_quality_table_holds_every_arm_and_reference(evidence: Evidence) -> 
 
 def test_curves_are_drawn_as_stored_with_the_papers_below(evidence: Evidence, folder: Path) -> None:
     figure = _drawn(curves.loss_curves(evidence))
-    rows = _lines(folder / "plots" / "loss_curves.csv")
+    rows = csv_lines(folder / "plots" / "loss_curves.csv")
     ours = [r for r in rows if r["seed"] != "the paper's"]
     assert len(ours) == 12 * 10
     assert len(rows) - len(ours) == 20
@@ -459,7 +454,7 @@ def test_edits_and_pieces_keep_their_numbers(evidence: Evidence) -> None:
 @pytest.mark.parametrize("stem", sorted(STEMS))
 def test_every_plot_says_how_many_of_how_many_it_shows(folder: Path, stem: str) -> None:
     assert re.search(r"Shows \d+ of \d+ ", (folder / "plots" / f"{stem}.svg").read_text(encoding="utf-8"))
-    rows = _lines(folder / "plots" / f"{stem}.csv")
+    rows = csv_lines(folder / "plots" / f"{stem}.csv")
     assert rows
     assert not [row for row in rows if None in row or None in row.values()], "as many cells as headings"
 
@@ -557,7 +552,7 @@ def test_a_study_whose_trials_all_failed_is_still_written(tmp_path: Path) -> Non
     assert "0 of 8 trials complete" in text
     assert text.count("no trial was completed.") > 10
     assert text.count("failed: loss became NaN in epoch 2 (step 5 of 9)") == 8
-    assert len(_lines(tmp_path / "trials.csv")) == 8
+    assert len(csv_lines(tmp_path / "trials.csv")) == 8
 
 
 def test_evidence_of_nothing_at_all_is_still_a_page(tmp_path: Path) -> None:
@@ -583,7 +578,7 @@ def test_limits_leave_nothing_out(evidence: Evidence) -> None:
 
 
 def test_trials_csv_holds_every_trial_and_measurement(folder: Path, evidence: Evidence) -> None:
-    rows = _lines(folder / "trials.csv")
+    rows = csv_lines(folder / "trials.csv")
     assert Counter(r["group"] for r in rows) == {"model": 12, "hypothesis": 30}
     first, trial = rows[0], evidence.trials[0]
     assert float(first["analysis.latent.hopkins.value"]) == trial.get("analysis.latent.hopkins.value")

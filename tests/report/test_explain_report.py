@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import html
 import json
 import math
@@ -19,13 +18,14 @@ from ablation.record.attribution import Effect
 from ablation.record.convert import to_plain
 from ablation.record.explanation import Explanation, ModeResult, SweepPoint
 from ablation.record.stored import explanation_of
-from ablation.report.explain import machine, mechanism, modes, plots, sweep, words
-from ablation.report.explain import style as look
+from ablation.report.explain import machine, mechanism, modes, plots, style, sweep, words
 from ablation.report.explain.answer import answer
 from ablation.report.explain.page import read_explanation, write_explanation
 from ablation.report.explain.tables import mechanism_table, modes_table
 from ablation.report.explain.terminal import print_explanation
-from ablation.report.kit.plot_style import styled
+from ablation.report.kit.numbers import share_text
+from ablation.report.kit.plot_style import WIDTH, styled
+from tests.builders import csv_lines
 from tests.fake_explanation import FACTORS, MODES, fake_attribution, fake_explanation, quick_explanation
 
 ROOT = Path(__file__).parents[2]
@@ -56,17 +56,12 @@ def _plain(text: str) -> str:
     return re.sub(r"<[^>]+>", "", html.unescape(text)).replace("\u00a0", " ")
 
 
-def _lines(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def _texts(plot: plots.Plot) -> str:
     """Every text of a drawn plot, in one line."""
     from matplotlib.text import Text
 
     with styled():
-        return " ".join(" ".join(t.get_text() for t in plot.draw(plots.WIDTH).findobj(Text)).split())
+        return " ".join(" ".join(t.get_text() for t in plot.draw(WIDTH).findobj(Text)).split())
 
 
 def _markdown(explanation: Explanation, folder: Path) -> str:
@@ -148,16 +143,16 @@ def test_the_largest_part_of_a_rise_is_no_fall() -> None:
 
 
 def test_no_cost_is_no_change_and_little_is_not_nothing() -> None:
-    params = look.metric_of("params")
-    assert look.effect_text("params", Effect(value=0)) == "no change"
-    assert (look.signed(0, params), look.signed(340, params), look.signed(-34, params)) == ("0", "+0.00034", "−0.000034")
-    assert look.signed(5_178_123, params) == "+5.178"
-    assert [look.percent(s) for s in (0.0, 0.002, -0.0001, 0.52)] == ["0\u00a0%", "+0.2\u00a0%", "under −0.1\u00a0%", "+52\u00a0%"]
+    params = style.metric_of("params")
+    assert style.effect_text("params", Effect(value=0)) == "no change"
+    assert (style.signed(0, params), style.signed(340, params), style.signed(-34, params)) == ("0", "+0.00034", "−0.000034")
+    assert style.signed(5_178_123, params) == "+5.178"
+    assert [share_text(s) for s in (0.0, 0.002, -0.0001, 0.52)] == ["0\u00a0%", "+0.2\u00a0%", "under −0.1\u00a0%", "+52\u00a0%"]
 
 
 def test_opposite_signs_of_ratio_and_difference_are_explained(full: Explanation) -> None:
     assert words.opposed_signs(full) == []
-    ms = look.find(full, "latency_ms")
+    ms = style.find(full, "latency_ms")
     assert ms is not None
     turned = replace(ms, shapley={**ms.shapley, "head": replace(ms.shapley["head"], value=0.3)})
     (note,) = words.opposed_signs(replace(full, attributions=(turned, *(a for a in full.attributions if a.metric != "latency_ms"))))
@@ -176,7 +171,7 @@ def test_exact_is_for_counts(folder: Path, full: Explanation) -> None:
     assert "### Latency, as factors that multiply (cpu, batch 1): measured" in text
     assert "Shapley values of each piece: parameters, multiply-accumulates exact; latency measured" in text
     assert "Measured over 3 seeds from 192 of 256 combinations: Validation loss" in text
-    log = look.find(full, look.LOG)
+    log = style.find(full, style.LOG)
     assert log is not None
     blocks = {name: replace(effect, of="blocks", num=12) for name, effect in log.shapley.items()}
     assert replace(log, shapley=blocks).kind == "estimated"
@@ -186,7 +181,7 @@ def test_the_page_prints_the_bandwidth_that_its_bounds_use(tmp_path: Path, earli
     text = _markdown(earlier, tmp_path)
     assert "68.9 to 90.6 GB/s" in text
     assert "21.2 GB/s" not in text
-    rows = {row["class"]: row for row in _lines(tmp_path / "plots" / "roofline_cpu_b1.csv") if row["network"] == "modified"}
+    rows = {row["class"]: row for row in csv_lines(tmp_path / "plots" / "roofline_cpu_b1.csv") if row["network"] == "modified"}
     assert float(rows["concatenation"]["bound_gb_per_s"]) == pytest.approx(68.86, abs=0.01)
 
 
@@ -262,7 +257,7 @@ def test_verdicts_say_the_floor_and_what_would_settle_it() -> None:
 
 
 def test_the_waterfall_multiplies_to_the_ratio(folder: Path) -> None:
-    rows = _lines(folder / "plots" / "waterfall_cpu_b1.csv")
+    rows = csv_lines(folder / "plots" / "waterfall_cpu_b1.csv")
     product = math.prod(float(row["times"]) for row in rows if row["factor"] != "whole")
     assert product == pytest.approx(103.2 / 17.7)
     assert float(rows[-1]["times"]) == pytest.approx(103.2 / 17.7)
@@ -270,17 +265,17 @@ def test_the_waterfall_multiplies_to_the_ratio(folder: Path) -> None:
 
 
 def test_shapley_lines_add_up_and_are_never_mixed_up(folder: Path) -> None:
-    rows = _lines(folder / "plots" / "shapley.csv") + _lines(folder / "plots" / "shapley_more.csv")
+    rows = csv_lines(folder / "plots" / "shapley.csv") + csv_lines(folder / "plots" / "shapley_more.csv")
     for metric, whole in (("params", 6_283_267 - 9_352_195), ("macs", 1_101_969_536 - 664_879_104), ("num_ops", 271 - 43)):
         assert sum(float(row["value"]) for row in rows if row["metric"] == metric) == whole
-    every = _lines(folder / "attribution.csv")
+    every = csv_lines(folder / "attribution.csv")
     assert {row["metric"] for row in every} == {a.metric for a in fake_explanation().attributions}
     # 8 Shapley values, 8 and 8 main effects, 28 pairs, 8 steps of the path, 5 lines on the whole
     assert len([row for row in every if row["metric"] == "params"]) == 8 + 8 + 8 + 28 + 8 + 5
 
 
 def test_time_by_class_adds_up_to_the_total(folder: Path, full: Explanation) -> None:
-    rows = _lines(folder / "plots" / "time_by_class_cpu_b1.csv")
+    rows = csv_lines(folder / "plots" / "time_by_class_cpu_b1.csv")
     for name, total in (("original", 17.7), ("modified", 103.2)):
         parts = [float(row["ms"]) for row in rows if row["network"] == name and row["class"] != "total"]
         assert sum(parts) == pytest.approx(total)
@@ -306,7 +301,7 @@ def test_every_plot_says_how_many_of_how_many_it_shows(full: Explanation) -> Non
         "Shows 8 of 8 factors. 192 of 256 combinations": plots.waterfall(full, fake_attribution("log_latency", "cpu/1")),
         "Shows 24 of 24 effects": plots.shapley(full, three, "s", "Shapley"),
         "Shows 7 of 9 modes.": modes.modes(full), "Not drawn: bf16": modes.modes(full),
-        "Shows 12 of 12 values": modes.controls(full), "Shows 23 of 23 shares": machine.time_by_class(full, _pair(full)),
+        "Shows 12 of 12 values": modes.controls(full), "Shows 23 of 23 shares": machine.time_by_class(_pair(full)),
         "Shows 19 of 19 classes": machine.roofline(full, _pair(full)), "Shows 15 of 15 settings": sweep.guidelines(full),
         "Shows 17 of 18 times. 8 of 9 ratios": sweep.sweep(full),
     }  # fmt: skip
@@ -332,7 +327,7 @@ def test_missing_points_are_named_and_knees_marked(full: Explanation) -> None:
 def test_sweep_of_which_nothing_is_missing_keeps_its_room(full: Explanation) -> None:
     whole = fake_explanation(sweep=tuple(p for p in full.sweep if p.second_ms is not None))
     with styled():
-        figure = sweep.sweep(whole).draw(plots.WIDTH)
+        figure = sweep.sweep(whole).draw(WIDTH)
         figure.draw_without_rendering()
     assert all(axes.get_tightbbox().width > 60 for axes in figure.axes)
 
@@ -348,22 +343,22 @@ def test_a_class_without_time_or_bytes_is_named_below_the_roofline(full: Explana
 
 
 def test_one_colour_per_factor_and_per_class_and_none_of_a_network(full: Explanation) -> None:
-    factors = look.factor_colours(full)
+    factors = style.factor_colours(full)
     assert list(factors) == list(FACTORS)
     assert len(set(factors.values())) == len(FACTORS)
-    classes = {name: look.class_colour(name) for name in (*look.CLASS_LOOKS, *look.REST_LOOKS)}
+    classes = {name: style.class_colour(name) for name in (*style.CLASS_LOOKS, *style.REST_LOOKS)}
     assert len(set(classes.values())) == len(classes)
-    markers = [look.class_marker(name) for name in look.CLASS_LOOKS]
+    markers = [style.class_marker(name) for name in style.CLASS_LOOKS]
     assert len(set(markers)) == len(markers)
-    assert not {look.FIRST, look.SECOND} & {*factors.values(), *classes.values()}
+    assert not {style.FIRST, style.SECOND} & {*factors.values(), *classes.values()}
     many = fake_explanation(factors={f"f{n}": ("a", "b") for n in range(14)})
-    assert len(set(look.factor_colours(many).values())) == 14
+    assert len(set(style.factor_colours(many).values())) == 14
 
 
 def test_every_class_that_costs_are_counted_in_has_a_look() -> None:
     from ablation.measure.costs.opcount import CLASSES
 
-    assert set(CLASSES) == set(look.CLASS_LOOKS)
+    assert set(CLASSES) == set(style.CLASS_LOOKS)
 
 
 def test_a_quick_explanation_says_what_is_not_measured_and_why(tmp_path: Path) -> None:
@@ -398,7 +393,7 @@ def test_an_explanation_of_nothing_but_names_is_still_written(tmp_path: Path) ->
 def test_a_mode_that_cannot_be_used_is_listed_with_its_reason(folder: Path) -> None:
     text = (folder / "explanation.md").read_text(encoding="utf-8")
     assert "**bf16**: Sixteen-bit floating point. Not usable here: this CPU has no bf16 arithmetic" in text
-    rows = {row["mode"]: row for row in _lines(folder / "plots" / "modes.csv")}
+    rows = {row["mode"]: row for row in csv_lines(folder / "plots" / "modes.csv")}
     assert len(rows) == len(MODES)
     assert rows["CUDA graph"]["reason"] == "there is no CUDA device here"
     assert rows["CUDA graph"]["ratio"] == ""

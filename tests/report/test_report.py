@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import math
@@ -31,6 +30,7 @@ from ablation.report.study.swaps import BETTER, MIXED, NONE, OPEN, WORSE, Judged
 from ablation.report.study.ties import Ties, front_of
 from ablation.stats import NOISE, SETTLED
 from blocks.errors import InputError
+from tests.builders import csv_lines
 from tests.fakes import FACTORS, failed, fake_record, fake_records, fake_study, inert_records, waiting
 
 ROOT = Path(__file__).parents[2]
@@ -122,13 +122,8 @@ def test_nothing_stays_open_and_no_style_leaks(folder: Path) -> None:
 # tables
 
 
-def _lines(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
 def test_the_csv_has_one_exact_line_per_network(folder: Path) -> None:
-    lines = _lines(folder / "table.csv")
+    lines = csv_lines(folder / "table.csv")
     assert [line["number"] for line in lines] == [str(n) for n in range(1, 13)]
     first = lines[0]
     assert (first["variant"], first["is_reference"]) == ("plain, standard, flatten", "True")
@@ -150,12 +145,12 @@ def test_the_mean_and_spread_are_over_seeds_by_hand() -> None:
 
 
 def test_a_failed_trial_keeps_its_line_and_its_reason(folder: Path, unfinished: list[Record]) -> None:
-    line = next(x for x in _lines(folder / "table.csv") if x["variant"] == "plain, separable, pooled")
+    line = next(x for x in csv_lines(folder / "table.csv") if x["variant"] == "plain, separable, pooled")
     assert (line["state"], line["reason"]) == ("2 of 3", "loss is NaN in epoch 2")
     assert "loss is NaN in epoch 2" in (folder / "table.md").read_text(encoding="utf-8")
-    assert len(_lines(folder / "trials.csv")) == len(unfinished) == 36
+    assert len(csv_lines(folder / "trials.csv")) == len(unfinished) == 36
     # trials are flat and whole
-    line = next(x for x in _lines(folder / "trials.csv") if x["label"] == "plain, standard, flatten" and x["seed"] == "1")
+    line = next(x for x in csv_lines(folder / "trials.csv") if x["label"] == "plain, standard, flatten" and x["seed"] == "1")
     assert line["costs.by_part.head.params"] == "4676097"
     assert line["factors.conv"] == "standard"
     assert json.loads(line["training.epochs"])[0]["epoch"] == 1
@@ -530,7 +525,7 @@ def test_counts_that_fvcore_lacks_are_missing_with_their_reason(tmp_path: Path) 
     write_report(records, tmp_path, study=study)
     table = (tmp_path / "table.md").read_text(encoding="utf-8")
     assert f"- fvcore could not count #2: {reason}" in table
-    lines = _lines(tmp_path / "table.csv")
+    lines = csv_lines(tmp_path / "table.csv")
     assert [(line["fvcore_flops"] == "", line["fvcore_reason"]) for line in lines] == [(False, ""), (True, reason)]
     assert "could not count" in (tmp_path / "table.tex").read_text(encoding="utf-8")
 

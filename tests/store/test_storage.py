@@ -93,8 +93,8 @@ def test_garbage_inside_is_told_and_left_alone(journal: Path, garbage: bytes) ->
     lines = journal.read_bytes().splitlines(keepends=True)
     broken = b"".join([*lines[:2], garbage, *lines[2:]])
     journal.write_bytes(broken)
-    told = r"study\.log must be an Optuna journal .* That is line 3; nothing was changed\. Restore"
-    with pytest.raises(InputError, match=told) as caught:
+    message = r"study\.log must be an Optuna journal .* That is line 3; nothing was changed\. Restore"
+    with pytest.raises(InputError, match=message) as caught:
         open_storage(journal)
     assert "\n" not in str(caught.value)
     assert journal.read_bytes() == broken

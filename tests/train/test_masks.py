@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +26,9 @@ from blocks.errors import InputError
 from studies.bench.naive import naive_train_epoch
 from studies.paper.hypotheses import HYPOTHESES, MASKED
 from tests.builders import TINY_MASK as TINY
-from tests.faster.test_fold import randomised
+from tests.builders import randomised, stop_before, without_clocks
 
 MASK_PROTOCOL = Protocol(epochs=3, batch_size=4, **{**HYPOTHESES["L2 + SSIM, mask"], "clip_norm": 0.0}, learning_rate=3e-3)
-CLOCKS = {"seconds", "images_per_second"}
 
 
 # --- losses
@@ -146,15 +144,6 @@ SPLIT = Split(train=np.arange(3, 17), validation=np.arange(17, 22), test=np.aran
 def fit(model: nn.Module | None = None, protocol: Protocol = MASK_PROTOCOL, **options: Any) -> TrainResult:
     data = options.pop("dataset", None) or faces()
     return train(build(TINY, seed=0) if model is None else model, data, SPLIT, protocol, seed=0, **options)
-
-
-def without_clocks(result: TrainResult) -> list[dict[str, Any]]:
-    return [{key: value for key, value in epoch.items() if key not in CLOCKS} for epoch in result.epochs]
-
-
-def stop_before(step: int) -> Callable[[], bool]:
-    asked = iter(range(1, 10**6))
-    return lambda: next(asked) == step
 
 
 def test_training_with_masks_learns_and_its_log_adds_up() -> None:

@@ -30,10 +30,10 @@ from ablation.train.checkpoint import BEST, CHECKPOINT, load_weights
 from ablation.train.train import TrainingFailure, TrainResult, train
 from blocks.errors import InputError
 from studies.bench.naive import naive_train_epoch
+from tests.builders import stop_before, without_clocks
 from tests.small_data import as_dataset
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-CLOCKS = {"seconds", "images_per_second"}
 
 
 class TinyVAE(nn.Module):
@@ -78,22 +78,12 @@ def fit(model: nn.Module | None = None, protocol: Protocol = PROTOCOL, seed: int
     return train(tiny() if model is None else model, dataset(), SPLIT, protocol, seed=seed, **options)
 
 
-def without_clocks(result: TrainResult) -> list[dict[str, Any]]:
-    return [{key: value for key, value in epoch.items() if key not in CLOCKS} for epoch in result.epochs]
-
-
 def assert_same_run(result: TrainResult, model: nn.Module, expected: TrainResult, expected_model: nn.Module) -> None:
     """Bit for bit: weights, buffers and every number of the log."""
     assert without_clocks(result) == without_clocks(expected)
     assert (result.best_loss, result.best_epoch, result.num_steps) == (expected.best_loss, expected.best_epoch, expected.num_steps)
     for (name, value), other in zip(model.state_dict().items(), expected_model.state_dict().values(), strict=True):
         assert torch.equal(value, other), name
-
-
-def stop_before(step: int) -> Callable[[], bool]:
-    """should_stop that says yes when asked before that step (from 1) of its sitting."""
-    asked = iter(range(1, 10**6))
-    return lambda: next(asked) == step
 
 
 # ---- what is learnt and logged

@@ -41,7 +41,7 @@ def glasses(v: View) -> None:
     frame = FRAMES[min(int(4.0 * t.clothing_hue), 3)]
     thick = 0.028 if t.glasses == 1 else 0.036
     shade(w.rgb, 0.22 * smooth(-0.09, 0.0, -np.abs(lens - 0.03)) * w.mask)
-    _fill(w, t, lens, across, down)
+    _fill(w, t, lens, down)
     rim = np.abs(lens) - thick
     bridge = np.maximum(np.abs(down + 0.05 - 0.6 * w.x * w.x) - thick, across + 0.2)
     arm = np.maximum(np.maximum(np.abs(down + 0.06) - thick, 0.22 - across), np.abs(w.X) - 0.98)
@@ -60,7 +60,7 @@ def _lens(kind: int, across: Array, down: Array) -> Array:
     return box
 
 
-def _fill(w: View, t: Traits, lens: Array, across: Array, down: Array) -> None:
+def _fill(w: View, t: Traits, lens: Array, down: Array) -> None:
     inside = cover(lens)
     streak = smooth(0.12, 0.2, wave((w.x * 0.8 - down) * 0.9 + 0.15)) * smooth(0.02, 0.2, -down + 0.1)
     if t.glasses == 3:

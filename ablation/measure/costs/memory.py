@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class _Live(TorchDispatchMode):
-    # bytes of all results that are still referred to, and their maximum
+    """Bytes of all results that are still referred to, and their maximum."""
 
     def __init__(self, given: Iterable[Tensor]) -> None:
         super().__init__()

@@ -186,7 +186,7 @@ def _forward(model: nn.Module, x: Tensor, counter: _Counter) -> None:
 
 
 class _Counter(Operations):
-    # sums costs by (part, class of operation) while a model runs under it
+    """Sums costs by (part, class of operation) while a model runs under it."""
 
     def __init__(self, unread: dict[int, int], running: Sequence[str]) -> None:
         super().__init__()

@@ -31,7 +31,7 @@ from blocks.errors import must_be
 
 CENTRAL = (0.025, 0.975)  # quantiles of the aggregate posterior between which a dimension moves
 MOST_CHANGED = 0.1  # share of the pixels that locality looks at
-PAPER_DIM, PAPER_RANGE, PAPER_STEPS = 20, (-3.0, 3.0), 5
+FIXED_DIM, FIXED_RANGE, FIXED_STEPS = 20, (-3.0, 3.0), 5
 LEAST_LENGTH = 1e-9  # path length below which nothing changes, so that evenness and place of the change do not exist
 AVERAGED = ("path_length", "l1_path_length", "share_changed", "locality", "l1_change", "smoothness")
 
@@ -63,19 +63,19 @@ def traverse(
     walk = _Walk(model=model, mean=mean, kl=kl, device=place, batch_size=batch_size, threshold=threshold)
     with evaluating(model.to(place)), torch.no_grad():
         walks = [walk.along(dim, walk.range_of(dim), rows, num_steps) for dim in np.argsort(-kl, kind="stable")[:num_dims].tolist()]
-        paper, paper_strip = walk.along(PAPER_DIM % mean.shape[1], PAPER_RANGE, rows[:1], PAPER_STEPS)
+        fixed, fixed_strip = walk.along(FIXED_DIM % mean.shape[1], FIXED_RANGE, rows[:1], FIXED_STEPS)
     entries = [entry for entry, _ in walks]
-    ends = dict(zip(("posterior_low", "posterior_high"), walk.range_of(paper["dim"]), strict=True))
+    ends = dict(zip(("posterior_low", "posterior_high"), walk.range_of(fixed["dim"]), strict=True))
     analysis = {
         "dims": entries,
         "image_numbers": rows.tolist(),
         "num_steps": num_steps,
         "threshold": threshold,
         "range": "2.5 to 97.5 % of the posterior means of each dimension",
-        "paper": {**paper, "dim_in_paper": PAPER_DIM, **ends, "image_number": int(rows[0]), "num_steps": PAPER_STEPS},
+        "paper": {**fixed, "dim_in_paper": FIXED_DIM, **ends, "image_number": int(rows[0]), "num_steps": FIXED_STEPS},
         **_averages(entries),
     }
-    return analysis, {"traversal": np.stack([strip for _, strip in walks]), "traversal_paper": paper_strip[None]}
+    return analysis, {"traversal": np.stack([strip for _, strip in walks]), "traversal_paper": fixed_strip[None]}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

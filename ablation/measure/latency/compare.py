@@ -153,7 +153,7 @@ class _Setup:
 
 
 class _Broken:
-    # stands for a model that could not be loaded: fails when it is asked for a time
+    """Stands for a model that could not be loaded: fails when it is asked for a time."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error

@@ -50,7 +50,6 @@ def num_distinct(points: Points) -> int:
 
 
 def _clusters(points: Points, k: int, seed: int) -> NDArray[np.int32]:
-    """The cluster of each point."""
     return np.asarray(KMeans(k, n_init=NUM_STARTS, random_state=seed).fit_predict(points))
 
 

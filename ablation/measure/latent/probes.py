@@ -127,7 +127,6 @@ def neighbour_probe(distances: Points, labels: NDArray[np.uint8], *, seed: int =
 
 
 def _means(scores: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """Mean of each of two columns."""
     first, second = np.mean(scores, axis=0)
     return float(first), float(second)
 

@@ -129,7 +129,6 @@ def _attributes(points: Points, labels: Labels | None, names: Sequence[str], see
 
 
 def _mean(by_attribute: dict[str, dict[str, float]], key: str) -> float:
-    """Over attributes."""
     return float(np.mean([values[key] for values in by_attribute.values()]))
 
 

@@ -107,9 +107,9 @@ def ssim(x: Tensor, y: Tensor, window: str = "uniform", size: int = WINDOW_SIZE)
     return ssim_maps(x, y, window, size)[0].mean()
 
 
-def ssim_per_image(x: Tensor, y: Tensor, window: str = "gaussian") -> Tensor:
+def ssim_per_image(x: Tensor, y: Tensor) -> Tensor:
     """Structural similarity of each image, averaged over its pixels and channels: N values."""
-    return ssim_maps(x, y, window)[0].mean((1, 2, 3))
+    return ssim_maps(x, y, "gaussian")[0].mean((1, 2, 3))
 
 
 def ms_ssim_setting(image_size: int) -> tuple[int, int, str]:

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ablation.record.explanation import Decomposition, Explanation, Share
-from ablation.report.explain import style as look
+from ablation.report.explain import style
 from ablation.report.explain.mechanism import Pair, segments
 from ablation.report.explain.plots import DARK, Plot, below, beside, heading, log_axis, named_lines, values
-from ablation.report.kit import plot_style as style
+from ablation.report.kit import plot_style
 from ablation.report.kit.numbers import significant
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ BOUNDS = ("num_ops", "macs", "bytes_moved", "bytes_bound_ms", "macs_bound_ms", "
 Named = tuple[str, Share]
 
 
-def time_by_class(explanation: Explanation, pair: Pair) -> Plot:
+def time_by_class(pair: Pair) -> Plot:
     """One stacked bar per network: classes of operation, launches and host, gaps, and what is unexplained."""
     lines: list[list[Any]] = []
     for d in pair:
@@ -32,7 +32,7 @@ def time_by_class(explanation: Explanation, pair: Pair) -> Plot:
             lines.append([d.name, d.place, name, ms, ms / d.total_ms, *(values(shares[name], BOUNDS) if name in shares else empty)])
         lines.append([d.name, d.place, "total", d.total_ms, 1.0, *empty])
     return Plot(
-        stem=f"time_by_class_{look.stem_of(pair[0].place)}",
+        stem=f"time_by_class_{style.stem_of(pair[0].place)}",
         alt="Time by class of operation: " + "; ".join(f"{d.name} {significant(d.total_ms)} ms" for d in pair),
         draw=lambda width: _stacked(pair, width), headings=("network", "place", "class", "ms", "share", *BOUNDS), lines=lines,
     )  # fmt: skip
@@ -42,7 +42,7 @@ def _stacked(pair: Pair, width: float) -> Figure:
     from matplotlib.patches import Patch
 
     names = list(dict.fromkeys(name for d in pair for name in segments(d)))
-    figure = style.new_figure(width, 2.75 + 0.2 * math.ceil(len(names) / 2))
+    figure = plot_style.new_figure(width, 2.75 + 0.2 * math.ceil(len(names) / 2))
     axes = figure.subplots()
     for line, d in enumerate(pair):
         _stack(axes, line, d, max(p.total_ms for p in pair) / width)
@@ -57,14 +57,14 @@ def _stacked(pair: Pair, width: float) -> Figure:
     rest = "; ".join(f"{d.name}: {100 * d.explained:.1f} % explained, {significant(d.residual_ms)} ms not" for d in pair)
     note = f"Shows {shown} of {shown} shares. {rest}. Totals are uninstrumented; the profiler gives shares only."
     # with the axis, for a figure's supxlabel would lie on an outside legend
-    text = [f"milliseconds, {look.place_text(pair[0].place)}", "", *textwrap.wrap(note, int((width - 0.75) * 17))]
+    text = [f"milliseconds, {style.place_text(pair[0].place)}", "", *textwrap.wrap(note, int((width - 0.75) * 17))]
     axes.set_xlabel("\n".join(text), fontsize=8, color="#555555", loc="left")
     return figure
 
 
 def _fill(name: str) -> dict[str, Any]:
-    hatch = "////" if name == look.RESIDUAL else ""
-    return {"facecolor": look.class_colour(name), "edgecolor": "#555555", "linewidth": 0.5, "hatch": hatch}
+    hatch = "////" if name == style.RESIDUAL else ""
+    return {"facecolor": style.class_colour(name), "edgecolor": "#555555", "linewidth": 0.5, "hatch": hatch}
 
 
 def _stack(axes: Axes, line: int, d: Decomposition, ms_per_inch: float) -> None:
@@ -91,7 +91,7 @@ def roofline(explanation: Explanation, pair: Pair) -> Plot:
         for name, share in shares
     ]
     return Plot(
-        stem=f"roofline_{look.stem_of(pair[0].place)}",
+        stem=f"roofline_{style.stem_of(pair[0].place)}",
         alt="Roofline: attained rate of every class of operation under this machine's limits",
         draw=lambda width: _roofline(explanation, shares, width), lines=lines,
         headings=(
@@ -123,7 +123,7 @@ def _roofline(explanation: Explanation, shares: Sequence[Named], width: float) -
     drawn = [(n, s) for n, s in shares if s.ms > 0 and s.bytes_moved > 0]
     working, moving = [(n, s) for n, s in drawn if s.macs > 0], [(n, s) for n, s in drawn if not s.macs]
     classes = list(dict.fromkeys(s.name for _, s in sorted(moving, key=lambda item: -item[1].ms)))
-    figure = style.new_figure(width, 5.0 + 0.27 * len(classes))
+    figure = plot_style.new_figure(width, 5.0 + 0.27 * len(classes))
     upper, lower = figure.subplots(2, 1, gridspec_kw={"height_ratios": [3.0, 0.6 + 0.27 * len(classes)]})
     _roof(upper, explanation, working)
     _strip(lower, explanation, moving, classes)
@@ -140,9 +140,9 @@ def _roofline(explanation: Explanation, shares: Sequence[Named], width: float) -
 
 def _point(axes: Axes, explanation: Explanation, network: str, share: Share, x: float, y: float) -> None:
     """A class of the first network hollow, of the second filled."""
-    colour, hollow = look.class_colour(share.name), network == explanation.first
+    colour, hollow = style.class_colour(share.name), network == explanation.first
     edge: dict[str, Any] = {"markeredgecolor": colour if hollow else "#444444", "markeredgewidth": 1.8 if hollow else 0.6}
-    face, marker = "white" if hollow else colour, look.class_marker(share.name)
+    face, marker = "white" if hollow else colour, style.class_marker(share.name)
     axes.plot([x], [y], marker=marker, markerfacecolor=face, linestyle="", markersize=9, zorder=3, **edge)
 
 
@@ -170,7 +170,7 @@ def _roof(axes: Axes, explanation: Explanation, working: Sequence[Named]) -> Non
     axes.set_xlabel("multiply-accumulates per byte moved", fontsize=9)
     axes.set_ylabel("10⁹ multiply-accumulates a second", fontsize=9)
     names = dict.fromkeys(s.name for _, s in working)
-    looks: list[dict[str, Any]] = [{"color": look.class_colour(n), "marker": look.class_marker(n), "label": n} for n in names]
+    looks: list[dict[str, Any]] = [{"color": style.class_colour(n), "marker": style.class_marker(n), "label": n} for n in names]
     if looks:
         handles = [Line2D([], [], linestyle="", markersize=7, **each) for each in looks]
         axes.legend(handles=handles, fontsize=8, loc="lower right", framealpha=0.9, borderpad=0.3, labelspacing=0.3)

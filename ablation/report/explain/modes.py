@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ablation.record.explanation import Explanation, ModeResult
-from ablation.report.explain import style as look
+from ablation.report.explain import style
 from ablation.report.explain.answer import headline
 from ablation.report.explain.plots import (
     Plot,
@@ -23,7 +23,7 @@ from ablation.report.explain.plots import (
     whisker,
 )
 from ablation.report.explain.words import survival
-from ablation.report.kit import plot_style as style
+from ablation.report.kit import plot_style
 from ablation.report.kit.numbers import significant, times
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def modes(explanation: Explanation) -> Plot:
 def _modes(explanation: Explanation, width: float) -> Figure:
     drawn = [m for m in explanation.modes if m.second_ms and m.first_ms]
     names, first, second = [m.mode for m in drawn], explanation.first, explanation.second
-    figure = style.new_figure(width, 2.4 + row_height(names, 0.3, MODE_WRAP) * len(drawn))
+    figure = plot_style.new_figure(width, 2.4 + row_height(names, 0.3, MODE_WRAP) * len(drawn))
     left, right = figure.subplots(1, 2, sharey=True, gridspec_kw={"width_ratios": [5, 4]})
     named_lines(left, names, MODE_WRAP)
     right.grid(visible=False, axis="y")
@@ -62,7 +62,7 @@ def _modes(explanation: Explanation, width: float) -> Figure:
         _mode_line(left, line, mode, eager or 0.0)
         if mode.ratio is not None:
             whisker(right, line, *mode.interval)
-            right.plot(mode.ratio, line, "D", color=look.SECOND, markersize=5, zorder=4, **RIM)
+            right.plot(mode.ratio, line, "D", color=style.SECOND, markersize=5, zorder=4, **RIM)
             beside(right, line, max(mode.ratio, mode.ratio_high or 0.0), times(mode.ratio))
     left.set_xlim(0, max([m.second_ms or 0.0 for m in drawn] or [1.0]) * 1.5)
     left.set_title(f"latency [ms]:\nbar {second},\nline {first}", fontsize=8.5, loc="left")
@@ -86,8 +86,8 @@ def _mode_line(axes: Axes, line: int, mode: ModeResult, eager: float) -> None:
     second_ms = mode.second_ms or 0.0
     if second_ms < eager:
         bar(axes, line, second_ms, eager, "#C8C8C8", weak=True, height=0.5)
-    bar(axes, line, 0, second_ms, look.SECOND, height=0.5)
-    for colour, linewidth in (("white", 4.2), (look.FIRST, 2.6)):
+    bar(axes, line, 0, second_ms, style.SECOND, height=0.5)
+    for colour, linewidth in (("white", 4.2), (style.FIRST, 2.6)):
         axes.plot([mode.first_ms or 0.0] * 2, [line - 0.36, line + 0.36], color=colour, linewidth=linewidth, zorder=4)
     if mode.second_gain is not None and mode.mode != "eager":
         beside(axes, line, max(second_ms, eager), times(mode.second_gain))
@@ -122,10 +122,10 @@ def _controls(rows: Sequence[ControlRow], width: float) -> Figure:
     figure, axes = panels(width, [0.5 + 0.3 * len(rows)] * 3)
     shown = 0
     for panel, column, name in zip(axes, (2, 3, 4), ("params", "macs", "latency_ms"), strict=True):
-        metric = look.metric_of(name)
+        metric = style.metric_of(name)
         lengths = {line: value * metric.scale for line, row in enumerate(rows) if (value := row[column]) is not None}  # type: ignore[operator]
         for line, length in lengths.items():
-            bar(panel, line, 0, length, (look.FIRST, look.SECOND, style.COLOURS[0])[min(line, 2)])
+            bar(panel, line, 0, length, (style.FIRST, style.SECOND, plot_style.COLOURS[0])[min(line, 2)])
             beside(panel, line, length, significant(length))
         shown += len(lengths)
         panel.set_xlim(0, max(lengths.values(), default=1.0) * 1.4)

@@ -6,8 +6,9 @@ as lines of a CSV file, and says below itself how many of how many points it sho
 
 from __future__ import annotations
 
-import csv
+import io
 import math
+import re
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from ablation.record.attribution import Attribution, Effect
 from ablation.record.explanation import Explanation
-from ablation.report.explain import style as look
-from ablation.report.kit import plot_style as style
+from ablation.report.explain import style
+from ablation.report.kit import plot_style
 from ablation.report.kit.numbers import times
 from ablation.report.kit.page import Picture
+from ablation.report.kit.tables import write_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,13 +29,6 @@ if TYPE_CHECKING:
 
 # the folder of a page's plots
 PLOTS = "plots"
-# inches: at 390 px, letters are as large as those of the text
-WIDTH = 4.1
-# of pages that draw plots in two shapes
-NARROW = WIDE = WIDTH
-SIDE_BY_SIDE = 6.0
-# letters of the same widths, one of which every system has: SVG files hold text, not outlines
-FONTS = ["DejaVu Sans", "Verdana", "Bitstream Vera Sans"]
 DARK, PALE = "#222222", "#BBBBBB"
 NAME_POINTS, WRAP = 8.5, 22
 # of a name beside its line
@@ -59,28 +54,27 @@ class Plot:
         return Picture(f"{PLOTS}/{self.stem}.svg", self.alt, f"{PLOTS}/{self.stem}.csv")
 
 
-def draw_plots(plots: Iterable[Plot], folder: Path) -> list[Path]:
-    """STEM.svg and STEM.csv of each plot, into `folder` (made if need be), without those of an earlier page; the files written."""
-    import matplotlib as mpl
+def draw_plots(plots: Iterable[Plot], folder: Path, *, rounded: bool = False) -> list[Path]:
+    """STEM.svg and STEM.csv of each plot, into `folder` (made if need be), without those of an earlier page; the files written.
+
+    `rounded`: to two decimals of a point, which is enough for lines; texts stay as they are.
+    """
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     folder.mkdir(parents=True, exist_ok=True)
     for path in (*folder.glob("*.svg"), *folder.glob("*.csv")):
         path.unlink()
     files = []
-    with style.styled(), mpl.rc_context({"svg.fonttype": "none", "font.sans-serif": FONTS}):
+    with plot_style.styled():
         for plot in plots:
-            path = folder / f"{plot.stem}.svg"
-            FigureCanvasSVG(plot.draw(WIDTH)).print_svg(path, metadata={"Date": None, "Creator": None})
-            files += [path, write_lines(path.with_suffix(".csv"), plot.headings, plot.lines)]
+            svg, path = io.StringIO(), folder / f"{plot.stem}.svg"
+            FigureCanvasSVG(plot.draw(plot_style.WIDTH)).print_svg(svg, metadata={"Date": None, "Creator": None})
+            text = svg.getvalue()
+            if rounded:
+                text = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), text)
+            path.write_text(text, encoding="utf-8")
+            files += [path, write_lines(folder / f"{plot.stem}.csv", plot.headings, plot.lines)]
     return files
-
-
-def write_lines(path: Path, headings: Sequence[str], lines: Iterable[Sequence[Any]]) -> Path:
-    """A CSV file; None is an empty cell."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([headings, *lines])
-    return path
 
 
 def values(item: object, fields: Iterable[str]) -> list[Any]:
@@ -103,7 +97,7 @@ def heading(figure: Figure, text: str) -> None:
 
 def panels(width: float, heights: Sequence[float]) -> tuple[Figure, list[Axes]]:
     """Panels below each other; heights in inches, each panel's own."""
-    figure = style.new_figure(width, sum(heights) + 0.35 * len(heights) + 0.9)
+    figure = plot_style.new_figure(width, sum(heights) + 0.35 * len(heights) + 0.9)
     return figure, list(figure.subplots(len(heights), 1, squeeze=False, gridspec_kw={"height_ratios": list(heights)}).flat)
 
 
@@ -162,20 +156,20 @@ def beside(axes: Axes, line: float, at: float, text: str, *, left: bool = False,
 
 def waterfall(explanation: Explanation, attribution: Attribution) -> Plot:
     """The ratio as a product: from the first network at ×1, each factor's multiplication, to the second."""
-    order = look.ranked(attribution.shapley)
+    order = style.ranked(attribution.shapley)
     lines = [
         [
-            name, *explanation.factors.get(name, ("", "")), *_ratios(e.value, e.low, e.high), look.share_of(attribution, e),
+            name, *explanation.factors.get(name, ("", "")), *_ratios(e.value, e.low, e.high), style.share_of(attribution, e),
             e.verdict, e.needed,
         ]
         for name, e in order
     ]  # fmt: skip
     residual, whole = _ratios(attribution.residual, attribution.end - attribution.start)
     lines += [["residual", "", "", residual, None, None, None, "", None], ["whole", "", "", whole, None, None, 1, "", None]]
-    steps = ", ".join(f"{look.plain(n)} {times(math.exp(e.value))}" for n, e in order)
+    steps = ", ".join(f"{style.plain(n)} {times(math.exp(e.value))}" for n, e in order)
     return Plot(
-        stem=f"waterfall_{look.stem_of(attribution.place)}",
-        alt=f"Waterfall of the latency ratio on {look.place_text(attribution.place)}: {steps}",
+        stem=f"waterfall_{style.stem_of(attribution.place)}",
+        alt=f"Waterfall of the latency ratio on {style.place_text(attribution.place)}: {steps}",
         draw=lambda width: _waterfall(explanation, attribution, order, width),
         headings=("factor", "from", "to", "times", "low", "high", "share_of_logarithm", "verdict", "needed"), lines=lines,
     )  # fmt: skip
@@ -186,19 +180,19 @@ def _ratios(*logs: float | None) -> list[float | None]:
 
 
 def _waterfall(explanation: Explanation, attribution: Attribution, order: Sequence[tuple[str, Effect]], width: float) -> Figure:
-    figure = style.new_figure(width, 1.7 + 0.36 * (len(order) + 2))
+    figure = plot_style.new_figure(width, 1.7 + 0.36 * (len(order) + 2))
     axes = figure.subplots()
-    named_lines(axes, [explanation.first, *(look.plain(name) for name, _ in order), explanation.second])
+    named_lines(axes, [explanation.first, *(style.plain(name) for name, _ in order), explanation.second])
     now, ends = _steps(axes, explanation, order)
     last, whole = len(order) + 1, attribution.end - attribution.start
     axes.plot([math.exp(now)] * 2, [last - 1, last], color=PALE, linewidth=0.8, zorder=1)
-    for line, log, colour, text in ((0, 0.0, look.FIRST, "×1"), (last, whole, look.SECOND, times(math.exp(whole)))):
+    for line, log, colour, text in ((0, 0.0, style.FIRST, "×1"), (last, whole, style.SECOND, times(math.exp(whole)))):
         axes.plot(math.exp(log), line, "o", color=colour, markersize=8)
         beside(axes, line, math.exp(log), text, gap=8)
     low, high = min(ends), max([*ends, whole])
     log_axis(axes, "x", math.exp(low - 0.1 * (high - low)), math.exp(high + 0.5 * (high - low)), "×")
     axes.set_xlabel(f"latency relative to {explanation.first}")
-    heading(figure, f"What made the ratio, {look.place_text(attribution.place)}")
+    heading(figure, f"What made the ratio, {style.place_text(attribution.place)}")
     whiskers = "whiskers: 95 % intervals" if any(e.low is not None for _, e in order) else "no intervals"
     residual = times(math.exp(attribution.residual)) if abs(attribution.residual) > 1e-9 else "0"
     below(
@@ -212,11 +206,11 @@ def _waterfall(explanation: Explanation, attribution: Attribution, order: Sequen
 
 def _steps(axes: Axes, explanation: Explanation, order: Sequence[tuple[str, Effect]]) -> tuple[float, list[float]]:
     """One bar for each factor, from the product so far; the whole product, and all that was drawn, as logarithms."""
-    colours, now, ends = look.factor_colours(explanation), 0.0, [0.0]
+    colours, now, ends = style.factor_colours(explanation), 0.0, [0.0]
     for line, (name, effect) in enumerate(order, start=1):
         then = now + effect.value
         axes.plot([math.exp(now)] * 2, [line - 1, line], color=PALE, linewidth=0.8, zorder=1)
-        bar(axes, line, math.exp(now), math.exp(then), colours.get(name, style.NEUTRAL), not effect.sure)
+        bar(axes, line, math.exp(now), math.exp(then), colours.get(name, plot_style.NEUTRAL), not effect.sure)
         spread = [now + end for end in (effect.low, effect.high) if end is not None]
         if len(spread) == 2:
             whisker(axes, line, math.exp(spread[0]), math.exp(spread[1]))
@@ -229,11 +223,11 @@ def _steps(axes: Axes, explanation: Explanation, order: Sequence[tuple[str, Effe
 def shapley(explanation: Explanation, attributions: Sequence[Attribution], stem: str, title: str) -> Plot:
     """One panel per quantity, one bar per factor: Shapley values in native units."""
     lines = [
-        [a.metric, a.place, a.unit, name, e.value, e.low, e.high, look.share_of(a, e), e.verdict, e.needed]
+        [a.metric, a.place, a.unit, name, e.value, e.low, e.high, style.share_of(a, e), e.verdict, e.needed]
         for a in attributions for name, e in a.shapley.items()
     ]  # fmt: skip
     return Plot(
-        stem=stem, alt=f"{title}: " + ", ".join(look.metric_of(a.metric).label for a in attributions),
+        stem=stem, alt=f"{title}: " + ", ".join(style.metric_of(a.metric).label for a in attributions),
         draw=lambda width: _shapley(explanation, attributions, title, width),
         headings=("metric", "place", "unit", "factor", "value", "low", "high", "share", "verdict", "needed"), lines=lines,
     )  # fmt: skip
@@ -243,7 +237,7 @@ def _shapley(explanation: Explanation, attributions: Sequence[Attribution], titl
     # a quantity may have been given to coarser factors than the others
     given = {name for a in attributions for name in a.shapley}
     names = [name for name in (*explanation.factors, *sorted(given - set(explanation.factors))) if name in given]
-    labels = [look.plain(name) for name in names]
+    labels = [style.plain(name) for name in names]
     figure, axes = panels(width, [0.5 + row_height(labels, 0.26) * len(names)] * len(attributions))
     shown = 0
     for panel, attribution in zip(axes, attributions, strict=True):
@@ -257,7 +251,7 @@ def _shapley(explanation: Explanation, attributions: Sequence[Attribution], titl
 
 def _shapley_panel(axes: Axes, explanation: Explanation, attribution: Attribution, names: Sequence[str]) -> int:
     """Draws the factors that have an effect here; returns how many those are."""
-    metric, colours = look.metric_of(attribution.metric), look.factor_colours(explanation)
+    metric, colours = style.metric_of(attribution.metric), style.factor_colours(explanation)
     effects = {line: (name, attribution.shapley[name]) for line, name in enumerate(names) if name in attribution.shapley}
     drawn = [0.0]
     for line, (name, effect) in effects.items():
@@ -265,7 +259,7 @@ def _shapley_panel(axes: Axes, explanation: Explanation, attribution: Attributio
         bar(axes, line, 0, value, colours.get(name, "#777777"), not effect.sure)
         if len(ends) == 2:
             whisker(axes, line, *ends)
-        right, text = effect.value >= 0, look.signed(effect.value, metric)
+        right, text = effect.value >= 0, style.signed(effect.value, metric)
         beside(axes, line, (max if right else min)(0.0, value, *ends), text, left=not right, size=8)
         drawn += [value, *ends]
     axes.axvline(0, color="#444444", linewidth=0.9, zorder=1)
@@ -273,6 +267,6 @@ def _shapley_panel(axes: Axes, explanation: Explanation, attribution: Attributio
     rising = any(effect.value > 0 for _, effect in effects.values())
     axes.set_xlim(low - (0.36 if low < 0 else 0.04) * span, high + (0.36 if rising else 0.12) * span)
     axes.locator_params(axis="x", nbins=4)
-    place = f"\n{look.place_text(attribution.place)}" if attribution.place else ""
+    place = f"\n{style.place_text(attribution.place)}" if attribution.place else ""
     axes.set_title(f"{metric.label}{f' [{metric.unit}]' if metric.unit else ''}{place}", fontsize=9.5, loc="left")
     return len(effects)

@@ -6,11 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ablation.record.attribution import Attribution
 from ablation.record.explanation import LIMITING, OTHER, REDUCED, VERSION, Explanation, ModeResult, Remedy
-from ablation.report.explain import machine, mechanism, modes, plots, sweep, tables, words
-from ablation.report.explain import style as look
+from ablation.report.explain import machine, mechanism, modes, plots, style, sweep, tables, words
 from ablation.report.explain.answer import REASONS, headline
 from ablation.report.explain.plots import Plot
-from ablation.report.kit.numbers import significant, times_span, tiny
+from ablation.report.kit.numbers import capital, significant, times_span, tiny
 from ablation.report.kit.page import Block, Bullets, Code, Heading, Missing, Paragraph
 
 Part = Block | Plot
@@ -22,13 +21,13 @@ MISSING_BECAUSE = {("static", "counted"): MORE_METRICS[:3], ("memory",): ("peak_
 
 
 def _pieces(e: Explanation) -> list[Part]:
-    return [plots.waterfall(e, a) for a in e.attributions if a.metric == look.LOG]
+    return [plots.waterfall(e, a) for a in e.attributions if a.metric == style.LOG]
 
 
 def _counts(e: Explanation) -> list[Part]:
-    place = look.main_place(e)
-    time = look.find(e, "latency_ms", place) or look.find(e, look.LOG, place)
-    wanted = {"parameters": look.find(e, "params"), "multiply-accumulates": look.find(e, "macs"), "latency": time}
+    place = style.main_place(e)
+    time = style.find(e, "latency_ms", place) or style.find(e, style.LOG, place)
+    wanted = {"parameters": style.find(e, "params"), "multiply-accumulates": style.find(e, "macs"), "latency": time}
     known = [a for a in wanted.values() if a is not None]
     parts: list[Part] = [plots.shapley(e, known, "shapley", _shapley_title(known))] if known else []
     missing = [(f"the attribution of {n}", (f"attribution of {n}", n, "static")) for n, a in wanted.items() if a is None]
@@ -39,7 +38,7 @@ def _counts(e: Explanation) -> list[Part]:
         stem = f"shapley_more_{at // 3 + 1}" if at else "shapley_more"
         parts.append(plots.shapley(e, more[at : at + 3], stem, "The same for other quantities"))
     for reasons, names in MISSING_BECAUSE.items():
-        gone = [look.metric_of(name).label for name in names if look.find(e, name) is None]
+        gone = [style.metric_of(name).label for name in names if style.find(e, name) is None]
         if gone:
             parts.append(Missing(words.missing(e, f"the attribution of {', '.join(gone)}", (*gone, *reasons))))
     return parts
@@ -49,12 +48,12 @@ def _shapley_title(attributions: Sequence[Attribution]) -> str:
     """'Shapley values of each piece: parameters exact; latency estimated'."""
     kinds: dict[str, list[str]] = {}
     for a in attributions:
-        kinds.setdefault(a.kind, []).append(look.metric_of(a.metric).label)
+        kinds.setdefault(a.kind, []).append(style.metric_of(a.metric).label)
     return "Shapley values of each piece: " + "; ".join(f"{', '.join(labels)} {kind}" for kind, labels in kinds.items())
 
 
 def _effects(e: Explanation) -> list[Part]:
-    wanted = (look.find(e, look.LOG, look.main_place(e)), look.find(e, "params"), look.find(e, "macs"))
+    wanted = (style.find(e, style.LOG, style.main_place(e)), style.find(e, "params"), style.find(e, "macs"))
     known = [a for a in wanted if a is not None]
     if not known:
         return []
@@ -71,10 +70,10 @@ def _effects(e: Explanation) -> list[Part]:
 
 
 def _one_effect(a: Attribution) -> list[Part]:
-    label = "latency, as factors that multiply" if a.metric == look.LOG else look.metric_of(a.metric).label
-    place = f" ({look.place_text(a.place)})" if a.place else ""
-    parts: list[Part] = [Heading(f"{words.capital(label)}{place}: {a.kind}", 3), tables.effects_table(a)]
-    if any(abs(look.share_of(a, effect) or 0) > 1 for effect in (*a.shapley.values(), *a.interactions.values())):
+    label = "latency, as factors that multiply" if a.metric == style.LOG else style.metric_of(a.metric).label
+    place = f" ({style.place_text(a.place)})" if a.place else ""
+    parts: list[Part] = [Heading(f"{capital(label)}{place}: {a.kind}", 3), tables.effects_table(a)]
+    if any(abs(style.share_of(a, effect) or 0) > 1 for effect in (*a.shapley.values(), *a.interactions.values())):
         parts.append(Paragraph(mechanism.BEYOND))
     if a.interactions:
         shown = min(PAIRS_SHOWN, len(a.interactions))
@@ -83,7 +82,7 @@ def _one_effect(a: Attribution) -> list[Part]:
     else:
         reason = "they need every combination, and a sample was measured" if a.sampled else "no pair has all combinations"
         parts.append(Paragraph(f"Pairwise interactions {'and the greedy path ' if a.sampled else ''}are not shown: {reason}."))
-    path = " → ".join(look.plain(name) for name, _ in a.path)
+    path = " → ".join(style.plain(name) for name, _ in a.path)
     return [*parts, *([Paragraph(f"Greedy path, the largest step first: {path}.")] if path else [])]
 
 
@@ -92,7 +91,7 @@ def _noise(e: Explanation) -> list[str]:
         return ["The A/A noise floor (one network timed against a second copy of itself) was not measured."]
     ends = ("ratio", "low", "high") if e.version >= VERSION else ("ratio",)
     spans = {place: [*(noise[end] for end in ends), None, None][:3] for place, noise in e.noise.items()}
-    return [f"A/A on {look.place_text(p)}: one network against itself gave {times_span(*span)}." for p, span in spans.items()]
+    return [f"A/A on {style.place_text(p)}: one network against itself gave {times_span(*span)}." for p, span in spans.items()]
 
 
 def _time(e: Explanation) -> list[Part]:
@@ -110,12 +109,12 @@ def _time(e: Explanation) -> list[Part]:
     blocks = f"Times of {num_blocks} blocks are in `time_by_part.csv`." if num_blocks else "Time by block was not measured."
     notes = [f"{d.name}: {note}" for d in e.decompositions for note in d.notes]
     notes += [
-        f"Decomposed too, not drawn: {d.name} on {look.place_text(d.place)}, {significant(d.total_ms)} ms."
+        f"Decomposed too, not drawn: {d.name} on {style.place_text(d.place)}, {significant(d.total_ms)} ms."
         for d in e.decompositions
         if d not in pair
     ]
     return [
-        Paragraph(mechanism.mechanism(e)), machine.time_by_class(e, pair), tables.mechanism_table(e, pair), Paragraph(bounds),
+        Paragraph(mechanism.mechanism(e)), machine.time_by_class(pair), tables.mechanism_table(e, pair), Paragraph(bounds),
         *parts, Paragraph(blocks), *([Bullets(notes)] if notes else []),
     ]  # fmt: skip
 
@@ -130,8 +129,8 @@ def _roofline(e: Explanation) -> list[Part]:
     low, high = machine.bandwidths(share for d in pair for share in d.by_class)
     bandwidth = f"{low:.3g} to {high:.3g} GB/s" if high > low * 1.005 else f"{high:.3g} GB/s"
     return [machine.roofline(e, pair), Paragraph(
-        f"The bounds, measured on this machine ({look.place_text(c.place)}{threads}): {bandwidth} (copies that move as much as one "
-        f"operation of a class; the table has each class's own), {c.macs_per_s / 1e9:.3g} × 10⁹ multiply-accumulates a second, "
+        f"The bounds, measured on this machine ({style.place_text(c.place)}{threads}): {bandwidth} (copies that move as much as "
+        f"one operation of a class; the table has each class's own), {c.macs_per_s / 1e9:.3g} × 10⁹ multiply-accumulates a second, "
         f"{c.call_us:.3g} µs a small operation."
     )]  # fmt: skip
 
@@ -197,7 +196,7 @@ def _remedies(e: Explanation) -> list[Part]:
     parts: list[Part] = [Paragraph(order)]
     for number, remedy in enumerate(sorted(e.remedies, key=lambda remedy: remedy.rank), start=1):
         gain, kept = times_span(remedy.gain, remedy.gain_low, remedy.gain_high), _kept(remedy)
-        text = "" if remedy.text == kept else f" {words.capital(remedy.text).rstrip('.')}."
+        text = "" if remedy.text == kept else f" {capital(remedy.text).rstrip('.')}."
         doubt = " Its gain has no interval." if remedy.gain_low is None else " Its interval includes no gain."
         stands = "" if words.gain_stands(remedy) else doubt
         parts += [Paragraph(f"**{number}. {remedy.name}: {gain} as fast** ({kept}).{text}{stands}"), Code(remedy.code)]
@@ -222,7 +221,7 @@ def _limits(e: Explanation) -> list[Part]:
 def _sources(e: Explanation) -> list[Part]:
     facts = {name: value for name, value in e.provenance.items() if not isinstance(value, Mapping | list | tuple)}
     files = "All numbers: `explanation.json`, `attribution.csv`, and a CSV file beside each plot in `plots`."
-    return [Bullets([*(f"{look.plain(name).capitalize()}: {value}" for name, value in facts.items()), files])]
+    return [Bullets([*(f"{style.plain(name).capitalize()}: {value}" for name, value in facts.items()), files])]
 
 
 _MECHANISM, _TIMED = REASONS["by which mechanism"], REASONS["latency"]

@@ -13,13 +13,8 @@ from typing import Any
 from ablation.record.attribution import EXACT, Attribution, Effect
 from ablation.record.explanation import Explanation, ModeResult
 from ablation.record.trial import METRICS, Metric
-from ablation.report.kit import numbers
-from ablation.report.kit import plot_style as style
-from ablation.report.kit.numbers import share_text as percent
-from ablation.report.kit.numbers import significant as number
-from ablation.report.kit.numbers import times, times_span, tiny
-
-__all__ = ["number", "percent", "times", "times_span", "tiny"]
+from ablation.report.kit import numbers, plot_style
+from ablation.report.kit.numbers import times_span
 
 # the two networks
 FIRST, SECOND = "#9A9A9A", "#222222"
@@ -51,8 +46,8 @@ def metric_of(name: str) -> Metric:
 def factor_colours(explanation: Explanation) -> dict[str, Any]:
     """Factor -> colour, in the order of the explanation's factors."""
     names = list(explanation.factors)
-    known = (*style.COLOURS[:6], *MORE_FACTORS)
-    return dict(zip(names, known if len(names) <= len(known) else style.palette(len(names)), strict=False))
+    known = (*plot_style.COLOURS[:6], *MORE_FACTORS)
+    return dict(zip(names, known if len(names) <= len(known) else plot_style.palette(len(names)), strict=False))
 
 
 def class_colour(name: str) -> str:

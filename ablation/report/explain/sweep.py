@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ablation.record.explanation import Explanation, Guideline, SweepPoint
-from ablation.report.explain import style as look
+from ablation.report.explain import style
 from ablation.report.explain.plots import DARK, Plot, below, heading, panels, values
-from ablation.report.kit import plot_style as style
+from ablation.report.kit import plot_style
 from ablation.report.kit.numbers import times
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def _sweep(explanation: Explanation, points: Sequence[SweepPoint], width: float)
         # a cross at the foot for what is missing; an empty line without clipping would take away the layout's room
         if lacking := [p.batch_size for p in points if None in values(p, fields)]:
             foot = axes.get_xaxis_transform()
-            axes.plot(lacking, [0.04] * len(lacking), "x", color=style.WORSE, transform=foot, clip_on=False)
+            axes.plot(lacking, [0.04] * len(lacking), "x", color=plot_style.WORSE, transform=foot, clip_on=False)
     heading(figure, "Batch sweep")
     _sweep_caption(figure, explanation, points, ratios)
     return figure
@@ -67,7 +67,7 @@ def _sweep_caption(figure: Figure, explanation: Explanation, points: Sequence[Sw
 
 def _times(axes: Axes, explanation: Explanation, points: Sequence[SweepPoint]) -> None:
     """Milliseconds of both networks; on a GPU also the time to enqueue; a ring where time begins to grow in proportion."""
-    sides = ((explanation.first, "first", look.FIRST, "o"), (explanation.second, "second", look.SECOND, "s"))
+    sides = ((explanation.first, "first", style.FIRST, "o"), (explanation.second, "second", style.SECOND, "s"))
     for name, side, colour, marker in sides:
         ms = {p.batch_size: v for p in points if (v := getattr(p, f"{side}_ms"))}
         queued = {p.batch_size: v for p in points if (v := getattr(p, f"{side}_enqueue_ms"))}
@@ -81,17 +81,17 @@ def _times(axes: Axes, explanation: Explanation, points: Sequence[SweepPoint]) -
             axes.plot(knee, ms[knee], "o", markersize=13, **ring)
             axes.annotate("knee", (knee, ms[knee]), xytext=(0, 11), textcoords="offset points", ha="center", fontsize=8, color=DARK)
     axes.set_yscale("log")
-    style.scale_axis(axes, "y", [v for p in points for v in (p.first_ms, p.second_ms) if v])
+    plot_style.scale_axis(axes, "y", [v for p in points for v in (p.first_ms, p.second_ms) if v])
     axes.set_title("milliseconds", fontsize=9.5, loc="left")
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, fontsize=8)
 
 
 def _ratios(axes: Axes, points: Sequence[SweepPoint]) -> None:
-    axes.plot([p.batch_size for p in points], [p.ratio for p in points], "D-", color=look.SECOND, markersize=4.5)  # type: ignore[arg-type]
+    axes.plot([p.batch_size for p in points], [p.ratio for p in points], "D-", color=style.SECOND, markersize=4.5)  # type: ignore[arg-type]
     # whiskers, for a band would span batches that have no interval
     if spanned := [(p.batch_size, *p.interval) for p in points if p.interval != (None, None)]:
-        axes.vlines(*zip(*spanned, strict=True), color=look.FIRST, linewidth=5, alpha=0.6)
+        axes.vlines(*zip(*spanned, strict=True), color=style.FIRST, linewidth=5, alpha=0.6)
     every = [v for p in points for v in (p.ratio, *p.interval) if v is not None] or [1.0]
     axes.axhline(1, color="#444444", linewidth=0.9, zorder=1)
     axes.set_ylim(min(0.9, *every) * 0.95, max(1.1, *every) * 1.05)
@@ -124,7 +124,7 @@ def _guideline(axes: Axes, guideline: Guideline) -> None:
     for at, point in enumerate(guideline.points):
         if point.low is not None and point.high is not None:
             axes.plot([at, at], [point.low, point.high], color=DARK, linewidth=1.4)
-        axes.plot(at, point.relative, "o", color=style.COLOURS[0], markersize=6)
+        axes.plot(at, point.relative, "o", color=plot_style.COLOURS[0], markersize=6)
         above = {"xytext": (0, 4), "textcoords": "offset points", "ha": "center", "fontsize": 8}
         axes.annotate(times(point.relative), (at, point.high or point.relative), **above)  # type: ignore[arg-type]
     axes.axhline(1, color="#444444", linewidth=0.9, zorder=1)

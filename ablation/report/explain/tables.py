@@ -8,13 +8,13 @@ from typing import Any
 
 from ablation.record.attribution import Attribution
 from ablation.record.explanation import KEEPS, Explanation, ModeResult, Share
-from ablation.report.explain import mechanism, words
-from ablation.report.explain import style as look
+from ablation.report.explain import mechanism, style, words
 from ablation.report.explain.answer import headline
 from ablation.report.explain.modes import control_rows
-from ablation.report.explain.plots import values, write_lines
+from ablation.report.explain.plots import values
 from ablation.report.kit.numbers import share_text, significant, times_span, tiny
 from ablation.report.kit.page import Table
+from ablation.report.kit.tables import write_lines
 
 ATTRIBUTION_FIELDS = ("metric", "place", "unit", "kind", "name", "value", "low", "high", "share", "verdict", "needed", "num", "of")
 BLOCK_FIELDS = ("name", "ms", "num_ops", "macs", "bytes_moved", "bytes_bound_ms", "macs_bound_ms", "limited_by", "efficiency")
@@ -39,7 +39,7 @@ def _attribution_lines(a: Attribution) -> list[list[Any]]:
     head = [a.metric, a.place, a.unit]
     groups = {"shapley": a.shapley, "from_start": a.from_start, "from_end": a.from_end, "interaction": a.interactions}
     lines = [
-        [*head, kind, name, e.value, e.low, e.high, look.share_of(a, e), e.verdict, e.needed, e.num, e.of]
+        [*head, kind, name, e.value, e.low, e.high, style.share_of(a, e), e.verdict, e.needed, e.num, e.of]
         for kind, effects in groups.items() for name, e in effects.items()
     ]  # fmt: skip
     lines += [[*head, "greedy path", factor, value, *([None] * 7)] for factor, value in a.path]
@@ -60,11 +60,11 @@ def effects_table(a: Attribution) -> Table:
     """One line per factor: Shapley value, share, effect as the only and as the last swap, verdict."""
     lines = [
         [
-            look.plain(name), look.effect_text(a.metric, e), share_text(look.share_of(a, e)),
-            *(look.effect_text(a.metric, side[name]) if name in side else "-" for side in (a.from_start, a.from_end)),
+            style.plain(name), style.effect_text(a.metric, e), share_text(style.share_of(a, e)),
+            *(style.effect_text(a.metric, side[name]) if name in side else "-" for side in (a.from_start, a.from_end)),
             words.verdict_text(a.metric, e),
         ]
-        for name, e in look.ranked(a.shapley)
+        for name, e in style.ranked(a.shapley)
     ]  # fmt: skip
     return _table(["factor", "Shapley value", "share", "as the only swap", "as the last swap", "verdict"], lines)
 
@@ -72,8 +72,8 @@ def effects_table(a: Attribution) -> Table:
 def interactions_table(a: Attribution, most: int) -> Table:
     """The largest pairwise interactions."""
     lines = [
-        [look.plain(n), look.effect_text(a.metric, e), share_text(look.share_of(a, e)), words.verdict_text(a.metric, e)]
-        for n, e in look.ranked(a.interactions)[:most]
+        [style.plain(n), style.effect_text(a.metric, e), share_text(style.share_of(a, e)), words.verdict_text(a.metric, e)]
+        for n, e in style.ranked(a.interactions)[:most]
     ]
     return _table(["pair", "interaction", "share", "verdict"], lines)
 
@@ -109,7 +109,7 @@ def _bound(share: Share) -> list[str]:
 def parts_table(pair: mechanism.Pair) -> Table | None:
     """Time by part of the network; None where that was not measured."""
     sides = [{share.name: share.ms for share in d.by_part} for d in pair]
-    lines = [[look.plain(n), *(significant(side.get(n)) for side in sides)] for n in {**sides[0], **sides[1]}]
+    lines = [[style.plain(n), *(significant(side.get(n)) for side in sides)] for n in {**sides[0], **sides[1]}]
     return _table(["part", *(f"{d.name} [ms]" for d in pair)], lines, texts=(0,)) if lines else None
 
 

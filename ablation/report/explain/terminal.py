@@ -8,8 +8,7 @@ import textwrap
 from ablation.machine.text import shortened
 from ablation.record.attribution import Attribution
 from ablation.record.explanation import Explanation
-from ablation.report.explain import style as look
-from ablation.report.explain import words
+from ablation.report.explain import style, words
 from ablation.report.explain.answer import answer
 from ablation.report.explain.names import with_shown_names
 from ablation.report.kit.numbers import share_text, significant, times_span, tiny
@@ -36,14 +35,18 @@ def print_explanation(explanation: Explanation) -> str:
 
 def _factor_lines(explanation: Explanation) -> list[str]:
     """A line per factor with its share of parameters, multiply-accumulates and latency."""
-    columns = {"parameters": ("params", None), "mult.-accum.": ("macs", None), "latency": (look.LOG, look.main_place(explanation))}
-    every = {name: look.find(explanation, *wanted) for name, wanted in columns.items()}
+    columns = {
+        "parameters": ("params", None),
+        "mult.-accum.": ("macs", None),
+        "latency": (style.LOG, style.main_place(explanation)),
+    }
+    every = {name: style.find(explanation, *wanted) for name, wanted in columns.items()}
     shown = {name: attribution for name, attribution in every.items() if attribution is not None}
     if not shown:
         return ["Nothing was attributed to factors."]
     lines = [f"{'factor (share of difference)':<34}" + "".join(f"{name:>22}" for name in shown)]
-    order = [name for name, _ in look.ranked(list(shown.values())[-1].shapley)]
-    steps = {factor: "{}: {} → {}".format(look.plain(factor), *explanation.factors.get(factor, ("", ""))) for factor in order}
+    order = [name for name, _ in style.ranked(list(shown.values())[-1].shapley)]
+    steps = {factor: "{}: {} → {}".format(style.plain(factor), *explanation.factors.get(factor, ("", ""))) for factor in order}
     names = shortened(steps.values(), 33)
     lines += [f"{names[step]:<34}" + "".join(f"{_cell(a, factor):>22}" for a in shown.values()) for factor, step in steps.items()]
     lines += ["~ not settled"] if any("~" in line for line in lines) else []
@@ -55,8 +58,8 @@ def _cell(a: Attribution, factor: str) -> str:
     effect = a.shapley.get(factor)
     if effect is None:
         return "-"
-    bare = look.effect_text(a.metric, effect).split(" (")[0]
-    return f"{bare} ({share_text(look.share_of(a, effect))}){'' if effect.sure else ' ~'}".replace("\u00a0", " ")
+    bare = style.effect_text(a.metric, effect).split(" (")[0]
+    return f"{bare} ({share_text(style.share_of(a, effect))}){'' if effect.sure else ' ~'}".replace("\u00a0", " ")
 
 
 def _mode_lines(explanation: Explanation) -> list[str]:

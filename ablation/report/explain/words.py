@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from ablation.record.attribution import EXACT, TRAINED, Attribution, Effect
 from ablation.record.explanation import SAME, VERSION, Explanation, ModeResult, Remedy
 from ablation.report.explain.style import LOG, eager, find, main_place, metric_of, place_text, plain
-from ablation.report.kit.numbers import significant, times
+from ablation.report.kit.numbers import capital, significant, times
 from ablation.stats import NOISE, OPEN, SETTLED
 
 EARLIER = (
@@ -61,11 +61,10 @@ def gain_stands(remedy: Remedy) -> bool:
     return remedy.gain_low is not None and remedy.gain_low > 1
 
 
-def best_remedy(explanation: Explanation, *, same_weights: bool = True) -> Remedy | None:
-    """The remedy with the largest gain: of ways of running that keep the function, the first kind of them that there is; or, with
-    `same_weights` False, of networks to be trained."""
-    usable = [r for r in explanation.remedies if (r.max_error is not None) == same_weights]
-    kept = [r for r in usable if r.keeps in ("", SAME)] if same_weights else []
+def best_remedy(explanation: Explanation) -> Remedy | None:
+    """The remedy with the largest gain: of ways of running that keep the function, or else of others with the same weights."""
+    usable = [r for r in explanation.remedies if r.max_error is not None]
+    kept = [r for r in usable if r.keeps in ("", SAME)]
     return max(kept or usable, key=lambda r: r.gain, default=None)
 
 
@@ -73,11 +72,6 @@ def name_of(attribution: Attribution) -> str:
     """'Validation loss' or 'Latency (cpu, batch 1)'."""
     label = metric_of(attribution.metric).label
     return capital(label) + (f" ({place_text(attribution.place)})" if attribution.place else "")
-
-
-def capital(text: str) -> str:
-    """The text with a capital first letter."""
-    return f"{text[:1].upper()}{text[1:]}"
 
 
 def certainty_notes(explanation: Explanation) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 MINUS = "−"
 NOTHING = "-"  # stands where a number is missing
@@ -81,6 +81,12 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def joined(texts: Sequence[str]) -> str:
+def capital(text: str) -> str:
+    """Its first letter as a capital."""
+    return text[:1].upper() + text[1:]
+
+
+def joined(texts: Iterable[str]) -> str:
     """'a', 'a and b', 'a, b and c'."""
-    return " and ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else list(texts))
+    *rest, last = list(texts) or [""]
+    return f"{', '.join(rest)} and {last}" if rest else last

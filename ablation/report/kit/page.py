@@ -97,16 +97,6 @@ class Picture(Block):
         return self.path.endswith(".svg")
 
 
-@dataclass(frozen=True)
-class Drawn(Block):
-    """A plot in two shapes, the second for phones, and the file of its numbers."""
-
-    path: str
-    narrow: str
-    numbers: str
-    alt: str
-
-
 def to_markdown(blocks: Iterable[Block], templates: Path = TEMPLATES) -> str:
     """GitHub Markdown; pictures and numbers are links to files beside it."""
     macro = _macros(templates, "md")

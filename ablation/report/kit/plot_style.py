@@ -110,12 +110,11 @@ def scale_axis(axes: Axes, which: str, values: Sequence[float]) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def factor_ticks(axes: Axes, which: str = "x") -> None:
-    """Plain factors on a logarithmic axis: ×0.5, ×1, ×2, ..."""
+def factor_ticks(axes: Axes) -> None:
+    """Plain factors on a logarithmic x-axis: ×0.5, ×1, ×2, ..."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    low, high = axes.get_xlim() if which == "x" else axes.get_ylim()
+    axis, (low, high) = axes.xaxis, axes.get_xlim()
     span = high / low
     if span > 1.8:
         digits = (1, 2, 5) if span > 5 else (1, 1.5, 2, 3, 4, 5, 7)

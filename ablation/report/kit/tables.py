@@ -31,11 +31,12 @@ def write_csv(path: Path, lines: Sequence[Mapping[str, Any]]) -> Path:
     return write_lines(path, names, [[line.get(name) for name in names] for line in lines])
 
 
-def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested mappings as pairs of a dotted name and a value; lists as JSON."""
+def flatten(value: Any, prefix: str = "", skip: str | None = None) -> Iterator[tuple[str, Any]]:
+    """Nested mappings as pairs of a dotted name and a value, without what lies under a key `skip`; lists as JSON."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            yield from flatten(inner, f"{prefix}.{key}" if prefix else str(key))
+            if key != skip:
+                yield from flatten(inner, f"{prefix}.{key}" if prefix else str(key), skip)
     else:
         yield prefix, json.dumps(value, default=str) if isinstance(value, list | tuple) else value
 

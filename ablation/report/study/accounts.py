@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ablation.record.trial import COMPLETE, FAILED, METRICS, RUNNING, STALE, WAITING, Record
-from ablation.report.kit.numbers import percent
+from ablation.report.kit.numbers import capital, percent
 from ablation.report.kit.page import literal
 from ablation.report.study.rows import INERT, Row, StudyInfo, latency_keys, latency_of, seeds_text, state_counts
 from ablation.report.study.sentences import MOST_NAMED, listed, named
@@ -38,7 +38,7 @@ def missing_sentences(rows: Sequence[Row], records: Sequence[Record], study: Stu
         if without:
             which = f": {listed(without)}" if len(without) < len(complete) else ""
             why = published_reasons(without) if metric.path.startswith("costs.fvcore") else []
-            text = f"{_capital(metric.label)} is missing in {len(without)} of {len(complete)} networks with results{which}."
+            text = f"{capital(metric.label)} is missing in {len(without)} of {len(complete)} networks with results{which}."
             texts.append(" ".join([text, *why]))
     texts += ["Latency was not measured."] if complete and not keys else []
     for key in keys:
@@ -47,10 +47,6 @@ def missing_sentences(rows: Sequence[Row], records: Sequence[Record], study: Stu
             text = f"{latency_of(key).label.capitalize()} did not reach the precision asked for"
             texts.append(f"{text} in {len(loose)} of {len(timed)} networks: {listed(loose)}.")
     return texts + [literal(str(note)) for note in study.data.get("notes") or ()]
-
-
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]
 
 
 def _trials(rows: Sequence[Row], records: Sequence[Record], study: StudyInfo) -> list[str]:

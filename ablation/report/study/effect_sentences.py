@@ -9,7 +9,7 @@ from typing import Any
 from ablation.attribute.effect import Effect
 from ablation.record.sittings import has_enough_rounds, has_intervals
 from ablation.record.trial import METRICS
-from ablation.report.kit.numbers import count, joined, percent, signed, times
+from ablation.report.kit.numbers import capital, count, joined, percent, signed, times
 from ablation.report.kit.page import literal
 from ablation.report.study.effect_tables import counted_signs, value_text
 from ablation.report.study.rows import Row, StudyInfo, latency_of
@@ -96,7 +96,7 @@ def _moved(judged: Judged, swaps: Sequence[Swap], key: str) -> list[str]:
     settled.sort(key=lambda swap: -_log_factor(swap.effects[key]))
     label = settled[0].effects[key].metric.label
     names = [f"{swap.words} ({_short(swap.effects[key])})" for swap in settled[:3]]
-    return [f"{label[0].upper()}{label[1:]} {'changes' if _is_one([label]) else 'change'} most with {joined(names)}."]
+    return [f"{capital(label)} {'changes' if _is_one([label]) else 'change'} most with {joined(names)}."]
 
 
 def _log_factor(effect: Effect) -> float:

@@ -6,18 +6,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from ablation.report.kit.numbers import count
+from ablation.report.kit.numbers import count, joined
 from studies.paper.evidence.evidence import MAIN_ARMS, MODIFIED, ORIGINAL, POOLED, SAME_PARAMETERS, Evidence
 from studies.paper.rules.compared import BONFERRONI, BY_SEED, LEAST_SEEDS, Array, Compared, listed, settled
 from studies.paper.rules.conclude import scope_of
 from studies.paper.rules.kinds import FAILS, HOLDS, UNDECIDED, all_of, worded
-from studies.paper.rules.numbers import joined, percent
-from studies.paper.rules.pairs import compare, number_at, of_two, pairwise
+from studies.paper.rules.numbers import percent
+from studies.paper.rules.pairs import LOSS, compare, number_at, of_two, pairwise
 from studies.paper.rules.pieces import CONVOLUTION, HEAD, labels_of, named, piece_of, unmixed
 from studies.paper.rules.verdict import Finding, Lacking, Part, attempt, claim, together
 
 LEAST_CAUSE, MAJORITY = 0.1, 0.5
-LOSS = "record.training.best_loss"
 SHARE = "share of the loss, "
 
 

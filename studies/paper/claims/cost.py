@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from ablation.record.explanation import Explanation
+from ablation.report.kit.numbers import joined
 from studies.paper.evidence.evidence import Evidence
 from studies.paper.facts import REPORTED
 from studies.paper.rules.explained import attribution_of, explained, size_of, size_text
 from studies.paper.rules.kinds import FAILS, HOLDS, UNDECIDED, from_side
-from studies.paper.rules.numbers import joined, plain, spanned
+from studies.paper.rules.numbers import plain, spanned
 from studies.paper.rules.pieces import WAYS, by_piece, by_ways, named
 from studies.paper.rules.verdict import Finding, Lacking, Number, claim
 

@@ -6,14 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ablation.report.kit.numbers import count
+from ablation.report.kit.numbers import count, joined
 from ablation.stats import SETTLED
 from ablation.stats import judge as holm
 from studies.paper.evidence.evidence import MODIFIED, Evidence
 from studies.paper.rules.compared import BY_SEED, LEAST_SEEDS, WITH_IMAGES, Compared, numbers_of, settled
 from studies.paper.rules.conclude import both_ways, conclude
 from studies.paper.rules.kinds import FAILS, UNDECIDED, from_side
-from studies.paper.rules.numbers import joined
 from studies.paper.rules.pairs import PAIR, Value, compare, has, number_at
 from studies.paper.rules.verdict import Finding, Number, claim
 

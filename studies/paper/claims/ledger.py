@@ -10,9 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ablation.report.kit.numbers import joined
 from studies.paper.evidence.evidence import MISSES, Evidence
 from studies.paper.rules.kinds import KINDS
-from studies.paper.rules.numbers import joined, plain
+from studies.paper.rules.numbers import plain
 from studies.paper.rules.verdict import Verdict
 
 VERSION = 2

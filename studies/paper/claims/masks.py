@@ -10,13 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ablation.record.trial import COMPLETE
-from ablation.report.kit.numbers import count
+from ablation.report.kit.numbers import capital, count, joined
 from studies.paper.evidence.evidence import Evidence
 from studies.paper.hypotheses import MASKED
 from studies.paper.rules.compared import LEAST_SEEDS, Compared, numbers_of
 from studies.paper.rules.conclude import scope_of
 from studies.paper.rules.kinds import UNDECIDED, all_of, worded
-from studies.paper.rules.numbers import joined
 from studies.paper.rules.pairs import Q, compare
 from studies.paper.rules.verdict import Claim, Finding, Lacking, Rule, claim
 
@@ -66,7 +65,7 @@ def _judged(evidence: Evidence, compared: Sequence[Compared], wanted: int, words
     doubts = f" Not settled: {which}." if open_ else ""
     doubts += f" A verdict needs {LEAST_SEEDS} seeds." if fewest < LEAST_SEEDS else ""
     kind, quantity = all_of(kinds), compared[0].label.partition(",")[0]
-    begin = f"{worded(kind, words)} {quantity[0].upper()}{quantity[1:]}, {count(fewest, 'seed')}"
+    begin = f"{worded(kind, words)} {capital(quantity)}, {count(fewest, 'seed')}"
     sentence = f"{begin}: {'; '.join(map(_change, compared))}.{doubts}"
     return Finding(kind=kind, sentence=sentence, evidence=numbers_of(compared), scope=scope_of(evidence, note))
 

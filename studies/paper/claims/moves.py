@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from ablation.report.kit.numbers import joined
 from studies.paper.evidence.evidence import MODIFIED, Evidence, Trial
 from studies.paper.rules.compared import BY_SEED, Compared, settled
 from studies.paper.rules.conclude import conclude
 from studies.paper.rules.kinds import UNDECIDED, from_side
-from studies.paper.rules.numbers import joined
 from studies.paper.rules.pairs import compare, has
 from studies.paper.rules.verdict import Finding, Number, claim
 

@@ -14,7 +14,7 @@ from studies.paper.rules.compared import BONFERRONI, BY_SEED, WITH_IMAGES, Array
 from studies.paper.rules.conclude import both_ways, conclude, scope_of
 from studies.paper.rules.kinds import all_of, worded
 from studies.paper.rules.numbers import percent
-from studies.paper.rules.pairs import PAIR, Q, compare, differing, has, image_values, number_at, of_two, pairwise
+from studies.paper.rules.pairs import LOSS, PAIR, Q, compare, differing, has, image_values, number_at, of_two, pairwise
 from studies.paper.rules.verdict import Finding, Lacking, Part, attempt, claim, together
 
 # of the way from `original` back to the mean face
@@ -24,7 +24,6 @@ REGIONS = {"mask": "the face by its exact mask", "ellipse": "the face by one cen
 SIMILAR = {"ssim": ("SSIM", ""), "ms_ssim": ("MS-SSIM", ""), "psnr": ("PSNR", "dB"), "l1": ("L1", "")}
 LOWER_IS_BETTER = ("l1",)
 FLOOR = "mean face"
-LOSS = "record.training.best_loss"
 # validation losses of the paper's two models
 LOSSES = tuple(REPORTED[arm].validation[-1] for arm in PAIR)
 

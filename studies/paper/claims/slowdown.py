@@ -6,12 +6,13 @@ import math
 
 from ablation.record.attribution import Attribution
 from ablation.record.explanation import Decomposition, Explanation, Share
+from ablation.report.kit.numbers import joined
 from ablation.stats import LEAST_SITTINGS, Estimate
 from studies.paper.evidence.evidence import Evidence
 from studies.paper.rules import explained as costs
 from studies.paper.rules.compared import side
 from studies.paper.rules.kinds import FAILS, HOLDS, UNDECIDED, all_of, from_side, worded
-from studies.paper.rules.numbers import joined, percent, plain
+from studies.paper.rules.numbers import percent, plain
 from studies.paper.rules.pieces import WAYS, by_piece, by_ways, named
 from studies.paper.rules.verdict import Finding, Lacking, Number, Part, attempt, claim, together
 

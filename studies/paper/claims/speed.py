@@ -6,7 +6,7 @@ import math
 
 from ablation.machine.hardware import machine_name
 from ablation.record.explanation import Explanation
-from ablation.report.kit.numbers import count
+from ablation.report.kit.numbers import count, joined
 from ablation.stats import LEAST_SITTINGS
 from studies.paper.evidence.evidence import Evidence
 from studies.paper.facts import REPORTED
@@ -14,7 +14,6 @@ from studies.paper.rules.compared import side
 from studies.paper.rules.conclude import width_text
 from studies.paper.rules.explained import FEW_SITTINGS, Ratio, because, explained, in_log, machine, noise_floor, ratios
 from studies.paper.rules.kinds import FAILS, HOLDS, UNDECIDED, from_side, worded
-from studies.paper.rules.numbers import joined
 from studies.paper.rules.pairs import PAIR
 from studies.paper.rules.verdict import Finding, Lacking, Number, claim
 

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from ablation.record.trial import COMPLETE
-from ablation.report.kit.numbers import count
+from ablation.report.kit.numbers import count, joined
 from ablation.stats import mean_and_sd
 from studies.paper.evidence.evidence import Evidence, Trial
 from studies.paper.rules.compared import BONFERRONI, BY_SEED, LEAST_SEEDS, Compared, settled
 from studies.paper.rules.conclude import both_ways, conclude, scope_of
 from studies.paper.rules.course import LONG_ENOUGH, curve, steps_text, too_short, trained
 from studies.paper.rules.kinds import FAILS, HOLDS, UNDECIDED, all_of, from_side, worded
-from studies.paper.rules.numbers import joined, percent, plain
+from studies.paper.rules.numbers import percent, plain
 from studies.paper.rules.pairs import PAIR, compare, why_missing
 from studies.paper.rules.verdict import Finding, Lacking, Number, Part, attempt, claim
 

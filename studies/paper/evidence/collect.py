@@ -62,7 +62,7 @@ def _scale(facts: Mapping[str, Any], records: Sequence[Record]) -> dict[str, Any
     """The study's scale, with the hardware as the trials state it: all of it where they were trained on several."""
     scale = dict(facts.get("scale", {}))
     names = dict.fromkeys(name for record in records if (name := machine_name(record.provenance.get("hardware") or {})))
-    return {**scale, "hardware": joined(list(names))} if names else scale
+    return {**scale, "hardware": joined(names)} if names else scale
 
 
 def _provenance(facts: Mapping[str, Any], records: Sequence[Record]) -> dict[str, Any]:

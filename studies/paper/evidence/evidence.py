@@ -16,7 +16,7 @@ from ablation.record.explanation import Explanation
 from ablation.record.trial import COMPLETE, Record
 from ablation.stats import Estimate, mean_estimate
 
-ORIGINAL, MODIFIED = "original", "modified"
+PAIR = ORIGINAL, MODIFIED = "original", "modified"
 POOLED, SAME_PARAMETERS = "original, pooled head", "plain, same parameters"
 MAIN_ARMS = (ORIGINAL, MODIFIED, POOLED, SAME_PARAMETERS)
 
@@ -97,9 +97,9 @@ class Evidence:
         values = self.values(arm, path)
         return mean_estimate(list(values.values())) if values else None
 
-    def difference(self, path: str, first: str = ORIGINAL, second: str = MODIFIED) -> Estimate | None:
-        """Second minus first, paired by seed; None where no seed has both."""
-        a, b = self.values(first, path), self.values(second, path)
+    def difference(self, path: str) -> Estimate | None:
+        """`modified` minus `original`, paired by seed; None where no seed has both."""
+        a, b = self.values(ORIGINAL, path), self.values(MODIFIED, path)
         both = [seed for seed in a if seed in b]
         return mean_estimate([b[seed] - a[seed] for seed in both]) if both else None
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ablation.report.explain.plots import Plot, named_lines
+from ablation.report.explain.style import plain
 from studies.paper.evidence.evidence import Evidence
 from studies.paper.page import style
 
@@ -125,6 +126,6 @@ def _probes(evidence: Evidence, frame: pd.DataFrame) -> Figure:
             lines = np.arange(len(names)) + offset
             axes.hlines(lines, spread["min"], spread["max"], color=style.mark_of(arm).colour, linewidth=1.2, zorder=2)
             style.marks(axes, spread["mean"], lines, arm, filled=key == "linear_auc")
-    named_lines(axes, [style.plain(name) for name in names], 40)
+    named_lines(axes, [plain(name) for name in names], 40)
     axes.set_xlabel("ROC AUC on held-out images")
     return figure

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from ablation.report.explain.plots import NARROW, Plot
+from ablation.report.explain.plots import Plot
+from ablation.report.explain.style import plain
 from ablation.report.kit.numbers import decimal, joined
+from ablation.report.kit.plot_style import WIDTH
 from studies.paper.evidence.evidence import Evidence
 from studies.paper.page import style
 from studies.paper.page.latent import probe_rows
@@ -59,7 +61,6 @@ def maps_of(evidence: Evidence, arrays: style.Arrays) -> list[Map]:
 
 
 def _perplexities(values: Mapping[str, Any]) -> list[str]:
-    """Names of the arrays that are maps."""
     names = [name for name in values if name.startswith("tsne_") and name[5:].isdecimal()]
     return sorted(names, key=lambda name: int(name[5:]))
 
@@ -86,10 +87,10 @@ def tsne_attributes(evidence: Evidence, arrays: style.Arrays) -> Plot | None:
     perplexity = PERPLEXITY if all(PERPLEXITY in m.points for m in maps) else next(iter(maps[0].points))
     maps = [m for m in maps if perplexity in m.points]
     names = colouring(evidence, maps)
-    coloured = f"coloured by {', '.join(map(style.plain, names))}" if names else "without colours, for want of attributes"
+    coloured = f"coloured by {', '.join(map(plain, names))}" if names else "without colours, for want of attributes"
     return _plot(
         "tsne_attributes", f"t-SNE of the posterior means of {joined([m.arm for m in maps])}, {coloured}", evidence, maps,
-        [(style.plain(name), perplexity, name) for name in names or [""]],
+        [(plain(name), perplexity, name) for name in names or [""]],
         f"Figure 3 again: t-SNE of the posterior means, perplexity {perplexity}",
         "Red: has the attribute; grey: has not." if names else "",
     )  # fmt: skip
@@ -105,7 +106,7 @@ def tsne_perplexities(evidence: Evidence, arrays: style.Arrays) -> Plot | None:
     return _plot(
         "tsne_perplexities", f"t-SNE of the posterior means at perplexities {', '.join(every)}", evidence, maps,
         [(f"perplexity {p}", p, name) for p in every], "The same at other perplexities",
-        f"Red: {style.plain(name)}." if name else "",
+        f"Red: {plain(name)}." if name else "",
     )  # fmt: skip
 
 
@@ -128,7 +129,7 @@ def _plot(stem: str, alt: str, evidence: Evidence, maps: Sequence[Map], rows: Se
 
 def _draw(maps: Sequence[Map], rows: Sequence[Row], title: str, caption: style.Caption) -> Figure:
     """A line of panels for each row, a column for each arm."""
-    height = (NARROW - 0.5) / 2 + 0.22
+    height = (WIDTH - 0.5) / 2 + 0.22
     figure, panels = style.panels(title, len(maps) * len(rows), height, caption, columns=len(maps))
     figure.set_dpi(RASTER_DPI)
     for axes, ((label, perplexity, name), m) in zip(panels, itertools.product(rows, maps), strict=True):

@@ -13,14 +13,15 @@ from ablation.record.explanation import Explanation
 from ablation.record.trial import COMPLETE
 from ablation.report.explain import plots as explain_plots
 from ablation.report.explain.plots import Plot, named_lines
+from ablation.report.explain.style import plain
 from studies.paper.evidence.evidence import MODIFIED, ORIGINAL, Evidence, Trial
+from studies.paper.hypotheses import MASKED
 from studies.paper.page import style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INSIDE = style.QUALITY["l1_inside"].path
-MASKED = ", mask"
 METHODS = {"probe": "probe's direction", "mean_difference": "difference of means"}
 # whether masked -> label and mark
 MASKS = {False: ("without mask", style.Mark("#4D4D4D", "o", "")), True: ("with mask", style.Mark("#009E73", "D", ""))}
@@ -73,7 +74,7 @@ def _edits(evidence: Evidence, frame: pd.DataFrame) -> Figure:
             style.marks(axes, mean.target, lines, arm)
             style.marks(axes, mean.leakage, lines, arm, filled=False)
         axes.axvline(0, color="#444444", linewidth=0.9, zorder=1)
-        named_lines(axes, [style.plain(name) for name in names], 24)
+        named_lines(axes, [plain(name) for name in names], 24)
         style.panel_title(axes, METHODS[method])
         axes.set_xlabel("change of the attribute")
         axes.xaxis.set_tick_params(labelbottom=True)

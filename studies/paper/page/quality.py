@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ablation.report.explain.plots import Plot
 from ablation.report.kit.numbers import decimal
+from ablation.report.study.rows import axis_label
 from studies.paper.evidence.evidence import MODIFIED, Evidence, Trial
 from studies.paper.page import style
 
@@ -64,7 +65,7 @@ def _quality_params(evidence: Evidence, frame: pd.DataFrame) -> Figure:
             style.replicates(axes, rows, style.mark_of(group[0]), 46 if group[0] in style.MARKS else 22)
         axes.margins(x=0.12, y=0.14)
         better = "lower is better" if metric.lower_is_better else "higher is better"
-        style.panel_title(axes, f"{style.named(metric)}, {better}")
+        style.panel_title(axes, f"{axis_label(metric)}, {better}")
         axes.set_xlabel("parameters [M]")
         lines = references[references.metric == name].set_index("arm").value
         _reference_lines(axes, {str(n): float(v) for n, v in lines.items()}, names, metric.digits)
@@ -135,7 +136,7 @@ def _paired(evidence: Evidence, frame: pd.DataFrame) -> Figure:
         axes.axvline(0, color="#444444", linewidth=1.0)
         axes.axvline(float(values.mean()), color=style.MARKS[MODIFIED].colour, linewidth=1.8)
         worse = 100 * share_worse(str(name), values)
-        style.panel_title(axes, textwrap.fill(f"{style.named(metric)}: worse in {worse:.0f} %", TITLE))
+        style.panel_title(axes, textwrap.fill(f"{axis_label(metric)}: worse in {worse:.0f} %", TITLE))
         axes.set_ylabel("images")
         axes.locator_params(axis="both", nbins=4)
     return figure

@@ -11,6 +11,7 @@ from ablation.report.explain import style as explain_style
 from ablation.report.explain import sweep as explain_sweep
 from ablation.report.explain import words as explain_words
 from ablation.report.explain.mechanism import decomposed
+from ablation.report.explain.style import plain
 from ablation.report.kit.numbers import joined, significant, times_span
 from ablation.report.kit.page import Bullets, Heading, Missing, Paragraph
 from ablation.stats import LEAST_SITTINGS
@@ -196,7 +197,7 @@ def _cost(study: Study) -> list[Part]:
         Paragraph(explain_answer.answer(x)),
         *([explain_plots.shapley(x, counts, "cost_pieces", "What each piece adds and saves")] if counts else []),
         *([explain_plots.waterfall(x, ratio)] if ratio is not None else []),
-        *([explain_machine.time_by_class(x, pair)] if pair is not None else []),
+        *([explain_machine.time_by_class(pair)] if pair is not None else []),
         *sweep,
         *([Missing(explain_words.missing(x, absent, explain_answer.REASONS["latency"]))] if absent else []),
         Paragraph("Everything else about cost, remedies included: `python -m studies.run explain original modified`."),
@@ -225,7 +226,7 @@ def limits_section(study: Study) -> list[Part]:
         "Left out for lack of time": list(e.given_up), "Limits": [*e.limits, *([KEPT] if study.kept else [])],
         "Not computed": words.not_computed(e),
         "Trials that failed or were not finished": words.failures(e),
-        "Where the numbers come from": [*(f"{style.plain(k).capitalize()}: {_text(v)}" for k, v in e.provenance.items()), FILES],
+        "Where the numbers come from": [*(f"{plain(k).capitalize()}: {_text(v)}" for k, v in e.provenance.items()), FILES],
     }  # fmt: skip
     parts: list[Part] = []
     for text, items in groups.items():

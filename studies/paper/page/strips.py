@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from ablation.report.explain.style import plain
 from ablation.report.kit.numbers import MINUS, decimal
 from ablation.report.kit.page import Block, Picture
 from studies.paper.evidence.evidence import Evidence
@@ -194,7 +195,7 @@ def edit_strips(evidence: Evidence, arrays: style.Arrays, arm: str) -> Strip | N
     names = [str(n) for n in values.get("edits_names", ())] or [f"edit {n}" for n in range(len(values["edits_probe"]))]
     keys = {"edits_probe": "probe", "edits_mean_difference": "difference of means"}
     rows = [
-        (f"{style.plain(name)}, {text}", values[key][n])
+        (f"{plain(name)}, {text}", values[key][n])
         for n, name in enumerate(names[: ROWS // 2]) for key, text in keys.items() if key in values and n < len(values[key])
     ]  # fmt: skip
     note = f"Shows {min(len(names), ROWS // 2)} of {len(names)} attributes; {_of_trials(evidence, arm, seed)}."

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from ablation.report.explain.page import PLOTS
-from ablation.report.explain.plots import Plot
+from ablation.report.explain.plots import PLOTS, Plot
+from ablation.report.kit.numbers import capital
 from ablation.report.kit.page import Block, Heading, Missing, Picture
 from studies.paper.evidence.evidence import Evidence
 from studies.paper.page import strips, style, tables, words
@@ -83,7 +83,7 @@ class Study:
     def strip(self, strip: strips.Strip | None, stem: str, name: str, *reasons: str) -> Part:
         """Pictures, those kept of an earlier page under this stem, or why there are none."""
         if not self.images_allowed:
-            return Missing(f"{name[:1].upper()}{name[1:]}: left out of this copy, for they show real faces.")
+            return Missing(f"{capital(name)}: left out of this copy, for they show real faces.")
         path = f"{strips.FOLDER}/{stem}.png"
         kept = strips.KeptStrip(path, f"{name}, as first drawn", content=self.kept[path]) if path in self.kept else None
         return self.part(strip or kept, name, *reasons)

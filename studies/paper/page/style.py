@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from numpy.typing import NDArray
 
 from ablation.record.trial import COMPLETE, Metric
-from ablation.report.explain.plots import DARK, NARROW, Plot, below, heading
+from ablation.report.explain.plots import DARK, Plot, below, heading
 from ablation.report.kit.numbers import count, decimal
-from ablation.report.kit.plot_style import NEUTRAL, new_figure
+from ablation.report.kit.plot_style import NEUTRAL, WIDTH, new_figure
 from ablation.stats import mean_estimate
-from studies.paper.evidence.evidence import MAIN_ARMS, MODIFIED, ORIGINAL, Evidence, Trial
+from studies.paper.evidence.evidence import MAIN_ARMS, PAIR, Evidence, Trial
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,7 +38,6 @@ class Mark(NamedTuple):
     word: str
 
 
-PAIR = (ORIGINAL, MODIFIED)
 MARKS = {
     arm: Mark(*mark)
     for arm, *mark in zip(
@@ -64,16 +63,6 @@ QUALITY = {
         ("lpips", "LPIPS", "", 4, True),
     )
 }
-
-
-def named(metric: Metric) -> str:
-    """'PSNR [dB]'."""
-    return f"{metric.label} [{metric.unit}]" if metric.unit else metric.label
-
-
-def plain(name: str) -> str:
-    """'Blond Hair' for 'Blond_Hair'."""
-    return name.replace("_", " ")
 
 
 def signed(value: float, digits: int) -> str:
@@ -150,7 +139,7 @@ def panels(
 ) -> tuple[Figure, list[Axes]]:
     """Panels of this height in inches below a heading and a legend and above a caption; `share` goes to `subplots`."""
     lines, top = math.ceil(num / columns), 0.21 * math.ceil(len(handles) / 2)
-    figure = new_figure(NARROW, lines * height + top + 0.95)
+    figure = new_figure(WIDTH, lines * height + top + 0.95)
     parts = figure.add_gridspec(2 if handles else 1, 1, height_ratios=[top, lines * height] if handles else [1])
     axes = list(parts[-1].subgridspec(lines, columns).subplots(squeeze=False, **share).flat)
     if handles:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +10,19 @@ from ablation.record.attribution import Attribution
 from ablation.record.explanation import Explanation
 from ablation.report.explain import style as explain_style
 from ablation.report.explain.answer import headline
+from ablation.report.explain.style import plain
 from ablation.report.kit.numbers import NOTHING, decimal, significant, times, times_span
 from ablation.report.kit.page import Table
+from ablation.report.kit.tables import flatten, write_csv
 from ablation.report.study import tables
 from ablation.report.study.curves import losses_of
+from ablation.report.study.rows import axis_label
 from ablation.stats import Estimate, mean_estimate
 from studies.paper.evidence.evidence import Evidence
 from studies.paper.facts import REPORTED
+from studies.paper.hypotheses import MASKED
 from studies.paper.page import style
-from studies.paper.page.pieces import MASKED, hypothesis_rows, values_at
+from studies.paper.page.pieces import hypothesis_rows, values_at
 from studies.paper.rules.explained import interval_of
 
 # label with its unit, path, digits
@@ -162,7 +165,7 @@ def quality(evidence: Evidence, names: Sequence[str]) -> Table:
          *(decimal(row.get(n), m.digits) for n, m in metrics.items())]
         for name, row in references.items()
     ]  # fmt: skip
-    return numbers_table(["", "parameters [M]", "seeds", *map(style.named, metrics.values())], lines)
+    return numbers_table(["", "parameters [M]", "seeds", *map(axis_label, metrics.values())], lines)
 
 
 def _millions(params: float | None) -> str:
@@ -203,7 +206,7 @@ def pieces(attributions: Sequence[Attribution]) -> Table:
     """Shapley values of each piece in every quantity that was given to the pieces, the largest first by the first of them."""
     names = dict.fromkeys(name for a in attributions for name, _ in explain_style.ranked(a.shapley))
     lines = [
-        [style.plain(name), *(explain_style.effect_text(a.metric, a.shapley[name]) if name in a.shapley else NOTHING
+        [plain(name), *(explain_style.effect_text(a.metric, a.shapley[name]) if name in a.shapley else NOTHING
                               for a in attributions)]
         for name in names
     ]  # fmt: skip
@@ -226,17 +229,8 @@ def write_trials(evidence: Evidence, path: Path) -> Path:
     """Everything that each trial stored and that was measured on it, one line each; values by image stay in the analyses."""
     groups = (("model", evidence.trials), ("hypothesis", evidence.hypotheses))
     lines: list[dict[str, Any]] = [
-        {"group": group, "arm": t.arm, **tables.flat(t.record), **dict(_flatten("analysis", t.analysis))}
+        {"group": group, "arm": t.arm, **tables.flat(t.record), **dict(flatten(t.analysis, "analysis", skip="per_image"))}
         for group, trials in groups for t in trials
     ]  # fmt: skip
-    tables.write_csv(path, lines or [{"group": "", "arm": ""}])
+    write_csv(path, lines or [{"group": "", "arm": ""}])
     return path
-
-
-def _flatten(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            if key != "per_image":
-                yield from _flatten(f"{prefix}.{key}", inner)
-    else:
-        yield prefix, json.dumps(value) if isinstance(value, list | tuple) else value

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from ablation.record.trial import COMPLETE, FAILED
 from ablation.report.explain import style as explain_style
 from ablation.report.explain.answer import headline
-from ablation.report.kit.numbers import count, decimal, joined
+from ablation.report.explain.style import plain
+from ablation.report.kit.numbers import capital, count, decimal, joined
 from ablation.stats import Estimate
 from studies.paper.claims.ledger import NUM_CLAIMS
 from studies.paper.evidence.evidence import MODIFIED, ORIGINAL, SAME_PARAMETERS, Evidence, Trial
@@ -55,7 +56,7 @@ def counts(verdicts: Sequence[Verdict]) -> str:
         # the first sentence counts claims and verdicts, which differ in number
         number = "" if letter == "C" else f"{len(group)} "
         if group and all(v.sentence.startswith(NOT_COMPUTED) for v in group):
-            texts.append(f"{_capital(whose)} {number}{claims} **were not judged**: what they need was not computed.")
+            texts.append(f"{capital(whose)} {number}{claims} **were not judged**: what they need was not computed.")
         elif group:
             fates = [f"{kinds[kind]} {one if kinds[kind] == 1 else several}" for kind, several, one in KINDS if kinds[kind]]
             of = f"{whose} {number}" if number else f"{len(group)} verdicts on {whose} "
@@ -103,8 +104,8 @@ def _parameters(evidence: Evidence) -> str:
     makes, rest = (f"{style.signed(value * 1e-6, 2)} M" for value in (effect.value, whole - effect.value))
     more = f"{decimal(abs(whole) * 1e-6, 2)} M parameters {'fewer' if whole < 0 else 'more'}"
     return (
-        f"{_capital(MODIFIED)} has {more} ({100 * abs(whole) / params.start:.1f}\u00a0%): the piece that does most, "
-        f"{style.plain(name)}, makes {makes} of it, all others together {rest}."
+        f"{capital(MODIFIED)} has {more} ({100 * abs(whole) / params.start:.1f}\u00a0%): the piece that does most, "
+        f"{plain(name)}, makes {makes} of it, all others together {rest}."
     )
 
 
@@ -122,7 +123,7 @@ def _speed(evidence: Evidence) -> str:
     return f"{text}{more}; the paper reports {second / first:.2f} times as long on its GPU, with one image."
 
 
-def what_was_run(evidence: Evidence) -> str:
+def setup_text(evidence: Evidence) -> str:
     """Models, data, images, epochs, seeds and hardware, in one sentence or two."""
     scale, trials = evidence.scale, evidence.trials
     arms = list(dict.fromkeys(t.arm for t in trials))
@@ -136,18 +137,14 @@ def what_was_run(evidence: Evidence) -> str:
         texts["num_images"] += f" ({scale['num_train']:,} for training)"
     where = scale.get("hardware") or scale.get("device")
     on = f"on {where}" if where else "hardware unknown"
-    return f"**What was run.** {run}. {_capital(', '.join(texts.values()) or 'scale unknown')}, {on}."
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    return f"**What was run.** {run}. {capital(', '.join(texts.values()) or 'scale unknown')}, {on}."
 
 
 def paper_scale(evidence: Evidence) -> str:
     """Whether this is the paper's scale; where not, in what it differs."""
     scale, e = evidence.scale, evidence.explanation
     differences = [
-        f"{SCALE_TEXTS[key](scale[key])} instead of {SCALE_TEXTS[key](wanted)}" if key in scale else f"{style.plain(key)} unknown"
+        f"{SCALE_TEXTS[key](scale[key])} instead of {SCALE_TEXTS[key](wanted)}" if key in scale else f"{plain(key)} unknown"
         for key, wanted in PAPER_SCALE.items()
         if scale.get(key) != wanted
     ]
@@ -168,7 +165,7 @@ def why(evidence: Evidence, *names: str) -> str:
     """Why a measurement is missing, for the first of these names that anything says why of."""
     sentences = (*evidence.given_up, *evidence.limits)
     reasons = [evidence.not_computed(name) for name in names]
-    reasons += [" ".join(text for text in sentences if style.plain(name).lower() in text.lower()) for name in names]
+    reasons += [" ".join(text for text in sentences if plain(name).lower() in text.lower()) for name in names]
     nothing = "no reason was stored." if style.complete(evidence.trials) else "no trial was completed."
     return next(filter(None, reasons), nothing)
 
@@ -195,7 +192,7 @@ def not_computed(evidence: Evidence) -> list[str]:
     trials = (*evidence.trials, *evidence.hypotheses)
     analysed = [t for t in trials if t.analysis]  # those that failed have a reason, too
     reasons = Counter((str(name), str(reason)) for t in analysed for name, reason in (t.analysis.get("not_computed") or {}).items())
-    texts = [f"{style.plain(name)}: {reason} ({n} of {len(analysed)} analyses)" for (name, reason), n in sorted(reasons.items())]
+    texts = [f"{plain(name)}: {reason} ({n} of {len(analysed)} analyses)" for (name, reason), n in sorted(reasons.items())]
     bare = sum(not t.analysis for t in style.complete(trials))
     return texts + ([f"{bare} complete trials have no analysis"] if bare else [])
 
@@ -203,4 +200,4 @@ def not_computed(evidence: Evidence) -> list[str]:
 def not_probed(evidence: Evidence) -> list[str]:
     """'Bald (3 positives, at least 20 are needed)' for each attribute without a probe."""
     stored = [t.get("analysis.latent.not_probed") or {} for t in evidence.trials]
-    return sorted({f"{style.plain(name)} ({reason})" for reasons in stored for name, reason in reasons.items()})
+    return sorted({f"{plain(name)} ({reason})" for reasons in stored for name, reason in reasons.items()})

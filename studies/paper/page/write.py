@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ablation.report.explain.page import PLOTS
-from ablation.report.explain.plots import NARROW, Plot
-from ablation.report.explain.tables import write_lines
+from ablation.report.explain.plots import PLOTS, Plot, draw_plots
 from ablation.report.kit.page import Answer, Heading, Missing, Paragraph, Picture, to_html, to_markdown
 from studies.paper.claims.judge import CORRECTION, GPU_POLICY, RULES_CHANGED
 from studies.paper.claims.ledger import write_ledger
@@ -19,8 +15,6 @@ from studies.paper.page.study import TEMPLATES, Claims, Contents, Part, Section,
 from studies.paper.rules.verdict import Verdict
 
 TITLE = "The paper reproduced and judged"
-# letters of the same widths, one of which every system has: SVG files hold text, not outlines
-FONTS = ["DejaVu Sans", "Verdana", "Bitstream Vera Sans"]
 
 
 def write_paper(
@@ -41,10 +35,10 @@ def write_paper(
     """
     folder, kept = Path(folder), kept or {}
     parts = page_parts(Study(evidence, verdicts, arrays, images_allowed, kept))
-    _empty(folder)
-    files = _draw([p for p in parts if isinstance(p, Plot)], folder / PLOTS)
+    _remove_strips(folder / strips.FOLDER)
+    files = draw_plots([p for p in parts if isinstance(p, Plot)], folder / PLOTS, rounded=True)
     files += _pictures(parts, kept, folder)
-    blocks = [Picture(f"{PLOTS}/{p.stem}.svg", p.alt, f"{PLOTS}/{p.stem}.csv") if isinstance(p, Plot) else p for p in parts]
+    blocks = [p.block if isinstance(p, Plot) else p for p in parts]
     pages = {"paper.html": to_html(blocks, folder, TITLE, TEMPLATES), "paper.md": to_markdown(blocks, TEMPLATES)}
     for name, text in pages.items():
         (folder / name).write_text(text, encoding="utf-8")
@@ -60,7 +54,7 @@ def page_parts(study: Study) -> list[Part]:
     return [
         Heading(TITLE, 1),
         Answer(words.answer(e, verdicts)),
-        *map(Paragraph, (words.what_was_run(e), words.paper_scale(e), words.budget(e))),
+        *map(Paragraph, (words.setup_text(e), words.paper_scale(e), words.budget(e))),
         Contents(listed),
         *study.section("The paper's claims, judged", "claims"),
         Claims(verdicts, study.places) if verdicts else Missing("No claim was judged."),
@@ -77,33 +71,12 @@ def kept_pictures(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix().replace("_narrow.svg", ".svg"): path.read_bytes() for path in paths}
 
 
-def _empty(folder: Path) -> None:
-    """Removes what an earlier page left, so that a copy without faces holds none."""
-    for pattern in (f"{strips.FOLDER}/*.png", f"{PLOTS}/*.svg", f"{PLOTS}/*.csv"):
-        for path in folder.glob(pattern):
-            path.unlink()
-    if (folder / strips.FOLDER).is_dir() and not any((folder / strips.FOLDER).iterdir()):
-        (folder / strips.FOLDER).rmdir()
-
-
-def _draw(plots: Sequence[Plot], folder: Path) -> list[Path]:
-    """Each plot and its numbers."""
-    import matplotlib as mpl
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-
-    from ablation.report.kit.plot_style import styled
-
-    folder.mkdir(parents=True, exist_ok=True)
-    files: list[Path] = []
-    with styled(), mpl.rc_context({"svg.fonttype": "none", "font.sans-serif": FONTS}):
-        for plot in plots:
-            svg = io.StringIO()
-            FigureCanvasSVG(plot.draw(NARROW)).print_svg(svg, metadata={"Date": None, "Creator": None})
-            # two decimals of a point are enough for what draws; texts stay as they are
-            rounded = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), svg.getvalue())
-            files += [folder / f"{plot.stem}.svg", write_lines(folder / f"{plot.stem}.csv", plot.headings, plot.lines)]
-            files[-2].write_text(rounded, encoding="utf-8")
-    return files
+def _remove_strips(folder: Path) -> None:
+    """Removes an earlier page's strips, so that a copy without faces holds none."""
+    for path in folder.glob("*.png"):
+        path.unlink()
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _pictures(parts: Sequence[Part], kept: Mapping[str, bytes], folder: Path) -> list[Path]:

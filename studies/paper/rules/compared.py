@@ -16,11 +16,11 @@ from math import hypot, inf
 import numpy as np
 from numpy.typing import NDArray
 
-from ablation.report.kit.numbers import count
+from ablation.report.kit.numbers import count, joined
 from ablation.stats import CONFIDENCE, Estimate, mean_estimate, t_quantile
 from studies.paper.evidence.evidence import MISSES, MODIFIED, ORIGINAL
 from studies.paper.rules.kinds import FAILS, HOLDS, UNDECIDED
-from studies.paper.rules.numbers import joined, percent_span, plain, spanned
+from studies.paper.rules.numbers import percent_span, plain, spanned
 from studies.paper.rules.verdict import Number
 
 LEAST_SEEDS = 3
@@ -42,7 +42,7 @@ def side(estimate: Estimate, bound: float = 0.0, error: float = MISSES) -> int:
     return 1 if estimate.value - reach > bound else -1 if estimate.value + reach < bound else 0
 
 
-def quotient(upper: Values, lower: Values, confidence: float = CONFIDENCE) -> Estimate:
+def quotient(upper: Values, lower: Values) -> Estimate:
     """Ratio of two means of paired values with Fieller's interval (1954): all b at which the mean of upper - b lower may be 0.
 
     Without an interval where the lower mean is not settled away from zero. `error` is the delta method's; the interval is not.
@@ -55,7 +55,7 @@ def quotient(upper: Values, lower: Values, confidence: float = CONFIDENCE) -> Es
     ratio = mean_u / mean_v if mean_v else inf
     if num < 2:
         return Estimate(value=ratio, num=num)
-    (uu, uv), (_, vv) = np.cov(u, v) * t_quantile((1 + confidence) / 2, num - 1) ** 2 / num
+    (uu, uv), (_, vv) = np.cov(u, v) * t_quantile((1 + CONFIDENCE) / 2, num - 1) ** 2 / num
     # (mean_u - b mean_v)^2 = uu - 2 b uv + b^2 vv, a parabola in b that opens upwards where the lower mean is settled
     a, b, c = mean_v**2 - vv, mean_u * mean_v - uv, mean_u**2 - uu
     if a <= 0:

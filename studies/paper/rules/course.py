@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 
 from ablation.report.kit.numbers import count
 from studies.paper.evidence.evidence import Evidence, Trial
@@ -19,9 +18,9 @@ LONG_ENOUGH = (
 )
 
 
-def too_short(evidence: Evidence, arms: Iterable[str] = PAIR) -> str:
-    """Why the trials are too short for a claim about the course of training, as a sentence; empty where they are not."""
-    epochs = min((len(curve(t, "val_loss")) for arm in arms for t in evidence.of(arm).values()), default=0)
+def too_short(evidence: Evidence) -> str:
+    """Why both models' trials are too short for a claim about the course of training, as a sentence; empty where they are not."""
+    epochs = min((len(curve(t, "val_loss")) for arm in PAIR for t in evidence.of(arm).values()), default=0)
     steps = steps_of_epoch(evidence)
     if epochs < LEAST_EPOCHS:
         return f" {trained(epochs)}, and a verdict needs {LEAST_EPOCHS}."

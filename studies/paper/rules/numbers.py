@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 
 from ablation.report.kit import numbers as kit
 
@@ -44,11 +43,6 @@ def percent_span(value: float, low: float | None, high: float | None) -> str:
     ends = (None if v is None else 100 * v for v in (low, high))
     text, _, bracket = spanned(100 * value, *ends).partition(" (")
     return f"{text}\u00a0%" + (f" ({bracket}" if bracket else "")
-
-
-def joined(names: Iterable[str]) -> str:
-    """'a, b and c'."""
-    return kit.joined(list(names))
 
 
 def _decimals(value: float, digits: int) -> int:

@@ -13,12 +13,13 @@ from dataclasses import replace
 import numpy as np
 
 from ablation.record.trial import COMPLETE
-from studies.paper.evidence.evidence import MODIFIED, ORIGINAL, Evidence, Trial, rounded
+from ablation.report.kit.numbers import capital
+from studies.paper.evidence.evidence import PAIR, Evidence, Trial, rounded
 from studies.paper.rules.compared import Array, Compared
 from studies.paper.rules.verdict import Lacking
 
 Q = "analysis.quality.reporting"
-PAIR = (ORIGINAL, MODIFIED)
+LOSS = "record.training.best_loss"
 
 Value = Callable[[Trial], float | None]
 # of one seed's two trials
@@ -143,4 +144,4 @@ def why_missing(evidence: Evidence, quantity: str, arms: Iterable[str], needs: S
         elif len(failed) == len(trials):
             reasons.append(f"no trial of {arm} is complete ({failed[0].record.reason or failed[0].record.state})")
     reason = "; ".join(dict.fromkeys(reasons)) or "no seed has it in both networks"
-    return f"{quantity[0].upper()}{quantity[1:]} was not measured: {reason}."
+    return f"{capital(quantity)} was not measured: {reason}."
