@@ -21,8 +21,10 @@ from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from cyclopts import App, CycloptsError, Group, Parameter, Token
+from cyclopts.exceptions import ConsumeMultipleError, MissingArgumentError, UnknownCommandError, UnusedCliTokensError
 
-from ablation.machine.text import first_line, printable
+from ablation.machine.plugins import load_plugins
+from ablation.machine.text import printable
 from blocks.errors import InputError, choices, must_be
 from studies import options as kinds
 from studies.options import Options, flags_of
@@ -110,18 +112,32 @@ def parse(arguments: Sequence[str]) -> Options:
     app = build_app()
     try:
         if not arguments:
-            raise CycloptsError(msg=f"COMMAND must be one of {', '.join(COMMANDS)}.")
+            raise UnknownCommandError(unused_tokens=["nothing"])
         read, bound, _ = app.parse_args(_written_out(arguments), exit_on_error=False, print_error=False)
     except CycloptsError as error:
         if isinstance(error.__cause__, InputError):
             raise error.__cause__ from None
-        error.verbose = False
         prog = " ".join([program(), *(name for name in arguments[:1] if name in COMMANDS)])
-        raise InputError(f"{prog}: {' '.join(str(error).split()).rstrip('.')}. See {prog} --help.") from None
+        raise InputError(f"{prog}: {_in_one_line(error)}. See {prog} --help.") from None
     if read == app.help_print:
         read(*bound.args, **bound.kwargs)
         raise SystemExit(0)
     return COMMANDS[arguments[0]].options(**bound.arguments, line=public_line(arguments))
+
+
+def _in_one_line(error: CycloptsError) -> str:
+    """What cyclopts refuses, in the words of all other bad input."""
+    tokens = error.unused_tokens or []
+    if isinstance(error, UnknownCommandError):
+        return f"COMMAND must be one of {', '.join(COMMANDS)}. Got {tokens[0]!r} instead"
+    if isinstance(error, UnusedCliTokensError):
+        return f"unrecognized arguments: {shlex.join(tokens)}"
+    if isinstance(error, MissingArgumentError | ConsumeMultipleError) and error.argument is not None:
+        name = error.argument.name
+        more = "" if name.startswith("-") else ", before flags that take several"
+        return f"{name if name.startswith('-') else name.upper()} must be given a value{more}"
+    error.verbose = False
+    return " ".join(str(error).split()).removesuffix(".").removesuffix("?")
 
 
 def _refuse_empty(arguments: Sequence[str]) -> None:
@@ -141,6 +157,8 @@ def _written_out(arguments: Sequence[str]) -> list[str]:
     for argument in arguments:
         flag, equals, value = argument.partition("=")
         starting = [name for name in flags if len(flag) > 2 and name.startswith(flag)]
+        if len(starting) > 1 and flag not in flags:
+            raise must_be(flag, f"one flag alone: it begins {' and '.join(starting)}", argument)
         whole.append(f"{starting[0]}{equals}{value}" if len(starting) == 1 and flag not in flags else argument)
     return whole
 
@@ -218,20 +236,6 @@ def _value(kind: Any, token: Token) -> Any:
         return kind(token.value)
     except ValueError:
         raise must_be(flag, "a whole number" if kind is int else "a number", token.value) from None
-
-
-def load_plugins(names: Sequence[str]) -> None:
-    """Import modules that register pieces of the user's own; they may lie in the current folder."""
-    if names and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    for name in names:
-        try:
-            importlib.import_module(name)
-        except InputError:
-            raise
-        except Exception as error:
-            reason = f"{type(error).__name__}: {first_line(error)}"
-            raise InputError(f"--plugin must be a module that can be imported from here. Got {name!r} instead: {reason}") from error
 
 
 def public_line(arguments: Sequence[str]) -> str:

@@ -56,6 +56,8 @@ class Protocol:
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise must_be(name, choices(map(str, allowed)), getattr(self, name))
+        if not any((self.ssim_weight, self.l1_weight, self.l2_weight)):
+            raise must_be("ssim_weight, l1_weight and l2_weight", "not all 0, or nothing asks for a likeness", 0)
         if not isinstance(self.kl_mean, bool):
             raise must_be("kl_mean", "true or false", self.kl_mean)
 

@@ -83,7 +83,7 @@ class StudyFolder:
         return self
 
 
-def prepare_folder(folder: Path) -> Path:
+def prepare_folder(folder: Path, flag: str = "--out") -> Path:
     """Make a folder and try to write in it, before any work is done; InputError where that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -91,7 +91,7 @@ def prepare_folder(folder: Path) -> Path:
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:
-        raise must_be("--out", "a folder that can be written to", str(folder), f"{error.strerror}. Name another folder.") from None
+        raise must_be(flag, "a folder that can be written to", str(folder), f"{error.strerror}. Name another folder.") from None
     return folder
 
 

@@ -61,7 +61,7 @@ def report_study(
     stored = current_records(study, config)
     info = study_info(study, config, stored, command)
     target, allowed = to or folder.report, to is None or config.data["name"] == "faces"
-    prepare_folder(target)
+    prepare_folder(target, "--to")
     if allowed:
         draw_gallery(stored, folder, target)
     paths = write_report(stored, target, study=info, images_allowed=allowed)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import importlib
 import os
 import sys
 import time
@@ -18,6 +17,7 @@ from cyclopts import App, CycloptsError
 from ablation.data import Dataset, load_dataset, split_indices
 from ablation.data.base import FORMER_NOTE
 from ablation.machine.cores import num_threads
+from ablation.machine.plugins import load_plugins
 from blocks.errors import InputError, WriteError, must_be
 from studies.engine.config import StudyConfig, StudyFolder
 from studies.engine.proposals import source_of
@@ -120,8 +120,7 @@ def serve(
     plugin: tuple[str, ...] = (),
 ) -> None:
     """Run a study's waiting trials in this process, with the pieces that its plug-ins register."""
-    for module in plugin:
-        importlib.import_module(module)
+    load_plugins(plugin)
     with StopRequest() as stop:
         opened = open_study(open_storage(storage), study)
         config, files = StudyConfig.from_dict(opened.user_attrs["config"]), StudyFolder(folder)

@@ -35,7 +35,7 @@ def report_published(folder: Path, console: Console, *, page: Path) -> list[Path
 
 def _write(evidence: Evidence, arrays: Arrays, console: Console, page: Path, **how: Any) -> list[Path]:
     verdicts = judge(evidence)
-    paths = [*write_paper(evidence, verdicts, arrays, prepare_folder(page), **how), write_evidence(evidence, page)]
+    paths = [*write_paper(evidence, verdicts, arrays, prepare_folder(page, "--to"), **how), write_evidence(evidence, page)]
     for verdict in verdicts:
         print_line(console, f"{verdict.id:<4} {verdict.kind:<10} {verdict.sentence}")
     console.print(f"The page: {next(path for path in paths if path.suffix == '.html')}", markup=False, soft_wrap=True)

@@ -20,3 +20,9 @@ def test_wrong_settings_are_told_in_one_line() -> None:
     for name, (value, message) in wrong.items():
         with pytest.raises(InputError, match=message):
             Protocol(**{name: value})
+
+
+def test_something_asks_for_a_likeness() -> None:
+    with pytest.raises(InputError, match=r"ssim_weight, l1_weight and l2_weight must be not all 0"):
+        Protocol(ssim_weight=0.0, l1_weight=0.0)
+    assert Protocol(ssim_weight=0.0, l1_weight=0.0, l2_weight=1.0).l2_weight == 1.0

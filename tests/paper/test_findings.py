@@ -223,7 +223,7 @@ def test_effects_of_the_grid_are_those_of_its_report() -> None:
     assert isinstance(loss, Effect) and f"+{loss.mean:.4f}" in report and f"(+{100 * (loss.relative or 0):.1f}" in report
     lowered = results.effect("connectivity", "loss", conv="pointwise_first")
     assert isinstance(lowered, list) and len(lowered) == 4
-    assert f"(−{-min(lowered):.4f} to −{-max(lowered):.4f})" in report
+    assert f"−{-min(lowered):.4f} to −{-max(lowered):.4f}" in report
 
 
 def test_helpers_refuse_what_is_not_there() -> None:
