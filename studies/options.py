@@ -71,7 +71,7 @@ class OnDevice(Options):
 class WithPlugins(Options):
     """Commands that may use pieces of the user's own."""
 
-    plugin: tuple[str, ...] = option((), "import this module first: pieces of your own", metavar="MODULE")
+    plugin: tuple[str, ...] = option((), "import this module first: pieces of your own; may be repeated", metavar="MODULE")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,12 +116,12 @@ class Training(Options):
     """How networks are trained: fields of a protocol, checked there."""
 
     group: ClassVar = "training (defaults: the space's own, else the paper's protocol)"
-    epochs: int | None = option(None)
-    batch_size: int | None = option(None)
-    learning_rate: float | None = option(None)
-    patience: int | None = option(None, "epochs without a lower validation loss before stopping")
+    epochs: int | None = option(None, "at most this many passes over the training images", rule=COUNT)
+    batch_size: int | None = option(None, "images of a training step", rule=COUNT)
+    learning_rate: float | None = option(None, "of Adam")
+    patience: int | None = option(None, "epochs without a lower validation loss before stopping", rule=COUNT)
     ssim_window: Literal["uniform", "gaussian"] | None = option(None, "of the loss; uniform is the paper's")
-    precision: Literal["float32", "bfloat16", "float16"] | None = option(None)
+    precision: Literal["float32", "bfloat16", "float16"] | None = option(None, "of the forward pass; losses stay float32")
     memory_format: Literal["auto", "contiguous", "channels_last"] | None = option(
         None, "auto: channels_last on a CPU, where it is faster"
     )
@@ -134,7 +134,7 @@ class Latency(Options):
 
     group: ClassVar = "latency"
     latency_batches: tuple[int, ...] = option(
-        (1, 32), "batch sizes; the first is the objective", rule=COUNTS, metavar="N", consume_multiple=1
+        (1, 32), "one or several batch sizes; the first is the objective", rule=COUNTS, metavar="N", consume_multiple=1
     )
     latency_threads: int = option(1, "on a CPU; one is steadier than many", rule=COUNT, metavar="N")
     latency_budget: float | None = option(None, "most seconds for each batch size", rule=SECONDS, metavar="S")
@@ -183,12 +183,12 @@ class ExplainOptions(WithPlugins, OnDevice):
     )
     second: str = option(MISSING, "the same; what is explained is the second against the first", positional=True)
     quick: bool = option(False, "a coarser answer in about a minute on two CPU cores")
-    batch_size: int = option(1, rule=COUNT)
+    batch_size: int = option(1, "images of a timed call", rule=COUNT)
     threads: int = option(1, "on a CPU; one is steadier than many", rule=COUNT)
     image_size: int | None = option(None, "pixels, for both")
     budget: float | None = option(None, "seconds for what is timed; 480, or 40 with --quick", rule=SECONDS, metavar="S")
     batches: tuple[int, ...] = option(
-        (), "of the sweep, each measured however long it takes", rule=COUNTS, metavar="N", consume_multiple=1
+        (), "one or several batch sizes of the sweep, each measured however long it takes", rule=COUNTS, metavar="N", consume_multiple=1
     )
     trained: Path | None = option(None, "a study whose trials give the loss to the pieces", metavar="FOLDER")
     out: Path | None = option(None, "folder; by default results/explain-FIRST-SECOND-DEVICE")
