@@ -80,7 +80,7 @@ def test_specs_come_from_presets_changes_and_files(place: Path) -> None:
         (["small", "small_modified", "--batches", "8", "0"], ["--batches", "Got 0"]),
         (["small", "small_modified", "--budget", "0"], ["--budget"]),
         (["small", "small_modified", "--trained", "nowhere"], ["--trained", "nowhere"]),
-        (["small"], ["second"]),
+        (["small"], ["SECOND must be given a value"]),
     ],
 )
 def test_wrong_input_is_one_line(place: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: list[str]) -> None:
