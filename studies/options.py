@@ -188,7 +188,7 @@ class ExplainOptions(WithPlugins, OnDevice):
     image_size: int | None = option(None, "pixels, for both")
     budget: float | None = option(None, "seconds for what is timed; 480, or 40 with --quick", rule=SECONDS, metavar="S")
     batches: tuple[int, ...] = option(
-        (), "one or several batch sizes of the sweep, each measured however long it takes", rule=COUNTS, metavar="N", consume_multiple=1
+        (), "batch sizes of the sweep, one or several, however long each takes", rule=COUNTS, metavar="N", consume_multiple=1
     )
     trained: Path | None = option(None, "a study whose trials give the loss to the pieces", metavar="FOLDER")
     out: Path | None = option(None, "folder; by default results/explain-FIRST-SECOND-DEVICE")
