@@ -16,7 +16,7 @@ from ablation.design.space import Space
 from ablation.design.variant import Variant
 from ablation.machine.text import first_line
 from ablation.measure.costs.static import static_cost
-from blocks.errors import InputError, must_be
+from blocks.errors import InputError, check_whole, must_be
 from studies.engine.config import StudyConfig
 from studies.store.levels import Level
 from studies.store.queue import Job
@@ -39,10 +39,15 @@ class Search:
     proposals_per_trial: int = 20  # at most, on average, those refused included
 
     def __post_init__(self) -> None:
-        for name in self.limits:
+        check_whole("num_trials", self.num_trials)
+        check_whole("proposals_per_trial", self.proposals_per_trial)
+        for name, limit in self.limits.items():
             if name not in (*COSTS, LATENCY_MS):
                 raise must_be("A limit of a search", "on one of " + ", ".join([*COSTS, LATENCY_MS]), name)
-        if self.sampler not in optuna.samplers.__all__:
+            if not 0 < limit < float("inf"):
+                raise must_be(f"The limit on {name}", "a positive number", limit)
+        kind = getattr(optuna.samplers, self.sampler, None)
+        if not (isinstance(kind, type) and issubclass(kind, BaseSampler)) or kind is BaseSampler:
             raise must_be("sampler", "a sampler of Optuna, e.g. TPESampler or RandomSampler", self.sampler)
 
     def make_sampler(self, num_trials: int) -> BaseSampler:

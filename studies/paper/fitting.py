@@ -41,12 +41,15 @@ def make_plan(asked: Asked, options: PaperOptions, say: Say) -> PaperPlan:
     check_trainable(dict(zip((ORIGINAL, MODIFIED), plan.pair, strict=True)), plan.protocol)
     num_images = plan.images or listed
     assert num_images is not None, "rendered faces have a number, files were counted"
+    lent = options.explained is not None
+    if plan.budget_s is not None:
+        fit(plan, Pace(step_s={}, lent=lent), num_images)  # what would not fit if training took no time is refused at once
     workers, rates = _workers(plan, options.workers, say)
     plan = replace(plan, workers=workers, side_by_side=rates)
     if plan.budget_s is not None:
         say("Timing one training step of every network, to fit the budget ...")
         has_masks = listing is None or masks_beside(listing) is not None
-        pace = replace(_pace(plan, rates, has_masks), lent=options.explained is not None)
+        pace = replace(_pace(plan, rates, has_masks), lent=lent)
         plan = fit(plan, pace, num_images, time.monotonic() - begin)
     return plan
 

@@ -175,8 +175,15 @@ def test_a_source_by_the_settings() -> None:
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"limits": {"beauty": 1}}, "A limit of a search must be on one of params"), ({"sampler": "os"}, "sampler must be a sampler")],
+    [
+        ({"limits": {"beauty": 1}}, "A limit of a search must be on one of params"),
+        ({"limits": {"params": 0}}, "The limit on params must be a positive number. Got 0"),
+        ({"sampler": "os"}, "sampler must be a sampler"),
+        ({"sampler": "BaseSampler"}, "sampler must be a sampler"),
+        ({"num_trials": 0}, "num_trials must be a whole number of at least 1"),
+        ({"proposals_per_trial": 0}, "proposals_per_trial must be a whole number of at least 1"),
+    ],
 )
 def test_wrong_settings_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        Search(num_trials=1, **settings)
+        Search(**{"num_trials": 1, **settings})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from ablation.data.faces import rendered as faces
@@ -55,13 +57,22 @@ def _small(patch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """One whole study on rendered faces, tiny."""
-    root = tmp_path_factory.mktemp("paper")
+    """One whole study on rendered faces, tiny: trained once, copied for each of the processes that run tests."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    trained, root = shared / "trained-paper", own / "paper"
     with pytest.MonkeyPatch.context() as patch:
         _small(patch)
+        with FileLock(shared / "trained-paper.lock"):
+            if not (trained / "whole").exists():
+                trained.mkdir(exist_ok=True)
+                patch.chdir(trained)
+                patch.setenv("ABLATION_CACHE", str(trained / "cache"))
+                assert main(["paper", *TINY, "--out", "study"]) == 0
+                (trained / "whole").touch()
+        shutil.copytree(trained, root)
         patch.chdir(root)
         patch.setenv("ABLATION_CACHE", str(root / "cache"))
-        assert main(["paper", *TINY, "--out", "study"]) == 0
         yield root / "study"
 
 
