@@ -62,7 +62,7 @@ COMMANDS = {
         "The paper's Table 1 on this machine, beside the paper's numbers.",
         "--image-size 48 --budget 10",
     ),
-    "list": Command("studies.listing:run_list", kinds.WithPlugins, "Pieces by family, presets and spaces, one line each.", ""),
+    "list": Command("studies.stored:run_list", kinds.WithPlugins, "Pieces by family, presets and spaces, one line each.", ""),
     "status": Command(
         "studies.stored:run_status", kinds.StatusOptions,
         "How far studies are: planned, complete, failed, waiting, running, stale.",

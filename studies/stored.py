@@ -1,4 +1,4 @@
-"""`status` and `report`: what a study's storage says. No torch is imported, so both answer at once and anywhere."""
+"""`status`, `report` and `list`: what is there. The first two import no torch, so that they answer at once and anywhere."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from pathlib import Path
 import optuna
 from rich.console import Console
 
+from ablation.design.spec import ALIASES, FAMILY_FIELDS, PRESET_SUMMARIES
 from ablation.report.explain.page import read_explanation, write_explanation
 from blocks.errors import choices, must_be
 from studies.engine.config import StudyConfig, StudyFolder
 from studies.engine.folder import holder, part_of
-from studies.options import ReportOptions, StatusOptions
+from studies.options import ReportOptions, StatusOptions, WithPlugins
 from studies.paper.evidence.published import is_published
 from studies.paper.folder import PaperFolder
 from studies.store.queue import trial_state
@@ -122,3 +123,24 @@ def _of_folder(folder: Path) -> list[tuple[optuna.Study, Path]]:
         (optuna.load_study(study_name=name, storage=storage), paper.group(name) if groups else part_of(folder, name, stored))
         for name in stored
     ]
+
+
+def run_list(options: WithPlugins) -> int:
+    """Print pieces by family with the fields that name them, then presets and spaces."""
+    from blocks import FAMILIES  # here: its pieces need torch
+
+    for family, registry in FAMILIES.items():
+        fields = [name for name, kind in FAMILY_FIELDS.items() if kind == family]
+        aliases = [alias for alias, names in ALIASES.items() if names[0] in fields]
+        print(f"{family} (field {', '.join([*aliases, *fields])})")
+        for name in registry.names():
+            print(f"  {name:<16} {registry.summary(name)}")
+        print()
+    print("presets")
+    for name, text in PRESET_SUMMARIES.items():
+        print(f"  {name:<16} {text}")
+    print("\nspaces (--space)\n  small            12 networks from the paper's pieces at a quarter of the width, 48 px")
+    print("  paper            every network between the paper's two models, 64, at 144 px")
+    print("  loss             the KL weight and the compared loss of one small network, 8 variants, 48 px")
+    print("  FILE.toml        any factors and levels; see the README")
+    return 0

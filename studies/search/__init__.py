@@ -1,0 +1,1 @@
+"""`search`: networks that beat a reference, proposed, trained, confirmed and explained."""
