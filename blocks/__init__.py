@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from blocks.architectures import ARCHITECTURES, Architecture
+    from blocks.attention import ATTENTIONS
     from blocks.basic import ACTIVATIONS, NORMS
     from blocks.connectivity import CONNECTIVITIES, Stage
     from blocks.conv import CONVS
+    from blocks.ends import ENDS, LATENT_STEMS, STEMS
     from blocks.heads import HEADS
     from blocks.registry import Registry
     from blocks.resampling import DOWNS, UPS
@@ -31,6 +33,10 @@ _FAMILIES = {
     "DOWNS": "blocks.resampling",
     "UPS": "blocks.resampling",
     "HEADS": "blocks.heads",
+    "ATTENTIONS": "blocks.attention",
+    "STEMS": "blocks.ends",
+    "LATENT_STEMS": "blocks.ends",
+    "ENDS": "blocks.ends",
     "NORMS": "blocks.basic",
     "ACTIVATIONS": "blocks.basic",
     "ARCHITECTURES": "blocks.architectures",
@@ -38,8 +44,8 @@ _FAMILIES = {
 _WHERE = {**_FAMILIES, "Architecture": "blocks.architectures", "Registry": "blocks.registry", "Stage": "blocks.connectivity"}
 
 __all__ = [
-    "ACTIVATIONS", "ARCHITECTURES", "CONNECTIVITIES", "CONVS", "DOWNS", "FAMILIES", "HEADS", "NORMS", "UPS",
-    "Architecture", "Registry", "Stage",
+    "ACTIVATIONS", "ARCHITECTURES", "ATTENTIONS", "CONNECTIVITIES", "CONVS", "DOWNS", "ENDS", "FAMILIES", "HEADS", "LATENT_STEMS",
+    "NORMS", "STEMS", "UPS", "Architecture", "Registry", "Stage",
 ]  # fmt: skip
 
 

@@ -36,6 +36,11 @@ class Stage:
     dense_layers: int = 4
     dense_bottleneck: bool = False  # DenseNet-B: a 1x1 convolution to 4 x growth_rate before each dense layer's convolution
 
+    def normed(self, in_channels: int, out_channels: int) -> list[nn.Module]:
+        """The chosen convolution and the norm behind it, if it has none itself."""
+        conv = self.conv(in_channels, out_channels)
+        return [conv, *([] if getattr(conv, "ends_with_norm", False) else [self.norm(out_channels)])]
+
 
 @CONNECTIVITIES.register("plain", uses=("depth",))
 class Plain(nn.Sequential):
@@ -44,7 +49,7 @@ class Plain(nn.Sequential):
     def __init__(self, in_channels: int, out_channels: int, stage: Stage) -> None:
         layers: list[nn.Module] = []
         for i in range(stage.depth):
-            layers += [stage.conv(out_channels if i else in_channels, out_channels), stage.norm(out_channels), stage.activation()]
+            layers += [*stage.normed(out_channels if i else in_channels, out_channels), stage.activation()]
         super().__init__(*layers)
 
 
@@ -99,7 +104,7 @@ class Residual(nn.Module):
         layers: list[nn.Module] = []
         for i in range(stage.depth):
             layers += [stage.activation()] if i else []
-            layers += [stage.conv(out_channels if i else in_channels, out_channels), stage.norm(out_channels)]
+            layers += stage.normed(out_channels if i else in_channels, out_channels)
         self.layers = nn.Sequential(*layers)
         self.shortcut = nn.Identity() if in_channels == out_channels else stage.project(in_channels, out_channels)
         self.activation = stage.activation()

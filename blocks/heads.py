@@ -1,4 +1,4 @@
-"""Encoder heads, from the last feature map to the parameters of the posterior; and the stems of encoder and decoder.
+"""Encoder heads, from the last feature map to the parameters of the posterior.
 
 Constructor of the family: `head(channels, side, latent_dim, *, head_channels)`.
 Shapes: N x channels x side x side -> (mean, log_var), each N x latent_dim.
@@ -10,8 +10,6 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from blocks.basic import Activation, Norm
-from blocks.conv import convolution
 from blocks.registry import Registry
 
 HEADS: Registry[Callable[..., nn.Module]] = Registry(
@@ -53,18 +51,3 @@ def bottleneck(channels: int, side: int, latent_dim: int, *, head_channels: int)
     """1x1 convolution to `head_channels`, then flatten: keeps positions at a fraction of flatten's parameters."""
     reduce = nn.Sequential(nn.Conv2d(channels, head_channels, 1), nn.Flatten())
     return GaussianHead(reduce, head_channels * side * side, latent_dim)
-
-
-class ConvStem(nn.Sequential):
-    """First layers of an encoder: 3x3 convolution to `width` channels, norm, activation (in `modified`)."""
-
-    def __init__(self, in_channels: int, width: int, norm: Norm, activation: Activation) -> None:
-        super().__init__(convolution(in_channels, width, 3), norm(width), activation())
-
-
-class LinearStem(nn.Sequential):
-    """First layers of a decoder: linear layer from the latent vector to `width` x side x side, activation."""
-
-    def __init__(self, latent_dim: int, width: int, side: int, activation: Activation) -> None:
-        # N x latent_dim -> N x width * side * side -> N x width x side x side
-        super().__init__(nn.Linear(latent_dim, width * side * side), activation(), nn.Unflatten(1, (width, side, side)))

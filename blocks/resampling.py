@@ -63,6 +63,20 @@ class Unshuffle(nn.Module):
         return out
 
 
+@DOWNS.register("residual_unshuffle")
+class ResidualUnshuffle(Unshuffle):
+    """`unshuffle` and, without parameters, the means of each four channels of the space to depth (Chen et al. 2025, DC-AE, fig. 4).
+
+    4 C^2 + C parameters. With as many channels behind as before, the shortcut is average pooling.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N x C x H x W -> N x C x floor(H/2) x floor(W/2)."""
+        deep = self.unshuffle(even(x))  # N x 4C x H/2 x W/2, the four pixels of a channel side by side
+        out: Tensor = self.conv(deep) + deep.unflatten(1, (-1, 4)).mean(2)
+        return out
+
+
 @UPS.register("nearest")
 def nearest(channels: int) -> nn.Module:
     """Nearest-neighbour upsampling; no parameters (in `original` and `modified`)."""
@@ -85,3 +99,21 @@ def transposed(channels: int) -> nn.Module:
 def shuffle(channels: int) -> nn.Module:
     """1x1 convolution to 4 C, then depth to space; 4 C^2 + 4 C parameters (Shi et al. 2016)."""
     return nn.Sequential(nn.Conv2d(channels, 4 * channels, 1), nn.PixelShuffle(2))
+
+
+@UPS.register("residual_shuffle")
+class ResidualShuffle(nn.Module):
+    """`shuffle` and, without parameters, each channel four times before depth to space (Chen et al. 2025, DC-AE, fig. 4).
+
+    4 C^2 + 4 C parameters. With as many channels behind as before, the shortcut is nearest-neighbour upsampling.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, 4 * channels, 1)
+        self.shuffle = nn.PixelShuffle(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N x C x H x W -> N x C x 2H x 2W."""
+        out: Tensor = self.shuffle(self.conv(x) + x.repeat_interleave(4, dim=1))
+        return out

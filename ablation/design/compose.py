@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
@@ -9,6 +12,8 @@ from torch.nn.modules.lazy import LazyModuleMixin
 from ablation.design.spec import ModelSpec
 from blocks import ARCHITECTURES
 from blocks.errors import must_be
+
+M = TypeVar("M", bound=nn.Module)
 
 
 class VAE(nn.Module):
@@ -101,3 +106,28 @@ def build_without_weights(spec: ModelSpec) -> VAE:
             return build(spec)
     except Exception:
         return build(spec, seed=0)  # raises again what has nothing to do with values
+
+
+def deployed(model: M) -> M:
+    """The network as it is run after training, in evaluation mode: modules with a method `folded` are what that returns.
+
+    The same function to rounding. A model without such modules is returned as it is; any other is copied and stays as it is.
+
+    >>> from ablation import preset
+    >>> model = build(preset("small").replace(conv="reparameterised"), seed=0)
+    >>> sum(p.numel() for p in deployed(model).parameters()) < sum(p.numel() for p in model.parameters())
+    True
+    """
+    if not any(_folds(module) for module in model.modules()):
+        return model
+    copied = copy.deepcopy(model).eval()
+    done: dict[nn.Module, nn.Module] = {}  # a module that stands in two places stays one
+    for parent in list(copied.modules()):
+        for name, child in parent._modules.items():
+            if child is not None and _folds(child):
+                parent._modules[name] = done.setdefault(child, child.folded())  # type: ignore[operator]
+    return copied
+
+
+def _folds(module: nn.Module) -> bool:
+    return callable(getattr(type(module), "folded", None))

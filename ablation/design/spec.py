@@ -20,7 +20,10 @@ from blocks.errors import InputError, choices, must_be, near
 
 BOM = "\ufeff"  # a byte order mark, with which Windows editors begin a file
 # fields that came after the first results were stored: a key leaves them out where they have these values
-LATER: dict[str, Any] = {"architecture": "stages", "mask_width": 0, "kernel_size": 3}
+LATER: dict[str, Any] = {
+    "architecture": "stages", "mask_width": 0, "kernel_size": 3, "stem": "full", "stem_factor": 4, "end": "conv", "end_factor": 4,
+    "innermost_resampling": True, "latent_stem": "linear", "stem_channels": 16, "attention": "none",
+}  # fmt: skip
 
 # a field of the spec -> the family whose piece it names
 PIECE_FIELDS = {
@@ -28,6 +31,10 @@ PIECE_FIELDS = {
     "encoder_conv": "conv",
     "down": "down",
     "head": "head",
+    "stem": "stem",
+    "latent_stem": "latent_stem",
+    "end": "end",
+    "attention": "attention",
     "decoder_connectivity": "connectivity",
     "decoder_conv": "conv",
     "up": "up",
@@ -89,6 +96,14 @@ class ModelSpec:
     architecture: str = "stages"  # how the network is laid out, and so which of the other fields it reads
     mask_width: int = 0  # channels of every stage of a second decoder, which predicts the face mask from z; 0 leaves it out
     kernel_size: int | tuple[int, ...] = 3  # of the stages' convolutions; odd
+    stem: str = "full"  # how the encoder begins
+    stem_factor: int = 4  # side of the squares of pixels that `space_to_depth` makes channels of
+    end: str = "conv"  # how the decoder ends
+    end_factor: int = 4  # the same of `depth_to_space`
+    innermost_resampling: bool = True  # False: the last encoder stage does not halve, the first decoder stage does not double
+    latent_stem: str = "linear"  # how the decoder begins, from the latent vector
+    stem_channels: int = 16  # channels between the two layers of the `squeezed` latent stem
+    attention: str = "none"  # behind each stage's wiring
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -27,6 +27,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ablation.design.compose import deployed
 from ablation.explain.bounds import MILLI, shares
 from ablation.explain.cuda_trace import Kernels, TimeLine, profile_kernels, profile_replay
 from ablation.explain.replay import class_times
@@ -78,7 +79,7 @@ def decompose(
     before the first is: a profiler that has run slows what is timed after it. `input_shape` (C, H, W) is needed for a module
     without a spec. The model is copied and stays as it is.
     """
-    place, shape = checked_device(device), input_shape or image_shape(model)
+    place, shape, model = checked_device(device), input_shape or image_shape(model), deployed(model)
     if latency is None and (total_ms is None or place.type == "cuda"):
         latency = plain_latency(model, name, device=device, batch_size=batch_size, threads=threads, quick=quick, input_shape=shape)
     if total_ms is None:

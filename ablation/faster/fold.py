@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ablation.faster.rewrite import Layers, is_plain
+from blocks.conv.reparameterised import scale_and_shift
 
 Conv = nn.Conv2d | nn.ConvTranspose2d
 CONVS: tuple[type[Conv], ...] = (nn.Conv2d, nn.ConvTranspose2d)
@@ -56,16 +57,6 @@ def _folded(conv: Conv, norm: nn.BatchNorm2d) -> nn.Module:
     out.weight = _frozen(weight, conv.weight)
     out.bias = _frozen(bias * scale + shift, conv.weight)
     return out
-
-
-def scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """What a batch norm does to each channel in evaluation mode, in float64: y = scale x + shift."""
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    scale = (norm.running_var.double() + norm.eps).rsqrt()
-    scale = scale if norm.weight is None else scale * norm.weight.double()
-    shift = -norm.running_mean.double() * scale
-    return scale, shift if norm.bias is None else shift + norm.bias.double()
 
 
 def flip_transposed(layers: Layers) -> Layers:

@@ -2,7 +2,7 @@
 
 Steps, applied in this order whatever order they are named in. "exact" means to rounding, about 1e-6 in float32.
 
-    fold            batch norm behind a convolution folded into it; exact
+    fold            batch norm behind a convolution folded into it, reparameterised convolutions to one each; exact
     flip            transposed convolutions of stride 1 as convolutions; exact
     pool first      average pooling in front of 1x1 convolutions; exact
     upsample late   nearest upsampling behind all that acts on positions alone, or merged with what follows; exact
@@ -30,7 +30,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ablation.design.compose import VAE
+from ablation.design.compose import VAE, deployed
 from ablation.faster.dense_buffer import without_concatenation
 from ablation.faster.fold import act_in_place, fast_elu, flip_transposed, fold_batch_norm
 from ablation.faster.reorder import move_last_upsampling, pool_first, upsample_late
@@ -59,7 +59,7 @@ Function = Callable[..., Any]
 
 def rewritten(model: VAE, steps: Sequence[str]) -> VAE:
     """A copy of `model` in evaluation mode with the rewriting steps among `steps` applied."""
-    copied = checked_copy(model)
+    copied = deployed(checked_copy(model)) if "fold" in steps else checked_copy(model)
     if "upsample late" in steps:
         move_last_upsampling(copied)
     return rewrite(copied, [rule for name, rule in RULES.items() if name in steps])

@@ -18,17 +18,22 @@ from typing import TypeGuard, TypeVar
 from torch import nn
 
 from ablation.design.compose import VAE
+from blocks.attention import SqueezeExcitation
 from blocks.connectivity import DenseBlock, DenseLayer, Residual
+from blocks.conv.light import ConvNeXt, InvertedResidual, Partial, ShuffleUnit
 from blocks.errors import must_be
 from blocks.heads import GaussianHead
-from blocks.resampling import Strided, Unshuffle
+from blocks.resampling import ResidualShuffle, ResidualUnshuffle, Strided, Unshuffle
 
 Layers = list[nn.Module]
 Rule = Callable[[Layers], Layers]
 M = TypeVar("M", bound=nn.Module)
 
 # modules whose children may be replaced by modules of the same function
-TRANSPARENT: list[type[nn.Module]] = [VAE, DenseBlock, DenseLayer, Residual, GaussianHead, Strided, Unshuffle]
+TRANSPARENT: list[type[nn.Module]] = [
+    VAE, DenseBlock, DenseLayer, Residual, GaussianHead, Strided, Unshuffle, ResidualUnshuffle, ResidualShuffle,
+    Partial, InvertedResidual, ShuffleUnit, ConvNeXt, SqueezeExcitation,
+]  # fmt: skip
 
 
 def checked_copy(model: M) -> M:

@@ -1,4 +1,7 @@
-"""Stages of interchangeable pieces. Every stage of the encoder halves height and width, every one of the decoder doubles them."""
+"""Stages of interchangeable pieces. Every stage of the encoder halves height and width, every one of the decoder doubles them.
+
+Without `innermost_resampling`, the last stage of the encoder and the first of the decoder keep them.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,17 @@ from typing import Any, ClassVar
 from torch import nn
 
 from blocks.architectures.base import ARCHITECTURES, Architecture, Parts
+from blocks.attention import ATTENTIONS
 from blocks.connectivity import CONNECTIVITIES, Stage
 from blocks.conv import CONVS, convolution
+from blocks.ends import ENDS, LATENT_STEMS, STEMS, ConvStem
 from blocks.errors import must_be
-from blocks.heads import HEADS, ConvStem, LinearStem
+from blocks.heads import HEADS
 from blocks.resampling import DOWNS, UPS
 
-_WIRING = ("norm", "activation", "depth", "kernel_size", "growth_rate", "dense_layers", "dense_bottleneck")
+_WIRING = ("norm", "activation", "depth", "kernel_size", "growth_rate", "dense_layers", "dense_bottleneck", "attention")
+_ENCODER_SIDE = ("image_size", "stem", "stem_factor", "encoder_widths", "innermost_resampling")
+_DECODER_SIDE = ("image_size", "end", "end_factor", "decoder_widths", "innermost_resampling")
 
 
 @ARCHITECTURES.register("stages")
@@ -23,41 +30,56 @@ class Stages(Architecture):
     """Stages of pieces that are each chosen by itself, for all stages or for each one."""
 
     made_from: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "encoder_body": (
-            "image_size", "in_channels", "encoder_stem", "encoder_widths", "encoder_connectivity", "encoder_conv", "down", *_WIRING,
-        ),
-        "head": ("image_size", "encoder_widths", "latent_dim", "head", "head_channels"),
-        "stem": ("image_size", "latent_dim", "decoder_stem", "decoder_widths", "activation"),
-        "decoder_body": (
-            "image_size", "decoder_stem", "decoder_widths", "decoder_connectivity", "decoder_conv", "up", "transposed", *_WIRING,
-        ),
-        "output": ("image_size", "in_channels", "decoder_widths", "transposed"),
+        "encoder_body": (*_ENCODER_SIDE, "in_channels", "encoder_stem", "encoder_connectivity", "encoder_conv", "down", *_WIRING),
+        "head": (*_ENCODER_SIDE, "latent_dim", "head", "head_channels"),
+        "stem": (*_DECODER_SIDE, "latent_dim", "decoder_stem", "latent_stem", "stem_channels", "activation"),
+        "decoder_body": (*_DECODER_SIDE, "decoder_stem", "decoder_connectivity", "decoder_conv", "up", "transposed", *_WIRING),
+        "output": (*_DECODER_SIDE, "in_channels", "transposed"),
         "other": ("latent_dim",),
-    }  # fmt: skip
+    }
 
     def check(self) -> None:
-        """InputError where the image size can't be halved and doubled as often as there are stages."""
-        for name, verb in (("encoder_widths", "halve"), ("decoder_widths", "double")):
-            size, stages = self.spec.image_size, len(getattr(self.spec, name))
-            step = 2**stages
+        """InputError where the image size can't be divided by the factor of its end and halved as often as there are stages."""
+        for name, end, verb in (("encoder_widths", "stem", "halve"), ("decoder_widths", "end", "double")):
+            size, (factor, num) = self.spec.image_size, self._scale(name, end)
+            step = factor * 2**num
             if size % step:
                 below, above = size // step * step, (size // step + 1) * step
-                rule = f"a multiple of {step}, since {name} has {stages} stages that {verb} it"
-                raise must_be("image_size", rule, size, f"Take {f'{below} or {above}' if below else above}.")
+                reason = f"{name} has {num} stages that {verb} it" + (f" and {end}_factor is {factor}" if factor > 1 else "")
+                remedy = f"Take {f'{below} or {above}' if below else above}."
+                raise must_be("image_size", f"a multiple of {step}, since {reason}", size, remedy)
 
     def parts(self) -> Parts:
         """The five parts of the network."""
         spec = self.spec
-        first = spec.encoder_stem or spec.in_channels
-        stem = [ConvStem(spec.in_channels, spec.encoder_stem, self.norm, self.activation)] if spec.encoder_stem else []
-        encoder = [*stem, *self._stages("encoder", first, DOWNS.get(spec.down))]
-        side = spec.image_size // 2 ** len(spec.encoder_widths)
-        head = HEADS.get(spec.head)(spec.encoder_widths[-1], side, spec.latent_dim, head_channels=spec.head_channels)
-        side = spec.image_size // 2 ** len(spec.decoder_widths)
-        decoder_stem = LinearStem(spec.latent_dim, spec.decoder_stem, side, self.activation)
+        (stem_factor, _), (end_factor, _) = self._scale("encoder_widths", "stem"), self._scale("decoder_widths", "end")
+        channels = spec.in_channels * stem_factor**2
+        first = spec.encoder_stem or channels
+        entry = [STEMS.get(spec.stem)(spec.in_channels, stem_factor=stem_factor)] if stem_factor > 1 else []
+        stem = [ConvStem(channels, spec.encoder_stem, self.norm, self.activation)] if spec.encoder_stem else []
+        encoder = [*entry, *stem, *self._stages("encoder", first, DOWNS.get(spec.down))]
+        head = HEADS.get(spec.head)(
+            spec.encoder_widths[-1], self._side("encoder_widths", "stem"), spec.latent_dim, head_channels=spec.head_channels
+        )
+        decoder_stem = LATENT_STEMS.get(spec.latent_stem)(
+            spec.latent_dim, spec.decoder_stem, self._side("decoder_widths", "end"),
+            stem_channels=spec.stem_channels, activation=self.activation,
+        )  # fmt: skip
         decoder = self._stages("decoder", spec.decoder_stem, UPS.get(spec.up))
-        last = convolution(spec.decoder_widths[-1], spec.in_channels, 3, transposed=spec.transposed)
+        last = ENDS.get(spec.end)(spec.decoder_widths[-1], spec.in_channels, end_factor=end_factor, transposed=spec.transposed)
         return nn.Sequential(*encoder), head, decoder_stem, nn.Sequential(*decoder), nn.Sequential(last, nn.Sigmoid())
+
+    def _scale(self, widths: str, end: str) -> tuple[int, int]:
+        """The factor by which an end changes height and width, and the number of stages that halve or double them."""
+        registry = STEMS if end == "stem" else ENDS
+        reads = f"{end}_factor" in registry.uses(getattr(self.spec, end))
+        num = len(getattr(self.spec, widths)) - (not self.spec.innermost_resampling)
+        return getattr(self.spec, f"{end}_factor") if reads else 1, num
+
+    def _side(self, widths: str, end: str) -> int:
+        """Height and width of the innermost map."""
+        factor, num = self._scale(widths, end)
+        return int(self.spec.image_size) // factor // 2**num
 
     def _stages(self, side: str, channels: int, resampling: Any) -> list[nn.Module]:
         """The stages of the encoder or decoder, each a wiring of convolutions and what halves or doubles height and width."""
@@ -65,9 +87,13 @@ class Stages(Architecture):
         widths: Sequence[int] = getattr(spec, f"{side}_widths")
         fields = (f"{side}_connectivity", f"{side}_conv", "depth", "kernel_size")
         choices = zip(*(_for_each(getattr(spec, name), len(widths)) for name in fields), strict=True)
-        for width, (connectivity, conv, depth, kernel_size) in zip(widths, choices, strict=True):
+        innermost = len(widths) - 1 if side == "encoder" else 0
+        for number, (width, (connectivity, conv, depth, kernel_size)) in enumerate(zip(widths, choices, strict=True)):
             stage = self._stage(conv, depth, kernel_size, decoder=side == "decoder")
-            stages.append(nn.Sequential(CONNECTIVITIES.get(connectivity)(channels, width, stage), resampling(width)))
+            layers = [CONNECTIVITIES.get(connectivity)(channels, width, stage)]
+            layers += [] if spec.attention == "none" else [ATTENTIONS.get(spec.attention)(width, activation=self.activation)]
+            layers += [resampling(width)] if spec.innermost_resampling or number != innermost else []
+            stages.append(nn.Sequential(*layers))
             channels = width
         return stages
 

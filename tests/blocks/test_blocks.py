@@ -21,7 +21,7 @@ from torchvision.models.densenet import _DenseBlock
 
 from ablation.design.compose import build
 from ablation.design.spec import PIECE_FIELDS, preset
-from blocks import CONNECTIVITIES, CONVS, DOWNS, FAMILIES, HEADS, UPS, Stage
+from blocks import ATTENTIONS, CONNECTIVITIES, CONVS, DOWNS, ENDS, FAMILIES, HEADS, LATENT_STEMS, STEMS, UPS, Stage
 from blocks.basic import ACTIVATIONS, NORMS
 from blocks.connectivity import Dense, DenseBlock
 from blocks.conv import convolution
@@ -92,7 +92,19 @@ _MAPS = [(1, 8, 8), (3, 7, 9), (4, 6, 5), (8, 2, 2), (12, 4, 3)]
 # channels, side, latent dimension, channels of the bottleneck
 _HEADS = [(1, 1, 1, 1), (4, 3, 5, 2), (3, 4, 2, 4), (2, 5, 6, 1)]
 
-Arguments = tuple[tuple[Any, ...], dict[str, Any], tuple[int, ...], tuple[tuple[int, ...], ...]]
+# None: the piece reads the factor that its output's shape depends on, or does not
+Arguments = tuple[tuple[Any, ...], dict[str, Any], tuple[int, ...], tuple[tuple[int, ...], ...] | None]
+
+
+def _out(family: str, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], shape: tuple[int, ...]) -> tuple[tuple[int, ...]]:
+    """Shape of what an end of a network gives."""
+    field = f"{family}_factor"
+    factor = kwargs[field] if field in FAMILIES[family].uses(name) else 1
+    if family == "stem":
+        return ((shape[0] * factor**2, shape[1] // factor, shape[2] // factor),)
+    return ((args[1], shape[1] * factor, shape[2] * factor),)
+
+
 ARGUMENTS: dict[str, list[Arguments]] = {
     "conv": [
         ((i, o), {"kernel_size": k, "transposed": t, "norm": nn.BatchNorm2d, "activation": nn.ELU}, (i, h, w), ((o, h, w),))
@@ -104,10 +116,18 @@ ARGUMENTS: dict[str, list[Arguments]] = {
     "up": [((c,), {}, (c, h, w), ((c, 2 * h, 2 * w),)) for c, h, w in _MAPS],
     "head": [((c, s, n), {"head_channels": h}, (c, s, s), ((n,), (n,))) for c, s, n, h in _HEADS],
     "norm": [((c,), {}, (c, h, w), ((c, h, w),)) for c, h, w in _MAPS],
+    "attention": [((c,), {"activation": nn.ELU}, (c, h, w), ((c, h, w),)) for c, h, w in _MAPS],
+    "stem": [((c,), {"stem_factor": f}, (c, 4 * h, 8 * w), None) for c, h, w, f in ((1, 1, 1, 2), (3, 2, 1, 4), (3, 3, 2, 1))],
+    "end": [
+        ((c, 3), {"end_factor": f, "transposed": t}, (c, h, w), None)
+        for c, h, w, f in ((1, 4, 3, 2), (5, 3, 3, 4), (4, 2, 2, 1))
+        for t in (False, True)
+    ],
+    "latent_stem": [((n, c, s), {"stem_channels": k, "activation": nn.ELU}, (n,), ((c, s, s),)) for c, s, n, k in _HEADS],
     "activation": [((), {}, shape, (shape,)) for shape in _MAPS],
 }
 CASES = [
-    Case(family, name, args, kwargs, (BATCH, *shape), tuple((BATCH, *o) for o in out))
+    Case(family, name, args, kwargs, (BATCH, *shape), tuple((BATCH, *o) for o in out or _out(family, name, args, kwargs, shape)))
     for family, name in PIECES
     for args, kwargs, shape, out in ARGUMENTS[family]
 ]
@@ -128,10 +148,38 @@ def _dense(i: int, o: int, stage: Stage) -> int:
     return total + 2 * i + i * o + o
 
 
+def _depthwise(c: int, k: int) -> int:
+    return c * k * k + c
+
+
+def _point(i: int, o: int, *, norm: bool = True) -> int:
+    return i * o + o + 2 * o * norm
+
+
+def _change(i: int, o: int) -> int:
+    return 0 if i == o else _point(i, o)
+
+
+def _shuffle_unit(i: int, o: int, kernel_size: int, **_: Any) -> int:
+    half = o - o // 2
+    return _change(i, o) + 2 * _point(half, half) + _depthwise(half, kernel_size) + 2 * half
+
+
 FORMULAS: dict[tuple[str, str], Callable[..., int]] = {
     ("conv", "standard"): lambda i, o, kernel_size, **_: i * o * kernel_size**2 + o,
     ("conv", "separable"): lambda i, o, kernel_size, **_: i * kernel_size**2 + i + i * o + o,
     ("conv", "pointwise_first"): lambda i, o, kernel_size, **_: i * o + o + 2 * o + o * kernel_size**2 + o,
+    ("conv", "reparameterised"): lambda i, o, kernel_size, **_: (kernel_size**2 + 1) * i * o + 2 * o + (6 if i == o else 4) * o,
+    ("conv", "partial"): lambda i, o, kernel_size, **_: (
+        kernel_size**2 * max(1, i // 4) ** 2 + max(1, i // 4) + _point(i, o, norm=False)
+    ),
+    ("conv", "inverted_residual"): lambda i, o, kernel_size, **_: (
+        _point(i, 6 * i) + _depthwise(6 * i, kernel_size) + 12 * i + _point(6 * i, o)
+    ),
+    ("conv", "shuffle_unit"): _shuffle_unit,
+    ("conv", "convnext"): lambda i, o, kernel_size, **_: (
+        _change(i, o) + _depthwise(o, kernel_size) + 2 * o + _point(o, 4 * o, norm=False) + _point(4 * o, o, norm=False)
+    ),
     ("connectivity", "plain"): lambda i, o, stage: _convs(i, o, stage.depth),
     ("connectivity", "dense"): _dense,
     ("connectivity", "residual"): lambda i, o, stage: _convs(i, o, stage.depth) + (0 if i == o else i * o + o),
@@ -139,6 +187,16 @@ FORMULAS: dict[tuple[str, str], Callable[..., int]] = {
     ("down", "avg"): lambda c: 0,
     ("down", "strided"): lambda c: 9 * c * c + c,
     ("down", "unshuffle"): lambda c: 4 * c * c + c,
+    ("down", "residual_unshuffle"): lambda c: 4 * c * c + c,
+    ("up", "residual_shuffle"): lambda c: 4 * c * c + 4 * c,
+    ("attention", "none"): lambda c, **_: 0,
+    ("attention", "squeeze_excitation"): lambda c, **_: 2 * c * max(1, c // 4) + c + max(1, c // 4),
+    ("stem", "full"): lambda c, **_: 0,
+    ("stem", "space_to_depth"): lambda c, **_: 0,
+    ("end", "conv"): lambda c, i, **_: 9 * c * i + i,
+    ("end", "depth_to_space"): lambda c, i, end_factor, **_: end_factor**2 * (9 * c * i + i),
+    ("latent_stem", "linear"): lambda n, c, s, **_: (n + 1) * c * s * s,
+    ("latent_stem", "squeezed"): lambda n, c, s, stem_channels, **_: (n + 1) * stem_channels * s * s + stem_channels * c + c,
     ("up", "nearest"): lambda c: 0,
     ("up", "bilinear"): lambda c: 0,
     ("up", "transposed"): lambda c: 4 * c * c + c,
@@ -328,6 +386,94 @@ def test_pointwise_first_is_pointwise_norm_activation_depthwise() -> None:
     close(module(x), torch.cat([F.conv2d(wide[:, [c]], depth_w[[c]], depth_b[[c]], padding=1) for c in range(5)], dim=1))
 
 
+def settled_conv(name: str, i: int, o: int, **options: Any) -> nn.Module:
+    """In evaluation mode, with norms that have seen something and scales that are not 1."""
+    module = conv_of_ours(name, i, o, **options).train()
+    for norm in (m for m in module.modules() if isinstance(m, nn.BatchNorm2d)):
+        norm.weight.data, norm.bias.data = double(norm.num_features).abs() + 0.5, double(norm.num_features)
+    module(double(4, i, 6, 7))
+    return module.eval()
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize(("i", "o", "kernel_size"), [(3, 5, 3), (4, 4, 3), (4, 4, 5), (2, 2, 1)])
+def test_reparameterised_folds_to_one_convolution_exactly(i: int, o: int, kernel_size: int, transposed: bool) -> None:
+    module, x = settled_conv("reparameterised", i, o, kernel_size=kernel_size, transposed=transposed), double(2, i, 6, 7)
+    folded = module.folded()
+    assert type(folded) is (nn.ConvTranspose2d if transposed else nn.Conv2d)
+    assert sum(p.numel() for p in folded.parameters()) == kernel_size**2 * i * o + o
+    close(folded(x), module(x))
+    (wide, norm), (point, scale) = module.wide, module.point
+    by_hand = norm(wide(x)) + scale(point(x)) + (module.identity(x) if i == o else 0.0)
+    close(module(x), by_hand)
+
+
+def test_reparameterised_without_a_fixed_norm_stays() -> None:
+    module = CONVS.get("reparameterised")(8, 8, norm=NORMS.get("group"), activation=nn.ELU)
+    assert module.folded() is module
+
+
+def test_partial_convolves_a_quarter() -> None:
+    module, x = conv_of_ours("partial", 8, 5), double(2, 8, 6, 7)
+    wide_w, wide_b, point_w, point_b = module.parameters()
+    mixed = torch.cat([F.conv2d(x[:, :2], wide_w, wide_b, padding=1), x[:, 2:]], dim=1)
+    close(module(x), torch.einsum("nihw,oi->nohw", mixed, point_w[:, :, 0, 0]) + point_b[:, None, None])
+
+
+@pytest.mark.parametrize("out", [4, 6])
+def test_inverted_residual_is_wide_inside(out: int) -> None:
+    module, x = settled_conv("inverted_residual", 4, out), double(2, 4, 6, 7)
+    a, na, _, b, nb, _, c, nc = module.layers
+    inner = nc(c(F.elu(nb(F.conv2d(F.elu(na(a(x))), b.weight, b.bias, padding=1, groups=24)))))
+    close(module(x), x + inner if out == 4 else inner)
+
+
+@pytest.mark.parametrize("channels", [4, 5])
+def test_shuffle_unit_passes_half_and_alternates(channels: int) -> None:
+    module, x = settled_conv("shuffle_unit", channels, channels), double(2, channels, 6, 7)
+    half = channels // 2
+    worked, out = module.layers(x[:, half:]), module(x)
+    for k in range(half):
+        close(out[:, 2 * k], x[:, k])
+        close(out[:, 2 * k + 1], worked[:, k])
+    close(out[:, 2 * half :], worked[:, half:])
+
+
+def test_convnext_is_depthwise_then_wide_points() -> None:
+    module, x = settled_conv("convnext", 3, 3, kernel_size=7), double(2, 3, 8, 9)
+    depth, norm, wide, _, narrow = module.layers
+    normed = norm(F.conv2d(x, depth.weight, depth.bias, padding=3, groups=3))
+    points = torch.einsum("nihw,oi->nohw", normed, wide.weight[:, :, 0, 0]) + wide.bias[:, None, None]
+    close(module(x), x + torch.einsum("nihw,oi->nohw", F.elu(points), narrow.weight[:, :, 0, 0]) + narrow.bias[:, None, None])
+
+
+def test_squeeze_excitation_scales_channels_by_their_means() -> None:
+    module, x = ATTENTIONS.get("squeeze_excitation")(8, activation=nn.ReLU).double(), double(2, 8, 3, 4)
+    w, b, v, c = module.parameters()
+    weights = torch.sigmoid(F.relu(x.mean((2, 3)) @ w[:, :, 0, 0].T + b) @ v[:, :, 0, 0].T + c)
+    close(module(x), x * weights[:, :, None, None])
+
+
+def test_ends_move_pixels_to_channels_and_back() -> None:
+    x = double(2, 3, 8, 12)
+    deep = STEMS.get("space_to_depth")(3, stem_factor=4)(x)
+    for c, i, j in ((0, 0, 0), (1, 2, 3), (2, 3, 1)):
+        close(deep[:, 16 * c + 4 * i + j], x[:, c, i::4, j::4])
+    end = ENDS.get("depth_to_space")(5, 3, end_factor=2, transposed=False).double()
+    weight, bias = end.parameters()
+    features = double(2, 5, 4, 6)
+    wide, image = F.conv2d(features, weight, bias, padding=1), end(features)
+    for c, i, j in ((0, 0, 0), (1, 0, 1), (2, 1, 0)):
+        close(image[:, c, i::2, j::2], wide[:, 4 * c + 2 * i + j])
+
+
+def test_squeezed_stem_is_linear_then_pointwise() -> None:
+    module, z = LATENT_STEMS.get("squeezed")(5, 7, 3, stem_channels=2, activation=nn.ReLU).double(), double(4, 5)
+    w, b, v, c = module.parameters()
+    narrow = F.relu(z @ w.T + b).view(4, 2, 3, 3)
+    close(module(z), F.relu(torch.einsum("nchw,oc->nohw", narrow, v[:, :, 0, 0]) + c[:, None, None]))
+
+
 @pytest.mark.parametrize("channels", [3, 5])
 def test_plain_and_residual_with_two_convolutions(channels: int) -> None:
     x, stage = double(2, 3, 6, 7), standard_stage(2, 1, 1, activation=nn.ReLU)
@@ -384,6 +530,9 @@ def test_downs(size: tuple[int, int]) -> None:
     unshuffle = DOWNS.get("unshuffle")(3).double()
     weight, bias = unshuffle.parameters()
     close(unshuffle(x), torch.einsum("nckhw,ock->nohw", corners(x), weight.view(3, 3, 4)) + bias[:, None, None])
+    residual = DOWNS.get("residual_unshuffle")(3).double()
+    residual.load_state_dict(unshuffle.state_dict())
+    close(residual(x), unshuffle(x) + corners(x).mean(2))
     strided, cropped = DOWNS.get("strided")(3).double(), x[..., :6, : size[1] // 2 * 2]
     close(strided(x), corners(F.conv2d(cropped, *strided.parameters(), padding=1))[:, :, 0])
 
@@ -405,6 +554,9 @@ def test_ups() -> None:
         square = torch.einsum(pattern, x, kernel)  # N x out x H x 2 x W x 2
         offsets = bias.view(3, 1, 1, 1, 1) if name == "transposed" else bias.view(3, 1, 2, 1, 2)
         close(up(x), (square + offsets).reshape(2, 3, 8, 10))
+    residual = UPS.get("residual_shuffle")(3).double()
+    residual.conv.load_state_dict(up[0].state_dict())
+    close(residual(x), up(x) + UPS.get("nearest")(3)(x))
 
 
 def test_heads() -> None:

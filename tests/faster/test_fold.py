@@ -11,13 +11,15 @@ from torch import nn
 from ablation.design.compose import build
 from ablation.design.spec import preset
 from ablation.faster.dense_buffer import BufferedDenseBlock, without_concatenation
-from ablation.faster.fold import FastELU, act_in_place, fast_elu, flip_transposed, fold_batch_norm, scale_and_shift
+from ablation.faster.fold import FastELU, act_in_place, fast_elu, flip_transposed, fold_batch_norm
 from ablation.faster.optimised import rewritten
 from ablation.faster.reorder import UpsampledDense, pool_first, upsample_late, upsampling_convolution
 from ablation.faster.rewrite import flat, rewrite
 from ablation.measure.costs.static import static_cost
 from blocks.connectivity import DenseBlock, Stage
-from blocks.conv import convolution, pointwise_first, standard
+from blocks.conv import convolution
+from blocks.conv.basic import pointwise_first, standard
+from blocks.conv.reparameterised import scale_and_shift
 from blocks.errors import InputError
 from tests.builders import randomised
 

@@ -20,7 +20,7 @@ from ablation.faster.reorder import UpsampledDense, pool_first, upsample_late
 from ablation.faster.rewrite import Layers, flat, rewrite
 from ablation.machine.device import keeping_buffers
 from blocks.connectivity import DenseBlock, Residual
-from blocks.conv import pointwise_first
+from blocks.conv.basic import pointwise_first
 from blocks.heads import GaussianHead
 from tests.builders import randomised
 from tests.faster.test_fold import CLOSE, dense

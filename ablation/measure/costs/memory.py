@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ablation.design.compose import deployed
+
 
 class _Live(TorchDispatchMode):
     """Bytes of all results that are still referred to, and their maximum."""
@@ -51,7 +53,7 @@ def activation_bytes(model: nn.Module, shape: tuple[int, ...], batch_size: int =
     >>> activation_bytes(nn.Sequential(nn.Linear(4, 8), nn.ReLU()), (4,))
     64
     """
-    empty = copy.deepcopy(model).to("meta").eval()
+    empty = copy.deepcopy(deployed(model)).to("meta").eval()
     x = torch.empty((batch_size, *shape), device="meta")
     with torch.no_grad(), _Live([x, *empty.parameters(), *empty.buffers()]) as live:
         empty(x)

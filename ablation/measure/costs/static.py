@@ -2,8 +2,9 @@
 
 One pass over fake tensors (shapes without values). The conventions, which every number follows:
 
-- Evaluation mode, as for latency; the model is left as it was, with whatever its modules remember. Nothing is drawn from the
-  random generator. Counts are those of the CPU's operations, whatever device the model is on.
+- The form in which a network is deployed (`ablation.design.compose.deployed`), in evaluation mode, as for latency; the model is
+  left as it was, with whatever its modules remember. Nothing is drawn from the random generator. Counts are those of the CPU's
+  operations, whatever device the model is on.
 - Operations are what torch's dispatcher executes after composite functions are taken apart (see `opcount`). Views and
   uninitialised memory write nothing and are no operations.
 - `macs`: convolutions (grouped and transposed too) and matrix products; a position of padding counts as input.
@@ -34,7 +35,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.nn.parameter import is_lazy
 
-from ablation.design.compose import build_without_weights
+from ablation.design.compose import build_without_weights, deployed
 from ablation.design.spec import ModelSpec
 from ablation.machine.device import evaluating
 from ablation.machine.text import first_line
@@ -72,12 +73,16 @@ class StaticCost(Cost):
     batch_size: int = 1
     # C x H x W
     input_shape: tuple[int, ...] = ()
+    training_params: int = 0  # before modules are folded for deployment; all other numbers are of the deployed form
     by_part: Mapping[str, Cost] = field(default_factory=dict)
     by_class: Mapping[str, Cost] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {**asdict(self), "input_shape": list(self.input_shape)}
+        values = {**asdict(self), "input_shape": list(self.input_shape)}
+        if self.training_params == self.params:
+            del values["training_params"]  # only where both have to be stated
+        return values
 
 
 def static_cost(
@@ -105,7 +110,9 @@ def static_cost(
     else:
         model = getattr(spec_or_model, "_orig_mod", spec_or_model)  # compiled modules wrap the plain one
         shape = input_shape or image_shape(model, image_size)
-    return _count(model, batch_size, shape, part_names(model) if parts is None else parts)
+    num_params = sum(p.numel() for p in _parameters(model))
+    model = deployed(model)
+    return _count(model, batch_size, shape, part_names(model) if parts is None else parts, num_params)
 
 
 def image_shape(model: nn.Module, image_size: int | None = None) -> tuple[int, ...]:
@@ -117,7 +124,7 @@ def image_shape(model: nn.Module, image_size: int | None = None) -> tuple[int, .
     return (getattr(spec, "in_channels", 3), side, side)
 
 
-def _count(model: nn.Module, batch_size: int, shape: tuple[int, ...], parts: Sequence[str]) -> StaticCost:
+def _count(model: nn.Module, batch_size: int, shape: tuple[int, ...], parts: Sequence[str], num_params: int) -> StaticCost:
     if any(is_lazy(t) for t in (*model.parameters(), *model.buffers())):
         raise must_be("The model", "initialised", "lazy layers, whose shapes nobody knows yet", "Run it once on an input.")
     dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
@@ -133,7 +140,8 @@ def _count(model: nn.Module, batch_size: int, shape: tuple[int, ...], parts: Seq
     by_class = _by_class(counter)
     total = reduce(add, by_part.values())
     assert total == reduce(add, by_class.values(), Cost()), (total, by_class)
-    return StaticCost(**asdict(total), batch_size=batch_size, input_shape=tuple(shape), by_part=by_part, by_class=by_class)
+    about = {"batch_size": batch_size, "input_shape": tuple(shape), "training_params": num_params}
+    return StaticCost(**asdict(total), **about, by_part=by_part, by_class=by_class)
 
 
 @contextmanager

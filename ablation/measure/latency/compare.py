@@ -6,7 +6,8 @@ machine slows all of them alike. A ratio is the geometric mean over sittings of 
 is loaded twice, apart; the ratio of the two is the noise floor: a difference inside its interval is no difference. Results say
 "not converged" where an interval is wider than asked for. How a block is timed, and the four numbers of CUDA: `timers`.
 
-Models are copied, put in evaluation mode, and run in inference mode; yours stay as they are. On the CPU, denormals are flushed
+Models are copied, put in evaluation mode, in the form in which they are deployed (`ablation.design.compose.deployed`), and run in
+inference mode; yours stay as they are. On the CPU, denormals are flushed
 while timing, since they would make the time depend on the values. A model that fails is recorded with its reason. InputError for
 wrong arguments, for models with hooks, and for a GPU that isn't there.
 
@@ -34,6 +35,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ablation.design.compose import deployed
 from ablation.machine.device import checked_device
 from ablation.machine.hardware import describe_hardware
 from ablation.machine.text import first_line
@@ -180,7 +182,7 @@ class _Loader:
 
     def _load(self, index: int, x: Tensor) -> Lane | _Broken:
         try:
-            loaded = copy.deepcopy(self.models[index]).to(device=x.device, dtype=x.dtype).eval()
+            loaded = deployed(copy.deepcopy(self.models[index])).to(device=x.device, dtype=x.dtype).eval()
             if self.setup.channels_last:
                 loaded = loaded.to(memory_format=torch.channels_last)
             loaded(x)  # a model that fails must not reach graph capture
