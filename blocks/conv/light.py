@@ -6,7 +6,7 @@ Where a unit of the source keeps its channels and is asked to change them, a 1x1
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -44,13 +44,10 @@ class Partial(nn.Module):
         return out
 
 
-class Unit(nn.Module):
-    """A unit that keeps its channels, behind a 1x1 convolution, norm and activation where they have to change."""
-
-    def __init__(self, in_channels: int, out_channels: int, *, transposed: bool, norm: Norm, activation: Activation) -> None:
-        super().__init__()
-        point = [convolution(in_channels, out_channels, 1, transposed=transposed), norm(out_channels), activation()]
-        self.project = nn.Identity() if in_channels == out_channels else nn.Sequential(*point)
+def _change(in_channels: int, out_channels: int, transposed: bool, norm: Norm, activation: Activation) -> nn.Module:
+    """1x1 convolution, norm and activation where the number of channels has to change; else nothing."""
+    point = [convolution(in_channels, out_channels, 1, transposed=transposed), norm(out_channels), activation()]
+    return nn.Identity() if in_channels == out_channels else nn.Sequential(*point)
 
 
 @CONVS.register("inverted_residual")
@@ -88,7 +85,7 @@ class InvertedResidual(nn.Module):
 
 
 @CONVS.register("shuffle_unit")
-class ShuffleUnit(Unit):
+class ShuffleUnit(nn.Module):
     """Half of the channels pass, half go through 1x1, depthwise and 1x1; then a shuffle (Ma et al. 2018, ShuffleNet V2, fig. 3c).
 
     The activation behind the last 1x1 is the one that the wiring adds. Of an odd number of channels the last is not shuffled.
@@ -96,9 +93,19 @@ class ShuffleUnit(Unit):
 
     ends_with_norm: ClassVar[bool] = True
 
-    def __init__(self, in_channels: int, out_channels: int, *, kernel_size: int = 3, **options: Any) -> None:
-        super().__init__(in_channels, out_channels, **options)
-        conv, norm, activation = partial(convolution, transposed=options["transposed"]), options["norm"], options["activation"]
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        kernel_size: int = 3,
+        transposed: bool = False,
+        norm: Norm,
+        activation: Activation,
+    ) -> None:
+        super().__init__()
+        self.project = _change(in_channels, out_channels, transposed, norm, activation)
+        conv = partial(convolution, transposed=transposed)
         self.passing = out_channels // 2
         width = out_channels - self.passing
         self.layers = nn.Sequential(
@@ -116,19 +123,29 @@ class ShuffleUnit(Unit):
 
 
 @CONVS.register("convnext")
-class ConvNeXt(Unit):
+class ConvNeXt(nn.Module):
     """Depthwise k x k, norm, 1x1 to four times the channels, activation, 1x1 back, shortcut (Liu et al. 2022, ConvNeXt, fig. 4).
 
     The source has k = 7, layer norm and GELU; here kernel size, norm and activation are the network's. No layer scale, as in
     ConvNeXt V2 (Woo et al. 2023).
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, kernel_size: int = 3, **options: Any) -> None:
-        super().__init__(in_channels, out_channels, **options)
-        conv, wide = partial(convolution, transposed=options["transposed"]), 4 * out_channels
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        kernel_size: int = 3,
+        transposed: bool = False,
+        norm: Norm,
+        activation: Activation,
+    ) -> None:
+        super().__init__()
+        self.project = _change(in_channels, out_channels, transposed, norm, activation)
+        conv, wide = partial(convolution, transposed=transposed), 4 * out_channels
         self.layers = nn.Sequential(
-            *(conv(out_channels, out_channels, kernel_size, groups=out_channels), options["norm"](out_channels)),
-            *(conv(out_channels, wide, 1), options["activation"](), conv(wide, out_channels, 1)),
+            *(conv(out_channels, out_channels, kernel_size, groups=out_channels), norm(out_channels)),
+            *(conv(out_channels, wide, 1), activation(), conv(wide, out_channels, 1)),
         )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -105,11 +105,15 @@ def test_a_piece_has_a_docstring_of_its_own(registry: Registry[Callable[..., obj
 def test_names_are_permanent() -> None:
     # results/ refers to them: a name may be added here, none may go
     promised = {
-        "conv": "standard separable pointwise_first",
+        "conv": "standard separable pointwise_first reparameterised partial inverted_residual shuffle_unit convnext",
         "connectivity": "plain dense residual",
-        "down": "max avg strided unshuffle",
-        "up": "nearest bilinear transposed shuffle",
+        "down": "max avg strided unshuffle residual_unshuffle",
+        "up": "nearest bilinear transposed shuffle residual_shuffle",
         "head": "flatten pooled bottleneck",
+        "attention": "none squeeze_excitation",
+        "stem": "full space_to_depth",
+        "latent_stem": "linear squeezed",
+        "end": "conv depth_to_space",
         "norm": "batch group none",
         "activation": "elu relu leaky_relu silu gelu",
         "architecture": "stages toledo",

@@ -48,14 +48,16 @@ def spec_fields(draw: st.DrawFn, per_stage: bool = True) -> dict[str, Any]:
         (size,) = sizes
         return values | st.lists(values, min_size=size, max_size=size).map(tuple)
 
-    side = 2 ** max(len(encoder), len(decoder)) * draw(st.integers(1, 9))
+    side = 4 * 2 ** max(len(encoder), len(decoder)) * draw(st.integers(1, 9))
     rest = {
         **dict.fromkeys(
-            ("in_channels", "latent_dim", "decoder_stem", "depth", "growth_rate", "dense_layers", "head_channels"), counts
+            ("in_channels", "latent_dim", "decoder_stem", "depth", "growth_rate", "dense_layers", "head_channels", "stem_channels"),
+            counts,
         ),
+        **dict.fromkeys(("stem_factor", "end_factor"), st.sampled_from((1, 2, 4))),
         "kernel_size": st.integers(0, 4).map(lambda half: 2 * half + 1),
         **dict.fromkeys(("encoder_stem", "mask_width"), st.integers(0, 64)),
-        **dict.fromkeys(("transposed", "dense_bottleneck"), st.booleans()),
+        **dict.fromkeys(("transposed", "dense_bottleneck", "innermost_resampling"), st.booleans()),
         **{field: st.sampled_from(FAMILIES[family].names()) for field, family in PIECE_FIELDS.items()},
     }
     some = draw(st.fixed_dictionaries({}, optional={name: for_stages(name, values) for name, values in rest.items()}))
@@ -111,6 +113,9 @@ def inert_by_hand(spec: ModelSpec) -> set[str]:
         *(DENSE if "dense" not in wirings else ()),
         *(DEPTH if wirings == {"dense"} else ()),
         *(("head_channels",) if spec.head != "bottleneck" else ()),
+        *(("stem_factor",) if spec.stem == "full" else ()),
+        *(("end_factor",) if spec.end == "conv" else ()),
+        *(("stem_channels",) if spec.latent_stem == "linear" else ()),
         "mask_width",
     }
 
@@ -120,6 +125,8 @@ def another(spec: ModelSpec, name: str) -> Any:
     value = getattr(spec, name)
     if name in PIECE_FIELDS:
         return next(n for n in FAMILIES[PIECE_FIELDS[name]].names() if n != value)
+    if name in ("stem_factor", "end_factor"):
+        return 2 if value == 4 else 4
     if name in ("depth", "kernel_size"):
         return (max(value) if isinstance(value, tuple) else value) + 2
     if isinstance(value, bool):
@@ -309,7 +316,7 @@ def test_wrong_input_is_refused_in_one_line(wrong: dict[str, Any] | Callable[[],
     line = str(caught.value)
     assert "\n" not in line
     assert re.match(re.escape(message).replace(r"\*", r"[\w, ]*"), line), line
-    assert len(line) < 500
+    assert len(line) < 600
 
 
 def test_wrong_input_is_refused_where_the_spec_is_made_too() -> None:
