@@ -174,7 +174,8 @@ def test_what_the_network_reads_and_what_is_inert() -> None:
     others = {"image_size": 50, "in_channels": 1, "latent_dim": 65, "encoder_widths": (8, 16), "decoder_widths": (9, 8, 8, 8, 8),
               "norm": "group", "activation": "relu", "architecture": None, "mask_width": 9, "encoder_connectivity": "dense",
               "decoder_connectivity": "dense", "encoder_conv": "separable", "decoder_conv": "separable", "down": "avg",
-              "head": "pooled", "up": "bilinear", "kernel_size": 5, "transposed": False, "dense_bottleneck": True, "stem": "space_to_depth", "end": "depth_to_space",
+              "head": "pooled", "up": "bilinear", "kernel_size": 5, "transposed": False, "dense_bottleneck": True,
+              "stem": "space_to_depth", "end": "depth_to_space",
               "latent_stem": "squeezed", "attention": "squeeze_excitation", "innermost_resampling": False}  # fmt: skip
     read = ("image_size", "in_channels", "latent_dim", "encoder_widths", "decoder_widths", "norm", "activation", "mask_width")
     assert set(spec.inert) == set(FIELDS) - set(read) - {"architecture"}
