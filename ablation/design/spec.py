@@ -21,7 +21,7 @@ from blocks.errors import InputError, choices, must_be, near
 BOM = "\ufeff"  # a byte order mark, with which Windows editors begin a file
 # fields that came after the first results were stored: a key leaves them out where they have these values
 LATER: dict[str, Any] = {
-    "architecture": "stages", "mask_width": 0, "kernel_size": 3, "stem": "full", "stem_factor": 4, "end": "conv", "end_factor": 4,
+    "architecture": "stages", "mask_width": 0, "kernel_size": 3, "stem": "full", "stem_factor": 2, "end": "conv", "end_factor": 2,
     "innermost_resampling": True, "latent_stem": "linear", "stem_channels": 16, "attention": "none",
 }  # fmt: skip
 
@@ -97,9 +97,9 @@ class ModelSpec:
     mask_width: int = 0  # channels of every stage of a second decoder, which predicts the face mask from z; 0 leaves it out
     kernel_size: int | tuple[int, ...] = 3  # of the stages' convolutions; odd
     stem: str = "full"  # how the encoder begins
-    stem_factor: int = 4  # side of the squares of pixels that `space_to_depth` makes channels of
+    stem_factor: int = 2  # side of the squares of pixels that `space_to_depth` makes channels of
     end: str = "conv"  # how the decoder ends
-    end_factor: int = 4  # the same of `depth_to_space`
+    end_factor: int = 2  # the same of `depth_to_space`
     innermost_resampling: bool = True  # False: the last encoder stage does not halve, the first decoder stage does not double
     latent_stem: str = "linear"  # how the decoder begins, from the latent vector
     stem_channels: int = 16  # channels between the two layers of the `squeezed` latent stem

@@ -28,7 +28,7 @@ OTHERS: dict[str, Any] = {
     "decoder_widths": (5, 4, 3, 3), "decoder_connectivity": "dense", "decoder_conv": "separable", "up": "shuffle",
     "transposed": False, "depth": 2, "growth_rate": 3, "dense_layers": 2, "dense_bottleneck": True, "head_channels": 2,
     "norm": "group", "activation": "relu", "mask_width": 2, "kernel_size": 5,
-    "stem": "space_to_depth", "stem_factor": 2, "end": "depth_to_space", "end_factor": 2, "innermost_resampling": False,
+    "stem": "space_to_depth", "stem_factor": 4, "end": "depth_to_space", "end_factor": 4, "innermost_resampling": False,
     "latent_stem": "squeezed", "stem_channels": 2, "attention": "squeeze_excitation",
 }  # fmt: skip
 every = pytest.mark.parametrize("name", ARCHITECTURES.names())
