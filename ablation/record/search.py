@@ -1,7 +1,7 @@
 """What a search stores: every network that it proposed, how it went, and what was confirmed. Plain values, no torch.
 
-Written by `ablation.record.convert.to_plain`, read by `from_plain(SearchResult, ...)`. A number that is missing, or not finite, is None.
-A place is device/batch, e.g. "cpu/1". Costs and latency are of the deployed form, `params` alone of the form that is trained.
+Written by `ablation.record.convert.to_plain`, read by `from_plain(SearchResult, ...)`. A number that is missing, or not finite,
+is None. A place is device/batch, e.g. "cpu/1". Costs and latency are of the deployed form; `params` alone is of the trained form.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the confirmation of a search stores: fresh seeds, fresh sittings, verdicts, the effect of each swap. Plain values, no torch."""
+"""What the confirmation of a search stores: fresh seeds and sittings, verdicts, the effect of each swap. Plain values, no torch."""
 
 from __future__ import annotations
 
