@@ -141,7 +141,8 @@ def _without_winner(result: SearchResult, complete: Sequence[Candidate]) -> list
     texts = joined(f"{len(group)} on {axis.label}" for axis, group in ahead.items() if ends[axis] is not None)
     lead = f"{len(every)} of them on all axes at once" if every else "none of them on all axes at once"
     of = f"of {count(len(complete), 'network')} trained to the end, {texts} are ahead of it by search values, {lead}"
-    sentences = [f"**No network is put beside {reference}**: {of}." if texts else f"**No network can be compared with {reference}.**"]
+    alone = f"**No network can be compared with {reference}.**"
+    sentences = [f"**No network is put beside {reference}**: {of}." if texts else alone]
     known = [c for c in complete if finite(c.best_loss) is not None]
     if known:
         best = min(known, key=lambda c: finite(c.best_loss) or 0.0)
