@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ablation.record.search import REFUSED, STOPPED, Candidate, SearchResult
-from ablation.record.search_confirmed import BETTER, FASTEST, LOSS, MACS, RATIOS, WORSE, Confirmed, Verdict
+from ablation.record.search_confirmed import BETTER, FASTEST, LOSS, MACS, PARAMS, RATIOS, WORSE, Confirmed, Verdict
 from ablation.record.trial import COMPLETE, FAILED
 from ablation.report.explain.style import plain
 from ablation.report.kit.numbers import capital, count, joined, signed
 from ablation.report.kit.page import literal
-from ablation.report.search.axes import COUNTS, Axis, finite, losses, search_axes
+from ablation.report.search.axes import COUNTS, Axis, axes_text, finite, losses, search_axes
 from ablation.report.search.networks import confirmed_winner, front_axes, name, of_state, states_text, winner_of
 from ablation.stats import LEAST_SITTINGS
 
@@ -40,25 +40,26 @@ def _confirmed(result: SearchResult, network: Confirmed) -> list[str]:
     assert result.confirmation is not None
     verdicts, reference = result.confirmation.of(network.number or 0), result.confirmation.reference
     return [
-        _lead(name(network), name(reference), verdicts), _differences(verdicts), _how(result, network, verdicts), *_reason(result)
+        _lead(network, reference, verdicts), _differences(verdicts), _how(result, network, verdicts), *_reason(result)
     ]  # fmt: skip
 
 
-def _lead(winner: str, reference: str, verdicts: Sequence[Verdict]) -> str:
+def _lead(network: Confirmed, against: Confirmed, verdicts: Sequence[Verdict]) -> str:
+    winner, reference = capital(name(network)), name(against)
     better, worse = ([v for v in verdicts if v.verdict == kind] for kind in (BETTER, WORSE))
     rest = [v for v in verdicts if v not in better and v not in worse]
     if not verdicts:
         return f"**{winner} was trained again beside {reference}, but there is no verdict.**"
     if len(better) == len(verdicts):
-        return f"**{winner} beats {reference} on every axis that was judged: {_names(better)}.**"
+        return f"**{winner} beats {reference} on everything that was judged: {_names(better)}.**"
     texts = [f"it is worse on {_names(worse)}"] if worse else []
     texts += [f"on {_names(rest)} the difference is not settled"] if rest else []
-    start = f"beats {reference} on {_names(better)}" if better else f"is not shown to beat {reference} on any axis"
+    start = f"beats {reference} on {_names(better)}" if better else f"is not shown to beat {reference} on anything"
     return f"**{winner} {start}{', but ' if better else ': '}{joined(texts)}.**"
 
 
 def _names(verdicts: Sequence[Verdict]) -> str:
-    return joined(Axis(v.metric, v.place).label for v in verdicts)
+    return axes_text([Axis(v.metric, v.place) for v in verdicts])
 
 
 def _differences(verdicts: Sequence[Verdict]) -> str:
@@ -68,13 +69,23 @@ def _differences(verdicts: Sequence[Verdict]) -> str:
         axis = Axis(v.metric, v.place)
         change = axis.change(v.effect, v.low, v.high)
         if v.metric in COUNTS:
-            change = _share(v) or change
-        texts.append(f"{axis.label} {axis.text(v.value)} against {axis.text(v.reference)} ({change})")
-    return f"{capital('; '.join(texts))}." if texts else ""
+            change = _share(v.reference, v.effect) or change
+        texts.append(_values(axis, v.reference, v.value, change))
+    brackets = " (95\u00a0% intervals in brackets)" if any(v.low is not None for v in verdicts) else ""
+    return f"{capital('; '.join(texts))}{brackets}." if texts else ""
 
 
-def _share(v: Verdict) -> str:
-    return f"{signed(100 * v.effect / v.reference, 0)}\u00a0%" if v.effect and v.reference else ""
+def _values(axis: Axis, reference: float | None, value: float | None, change: str) -> str:
+    """'its validation loss is 0.6380 instead of 0.6690, −0.0310'; what is missing is named."""
+    there, here = axis.text(finite(reference)), axis.text(finite(value))
+    if finite(reference) is None or finite(value) is None:
+        return f"its {axis.label} cannot be compared"
+    start = f"it has {here} parameters" if axis.metric == PARAMS else f"its {axis.label} is {here}"
+    return f"{start} instead of {there}, {change}"
+
+
+def _share(reference: float | None, effect: float | None) -> str:
+    return f"{signed(100 * effect / reference, 0)}\u00a0%" if effect and reference else ""
 
 
 def _how(result: SearchResult, network: Confirmed, verdicts: Sequence[Verdict]) -> str:
@@ -97,30 +108,33 @@ def _how(result: SearchResult, network: Confirmed, verdicts: Sequence[Verdict]) 
 
 def _reason(result: SearchResult) -> list[str]:
     """Which of the winner's differences matters most for the loss."""
-    lowering = [(u.factor, u.loss) for u in result.undone if u.loss is not None and (finite(u.loss.value) or 0) > 0]
+    lowering = [(u, u.loss) for u in result.undone if u.loss is not None and (finite(u.loss.value) or 0) > 0]
     if not lowering:
         return []
-    factor, effect = max(lowering, key=lambda item: (item[1].sure, item[1].value))
+    undone, effect = max(lowering, key=lambda item: (item[1].sure, item[1].value))
     doubt = "" if effect.sure else ", which is not settled"
-    return [f"What lowers its loss most is {literal(plain(factor))}: undoing it alone adds {effect.value:.4f}{doubt}."]
+    choice = literal(f"{plain(undone.factor)} ({undone.winner} instead of {undone.reference})")
+    return [f"What lowers its loss most is {choice}: undoing that alone adds {effect.value:.4f}{doubt}."]
 
 
 def _searched(result: SearchResult, winner: Candidate) -> list[str]:
     """By search values alone."""
-    better, worse, unknown = [], [], []
-    texts = []
+    better: list[Axis] = []
+    worse: list[Axis] = []
+    unknown: list[Axis] = []
+    texts: list[str] = []
     for axis in search_axes(result):
         reference, value = axis.searched(result.reference), axis.searched(winner)
         if reference is None or value is None:
-            unknown.append(axis.label)
+            unknown.append(axis)
             continue
-        (better if value < reference else worse).append(axis.label)
-        change = axis.change(axis.effect(reference, value))
-        texts.append(f"{axis.label} {axis.text(value)} against {axis.text(reference)} ({change})")
-    reference_name = name(result.reference)
-    parts = [f"ahead of {reference_name} on {joined(better)}"] if better else []
-    parts += [f"not ahead on {joined(worse)}"] if worse else []
-    parts += [f"without a comparison on {joined(unknown)}"] if unknown else []
+        (better if value < reference else worse).append(axis)
+        effect = axis.effect(reference, value)
+        share = _share(reference, effect) if axis.metric == PARAMS else ""
+        texts.append(_values(axis, reference, value, share or axis.change(effect)))
+    parts = [f"ahead of {name(result.reference)} on {axes_text(better)}"] if better else []
+    parts += [f"not ahead on {axes_text(worse)}"] if worse else []
+    parts += [f"without a comparison on {axes_text(unknown)}"] if unknown else []
     sentences = [f"**Nothing is confirmed: by the search's own values, of one seed, {name(winner)} is {', '.join(parts)}.**"]
     sentences += [f"{capital('; '.join(texts))}."] if texts else []
     return [*sentences, *_reference_gone(result), LUCKY]
@@ -159,7 +173,7 @@ def _untrained(result: SearchResult) -> list[str]:
     """No network was trained to the end: what happened to the proposals instead."""
     if not result.proposals:
         return [f"**Nothing has been trained yet**, so there is no network to put beside {name(result.reference)}."]
-    sentences = [f"**No network has been trained to the end**: of {states_text(result)}."]
+    sentences = [f"**No network has been trained to the end**; {states_text(result)}."]
     if stopped := of_state(result, STOPPED):
         best = min((loss for c in stopped if (loss := finite(c.best_loss)) is not None), default=None)
         so_far = f"; the lowest loss that any of them had reached is {best:.4f}" if best is not None else ""

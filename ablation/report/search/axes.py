@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from ablation.record.search import Candidate, SearchResult
 from ablation.record.search_confirmed import FASTEST, LATENCY, LOSS, MACS, PARAMS, RATIOS, TEST_LOSS, Confirmed, Timing, Verdict
-from ablation.report.explain.style import place_text
 from ablation.report.kit import numbers
-from ablation.report.kit.numbers import NOTHING, significant, times_span
+from ablation.report.kit.numbers import NOTHING, joined, significant, times, times_span
 from ablation.stats import mean_and_sd
 
 # metrics that say how large a network is -> label
@@ -27,8 +26,9 @@ class Axis:
 
     @property
     def label(self) -> str:
-        """'latency (cpu, batch 1)'."""
-        return LABELS.get(self.metric, self.metric.replace("_", " ")) + (f" ({place_text(self.place)})" if self.place else "")
+        """'latency at batch 1', of a GPU with its name, or 'latency at batch 1, fastest mode'."""
+        name, _, mode = LABELS.get(self.metric, self.metric.replace("_", " ")).partition(",")
+        return name + (f" at {place_name(self.place)}" if self.place else "") + (f",{mode}" if mode else "")
 
     def text(self, value: float | None) -> str:
         """'2.14 M', '6.60 ms', '0.6604'; '-' where there is none."""
@@ -44,7 +44,9 @@ class Axis:
         if finite(effect) is None or effect is None:
             return NOTHING
         if self.metric in RATIOS:
-            return times_span(effect, low, high)
+            small = 3 if 0 < effect < 0.995 else None  # two digits would hide what a small ratio's interval is
+            ends = "" if low is None or high is None or small is None else f" ({low:.3f} to {high:.3f})"
+            return times(effect, 3) + ends if small else times_span(effect, low, high)
         if self.metric in COUNTS:
             return f"{'+' if effect > 0 else ''}{self.text(effect)}".replace("-", numbers.MINUS) if effect else "0"
         ends = [numbers.signed(end, 4) for end in (low, high) if end is not None]
@@ -77,6 +79,22 @@ class Axis:
     def verdict(self, verdicts: Iterable[Verdict]) -> Verdict | None:
         """The verdict on this axis among those on one network."""
         return next((v for v in verdicts if (v.metric, v.place) == (self.metric, self.place)), None)
+
+
+def place_name(place: str) -> str:
+    """'batch 1' on a CPU, 'batch 1 (cuda)' elsewhere."""
+    device, _, batch = place.rpartition("/")
+    return f"batch {batch}" + (f" ({device})" if device not in ("", "cpu") else "")
+
+
+def axes_text(axes: Sequence[Axis]) -> str:
+    """'parameters, latency at batch 1 and batch 32 and validation loss', for a sentence."""
+    texts: dict[str, str] = dict.fromkeys((axis.metric if axis.place else axis.label for axis in axes), "")
+    for metric in (LATENCY, FASTEST):
+        own = [place_name(axis.place) for axis in axes if axis.metric == metric and axis.place]
+        if own:
+            texts[metric] = f"{'latency' if metric == LATENCY else 'latency in the fastest mode'} at {' and '.join(own)}"
+    return joined(text or name for name, text in texts.items())
 
 
 def finite(value: float | None) -> float | None:
@@ -121,5 +139,3 @@ def all_axes(result: SearchResult) -> list[Axis]:
         *(lambda axis, n=network: axis.confirmed(n) for network in confirmed),
     ]
     return [axis for axis in axes if any(value(axis) is not None for value in values)]
-
-

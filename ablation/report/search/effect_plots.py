@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -21,10 +22,10 @@ from ablation.report.explain.plots import (
     row_height,
     whisker,
 )
-from ablation.report.explain.style import place_text, plain
+from ablation.report.explain.style import plain
 from ablation.report.kit import plot_style
-from ablation.report.kit.numbers import count
-from ablation.report.search.axes import Axis, finite
+from ablation.report.kit.numbers import count, signed
+from ablation.report.search.axes import Axis, finite, place_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,7 +45,7 @@ def undone_plot(swaps: Sequence[Undone]) -> Plot | None:
         for axis, effects in measured.items() for swap, e in effects
     ]  # fmt: skip
     return Plot(
-        stem="undone", alt="What undoing each swap alone changes: " + ", ".join(axis.label for axis in measured),
+        stem="undone", alt="What undoing each choice alone changes: " + ", ".join(axis.label for axis in measured),
         draw=lambda width: _undone(swaps, measured, width), lines=lines,
         headings=("factor", "in_winner", "undone_to", "metric", "place", "change", "low", "high", "num", "of", "verdict"),
     )  # fmt: skip
@@ -76,15 +77,16 @@ def _undone(swaps: Sequence[Undone], measured: dict[Axis, list[tuple[Undone, Eff
     for panel, (axis, effects) in zip(axes, measured.items(), strict=True):
         named_lines(panel, names)
         _undone_panel(panel, axis, [(swaps.index(swap), effect) for swap, effect in effects])
-    heading(figure, "What undoing each swap alone changes in the winner")
+    heading(figure, "What undoing each choice alone changes")
     shown = sum(map(len, measured.values()))
-    note = "Orange: undoing it makes the network worse, so the swap pays there. Hatched: not settled. Whiskers: 95 % intervals."
+    note = "Orange: undoing it is worse, so the choice pays there. Hatched: not settled. Whiskers: 95 % intervals."
     below(figure, shown, len(swaps) * len(measured), "changes", note)
     return figure
 
 
 def _undone_panel(axes: Axes, axis: Axis, effects: Sequence[tuple[int, Effect]]) -> None:
-    base, scale = (1.0, 1.0) if axis.metric == LATENCY else (0.0, 1e-6 if axis.metric == PARAMS else 1.0)
+    ratio = axis.metric == LATENCY
+    base, scale = (1.0, 1.0) if ratio else (0.0, 1e-6 if axis.metric == PARAMS else 1.0)
     drawn = [base]
     for line, effect in effects:
         value, *ends = (end * scale for end in (effect.value, effect.low, effect.high) if end is not None)
@@ -92,13 +94,19 @@ def _undone_panel(axes: Axes, axis: Axis, effects: Sequence[tuple[int, Effect]])
         if len(ends) == 2:
             whisker(axes, line, *ends)
         right = value >= base
-        beside(axes, line, (max if right else min)(base, value, *ends), axis.change(effect.value), left=not right, size=8)
+        text = signed(value, 3) if axis.metric == PARAMS else axis.change(effect.value)
+        beside(axes, line, (max if right else min)(base, value, *ends), text, left=not right, size=8)
         drawn += [value, *ends]
     axes.axvline(base, color="#444444", linewidth=0.9, zorder=1)
-    low, high, span = min(drawn), max(drawn), (max(drawn) - min(drawn)) or 1.0
-    axes.set_xlim(low - (0.36 if low < base else 0.06) * span, high + (0.36 if high > base else 0.06) * span)
-    axes.locator_params(axis="x", nbins=4)
-    unit = " [M]" if axis.metric == PARAMS else ", as a ratio" if axis.metric == LATENCY else ""
+    low, high = ((math.log(end) if ratio else end) for end in (min(drawn), max(drawn)))
+    span = high - low or 1.0
+    low, high = low - (0.36 if min(drawn) < base else 0.06) * span, high + (0.36 if max(drawn) > base else 0.06) * span
+    if ratio:
+        log_axis(axes, "x", math.exp(low), math.exp(high), "×")
+    else:
+        axes.set_xlim(low, high)
+        axes.locator_params(axis="x", nbins=4)
+    unit = " [M]" if axis.metric == PARAMS else ", ratio" if ratio else ""
     axes.set_title(f"{axis.label}{unit}", fontsize=9.5, loc="left")
 
 
@@ -120,26 +128,24 @@ def prediction_plot(result: SearchResult) -> Plot | None:
 
 
 def _prediction(pairs: Sequence[tuple[str, float, float]], width: float) -> Figure:
-    figure = plot_style.new_figure(width, 4.1)
+    figure = plot_style.new_figure(width, 3.6)
     axes = figure.subplots()
-    low, high = min(min(x, y) for _, x, y in pairs) * 0.8, max(max(x, y) for _, x, y in pairs) * 1.25
-    ends = [low, high]
-    band = [[v * (1 + sign * NEAR) for v in ends] for sign in (-1, 1)]
-    axes.fill_between(ends, *band, color=plot_style.PALE, alpha=0.6, linewidth=0)
-    axes.plot(ends, ends, color=DARK, linewidth=0.8)
+    axes.axhspan(1 - NEAR, 1 + NEAR, color=plot_style.PALE, alpha=0.6, linewidth=0)
+    axes.axhline(1, color=DARK, linewidth=0.8)
     places = list(dict.fromkeys(place for place, _, _ in pairs))
     for place, colour, marker in zip(places, plot_style.palette(len(places)), plot_style.MARKERS * len(places), strict=False):
-        own = [(x, y) for p, x, y in pairs if p == place]
+        own = [(x, y / x) for p, x, y in pairs if p == place]
         looks = {"linestyle": "", "marker": marker, "markersize": 4, "alpha": 0.7, "color": colour}
-        axes.plot([x for x, _ in own], [y for _, y in own], label=place_text(place), **looks)
-    log_axis(axes, "x", low, high)
-    log_axis(axes, "y", low, high)
-    axes.set_xlabel("predicted [ms]")
-    axes.set_ylabel("measured [ms]")
-    axes.legend(loc="upper left", fontsize=8)
-    heading(figure, "Latency, predicted and measured")
-    near = sum(1 for _, x, y in pairs if abs(x / y - 1) <= NEAR)
-    below(figure, len(pairs), len(pairs), "timings of proposed networks", f"{near} of them within the grey band of ±10 %.")
+        axes.plot([x for x, _ in own], [ratio for _, ratio in own], label=place_name(place), **looks)
+    predicted, ratios = [x for _, x, _ in pairs], [y / x for _, x, y in pairs]
+    log_axis(axes, "x", min(predicted) * 0.8, max(predicted) * 1.25)
+    axes.set_ylim(min(0.8, *ratios) - 0.03, max(1.25, *ratios) + 0.03)
+    axes.set_xlabel("predicted latency [ms]")
+    axes.set_ylabel("measured over predicted")
+    axes.legend(loc="best", fontsize=8)
+    heading(figure, "Latency, measured against predicted")
+    near = sum(1 for ratio in ratios if abs(1 / ratio - 1) <= NEAR)
+    below(figure, len(pairs), len(pairs), "timings of proposed networks", f"{near} were predicted within 10 %; grey: ±10 %.")
     return figure
 
 

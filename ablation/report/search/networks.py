@@ -17,6 +17,8 @@ from ablation.report.kit.page import literal
 from ablation.report.search.axes import Axis, finite, places
 from ablation.stats import pareto_front
 
+# most characters of a network in a table
+TITLE = 64
 # how a page writes the states, in this order; one that is not here stands as it is stored
 STATES = {
     COMPLETE: "trained to the end", STOPPED: "stopped early", REFUSED: "refused by a limit", FAILED: "failed", RUNNING: "running",
@@ -65,8 +67,14 @@ def confirmed_winner(result: SearchResult) -> Confirmed | None:
 
 
 def name(network: Candidate | Confirmed) -> str:
-    """'#12 partial, 32-64-128', to stand in a sentence."""
-    return literal(network.label) if network.number is None else f"#{network.number} {literal(network.label)}"
+    """'network #12', or 'original' of a network without a number, to stand in a sentence."""
+    return literal(network.label) if network.number is None else f"network #{network.number}"
+
+
+def title_of(network: Candidate | Confirmed) -> str:
+    """'#12 partial, 32-64-128', not too long for a table or a heading."""
+    text = network.label if network.number is None else f"#{network.number} {network.label}"
+    return text if len(text) <= TITLE else f"{text[: TITLE - 1]}…"
 
 
 def spec_toml(spec: Mapping[str, Any]) -> str:

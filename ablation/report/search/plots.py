@@ -26,18 +26,20 @@ LOSS_AXIS = Axis(LOSS)
 FRONT, WINNER, GREY = plot_style.BETTER, plot_style.WORSE, plot_style.NEUTRAL
 # of the spread of the better three quarters, above which a loss is not drawn
 TOO_HIGH = 2.5
+# share of the width beyond which there is no room for a name
+RIGHT = 0.7
 # role -> how it is drawn
 LOOKS: dict[str, dict[str, Any]] = {
     "trained to the end": {"marker": "o", "color": GREY, "markersize": 4.5, "alpha": 0.75},
     "on the front": {"marker": "o", "color": FRONT, "markersize": 6},
     "stopped early": {"marker": "x", "color": GREY, "markersize": 4.5},
     "reference": {"marker": "D", "color": DARK, "markersize": 7},
-    "beside the reference": {"marker": "*", "color": WINNER, "markersize": 13},
+    "chosen": {"marker": "*", "color": WINNER, "markersize": 13},
     "for comparison": {"marker": "s", "color": "white", "markeredgecolor": DARK, "markersize": 6.5},
 }
 
 # roles whose networks are named
-NAMED = ("reference", "beside the reference", "for comparison")
+NAMED = ("reference", "chosen", "for comparison")
 
 
 def front_plot(result: SearchResult, axis: Axis) -> Plot | None:
@@ -58,12 +60,12 @@ def front_plot(result: SearchResult, axis: Axis) -> Plot | None:
 def _roles(result: SearchResult) -> list[tuple[str, Candidate]]:
     """Everything with a loss, in the order in which it is drawn."""
     ahead, winner = front(result), winner_of(result)
-    roles = [("stopped early", c) for c in of_state(result, STOPPED)]
+    roles = [("stopped early", c) for c in of_state(result, STOPPED) if c != winner]
     complete = [c for c in of_state(result, COMPLETE) if c != winner]
     roles += [("trained to the end", c) for c in complete if c not in ahead]
     roles += [("on the front", c) for c in complete if c in ahead]
     roles += [("for comparison", c) for c in result.others]
-    return [*roles, ("reference", result.reference), *([("beside the reference", winner)] if winner else [])]
+    return [*roles, ("reference", result.reference), *([("chosen", winner)] if winner else [])]
 
 
 def _cost(axis: Axis, candidate: Candidate) -> float | None:
@@ -85,15 +87,15 @@ def _front(result: SearchResult, axis: Axis, points: Sequence[tuple[str, Candida
             axes.plot(xs, ys, linestyle="", label=role, zorder=4 if role in NAMED else 2, **LOOKS[role])
     plot_style.scale_axis(axes, "x", [x for _, _, x, _ in drawn])
     notes = _limit_line(result, axis, axes)
-    _names(axes, drawn)
     axes.margins(0.09, 0.1)
+    _names(axes, drawn)
     axes.set_xlabel("parameters [M]" if axis.metric == PARAMS else f"{axis.label} [ms]")
     axes.set_ylabel("validation loss")
     axes.legend(loc="best", framealpha=0.85, fontsize=7.5, handletextpad=0.3, borderpad=0.3)
     heading(figure, f"Loss against {axis.label}")
     high = len(points) - len(drawn)
     notes += [f"{high} with a loss above {ceiling:.3g} are not drawn."] if high else []
-    notes += ["The front: no other network is better in loss, latency and parameters at once, so that some of it lies inside here."]
+    notes += ["On the front: no other network is better in loss, latency and parameters at once."]
     known = sum(1 for _, c in _roles(result))
     below(figure, len(drawn), known, "networks that were trained", *notes)
     return figure
@@ -103,7 +105,7 @@ def _ceiling(losses: Sequence[tuple[str, float]]) -> float:
     """The highest loss that is drawn: a few that diverged must not hide the rest; reference and winner always are."""
     values = np.array([y for _, y in losses])
     low, quarter = float(values.min()), float(np.quantile(values, 0.75))
-    kept = [y for role, y in losses if role in ("reference", "beside the reference", "on the front")]
+    kept = [y for role, y in losses if role in ("reference", "chosen", "on the front")]
     return max([quarter + TOO_HIGH * (quarter - low), *kept]) if quarter > low else float(values.max())
 
 
@@ -124,7 +126,10 @@ def _names(axes: Axes, drawn: Sequence[tuple[str, Candidate, float, float]]) -> 
     for role, candidate, x, y in drawn:
         if role in NAMED:
             text = candidate.label if candidate.number is None else f"#{candidate.number}"
-            plot_style.label(axes, text if len(text) <= 18 else f"{text[:17]}…", (x, y), (7, 5), fontsize=8.5, color=DARK)
+            # those at the right edge are named at their left
+            left = axes.transAxes.inverted().transform(axes.transData.transform((x, y)))[0] > RIGHT
+            text, offset = text if len(text) <= 18 else f"{text[:17]}…", (-7 if left else 7, 5)
+            plot_style.label(axes, text, (x, y), offset, fontsize=8.5, color=DARK, ha="right" if left else "left")
 
 
 def growth_plot(growth: Growth) -> Plot | None:
@@ -182,11 +187,11 @@ def trained_losses(result: SearchResult) -> list[float]:
 
 
 def _distribution(result: SearchResult, space: LossDistribution | None, trained: Sequence[float], width: float) -> Figure:
-    figure = plot_style.new_figure(width, 3.4)
+    figure = plot_style.new_figure(width, 3.7)
     axes = figure.subplots()
     if space and space.quantiles:
         shares, losses = zip(*space.quantiles, strict=True)
-        axes.plot(losses, shares, color=GREY, linewidth=2, label=f"whole space, {space.num:,} networks (estimated)")
+        axes.plot(losses, shares, color=GREY, linewidth=2, label=f"whole space, {space.num:,} (estimated)")
     if trained:
         steps = np.arange(1, len(trained) + 1) / len(trained)
         axes.step([trained[0], *trained], [0, *steps], where="post", color=FRONT, linewidth=1.8, label=f"trained, {len(trained):,}")
@@ -200,10 +205,10 @@ def _distribution(result: SearchResult, space: LossDistribution | None, trained:
     if margin:
         axes.set_xlim(min(near) - margin, max(near) + margin)
     axes.set_ylim(0, 1.02)
-    axes.set_xlabel("validation loss")
-    axes.set_ylabel("share of networks with at most this loss")
-    axes.legend(loc="lower right", fontsize=7.5)
-    heading(figure, "How good the space's networks are")
+    axes.set_xlabel("validation loss at most")
+    axes.set_ylabel("share of networks")
+    axes.legend(loc="best", fontsize=7.5)
+    heading(figure, "How good the networks of the space are")
     notes = [f"Whole space: {space.source}." if space else "The space's own losses were not estimated."]
     notes += ["The trained networks were chosen by the search, so they are no sample of the space."] if trained else []
     below(figure, len(trained), len(of_state(result, COMPLETE)), "networks trained to the end", *notes)

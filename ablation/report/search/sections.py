@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 
+import numpy as np
+
 from ablation.record.search import REFUSED, STOPPED, SearchResult
 from ablation.record.trial import FAILED
 from ablation.report.explain.plots import Plot
@@ -13,17 +15,22 @@ from ablation.report.kit.numbers import capital, count, joined
 from ablation.report.kit.page import Block, Bullets, Code, Heading, Missing, Paragraph, literal
 from ablation.report.search import effect_plots, plots, tables
 from ablation.report.search.axes import finite, places
-from ablation.report.search.networks import confirmed_winner, front, name, of_state, spec_toml, states_text, winner_of
+from ablation.report.search.networks import confirmed_winner, front, name, of_state, spec_toml, states_text, title_of, winner_of
 
 Part = Block | Plot
 # networks of the front on the page; all are in proposals.csv
 FRONT_SHOWN, REASONS_SHOWN = 12, 6
 # how far from the best, in loss
 WITHIN = (0.005, 0.01, 0.02, 0.05)
+DEPLOYED = (
+    "Deployed: once convolutions that are several in training are folded into one; multiply-accumulates and latency are of it. "
+)
+EAGER = "Latency is eager, i.e. run by PyTorch as it is written, unless it names another mode. "
 MEANING = (
-    "Lower is better on every axis. A search value is what the search itself measured, with one seed: the best of many such values "
+    "Lower is better throughout. A search value is what the search itself measured, with one seed: the best of many such values "
     "is partly luck. A confirmed value comes from trainings with fresh seeds and timings in fresh sittings (networks loaded anew), "
-    "made for these networks alone. A difference is winner minus reference, of latency the ratio ×; in brackets its 95\u00a0% interval."
+    "made for these networks alone; the test loss is of images that neither training nor any choice had used. A difference is the "
+    "chosen network minus the reference, of latency the ratio of both (×); in brackets stands its 95\u00a0% interval."
 )
 
 
@@ -32,10 +39,13 @@ def side_by_side(result: SearchResult) -> list[Part]:
     winner = winner_of(result)
     if winner is None:
         return []
-    parts: list[Part] = [Paragraph(f"{capital(name(winner))} beside {name(result.reference)}."), tables.axes_table(result, winner)]
+    about = literal(f"{winner.label}")
+    folded = DEPLOYED if winner.deployed_params not in (None, winner.params) else ""
+    start = [Paragraph(f"{capital(name(winner))} is: {about}." if about else f"{capital(name(winner))}.")]
+    parts: list[Part] = [*start, tables.axes_table(result, winner)]
     if confirmed_winner(result) is None:
-        return [*parts, Missing("**Not confirmed**: no network was trained again with fresh seeds and timed afresh.")]
-    return [*parts, Paragraph(MEANING)]
+        return [*parts, Missing("**Not confirmed**: it was not trained again with fresh seeds, nor timed afresh.")]
+    return [*parts, Paragraph(folded + EAGER + MEANING)]
 
 
 def confirmation(result: SearchResult) -> list[Part]:
@@ -48,14 +58,17 @@ def confirmation(result: SearchResult) -> list[Part]:
     parts: list[Part] = [Bullets(items)] if items else []
     if not c.networks:
         return [*parts, Missing("**Not confirmed**: no network of the front was trained again.")]
-    if c.verdicts:
+    if c.verdicts and len(c.networks) > 1:
         parts += [Heading("Verdicts", 3), tables.verdicts_table(c)]
     parts += [Heading("Losses of each seed", 3), tables.seeds_table(c)]
+    failed = [(n, seed) for n in (c.reference, *c.networks) for seed in n.seeds if seed.reason]
+    reasons = [f"{capital(name(n))}, seed {seed.seed}: {literal(seed.reason.rstrip('.'))}." for n, seed in failed]
+    parts += [Bullets(reasons)] if reasons else []
     if rates := tables.rates_table(c):
         text = "Each network was trained once with each learning rate; the confirmation uses the best of them. Validation loss:"
         parts += [Heading("Learning rates", 3), Paragraph(text), rates]
     if timings := tables.timings_table(c):
-        fastest = "Fastest mode: of all ways of running that were tried, the quickest of each network; ratios are to the reference's."
+        fastest = "Fastest mode: the quickest of all ways of running that were tried; ratios are to the reference in its own."
         parts += [Heading("Latency", 3), timings, Paragraph(fastest)]
     return parts
 
@@ -67,10 +80,10 @@ def everything(result: SearchResult) -> list[Part]:
     parts: list[Part] = [Paragraph(f"{capital(states_text(result))}."), *drawn]
     ahead = front(result)
     if not ahead:
-        return [*parts, Missing("**No front**: no proposal was trained to the end and has a loss, a latency and parameters.")]
+        return [*parts, Missing("**No front**: no proposal was trained to the end with a loss, a latency and parameters.")]
     shown = ahead[:FRONT_SHOWN]
     more = f" The first {len(shown)} by loss:" if len(ahead) > len(shown) else ""
-    text = f"On the front: {count(len(ahead), 'network')}, no other being better in loss, latency and parameters at once.{more}"
+    text = f"On the front: {count(len(ahead), 'network')}, which no other beats in loss, latency and parameters at once.{more}"
     return [*parts, Paragraph(text), tables.networks_table(result, shown)]
 
 
@@ -83,10 +96,10 @@ def drawing(result: SearchResult) -> list[Part]:
         parts += [Paragraph(text), Code(spec_toml(winner.spec), "toml")]
     drawn = {role: stages for role, stages in result.drawings.items() if stages}
     widest = max((effect_plots.side(s) for stages in drawn.values() for s in stages), default=1.0)
-    names = {"reference": result.reference.label, "winner": tables.label(winner) if winner else "winner"}
+    names = {"reference": result.reference.label, "winner": title_of(winner) if winner else "winner"}
     parts += [effect_plots.drawing_plot(s, names.get(role, role), f"drawing_{role}", widest) for role, s in drawn.items()]
     for role, stages in drawn.items():
-        parts += [Heading(capital(literal(names.get(role, role))), 3), tables.drawing_table(stages)]
+        parts += [Heading(f"Stages of {literal(names.get(role, role))}", 3), tables.drawing_table(stages)]
     return parts
 
 
@@ -94,10 +107,11 @@ def undone(result: SearchResult) -> list[Part]:
     """What each swap between reference and winner does."""
     if not result.undone:
         return []
+    chosen = name(winner) if (winner := winner_of(result)) else "the other network"
     text = (
-        f"{capital(name(result.reference))} and {name(w) if (w := winner_of(result)) else 'the winner'} differ in "
-        f"{count(len(result.undone), 'choice')}. Each was undone alone in the winner, all else as there. A loss that rises then is "
-        "what the swap buys; parameters and latency that fall are what it costs. Where swaps act together, the parts do not add up."
+        f"{capital(name(result.reference))} and {chosen} differ in {count(len(result.undone), 'choice')}. Each was set back alone "
+        f"in {chosen}, all else as there. What gets worse then is what the choice buys, what gets better is what it costs. Where "
+        "choices act together, their effects do not add up to the whole difference."
     )
     plot = effect_plots.undone_plot(result.undone)
     return [Paragraph(text), *([plot] if plot else []), tables.undone_table(result.undone)]
@@ -114,7 +128,8 @@ def course(result: SearchResult) -> list[Part]:
     items = [f"{'; '.join(texts)}{sampled}.", *(f"{title}: {literal(text.rstrip('.'))}." for title, text in facts.items() if text)]
     if result.sampler:
         items.append(f"Proposals: sampler `{result.sampler}`. {literal(result.sampler_text)}".strip())
-    items += [f"It began with {count(result.num_warm, 'trial')} of earlier studies of the same data and protocol."] if result.num_warm else []
+    if result.num_warm:
+        items.append(f"It began with {count(result.num_warm, 'trial')} of earlier studies of the same data and protocol.")
     parts: list[Part] = [Bullets(items)]
     if space.factors:
         lines = [[plain(factor), ", ".join(levels)] for factor, levels in space.factors.items()]
@@ -130,13 +145,14 @@ def _growth(result: SearchResult) -> list[Part]:
         return []
     g = result.growth
     text = (
-        "Hypervolume is the share of the box between the best and the worst values of loss, latency and parameters that the front "
-        "dominates: one number that grows with every network that improves the front."
+        "Hypervolume is how much of the range of loss, latency and parameters the front leaves behind: one number that grows with "
+        "every network that improves the front."
     )
     if g.random:
         reached, rivals = g.reached[-1], [n for n, value in enumerate(g.random, 1) if value >= g.reached[-1]]
         needed = f"would need {rivals[0]} trainings" if rivals else f"would not reach it in {len(g.random)} trainings"
-        text += f" After {count(len(g.reached), 'training')} the search reached {reached:.3g}; random proposals {needed} ({g.source})."
+        trained = count(len(g.reached), "training")
+        text += f" After {trained} the search reached {reached:.3g}; random proposals {needed} ({g.source})."
     return [Heading("How the front grew", 3), Paragraph(text), plot]
 
 
@@ -164,11 +180,14 @@ def _shares(result: SearchResult) -> list[str]:
     texts = []
     if space and space.quantiles:
         best = space.quantiles[0][1]
-        shares = [max(share for share, loss in space.quantiles if loss <= best + x) for x in WITHIN]
+        shares = [
+            float(np.interp(best + x, [loss for _, loss in space.quantiles], [s for s, _ in space.quantiles])) for x in WITHIN
+        ]
         texts.append(f"Of the whole space ({space.source}): {_within(shares)} of its best, {best:.4f}.")
     if trained:
         shares = [sum(loss <= trained[0] + x for loss in trained) / len(trained) for x in WITHIN]
-        texts.append(f"Of the {count(len(trained), 'network')} trained to the end: {_within(shares)} of the best, {trained[0]:.4f}.")
+        ended = count(len(trained), "network")
+        texts.append(f"Of the {ended} trained to the end: {_within(shares)} of the best, {trained[0]:.4f}.")
     return texts
 
 

@@ -21,11 +21,12 @@ from ablation.record.search_confirmed import (
     Verdict,
 )
 from ablation.report.explain.style import plain
-from ablation.report.kit.numbers import NOTHING, decimal, significant, times_span
+from ablation.report.kit.numbers import NOTHING, decimal, significant
 from ablation.report.kit.page import Table
 from ablation.report.kit.tables import write_lines
-from ablation.report.search.axes import COUNTS, Axis, all_axes, finite, losses, places
+from ablation.report.search.axes import COUNTS, Axis, all_axes, finite, losses, place_name, places
 from ablation.report.search.effect_plots import effect_of, shape_text
+from ablation.report.search.networks import title_of
 from ablation.stats import mean_and_sd
 
 NOT_CONFIRMED, COUNTED = "not confirmed", "counted"
@@ -51,10 +52,11 @@ def axes_table(result: SearchResult, winner: Candidate) -> Table:
         if verdict is not None:
             effect = axis.change(verdict.effect, verdict.low, verdict.high)
         how = verdict_text(axis, verdict) if network else NOT_CONFIRMED if axis.metric not in COUNTS else COUNTED
-        lines.append([axis.label, *map(axis.text, (*searched, *confirmed)), effect, how])
-    names = [f"{result.reference.label}, search", f"#{winner.number}, search"]
-    names += [f"{result.reference.label}, confirmed", f"#{winner.number}, confirmed"] if network else []
-    return table(["axis", *names, "difference", "verdict"], lines, texts=(0, len(names) + 2))
+        values = [list(map(axis.text, pair)) for pair in (confirmed, searched)]
+        lines.append([axis.label, *(values[0] or values[1]), effect, how, *(values[1] if network else [])])
+    both = (result.reference.label, f"#{winner.number}")
+    names = [f"{who}, {'confirmed' if network else 'search'}" for who in both]
+    return table(["", *names, "difference", "verdict", *(f"{who}, search" for who in both if network)], lines, texts=(0, 4))
 
 
 def verdict_text(axis: Axis, verdict: Verdict | None) -> str:
@@ -73,14 +75,11 @@ def p_text(p: float) -> str:
 
 
 def verdicts_table(confirmation: Confirmation) -> Table:
-    """A line for each network that was confirmed: what it is on each axis."""
-    axes = list(dict.fromkeys((v.metric, v.place) for v in confirmation.verdicts))
-    lines = []
-    for network in confirmation.networks:
-        own = {(v.metric, v.place): v for v in confirmation.of(network.number or 0)}
-        cells = [_verdict_cell(Axis(*axis), own.get(axis)) for axis in axes]
-        lines.append([f"#{network.number} {network.label}", *cells])
-    return table(["network", *(Axis(*axis).label for axis in axes)], lines)
+    """What each network that was confirmed is on each axis."""
+    axes = list(dict.fromkeys(Axis(v.metric, v.place) for v in confirmation.verdicts))
+    own = [confirmation.of(network.number or 0) for network in confirmation.networks]
+    lines = [[axis.label, *(_verdict_cell(axis, axis.verdict(verdicts)) for verdicts in own)] for axis in axes]
+    return table(["", *(f"#{network.number}" for network in confirmation.networks)], lines)
 
 
 def _verdict_cell(axis: Axis, verdict: Verdict | None) -> str:
@@ -88,15 +87,22 @@ def _verdict_cell(axis: Axis, verdict: Verdict | None) -> str:
 
 
 def seeds_table(confirmation: Confirmation) -> Table:
-    """Validation and test loss of each fresh seed, their mean and spread."""
+    """Validation and test loss of each network: mean, standard deviation, and each fresh seed."""
+    every = (confirmation.reference, *confirmation.networks)
+    seeds = list(dict.fromkeys(seed.seed for network in every for seed in network.seeds))
     lines = []
-    for network in (confirmation.reference, *confirmation.networks):
-        for seed in network.seeds:
-            cells = [decimal(finite(value), 4) for value in (seed.validation, seed.test)]
-            lines.append([label(network), str(seed.seed), *cells, seed.reason or NOTHING])
-        spreads = [_mean(losses(network, metric)) for metric in (LOSS, TEST_LOSS)]
-        lines.append([label(network), "mean ± SD", *spreads, NOTHING])
-    return table(["network", "seed", "validation loss", "test loss", "notes"], lines, texts=(0, 4))
+    for network in every:
+        own = {seed.seed: seed for seed in network.seeds}
+        for metric in (LOSS, TEST_LOSS):
+            values = [getattr(own.get(seed), "validation" if metric == LOSS else "test", None) for seed in seeds]
+            cells = [decimal(finite(value), 4) for value in values]
+            lines.append([title_of(network), metric_name(metric), _mean(losses(network, metric)), *cells])
+    return table(["network", "loss", "mean ± SD", *(f"seed {seed}" for seed in seeds)], lines, texts=(0, 1))
+
+
+def metric_name(metric: str) -> str:
+    """'validation' or 'test'."""
+    return Axis(metric).label.removesuffix(" loss")
 
 
 def _mean(values: Sequence[float]) -> str:
@@ -108,7 +114,7 @@ def rates_table(confirmation: Confirmation) -> Table | None:
     """The sweep of learning rates of each network, the chosen one marked; None where none was swept."""
     networks = [n for n in (confirmation.reference, *confirmation.networks) if n.rates]
     rates = dict.fromkeys(rate for network in networks for rate in network.rates)
-    lines = [[label(n), *(_rate_cell(n, rate) for rate in rates)] for n in networks]
+    lines = [[title_of(n), *(_rate_cell(n, rate) for rate in rates)] for n in networks]
     return table(["network", *rates], lines) if lines else None
 
 
@@ -125,10 +131,11 @@ def timings_table(confirmation: Confirmation) -> Table | None:
     for network in (confirmation.reference, *confirmation.networks):
         for place in dict.fromkeys([*network.latency, *network.fastest]):
             timing, mode = network.latency.get(place, Timing()), network.fastest.get(place)
-            fastest = [mode.mode, significant(mode.ms), times_span(mode.ratio, mode.low, mode.high)] if mode else [NOTHING] * 3
-            eager = [significant(timing.ms), times_span(timing.ratio, timing.low, timing.high), str(timing.sittings or NOTHING)]
-            lines.append([label(network), Axis(LATENCY, place).label.removeprefix("latency "), *eager, *fastest])
-    headings = ["network", "place", "eager [ms]", "ratio", "sittings", "fastest mode", "in it [ms]", "ratio in it"]
+            axis = Axis(LATENCY, place)
+            fastest = [mode.mode, significant(mode.ms), axis.change(mode.ratio, mode.low, mode.high)] if mode else [NOTHING] * 3
+            eager = [significant(timing.ms), axis.change(timing.ratio, timing.low, timing.high), str(timing.sittings or NOTHING)]
+            lines.append([title_of(network), place_name(place), *eager, *fastest])
+    headings = ["network", "at", "eager [ms]", "ratio", "sittings", "fastest mode", "in it [ms]", "ratio in it"]
     return table(headings, lines, texts=(0, 1, 5)) if lines else None
 
 
@@ -136,10 +143,10 @@ def networks_table(result: SearchResult, networks: Sequence[Candidate]) -> Table
     """Networks with their costs and loss: of the front, the reference first."""
     axes = [Axis(PARAMS), *(Axis(LATENCY, place) for place in places(result)), Axis(LOSS)]
     lines = [
-        [str(c.number) if c.number is not None else NOTHING, c.label, *(axis.text(axis.searched(c)) for axis in axes)]
+        [title_of(c), *(axis.text(axis.searched(c)) for axis in axes)]
         for c in (result.reference, *result.others, *networks)
     ]  # fmt: skip
-    return table(["#", "network", *(axis.label for axis in axes)], lines, texts=(1,))
+    return table(["network", *(axis.label for axis in axes)], lines)
 
 
 def limits_table(result: SearchResult) -> Table | None:
@@ -189,19 +196,14 @@ def undone_table(swaps: Sequence[Undone]) -> Table:
         loss = swap.loss
         sure = swap.reason or ("loss not measured" if loss is None else f"loss {loss.verdict}")
         sure += f", {loss.num} {loss.of}" if loss is not None and loss.num and not swap.reason else ""
-        lines.append([plain(swap.factor), f"{swap.winner} → {swap.reference}", *cells, sure])
-    return table(["swap", "undone", *(axis.label for axis in axes), "how sure"], lines, texts=(0, 1, len(axes) + 2))
+        lines.append([f"{plain(swap.factor)}: {swap.winner} → {swap.reference}", *cells, sure])
+    return table(["undone", *(axis.label for axis in axes), "how sure"], lines, texts=(0, len(axes) + 1))
 
 
 def drawing_table(stages: Sequence[Stage]) -> Table:
     """A network's stages in words."""
     lines = [[s.name, s.text, shape_text(s.shape), f"{s.params:,}"] for s in stages]
     return table(["stage", "what it is", "channels × height × width", "parameters"], lines, texts=(0, 1))
-
-
-def label(network: Candidate | Confirmed) -> str:
-    """'#12 partial, 32-64-128'."""
-    return network.label if network.number is None else f"#{network.number} {network.label}"
 
 
 def write_proposals(result: SearchResult, path: Path) -> Path:
@@ -225,5 +227,3 @@ def write_confirmation(confirmation: Confirmation, path: Path) -> Path:
     """Every verdict as one line of CSV."""
     names = [field.name for field in fields(Verdict)]
     return write_lines(path, names, [[getattr(v, name) for name in names] for v in confirmation.verdicts])
-
-

@@ -1,4 +1,4 @@
-"""Writes a search: a self-contained page, Markdown, plots with their numbers, the winner's spec, and the JSON of it all. No torch."""
+"""Writes a search: one self-contained page, Markdown, plots with their numbers, the winner's spec, and all as JSON. No torch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ def write_search(result: SearchResult, folder: Path, gallery: Path | None = None
     folder = Path(folder)
     parts = page_parts(result, gallery is not None)
     files = draw_plots([part for part in parts if isinstance(part, Plot)], folder / PLOTS)
-    files += _pictures(folder, gallery)
+    if gallery is not None:
+        content = gallery.read_bytes()
+        write_atomic(folder / GALLERY, lambda part: part.write_bytes(content))
+        files.append(folder / GALLERY)
     blocks = [part.block if isinstance(part, Plot) else part for part in parts]
     texts = {
         "search.html": to_html(blocks, folder, result.title),
@@ -70,14 +73,3 @@ def _gallery(result: SearchResult, shown: bool) -> list[Part]:
         return [Heading(GALLERY_HEADING), Picture(GALLERY, "Faces, and what each network makes of them")]
     why = literal(result.gallery_reason.rstrip(".")) or "none were made"
     return [Heading(GALLERY_HEADING), Missing(f"**No pictures**: {why}.")]
-
-
-def _pictures(folder: Path, gallery: Path | None) -> list[Path]:
-    """The gallery beside the page, and none of an earlier page."""
-    path = folder / GALLERY
-    if gallery is None:
-        path.unlink(missing_ok=True)
-        return []
-    content = gallery.read_bytes()
-    write_atomic(path, lambda part: part.write_bytes(content))
-    return [path]
