@@ -22,9 +22,7 @@ Part = Block | Plot
 FRONT_SHOWN, REASONS_SHOWN = 12, 6
 # how far from the best, in loss
 WITHIN = (0.005, 0.01, 0.02, 0.05)
-DEPLOYED = (
-    "Deployed: once convolutions that are several in training are folded into one; multiply-accumulates and latency are of it. "
-)
+DEPLOYED = "Deployed: convolutions that are several in training are folded into one, before costs and latency are measured. "
 EAGER = "Latency is eager, i.e. run by PyTorch as it is written, unless it names another mode. "
 MEANING = (
     "Lower is better throughout. A search value is what the search itself measured, with one seed: the best of many such values "
@@ -180,9 +178,8 @@ def _shares(result: SearchResult) -> list[str]:
     texts = []
     if space and space.quantiles:
         best = space.quantiles[0][1]
-        shares = [
-            float(np.interp(best + x, [loss for _, loss in space.quantiles], [s for s, _ in space.quantiles])) for x in WITHIN
-        ]
+        known_shares, known_losses = zip(*space.quantiles, strict=True)
+        shares = [float(np.interp(best + x, known_losses, known_shares)) for x in WITHIN]
         texts.append(f"Of the whole space ({space.source}): {_within(shares)} of its best, {best:.4f}.")
     if trained:
         shares = [sum(loss <= trained[0] + x for loss in trained) / len(trained) for x in WITHIN]
