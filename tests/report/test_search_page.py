@@ -20,7 +20,7 @@ from ablation.record.search import STOPPED, Candidate, Growth, SearchResult
 from ablation.record.search_confirmed import BETTER, LOSS, PARAMS, UNSETTLED, WORSE, SeedLoss, Timing
 from ablation.record.trial import COMPLETE, FAILED
 from ablation.report.explain.plots import Plot
-from ablation.report.kit.page import Table
+from ablation.report.kit.page import Heading, Table
 from ablation.report.kit.plot_style import WIDTH, styled
 from ablation.report.search import tables
 from ablation.report.search.answer import answer
@@ -155,6 +155,7 @@ def test_every_proposal_is_in_the_csv(full: SearchResult, folder: Path) -> None:
 def test_states_are_counted(full: SearchResult) -> None:
     assert states_text(full) == "60 proposals: 36 trained to the end, 12 stopped early, 6 refused by a limit and 6 failed"
     assert states_text(bare()) == "0 proposals"
+    assert states_text(unfinished(1, FAILED)) == "1 proposal, failed"
 
 
 def test_axes_are_named_once() -> None:
@@ -194,8 +195,11 @@ def test_an_earlier_winner_is_not_left_behind(tmp_path: Path) -> None:
     [
         (bare(), "Nothing has been trained yet, so there is no network to put beside original."),
         (unfinished(0, COMPLETE), "Nothing has been trained yet"),
-        (unfinished(12, STOPPED), "No network has been trained to the end; 12 proposals: 12 stopped early. A stopped network"),
-        (unfinished(12, FAILED, "RuntimeError: out of memory"), "No network has been trained to the end; 12 proposals: 12 failed."),
+        (unfinished(12, STOPPED), "No network has been trained to the end; 12 proposals, all stopped early. A stopped network"),
+        (
+            unfinished(12, FAILED, "RuntimeError: out of memory"),
+            "No network has been trained to the end; 12 proposals, all failed.",
+        ),
     ],
     ids=["bare", "nothing", "stopped", "failed"],
 )
@@ -203,6 +207,8 @@ def test_a_search_that_came_to_nothing(result: SearchResult, start: str) -> None
     assert _plain(answer(result)).startswith(start)
     assert _sentences(answer(result)) <= 5
     assert _drawn(result) <= {"front_latency_cpu_b1", "front_latency_cpu_b32", "front_params", "prediction"}
+    headings = [part.text for part in page_parts(result) if isinstance(part, Heading)]
+    assert not {"Beside the reference", "The network", "Which differences matter"} & set(headings)
     if result.proposals and result.proposals[0].reason:
         assert "12 of 12: RuntimeError: out of memory." in _plain(answer(result))
 
@@ -277,6 +283,14 @@ def test_no_winner_among_complete_networks() -> None:
     assert text.startswith("No network is put beside original: of 36 networks trained to the end")
     assert f"{ahead} on validation loss are ahead of it by search values" in text
     assert min(c.best_loss or 9 for c in complete) == pytest.approx(0.6489)
+
+
+def test_pages_keep_to_standard_words(folder: Path) -> None:
+    for text in (
+        (folder / "search.md").read_text(encoding="utf-8"),
+        *map(answer, (bare(), unfinished(12, FAILED), fake_search(30))),
+    ):
+        assert not re.search(r"\b(told|said|placed|found|by turns|significant|winner minus)\b", text.lower())
 
 
 def test_a_front_of_one_network() -> None:

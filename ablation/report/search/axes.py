@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ablation.record.search import Candidate, SearchResult
@@ -45,8 +45,8 @@ class Axis:
             return NOTHING
         if self.metric in RATIOS:
             small = 3 if 0 < effect < 0.995 else None  # two digits would hide what a small ratio's interval is
-            ends = "" if low is None or high is None or small is None else f" ({low:.3f} to {high:.3f})"
-            return times(effect, 3) + ends if small else times_span(effect, low, high)
+            span = "" if low is None or high is None or small is None else f" ({low:.3f} to {high:.3f})"
+            return times(effect, small) + span if small else times_span(effect, low, high)
         if self.metric in COUNTS:
             return f"{'+' if effect > 0 else ''}{self.text(effect)}".replace("-", numbers.MINUS) if effect else "0"
         ends = [numbers.signed(end, 4) for end in (low, high) if end is not None]
@@ -126,16 +126,18 @@ def search_axes(result: SearchResult) -> list[Axis]:
 
 def all_axes(result: SearchResult) -> list[Axis]:
     """Every axis of which anything is stored, in the order of the page's table."""
-    confirmed = [result.confirmation.reference, *result.confirmation.networks] if result.confirmation else []
+    c = result.confirmation
+    confirmed: list[Confirmed] = [c.reference, *c.networks] if c else []
     every = [result.reference, *result.proposals]
     modes = dict.fromkeys(place for network in confirmed for place in network.fastest)
     more = dict.fromkeys(place for network in confirmed for place in network.latency)
     timed = dict.fromkeys([*places(result), *more])
-    folded = any(deployed_params(network) != network.params for network in (*every, *confirmed))
+    networks: list[Candidate | Confirmed] = [*every, *confirmed]
+    folded = any(deployed_params(network) != network.params for network in networks)
     axes = [Axis(PARAMS), *([Axis("deployed_params")] if folded else []), Axis(MACS)]
     axes += [*(Axis(LATENCY, place) for place in timed), *(Axis(FASTEST, place) for place in modes), Axis(LOSS), Axis(TEST_LOSS)]
-    values: list[Callable[[Axis], float | None]] = [
-        *(lambda axis, n=network: axis.searched(n) for network in every),
-        *(lambda axis, n=network: axis.confirmed(n) for network in confirmed),
-    ]
-    return [axis for axis in axes if any(value(axis) is not None for value in values)]
+    return [axis for axis in axes if any(_value(axis, network) is not None for network in networks)]
+
+
+def _value(axis: Axis, network: Candidate | Confirmed) -> float | None:
+    return axis.confirmed(network) if isinstance(network, Confirmed) else axis.searched(network)

@@ -32,11 +32,14 @@ def of_state(result: SearchResult, *states: str) -> list[Candidate]:
 
 
 def states_text(result: SearchResult) -> str:
-    """'60 proposals: 40 trained to the end, 15 stopped early and 5 failed'."""
+    """'60 proposals: 40 trained to the end, 15 stopped early and 5 failed', or '12 proposals, all failed'."""
     counts = Counter(candidate.state for candidate in result.proposals)
     order = [*(state for state in STATES if state in counts), *(state for state in counts if state not in STATES)]
+    every = count(len(result.proposals), "proposal")
+    if len(order) == 1:
+        return f"{every}, {'all ' if len(result.proposals) > 1 else ''}{STATES.get(order[0], order[0])}"
     texts = [f"{counts[state]:,} {STATES.get(state, state)}" for state in order]
-    return f"{count(len(result.proposals), 'proposal')}{': ' if texts else ''}{joined(texts)}"
+    return f"{every}: {joined(texts)}" if texts else every
 
 
 def front_axes(result: SearchResult) -> list[Axis]:

@@ -43,10 +43,10 @@ NAMED = ("reference", "chosen", "for comparison")
 
 
 def front_plot(result: SearchResult, axis: Axis) -> Plot | None:
-    """Loss against one cost, everything that was trained; None where no network has both."""
+    """Loss against one cost, everything that was trained; None where no proposal has both."""
     every = [(role, c, _cost(axis, c), finite(c.best_loss)) for role, c in _roles(result)]
     points = [(role, c, x, y) for role, c, x, y in every if x is not None and y is not None]
-    if not points:
+    if all(c.number is None for _, c, _, _ in points):
         return None
     stem = "front_" + (f"latency_{stem_of(axis.place)}" if axis.place else axis.metric)
     lines = [[role, c.number, c.label, c.state, c.rung, c.params, x, y] for role, c, x, y in points]
@@ -88,6 +88,7 @@ def _front(result: SearchResult, axis: Axis, points: Sequence[tuple[str, Candida
     plot_style.scale_axis(axes, "x", [x for _, _, x, _ in drawn])
     notes = _limit_line(result, axis, axes)
     axes.margins(0.09, 0.1)
+    axes.autoscale_view()
     _names(axes, drawn)
     axes.set_xlabel("parameters [M]" if axis.metric == PARAMS else f"{axis.label} [ms]")
     axes.set_ylabel("validation loss")

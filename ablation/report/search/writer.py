@@ -12,7 +12,7 @@ from ablation.report.explain.plots import PLOTS, Plot, draw_plots
 from ablation.report.kit.page import Answer, Heading, Missing, Picture, literal, to_html, to_markdown
 from ablation.report.search.answer import answer
 from ablation.report.search.networks import spec_toml, winner_of
-from ablation.report.search.sections import SECTIONS, Part
+from ablation.report.search.sections import SECTIONS, Part, undone
 from ablation.report.search.tables import write_confirmation, write_proposals
 
 GALLERY = "gallery.png"
@@ -64,7 +64,9 @@ def page_parts(result: SearchResult, with_gallery: bool = False) -> list[Part]:
         if title == "Next":
             parts += _gallery(result, with_gallery)
         made = body(result)
-        parts += [Heading(title), *(made or [Missing(gone)])]
+        # without a network beside the reference there are no differences to miss
+        if made or (gone and (body is not undone or winner_of(result))):
+            parts += [Heading(title), *(made or [Missing(gone)])]
     return parts
 
 
