@@ -117,7 +117,7 @@ class Rung:
 
 @dataclass(frozen=True, kw_only=True)
 class Growth:
-    """Hypervolume of the front after each training, in the order in which they ended; in units of one normalised box."""
+    """Hypervolume of the front after each training, in the order in which they ended."""
 
     reached: tuple[float, ...]
     # what random proposals of the same space, within the same limits, would be expected to reach; empty where nobody estimated it

@@ -235,7 +235,7 @@ def test_two_seeds_have_no_interval() -> None:
     text = _plain(answer(result))
     assert "but on validation loss and test loss the difference is not settled." in text
     assert "its validation loss is 0.6380 instead of 0.6690, −0.0310; its test loss" in text
-    assert "Confirmed with 2 fresh seeds for each and 6 sittings of timing, fewer than the 3 seeds that an interval" in text
+    assert "Trained again with 2 fresh seeds for each and 6 sittings of timing, fewer than the 3 seeds that an interval" in text
     assert _cells(tables.axes_table(result, winner), "validation loss")[3:5] == ["−0.0310", "not settled (2 seeds)"]
     assert "undone" in _drawn(result)
 

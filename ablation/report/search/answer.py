@@ -94,7 +94,8 @@ def _how(result: SearchResult, network: Confirmed, verdicts: Sequence[Verdict]) 
     num = min(len(losses(n, LOSS)) for n in both)
     sittings = [v.num for v in verdicts if v.metric in RATIOS and v.num is not None]
     failed = sum(len(n.seeds) - len(losses(n, LOSS)) for n in both)
-    text = f"Confirmed with {count(num, 'fresh seed')} for each" if num else "No loss is confirmed: no training of both ended well"
+    how = "Confirmed" if num >= LEAST_SEEDS else "Trained again"
+    text = f"{how} with {count(num, 'fresh seed')} for each" if num else "No loss is confirmed: no training of both ended well"
     text += f" and {count(min(sittings), 'sitting')} of timing" if sittings else ", without fresh timing"
     text += f"; {count(failed, 'training')} of both gave no loss" if failed and num else ""
     if 0 < num < LEAST_SEEDS:

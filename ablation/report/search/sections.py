@@ -144,8 +144,8 @@ def _growth(result: SearchResult) -> list[Part]:
         return []
     g = result.growth
     text = (
-        "Hypervolume is how much of the range of loss, latency and parameters the front leaves behind: one number that grows with "
-        "every network that improves the front."
+        "The hypervolume is the volume of all combinations of loss, latency and parameters that some network of the front beats: "
+        "one number that grows with every network that improves the front."
     )
     if g.random:
         reached, rivals = g.reached[-1], [n for n, value in enumerate(g.random, 1) if value >= g.reached[-1]]
