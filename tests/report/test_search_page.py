@@ -115,6 +115,16 @@ def test_the_table_of_axes_holds_search_and_confirmed_values(full: SearchResult)
     assert _cells(table, "test loss")[5:] == ["-", "-"]
 
 
+def test_what_undoing_each_choice_changes(full: SearchResult) -> None:
+    table = tables.undone_table(full.undone)
+    assert table.headings == ["undone", "validation loss", "of the loss", "latency at batch 1", "latency at batch 32", "parameters"]
+    first, second, third, last = table.lines
+    assert first[:3] == ["encoder conv: reparameterised → standard", "+0.0123 (+0.0080 to +0.0166)", "settled (3 seeds)"]
+    assert second[2] == "not settled (3 seeds)"
+    assert third[1:4] == ["-", "not measured", "×3.90 (3.82 to 3.98)"]
+    assert last[1:] == ["-", "with three stages the decoder would end at 36 px", "-", "-", "-"]
+
+
 def test_the_front_is_what_nothing_beats(full: SearchResult) -> None:
     points = [(c, c.best_loss, c.latency["cpu/1"].ms, c.params) for c in full.proposals if c.state == COMPLETE]
     expected = [

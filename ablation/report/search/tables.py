@@ -193,11 +193,11 @@ def undone_table(swaps: Sequence[Undone]) -> Table:
     for swap in swaps:
         effects = [effect_of(axis, swap) for axis in axes]
         cells = [NOTHING if e is None else axis.change(e.value, e.low, e.high) for axis, e in zip(axes, effects, strict=True)]
-        loss = swap.loss
-        sure = swap.reason or ("loss not measured" if loss is None else f"loss {loss.verdict}")
-        sure += f", {loss.num} {loss.of}" if loss is not None and loss.num and not swap.reason else ""
-        lines.append([f"{plain(swap.factor)}: {swap.winner} → {swap.reference}", *cells, sure])
-    return table(["undone", *(axis.label for axis in axes), "how sure"], lines, texts=(0, len(axes) + 1))
+        sure = swap.reason or ("not measured" if swap.loss is None else swap.loss.verdict)
+        if swap.loss is not None and swap.loss.num:
+            sure += f" ({swap.loss.num} {swap.loss.of})"
+        lines.append([f"{plain(swap.factor)}: {swap.winner} → {swap.reference}", cells[0], sure, *cells[1:]])
+    return table(["undone", axes[0].label, "of the loss", *(axis.label for axis in axes[1:])], lines, texts=(0, 2))
 
 
 def drawing_table(stages: Sequence[Stage]) -> Table:
