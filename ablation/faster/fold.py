@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from ablation.faster.rewrite import Layers, is_plain
+from blocks.conv.base import Conv
 from blocks.conv.reparameterised import scale_and_shift
 
-Conv = nn.Conv2d | nn.ConvTranspose2d
 CONVS: tuple[type[Conv], ...] = (nn.Conv2d, nn.ConvTranspose2d)
 # layers whose output is a new tensor that nobody else reads
 FRESH = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.BatchNorm2d, nn.GroupNorm)

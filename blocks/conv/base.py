@@ -14,12 +14,13 @@ from torch import nn
 from blocks.errors import must_be
 from blocks.registry import Registry
 
+Conv = nn.Conv2d | nn.ConvTranspose2d
 CONVS: Registry[Callable[..., nn.Module]] = Registry(
     "conv", "conv(in_channels, out_channels, *, kernel_size, transposed, norm, activation): N x in x H x W -> N x out x H x W"
 )
 
 
-def convolution(in_channels: int, out_channels: int, kernel_size: int, *, transposed: bool = False, groups: int = 1) -> nn.Module:
+def convolution(in_channels: int, out_channels: int, kernel_size: int, *, transposed: bool = False, groups: int = 1) -> Conv:
     """One convolution with stride 1, a bias and the padding that keeps height and width."""
     if kernel_size % 2 == 0:
         raise must_be("kernel_size", "odd, so that height and width stay", kernel_size)

@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from blocks.basic import Activation, Norm
 from blocks.conv.base import CONVS, convolution
 
-Kernel = tuple[Tensor, Tensor]  # weight and bias of a convolution, in float64
-
 
 @CONVS.register("reparameterised")
 class Reparameterised(nn.Module):
@@ -33,6 +31,7 @@ class Reparameterised(nn.Module):
         activation: Activation,
     ) -> None:
         super().__init__()
+        self.shape, self.transposed = (in_channels, out_channels, kernel_size), transposed
         self.wide = nn.Sequential(convolution(in_channels, out_channels, kernel_size, transposed=transposed), norm(out_channels))
         self.point = nn.Sequential(convolution(in_channels, out_channels, 1, transposed=transposed), norm(out_channels))
         self.identity = norm(out_channels) if in_channels == out_channels else None
@@ -47,20 +46,24 @@ class Reparameterised(nn.Module):
         norms = [self.wide[1], self.point[1], *([] if self.identity is None else [self.identity])]
         if not all(type(norm) in (nn.BatchNorm2d, nn.Identity) for norm in norms):
             return self
-        wide, point = self.wide[0], self.point[0]
-        transposed, kernel_size = isinstance(wide, nn.ConvTranspose2d), wide.kernel_size[0]
-        kernels = [_kernel(wide, self.wide[1]), _kernel(point, self.point[1])]
+        out = convolution(*self.shape, transposed=self.transposed)
+        kernels = [self._kernel(*self.wide), self._kernel(*self.point)]  # weight and bias of each branch, in float64
         if self.identity is not None:
-            eye = nn.Conv2d(wide.out_channels, wide.out_channels, 1, device=wide.weight.device, dtype=torch.float64)
-            eye.weight.data.copy_(torch.eye(wide.out_channels)[..., None, None])
-            eye.bias.data.zero_()  # type: ignore[union-attr]
-            kernels.append(_kernel(eye, self.identity))
-        margin = kernel_size // 2
-        weights = [w if w.shape[-1] == kernel_size else nn.functional.pad(w, (margin,) * 4) for w, _ in kernels]
-        out = convolution(wide.in_channels, wide.out_channels, kernel_size, transposed=transposed)
-        out.weight = _frozen(torch.stack(weights).sum(0), wide.weight)
-        out.bias = _frozen(torch.stack([b for _, b in kernels]).sum(0), wide.weight)
+            kernels.append(self._kernel(_identity(self.shape[1], self.wide[0]), self.identity))
+        margin = self.shape[2] // 2
+        weights = [w if w.shape[-1] == self.shape[2] else nn.functional.pad(w, [margin] * 4) for w, _ in kernels]
+        like = next(self.parameters())
+        out.weight = _frozen(torch.stack(weights).sum(0), like)
+        out.bias = _frozen(torch.stack([bias for _, bias in kernels]).sum(0), like)
         return out.train(self.training)
+
+    def _kernel(self, conv: nn.Module, norm: nn.Module) -> tuple[Tensor, Tensor]:
+        """Weight and bias of a convolution and the norm behind it; out is a transposed weight's second dimension."""
+        weight, bias = (value.detach().double() for value in conv.parameters())
+        if not isinstance(norm, nn.BatchNorm2d):
+            return weight, bias
+        scale, shift = (value.detach() for value in scale_and_shift(norm))
+        return weight * scale.view((1, -1, 1, 1) if self.transposed else (-1, 1, 1, 1)), bias * scale + shift
 
 
 def scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
@@ -73,14 +76,13 @@ def scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     return scale, shift if norm.bias is None else shift + norm.bias.double()
 
 
-def _kernel(conv: nn.Module, norm: nn.Module) -> Kernel:
-    """Weight and bias of a convolution without groups and the norm behind it; out is a transposed one's second dimension."""
-    weight, bias = conv.weight.detach().double(), conv.bias.detach().double()  # type: ignore[union-attr,operator]
-    if not isinstance(norm, nn.BatchNorm2d):
-        return weight, bias
-    scale, shift = (value.detach() for value in scale_and_shift(norm))
-    shape = (1, -1, 1, 1) if isinstance(conv, nn.ConvTranspose2d) else (-1, 1, 1, 1)
-    return weight * scale.view(shape), bias * scale + shift
+def _identity(channels: int, like: nn.Module) -> nn.Module:
+    """A 1x1 convolution that changes nothing."""
+    device = next(like.parameters()).device
+    out = nn.Conv2d(channels, channels, 1, device=device)
+    out.weight = nn.Parameter(torch.eye(channels, device=device)[..., None, None])
+    out.bias = nn.Parameter(torch.zeros(channels, device=device))
+    return out
 
 
 def _frozen(value: Tensor, like: Tensor) -> nn.Parameter:
