@@ -4,7 +4,8 @@ An architecture that states its layout (`blocks.architectures.base.Architecture.
 plain values: the stem, each stage's wiring, each stage's resampling. A module made by a recipe knows nothing but these values, and
 its forward pass nothing but its input. So the recipe and the form of the input (shape, strides, dtype) decide its costs and the
 form of its output; the costs of a network are the sum over its modules, which run one after the other, and the drawing of z.
-Only pairs of recipe and form that were not met before are built and counted.
+Only pairs of recipe and form that were not met before are built and counted. Activations that cost the same, on a map and on a
+vector, are counted as one.
 
 That is exact where a module keeps to its recipe. The pieces in `blocks/` do, which a test holds. A piece from elsewhere may share
 weights with another or remember what it saw: whenever a network with such pieces has a module that was not counted before, the sum
@@ -21,11 +22,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from operator import attrgetter
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from ablation.design.compose import VAE, deployed, sampled
 from ablation.design.space import Space
@@ -33,7 +36,7 @@ from ablation.design.spec import FAMILY_FIELDS, ModelSpec
 from ablation.machine.text import first_line
 from ablation.measure.costs.form import Form
 from ablation.measure.costs.static import OTHER, Cost, StaticCost, count_forward, static_cost, summed
-from blocks import ARCHITECTURES, FAMILIES, Architecture
+from blocks import ACTIVATIONS, ARCHITECTURES, FAMILIES, Architecture
 from blocks.architectures.base import Plan, Recipe, recipes
 from blocks.errors import InputError
 
@@ -84,6 +87,7 @@ class SpaceCosts:
         self._modules: dict[Key, Module] = {}
         self._networks: dict[str, StaticCost] = {}
         self._not_sums: set[Piece] = set()
+        self._activations: dict[str, str] = {}
 
     @property
     def num_modules(self) -> int:
@@ -113,8 +117,9 @@ class SpaceCosts:
         if foreign & self._not_sums or architecture.mask_decoder is not Architecture.mask_decoder:
             return None
         new: dict[Key, Module] = {}
+        alike = spec.activation if foreign else self._as_costly(spec.activation)
         try:
-            if (layout := architecture(spec).layout()) is None:
+            if (layout := architecture(spec if alike == spec.activation else spec.replace(activation=alike)).layout()) is None:
                 return None
             walk = self._follow(zip(VAE.parts, layout, strict=True), _input(spec, self.batch_size), new)
         except Exception:  # whatever a piece raises: counted in full, the network raises it again or can do without
@@ -124,6 +129,18 @@ class SpaceCosts:
             return None
         self._modules |= new
         return walk
+
+    def _as_costly(self, activation: str) -> str:
+        """The first activation of the catalogue that costs what this one does."""
+        if activation not in self._activations:
+            cost = _probed(activation)
+            names = (
+                name
+                for name in ACTIVATIONS.names()
+                if name == activation or (_is_ours("activation", name) and _probed(name) == cost)
+            )
+            self._activations[activation] = next(names)
+        return self._activations[activation]
 
     def _follow(self, parts: Iterable[tuple[str, Plan]], form: Form, new: dict[Key, Module]) -> Walk:
         walk: Walk = []
@@ -203,11 +220,20 @@ def _row(space: Space, factors: Mapping[str, str], counts: SpaceCosts) -> tuple[
 
 
 def _count(recipe: Recipe, forms: tuple[Form, ...]) -> Module:
-    with torch.device("meta"):
+    with torch.device("meta"), _NoInitialisation():
         made = nn.ModuleList([recipe.module()])
         (module,) = deployed(made)  # in a list, since what folds is replaced in its parent
     counted = count_forward(module, forms)
     return Module(counted.by_part[OTHER], sum(p.numel() for p in made.parameters()), counted.by_class, counted.outputs)
+
+
+class _NoInitialisation(TorchFunctionMode):
+    """Without values there is nothing to initialise, which takes half of the time of making a module."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__module__", "") == "torch.nn.init" and args:
+            return args[0]
+        return func(*args, **(kwargs or {}))
 
 
 def _input(spec: ModelSpec, batch_size: int) -> Form:
@@ -217,4 +243,13 @@ def _input(spec: ModelSpec, batch_size: int) -> Form:
 def _foreign(spec: ModelSpec) -> set[Piece]:
     """The pieces of a network that are not from the catalogue of this project."""
     chosen = {(family, name) for field, family in FAMILY_FIELDS.items() for name in spec.pieces(field)}
-    return {piece for piece in chosen if not str(FAMILIES[piece[0]].get(piece[1]).__module__).startswith("blocks.")}
+    return {piece for piece in chosen if not _is_ours(*piece)}
+
+
+def _is_ours(family: str, name: str) -> bool:
+    return str(getattr(FAMILIES[family].get(name), "__module__", "")).startswith("blocks.")
+
+
+def _probed(activation: str) -> list[Module]:
+    recipe = Recipe.of(ACTIVATIONS.get(activation))
+    return [_count(recipe, (Form.contiguous(shape),)) for shape in ((2, 6, 4, 4), (2, 6))]

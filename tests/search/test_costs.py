@@ -15,7 +15,7 @@ from ablation.design.space import Space
 from ablation.design.spec import PER_STAGE, PIECE_FIELDS, ModelSpec, preset
 from ablation.measure.costs.static import static_cost
 from ablation.search.costs import METRICS, SpaceCosts, space_costs
-from blocks import CONVS, DOWNS, FAMILIES
+from blocks import ACTIVATIONS, CONVS, DOWNS, FAMILIES
 from blocks.errors import InputError
 
 TINY = preset("small").replace(
@@ -204,3 +204,22 @@ def test_what_the_full_count_raises_is_raised() -> None:
     CONVS.register("narrow")(as_conv(lambda i, o: nn.Conv2d(i, o + 1, 3, padding=1)))
     with pytest.raises(InputError, match="The model must be able to run on an input of shape"):
         SpaceCosts().of(TINY.replace(conv="narrow"))
+
+
+def test_activations_of_equal_cost_are_counted_as_one() -> None:
+    counts = SpaceCosts()
+    counts.of(TINY)
+    before = counts.num_modules
+    assert counts.of(TINY.replace(activation="silu")) == static_cost(TINY.replace(activation="silu"))
+    assert counts.num_modules == before
+
+    class Twice(nn.Module):
+        """Two operations."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x.sigmoid().relu()
+
+    ACTIVATIONS.register("twice")(Twice)
+    for spec in (TINY.replace(activation="twice"), TINY.replace(activation="twice", norm="group")):
+        assert counts.of(spec) == static_cost(spec)
+    assert counts.num_networks == 2
