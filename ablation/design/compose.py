@@ -16,6 +16,11 @@ from blocks.errors import must_be
 M = TypeVar("M", bound=nn.Module)
 
 
+def sampled(mean: Tensor, log_var: Tensor) -> Tensor:
+    """A draw from the posterior N(mean, exp(log_var)), of the same shape: what a network does outside of its five parts."""
+    return mean + torch.exp(0.5 * log_var) * torch.randn_like(mean)
+
+
 class VAE(nn.Module):
     """A convolutional VAE with a Gaussian posterior, made of five parts in the order in which they run.
 
@@ -60,7 +65,7 @@ class VAE(nn.Module):
         Samples z in training and evaluation alike.
         """
         mean, log_var = self.encode(x)
-        z = mean + torch.exp(0.5 * log_var) * torch.randn_like(mean)
+        z = sampled(mean, log_var)
         return (self.decode(z), mean, log_var, *((self.mask_logits(z),) if with_mask else ()))
 
 

@@ -39,6 +39,7 @@ from ablation.design.compose import build_without_weights, deployed
 from ablation.design.spec import ModelSpec
 from ablation.machine.device import evaluating
 from ablation.machine.text import first_line
+from ablation.measure.costs.form import Form
 from ablation.measure.costs.opcount import CLASSES, Formula, register_op
 from ablation.measure.costs.operations import OTHER, Operations, following, part_names
 from blocks.errors import InputError, check_whole, must_be
@@ -125,23 +126,43 @@ def image_shape(model: nn.Module, image_size: int | None = None) -> tuple[int, .
 
 
 def _count(model: nn.Module, batch_size: int, shape: tuple[int, ...], parts: Sequence[str], num_params: int) -> StaticCost:
+    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+    counted = count_forward(model, [Form.contiguous((batch_size, *shape), dtype)], parts)
+    about = {"batch_size": batch_size, "input_shape": tuple(shape), "training_params": num_params}
+    return summed(counted.by_part, counted.by_class, **about)
+
+
+def summed(by_part: Mapping[str, Cost], by_class: Mapping[str, Cost], **about: Any) -> StaticCost:
+    """The costs of a network of such parts; `about`: the other fields of `StaticCost`."""
+    total = reduce(add, by_part.values())
+    assert total == reduce(add, by_class.values(), Cost()), (total, by_class)
+    return StaticCost(**asdict(total), **about, by_part=by_part, by_class=by_class)
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Costs of one forward pass of any module, and the forms of the tensors that it returned."""
+
+    by_part: Mapping[str, Cost]
+    by_class: Mapping[str, Cost]
+    outputs: tuple[Form, ...]
+
+
+def count_forward(model: nn.Module, inputs: Sequence[Form], parts: Sequence[str] = ()) -> Counted:
+    """Costs of one forward pass on inputs of these forms, of the model as it stands; without `parts`, all are those of OTHER."""
     if any(is_lazy(t) for t in (*model.parameters(), *model.buffers())):
         raise must_be("The model", "initialised", "lazy layers, whose shapes nobody knows yet", "Run it once on an input.")
-    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     mode = FakeTensorMode()
     with _without_values(model, mode), mode, evaluating(model), torch.no_grad(), following(model, parts) as running:
         counter = _Counter({_memory(p): p.numel() for p in _parameters(model)}, running)
-        _forward(model, torch.empty((batch_size, *shape), dtype=dtype), counter)
+        out = _forward(model, [form.empty() for form in inputs], counter)
+        outputs = tuple(map(Form.of, _tensors(out)))
     by_part: dict[str, Cost] = {name: Cost() for name in (*parts, OTHER)}
     for (part, _), cost in counter.sums.items():
         by_part[part] += cost
     for part, params in _params_by_part(model, parts).items():
         by_part[part] += Cost(params=params)
-    by_class = _by_class(counter)
-    total = reduce(add, by_part.values())
-    assert total == reduce(add, by_class.values(), Cost()), (total, by_class)
-    about = {"batch_size": batch_size, "input_shape": tuple(shape), "training_params": num_params}
-    return StaticCost(**asdict(total), **about, by_part=by_part, by_class=by_class)
+    return Counted(by_part, _by_class(counter), outputs)
 
 
 @contextmanager
@@ -181,14 +202,14 @@ def _fake(mode: FakeTensorMode, tensor: Tensor) -> Tensor:
     return FakeTensor(mode, shape, torch.device("cpu"))
 
 
-def _forward(model: nn.Module, x: Tensor, counter: _Counter) -> None:
+def _forward(model: nn.Module, inputs: Sequence[Tensor], counter: _Counter) -> Any:
     try:
         with counter:
-            model(x)
+            return model(*inputs)
     except InputError:
         raise
     except Exception as error:
-        rule = f"able to run on an input of shape {tuple(x.shape)} without looking at values"
+        rule = f"able to run on an input of shape {', '.join(str(tuple(x.shape)) for x in inputs)} without looking at values"
         remedy = "Check image_size, and register plain tensor attributes as buffers."
         raise must_be("The model", rule, f"{type(error).__name__}: {first_line(error, '')}", remedy) from error
 

@@ -1,0 +1,202 @@
+"""Static costs of whole spaces: what many networks have in common is counted once, and added.
+
+An architecture that states its layout (`blocks.architectures.base.Architecture.layout`) makes its parts of recipes, functions with
+plain values: the stem, each stage's wiring, each stage's resampling. A module made by a recipe knows nothing but these values, and
+its forward pass nothing but its input. So the recipe and the form of the input (shape, strides, dtype) decide its costs and the
+form of its output; and the costs of a network are the sum over its modules, which run one after the other, and the drawing of z.
+Only pairs of recipe and form that were not met before are built and counted.
+
+That is exact where a module keeps to its recipe. The pieces in `blocks/` do, which a test holds. A piece from elsewhere may share
+weights with another or remember what it saw: whenever a network with such pieces has a module that was not counted before, the sum
+is compared with the full count of this network, and from the first difference on every network with one of these pieces is counted
+in full. So are networks of an architecture without a layout or with a mask decoder, and those with modules that can't be counted
+one by one (lazy layers, constructors that need values): once for each network key.
+
+All counts are those of `ablation.measure.costs.static.static_cost`, equal in every number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+
+from operator import attrgetter
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ablation.design.compose import VAE, sampled
+from ablation.design.space import Space
+from ablation.design.spec import FAMILY_FIELDS, ModelSpec
+from ablation.machine.text import first_line
+from ablation.measure.costs.static import OTHER, Cost, Counted, Form, StaticCost, count_forward, static_cost, total_of
+from blocks import ARCHITECTURES, FAMILIES, Architecture
+from blocks.architectures.base import Plan, Recipe, recipes
+from blocks.errors import InputError
+
+METRICS = tuple(field.name for field in fields(Cost))
+Piece = tuple[str, str]  # family and name
+Key = tuple[Recipe, tuple[Form, ...]]
+Walk = list[tuple[str, Counted]]
+
+
+class Sampling(nn.Module):
+    """What a VAE does outside of its five parts: mean and log-variance -> z."""
+
+    def forward(self, mean: Tensor, log_var: Tensor) -> Tensor:
+        """N x latent_dim, twice -> N x latent_dim."""
+        return sampled(mean, log_var)
+
+
+SAMPLING = Recipe.of(Sampling)
+_numbers = attrgetter(*METRICS)
+
+
+class SpaceCosts:
+    """Costs of networks at one batch size; remembers what it counted.
+
+    >>> from ablation import preset
+    >>> costs, spec = SpaceCosts(), preset("small")
+    >>> costs.of(spec) == static_cost(spec)
+    True
+    >>> before = costs.num_modules
+    >>> costs.of(spec.replace(head="pooled")).macs, costs.num_modules - before
+    """
+
+    def __init__(self, batch_size: int = 1) -> None:
+        self.batch_size = batch_size
+        self._modules: dict[Key, Counted] = {}
+        self._networks: dict[str, StaticCost] = {}
+        self._not_sums: set[Piece] = set()
+
+    @property
+    def num_modules(self) -> int:
+        """Modules that were counted one by one."""
+        return len(self._modules)
+
+    @property
+    def num_networks(self) -> int:
+        """Networks that were counted in full."""
+        return len(self._networks)
+
+    def of(self, spec: ModelSpec) -> StaticCost:
+        """Costs of one network, as `static_cost` gives them, and raising what it raises."""
+        walk = self._walk(spec)
+        return self._in_full(spec) if walk is None else self._sum(spec, walk)
+
+    def total(self, spec: ModelSpec) -> Cost:
+        """Costs of the whole network alone, in a fraction of the time of `of`."""
+        walk = self._walk(spec)
+        if walk is None:
+            return Cost(*(getattr(self._in_full(spec), name) for name in METRICS))
+        return Cost(*map(sum, zip(*(_numbers(counted.by_part[OTHER]) for _, counted in walk), strict=True)))
+
+    def _walk(self, spec: ModelSpec) -> Walk | None:
+        """Part and costs of each module in the order in which they run; None where they don't add up to the network."""
+        foreign, architecture = _foreign(spec), ARCHITECTURES.get(spec.architecture)
+        if foreign & self._not_sums or architecture.mask_decoder is not Architecture.mask_decoder:
+            return None
+        new: dict[Key, Counted] = {}
+        try:
+            if (layout := architecture(spec).layout()) is None:
+                return None
+            walk = self._follow(zip(VAE.parts, layout, strict=True), _input(spec, self.batch_size), new)
+        except Exception:  # whatever a piece raises: counted in full, the network raises it again or can do without
+            return None
+        if new and foreign and self._in_full(spec) != self._sum(spec, walk):
+            self._not_sums |= foreign
+            return None
+        self._modules |= new
+        return walk
+
+    def _follow(self, parts: Iterable[tuple[str, Plan]], form: Form, new: dict[Key, Counted]) -> Walk:
+        walk: Walk = []
+        forms: tuple[Form, ...] = (form,)
+        for part, plan in parts:
+            steps = [(part, recipe) for recipe in recipes(plan)]
+            for name, recipe in [*steps, (OTHER, SAMPLING)] if part == "head" else steps:
+                key = (recipe, forms)
+                counted = self._modules.get(key) or new.get(key)
+                if counted is None:
+                    counted = new[key] = _counted(recipe, forms)
+                walk.append((name, counted))
+                forms = counted.outputs
+        return walk
+
+    def _sum(self, spec: ModelSpec, walk: Walk) -> StaticCost:
+        by_part = {name: Cost() for name in (*VAE.parts, OTHER)}
+        by_class: dict[str, Cost] = {}
+        for part, counted in walk:
+            by_part[part] += counted.by_part[OTHER]
+            for name, cost in counted.by_class.items():
+                by_class[name] = by_class.get(name, Cost()) + cost
+        return total_of(by_part, by_class, self.batch_size, _input(spec, self.batch_size).shape[1:])
+
+    def _in_full(self, spec: ModelSpec) -> StaticCost:
+        key = spec.network_key
+        if key not in self._networks:
+            self._networks[key] = static_cost(spec, self.batch_size)
+        return self._networks[key]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Costs of assignments of a space's factors, each in its place."""
+
+    keys: tuple[str, ...]  # of variants; empty where none exists
+    reasons: tuple[str, ...]  # why it cannot exist or be counted; empty where it can
+    costs: Mapping[str, NDArray[np.float64]]  # one of METRICS -> a number for each assignment, NaN where there is none
+
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """Whether there are costs, for each assignment."""
+        return np.array([not reason for reason in self.reasons], dtype=bool)
+
+
+def space_costs(space: Space, assignments: Iterable[Mapping[str, str]], counts: SpaceCosts | None = None) -> Table:
+    """Costs of the variants that assignments of the factors make; `counts` remembers what it counted from call to call.
+
+    >>> from ablation import preset
+    >>> levels = {"3": {"encoder_widths": [8, 16, 32]}, "5": {"encoder_widths": [8, 16, 32, 64, 64]}}
+    >>> table = space_costs(Space(name="s", base=preset("small"), factors={"stages": levels}), [{"stages": "3"}, {"stages": "5"}])
+    >>> table.valid, table.costs["params"]
+    """
+    counts = counts or SpaceCosts()
+    rows = [_row(space, factors, counts) for factors in assignments]
+    numbers = np.array([row for _, _, row in rows], dtype=float).reshape(len(rows), len(METRICS))
+    return Table(
+        keys=tuple(key for key, _, _ in rows),
+        reasons=tuple(reason for _, reason, _ in rows),
+        costs={name: numbers[:, column] for column, name in enumerate(METRICS)},
+    )
+
+
+def _row(space: Space, factors: Mapping[str, str], counts: SpaceCosts) -> tuple[str, str, tuple[float, ...]]:
+    """Key of the variant, why it has no costs, and costs."""
+    key, none = "", (float("nan"),) * len(METRICS)
+    try:
+        variant = space.variant(factors)
+        key = variant.key
+        return key, "", _numbers(counts.total(variant.spec))
+    except InputError as error:
+        return key, str(error), none
+    except Exception as error:  # whatever a user's own piece raises
+        return key, f"{type(error).__name__}: {first_line(error, '')}", none
+
+
+def _counted(recipe: Recipe, forms: tuple[Form, ...]) -> Counted:
+    with torch.device("meta"):
+        module = recipe.module()
+    return count_forward(module, forms)
+
+
+def _input(spec: ModelSpec, batch_size: int) -> Form:
+    return Form.contiguous((batch_size, spec.in_channels, spec.image_size, spec.image_size))
+
+
+def _foreign(spec: ModelSpec) -> set[Piece]:
+    """The pieces of a network that are not from the catalogue of this project."""
+    chosen = {(family, name) for field, family in FAMILY_FIELDS.items() for name in spec.pieces(field)}
+    return {piece for piece in chosen if not str(FAMILIES[piece[0]].get(piece[1]).__module__).startswith("blocks.")}
