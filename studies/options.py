@@ -242,7 +242,7 @@ class BenchOptions(OnDevice):
     """Options of `bench`."""
 
     parts: tuple[str, ...] = option(
-        (), "static, latency, training, overhead, kill, coverage; all by default", positional=True, name="PART"
+        (), "static, space, latency, training, overhead, kill, coverage; all by default", positional=True, name="PART"
     )
     quick: bool = option(False, "small sizes, for a look; the targets are for the full ones")
     out: Path = option(Path("results/bench"), "folder of the results")

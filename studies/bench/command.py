@@ -13,6 +13,7 @@ from ablation.machine.hardware import provenance
 from blocks.errors import choices, must_be
 from studies.bench.result import Bench, Result, line
 from studies.bench.safety import bench_coverage, bench_kill, bench_overhead
+from studies.bench.space import bench_space
 from studies.bench.speed import bench_latency, bench_static, bench_training
 from studies.engine.config import prepare_folder
 from studies.engine.folder import check_folder, take_folder
@@ -20,6 +21,7 @@ from studies.options import BenchOptions
 
 PARTS: Mapping[str, Callable[[Bench], list[Result]]] = {
     "static": bench_static,
+    "space": bench_space,
     "latency": bench_latency,
     "training": bench_training,
     "overhead": bench_overhead,
