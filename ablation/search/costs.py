@@ -3,7 +3,7 @@
 An architecture that states its layout (`blocks.architectures.base.Architecture.layout`) makes its parts of recipes, functions with
 plain values: the stem, each stage's wiring, each stage's resampling. A module made by a recipe knows nothing but these values, and
 its forward pass nothing but its input. So the recipe and the form of the input (shape, strides, dtype) decide its costs and the
-form of its output; and the costs of a network are the sum over its modules, which run one after the other, and the drawing of z.
+form of its output; the costs of a network are the sum over its modules, which run one after the other, and the drawing of z.
 Only pairs of recipe and form that were not met before are built and counted.
 
 That is exact where a module keeps to its recipe. The pieces in `blocks/` do, which a test holds. A piece from elsewhere may share
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-
+from functools import cached_property
 from operator import attrgetter
 
 import numpy as np
@@ -27,11 +27,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ablation.design.compose import VAE, sampled
+from ablation.design.compose import VAE, deployed, sampled
 from ablation.design.space import Space
 from ablation.design.spec import FAMILY_FIELDS, ModelSpec
 from ablation.machine.text import first_line
-from ablation.measure.costs.static import OTHER, Cost, Counted, Form, StaticCost, count_forward, static_cost, total_of
+from ablation.measure.costs.form import Form
+from ablation.measure.costs.static import OTHER, Cost, StaticCost, count_forward, static_cost, summed
 from blocks import ARCHITECTURES, FAMILIES, Architecture
 from blocks.architectures.base import Plan, Recipe, recipes
 from blocks.errors import InputError
@@ -39,7 +40,19 @@ from blocks.errors import InputError
 METRICS = tuple(field.name for field in fields(Cost))
 Piece = tuple[str, str]  # family and name
 Key = tuple[Recipe, tuple[Form, ...]]
-Walk = list[tuple[str, Counted]]
+
+
+@dataclass(frozen=True)
+class Module:
+    """What is remembered of a module that ran on inputs of certain forms."""
+
+    cost: Cost
+    training_params: int  # before it was folded for deployment
+    by_class: Mapping[str, Cost]
+    outputs: tuple[Form, ...]
+
+
+Walk = list[tuple[str, Module]]  # part and module, in the order in which they run
 
 
 class Sampling(nn.Module):
@@ -68,7 +81,7 @@ class SpaceCosts:
 
     def __init__(self, batch_size: int = 1) -> None:
         self.batch_size = batch_size
-        self._modules: dict[Key, Counted] = {}
+        self._modules: dict[Key, Module] = {}
         self._networks: dict[str, StaticCost] = {}
         self._not_sums: set[Piece] = set()
 
@@ -92,14 +105,14 @@ class SpaceCosts:
         walk = self._walk(spec)
         if walk is None:
             return Cost(*(getattr(self._in_full(spec), name) for name in METRICS))
-        return Cost(*map(sum, zip(*(_numbers(counted.by_part[OTHER]) for _, counted in walk), strict=True)))
+        return Cost(*map(sum, zip(*(_numbers(module.cost) for _, module in walk), strict=True)))
 
     def _walk(self, spec: ModelSpec) -> Walk | None:
-        """Part and costs of each module in the order in which they run; None where they don't add up to the network."""
+        """The modules of a network; None where their costs are not known to add up."""
         foreign, architecture = _foreign(spec), ARCHITECTURES.get(spec.architecture)
         if foreign & self._not_sums or architecture.mask_decoder is not Architecture.mask_decoder:
             return None
-        new: dict[Key, Counted] = {}
+        new: dict[Key, Module] = {}
         try:
             if (layout := architecture(spec).layout()) is None:
                 return None
@@ -112,28 +125,29 @@ class SpaceCosts:
         self._modules |= new
         return walk
 
-    def _follow(self, parts: Iterable[tuple[str, Plan]], form: Form, new: dict[Key, Counted]) -> Walk:
+    def _follow(self, parts: Iterable[tuple[str, Plan]], form: Form, new: dict[Key, Module]) -> Walk:
         walk: Walk = []
         forms: tuple[Form, ...] = (form,)
         for part, plan in parts:
             steps = [(part, recipe) for recipe in recipes(plan)]
             for name, recipe in [*steps, (OTHER, SAMPLING)] if part == "head" else steps:
                 key = (recipe, forms)
-                counted = self._modules.get(key) or new.get(key)
-                if counted is None:
-                    counted = new[key] = _counted(recipe, forms)
-                walk.append((name, counted))
-                forms = counted.outputs
+                module = self._modules.get(key) or new.get(key)
+                if module is None:
+                    module = new[key] = _count(recipe, forms)
+                walk.append((name, module))
+                forms = module.outputs
         return walk
 
     def _sum(self, spec: ModelSpec, walk: Walk) -> StaticCost:
         by_part = {name: Cost() for name in (*VAE.parts, OTHER)}
         by_class: dict[str, Cost] = {}
-        for part, counted in walk:
-            by_part[part] += counted.by_part[OTHER]
-            for name, cost in counted.by_class.items():
+        for part, module in walk:
+            by_part[part] += module.cost
+            for name, cost in module.by_class.items():
                 by_class[name] = by_class.get(name, Cost()) + cost
-        return total_of(by_part, by_class, self.batch_size, _input(spec, self.batch_size).shape[1:])
+        training_params, shape = sum(module.training_params for _, module in walk), _input(spec, self.batch_size).shape[1:]
+        return summed(by_part, by_class, batch_size=self.batch_size, input_shape=shape, training_params=training_params)
 
     def _in_full(self, spec: ModelSpec) -> StaticCost:
         key = spec.network_key
@@ -150,7 +164,7 @@ class Table:
     reasons: tuple[str, ...]  # why it cannot exist or be counted; empty where it can
     costs: Mapping[str, NDArray[np.float64]]  # one of METRICS -> a number for each assignment, NaN where there is none
 
-    @property
+    @cached_property
     def valid(self) -> NDArray[np.bool_]:
         """Whether there are costs, for each assignment."""
         return np.array([not reason for reason in self.reasons], dtype=bool)
@@ -188,10 +202,12 @@ def _row(space: Space, factors: Mapping[str, str], counts: SpaceCosts) -> tuple[
         return key, f"{type(error).__name__}: {first_line(error, '')}", none
 
 
-def _counted(recipe: Recipe, forms: tuple[Form, ...]) -> Counted:
+def _count(recipe: Recipe, forms: tuple[Form, ...]) -> Module:
     with torch.device("meta"):
-        module = recipe.module()
-    return count_forward(module, forms)
+        made = nn.ModuleList([recipe.module()])
+        (module,) = deployed(made)  # in a list, since what folds is replaced in its parent
+    counted = count_forward(module, forms)
+    return Module(counted.by_part[OTHER], sum(p.numel() for p in made.parameters()), counted.by_class, counted.outputs)
 
 
 def _input(spec: ModelSpec, batch_size: int) -> Form:

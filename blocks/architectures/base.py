@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeAlias, Union
+from typing import Any, ClassVar, TypeAlias
 
 from torch import nn
 
@@ -41,7 +41,7 @@ class Recipe:
 
 
 # a recipe, or several whose modules run one after the other
-Plan: TypeAlias = Union[Recipe, tuple["Plan", ...]]
+Plan: TypeAlias = Recipe | tuple["Plan", ...]
 Layout = tuple[Plan, Plan, Plan, Plan, Plan]
 
 

@@ -18,13 +18,21 @@ from ablation.search.costs import METRICS, SpaceCosts, space_costs
 from blocks import CONVS, DOWNS, FAMILIES
 from blocks.errors import InputError
 
-TINY = preset("small").replace(image_size=16, encoder_widths=(4, 6), decoder_widths=(6, 4), decoder_stem=6, latent_dim=3)
+TINY = preset("small").replace(
+    image_size=16, stem_factor=2, end_factor=2, encoder_widths=(4, 6), decoder_widths=(6, 4), decoder_stem=6, latent_dim=3
+)
 NUMBERS: dict[str, list[Any]] = {
-    "image_size": [16, 24], "in_channels": [1, 3], "latent_dim": [3, 8], "encoder_stem": [0, 4], "decoder_stem": [4, 6],
+    "image_size": [32], "in_channels": [1, 3], "latent_dim": [3, 8], "encoder_stem": [0, 4], "decoder_stem": [4, 6],
     "transposed": [False, True], "growth_rate": [2, 3], "dense_layers": [1, 3], "dense_bottleneck": [False, True],
     "head_channels": [2, 5],
+    "stem_factor": [2, 4], "end_factor": [2, 4], "stem_channels": [2, 3], "innermost_resampling": [False, True],
 }  # fmt: skip
-STAGES: dict[str, list[Any]] = {"encoder_widths": [2, 4, 6], "decoder_widths": [2, 4, 6], "depth": [1, 2], "kernel_size": [1, 3, 5, 7]}
+STAGES: dict[str, list[Any]] = {
+    "encoder_widths": [2, 4, 6],
+    "decoder_widths": [2, 4, 6],
+    "depth": [1, 2],
+    "kernel_size": [1, 3, 5, 7],
+}
 
 
 @pytest.fixture(autouse=True)
@@ -48,13 +56,27 @@ def drawn(draw: random.Random, num_stages: int = 3) -> ModelSpec:
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_sums_are_the_full_count_in_every_number(batch_size: int) -> None:
     draw, counts = random.Random(batch_size), SpaceCosts(batch_size)
-    for _ in range(16 // batch_size):
+    for _ in range(12 // batch_size):
         spec = drawn(draw, num_stages=draw.choice([1, 2, 3]))
         full = static_cost(spec, batch_size)
         # in all, by part and by class, batch and input too
         assert counts.of(spec) == full, spec
         assert [getattr(counts.total(spec), name) for name in METRICS] == [getattr(full, name) for name in METRICS]
     assert counts.num_networks == 0
+
+
+def test_every_piece_keeps_to_its_recipe() -> None:
+    counts = SpaceCosts()
+    for family in set(PIECE_FIELDS.values()):
+        for piece in FAMILIES[family].names():
+            spec = TINY.replace(**{name: piece for name in PIECE_FIELDS if PIECE_FIELDS[name] == family})
+            assert counts.of(spec) == static_cost(spec), (family, piece)
+
+
+def test_both_forms_of_a_reparameterised_convolution() -> None:
+    cost = SpaceCosts().of(TINY.replace(conv="reparameterised"))
+    # 1x1 and two norms more than folded, 3 -> 4 -> 6 and 6 -> 6 -> 4; and one norm more where channels stay
+    assert cost.training_params - cost.params == (12 + 4 + 16) + (24 + 6 + 24) + (36 + 6 + 24 + 12) + (24 + 4 + 16)
 
 
 @pytest.mark.parametrize("name", ["original", "modified", "toledo_mask"])
