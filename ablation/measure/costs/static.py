@@ -111,6 +111,8 @@ def static_cost(
     else:
         model = getattr(spec_or_model, "_orig_mod", spec_or_model)  # compiled modules wrap the plain one
         shape = input_shape or image_shape(model, image_size)
+    if any(is_lazy(t) for t in (*model.parameters(), *model.buffers())):
+        raise must_be("The model", "initialised", "lazy layers, whose shapes nobody knows yet", "Run it once on an input.")
     num_params = sum(p.numel() for p in _parameters(model))
     model = deployed(model)
     return _count(model, batch_size, shape, part_names(model) if parts is None else parts, num_params)
@@ -150,8 +152,6 @@ class Counted:
 
 def count_forward(model: nn.Module, inputs: Sequence[Form], parts: Sequence[str] = ()) -> Counted:
     """Costs of one forward pass on inputs of these forms, of the model as it stands; without `parts`, all are those of OTHER."""
-    if any(is_lazy(t) for t in (*model.parameters(), *model.buffers())):
-        raise must_be("The model", "initialised", "lazy layers, whose shapes nobody knows yet", "Run it once on an input.")
     mode = FakeTensorMode()
     with _without_values(model, mode), mode, evaluating(model), torch.no_grad(), following(model, parts) as running:
         counter = _Counter({_memory(p): p.numel() for p in _parameters(model)}, running)
