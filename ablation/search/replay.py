@@ -8,7 +8,7 @@ hypervolume of the mean losses over all seeds, which no lucky seed can raise, of
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -113,12 +113,12 @@ def read_table(path: Path) -> Table:
     """A table from its CSV; InputError where it is none."""
     try:
         header = pd.read_csv(path, nrows=0).columns
-        texts = {name: str for name in header if name == KEY or not (name in KNOWN or LOSS.fullmatch(name))}
-        return Table(
-            frame=pd.read_csv(path, dtype=texts, keep_default_na=False, na_values={n: [""] for n in header if n not in texts})
-        )
+        numbers = [name for name in header if name in KNOWN[1:] or LOSS.fullmatch(name)]
+        texts = {name: str for name in header if name not in numbers}
+        frame = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values={name: [""] for name in numbers})
     except (OSError, ValueError) as error:
         raise must_be("A replay table", "a readable CSV file", str(path), str(error).splitlines()[0]) from None
+    return Table(frame=frame)
 
 
 def table_from_records(records: Iterable[Record], device_batch: str = "cpu/1") -> pd.DataFrame:
@@ -157,9 +157,10 @@ class Replayed:
 
 
 def replay(table: Table, sampler: Callable[[int, Pool], BaseSampler], num_trainings: int, seed: int) -> Replayed:
-    """A search of so many trainings, fewer where the proposals run out. `sampler` gets the number of trials and the allowed networks.
+    """A search of so many trainings, fewer where the proposals run out.
 
-    By `seed`: which seed's loss each network has, and the errors of predicted latency; the same for every sampler.
+    `sampler` gets the number of trials and the pool of networks for each proposal. By `seed`: which seed's loss each network has,
+    and the errors of predicted latency; the same for every sampler.
     """
     rng = np.random.default_rng(seed)
     losses = table.losses[np.arange(len(table.losses)), rng.integers(0, table.losses.shape[1], len(table.losses))]

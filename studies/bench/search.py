@@ -175,7 +175,7 @@ def never_worse(runs: Runs) -> Result:
     texts = [f"{name} {chance:.2g}" for name, chance in zip(others, better, strict=True)]
     seeds = len(runs[DEFAULT])
     detail = f"chance of so large a lead of {DEFAULT} after {AIM} if it had none: {', '.join(texts)}; Wilcoxon, {seeds} seeds, Holm"
-    name = f"comparisons with {' and '.join(n for n in RIVALS if n in runs)} after {', '.join(map(str, COMPARED))} trainings that {DEFAULT} loses"
+    name = f"comparisons after {', '.join(map(str, COMPARED))} trainings that {DEFAULT} loses to {' or '.join(dict(pairs))}"
     return Result(name, num_worse, f"of {len(pairs)}", "0", num_worse == 0, detail)
 
 
