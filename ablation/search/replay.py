@@ -54,12 +54,12 @@ class Table:
     @property
     def loss_columns(self) -> list[str]:
         """Names of the columns with losses."""
-        return [name for name in self.frame if LOSS.fullmatch(name)]
+        return [name for name in map(str, self.frame) if LOSS.fullmatch(name)]
 
     @cached_property
     def factors(self) -> dict[str, tuple[str, ...]]:
         """Factor -> its levels, in order of first appearance."""
-        names = [name for name in self.frame if name not in KNOWN and not LOSS.fullmatch(name)]
+        names = [name for name in map(str, self.frame) if name not in KNOWN and not LOSS.fullmatch(name)]
         return {name: tuple(dict.fromkeys(self.frame[name])) for name in names}
 
     @cached_property
@@ -168,6 +168,7 @@ def replay(table: Table, sampler: Callable[[int, Pool], BaseSampler], num_traini
     pool = Pool(table.factors, table.described(measured * np.exp(rng.normal(0, LATENCY_ERROR, len(measured)))), seed=seed)
     study = optuna.create_study(directions=["minimize"] * 3)
     distributions = {factor: CategoricalDistribution(levels) for factor, levels in table.factors.items()}
+    keys, params = table.frame[KEY].tolist(), table.frame[PARAMS].to_numpy(np.float64)
     trained: dict[str, int] = {}
     shares: list[float] = []
     absent = repeated = 0
@@ -180,14 +181,13 @@ def replay(table: Table, sampler: Callable[[int, Pool], BaseSampler], num_traini
             trial.set_constraint("exists", 1.0)
             study.tell(trial, state=TrialState.PRUNED)
             continue
-        key = str(table.frame[KEY].iat[row])
-        if key in trained:
+        if keys[row] in trained:
             repeated += 1
             trial.set_constraint(REPEATED, 1.0)
             study.tell(trial, state=TrialState.PRUNED)
             continue
-        trained[key] = row
-        study.tell(trial, [float(losses[row]), float(measured[row]), float(table.frame[PARAMS].iat[row])])
+        trained[keys[row]] = row
+        study.tell(trial, [float(losses[row]), float(measured[row]), float(params[row])])
         shares.append(table.share(trained.values()))
         if len(shares) == num_trainings:
             break

@@ -28,7 +28,7 @@ def test_a_quick_bench_is_stored_drawn_and_kept(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(bench_search_module, "ProcessPoolExecutor", Inline)
     bench = Bench("cpu", True, Console(quiet=True), tmp_path, tmp_path / "table.csv")
     first, second = bench_search(bench)
-    assert first.value <= 12 and "random" in first.detail and "no interval" in first.detail
+    assert first.value <= 12 and "tpe" in first.detail and "no interval" in first.detail
     assert "Wilcoxon" in second.detail
     kept = (tmp_path / "replay.csv").read_text()
     assert len(pd.read_csv(tmp_path / "replay.csv")) == 9
@@ -92,7 +92,7 @@ def test_the_verdicts() -> None:
     good, bad = runs(0.06, 0.03), runs(0.02, 0.04)
     result = needed(good, dict.fromkeys(good, 2.4))
     assert result.met and result.value == pytest.approx(20, abs=1)  # 0.01 x 120 / 0.06
-    assert "free 20" in result.detail and "2 repeated proposals" in result.detail
+    assert "free 21 (" in result.detail and "2 repeated proposals" in result.detail
     assert never_worse(good).met
     lost = never_worse(bad)
     assert not lost.met and lost.value == 6
