@@ -87,7 +87,7 @@ class FreeSampler(BaseSampler):
         if not search_space:
             return {}
         history = self._history(study, trial)
-        front = history.seen[pareto_front(history.points())] if len(history.seen) else []
+        front = history.seen[pareto_front(history.points())]
         near = [tuple(history.networks.codes[row].tolist()) for row in front]
         pool = self._pool.base if self._pool.is_whole else self._pool.base.joined(self._pool.neighbours(near))
         candidates = pool.take(~np.isin(pool.keys, history.networks.keys))
@@ -106,7 +106,7 @@ class FreeSampler(BaseSampler):
         held = [(other, code) for other in others if (code := self._pool.code(other.params)) is not None]
         networks = self._pool.networks([code for _, code in held])
         losses = [self._loss_of(other) for other, _ in held]
-        known = np.isfinite(networks.costs).all(axis=1)
+        known = networks.known
         seen = [row for row, loss in enumerate(losses) if loss is not None and not np.isnan(loss) and known[row]]
         running = [row for row, (other, _) in enumerate(held) if other.state == TrialState.RUNNING and row not in seen]
         return _History(
@@ -119,7 +119,7 @@ class FreeSampler(BaseSampler):
     def _farthest(self, candidates: Networks, held: Networks, number: int) -> int:
         """The candidate whose nearest network of the study is the farthest away; the first at random."""
         some = np.random.default_rng([self._seed, number]).permutation(len(candidates))[:MOST_SPREAD]
-        held = held.take(np.isfinite(held.costs).all(axis=1))
+        held = held.take(held.known)
         if not len(held):
             return int(some[0])
         features = self._features(candidates.take(some), held)

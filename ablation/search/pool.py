@@ -49,6 +49,11 @@ class Networks:
     def __len__(self) -> int:
         return len(self.keys)
 
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """Which of them have known costs."""
+        return np.asarray(np.isfinite(self.costs).all(axis=1), dtype=bool)
+
     def take(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Networks:
         """Some of the rows."""
         return Networks(codes=self.codes[rows], keys=self.keys[rows], allowed=self.allowed[rows], costs=self.costs[rows])

@@ -8,7 +8,7 @@ hypervolume of the mean losses over all seeds, which no lucky seed can raise, of
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -54,12 +54,12 @@ class Table:
     @property
     def loss_columns(self) -> list[str]:
         """Names of the columns with losses."""
-        return [name for name in self.frame if LOSS.fullmatch(name)]
+        return [name for name in map(str, self.frame) if LOSS.fullmatch(name)]
 
     @cached_property
     def factors(self) -> dict[str, tuple[str, ...]]:
         """Factor -> its levels, in order of first appearance."""
-        names = [name for name in self.frame if name not in KNOWN and not LOSS.fullmatch(name)]
+        names = [name for name in map(str, self.frame) if name not in KNOWN and not LOSS.fullmatch(name)]
         return {name: tuple(dict.fromkeys(self.frame[name])) for name in names}
 
     @cached_property
@@ -113,12 +113,12 @@ def read_table(path: Path) -> Table:
     """A table from its CSV; InputError where it is none."""
     try:
         header = pd.read_csv(path, nrows=0).columns
-        texts = {name: str for name in header if name == KEY or not (name in KNOWN or LOSS.fullmatch(name))}
-        return Table(
-            frame=pd.read_csv(path, dtype=texts, keep_default_na=False, na_values={n: [""] for n in header if n not in texts})
-        )
+        numbers = [name for name in header if name in KNOWN[1:] or LOSS.fullmatch(name)]
+        texts = {name: str for name in header if name not in numbers}
+        frame = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values={name: [""] for name in numbers})
     except (OSError, ValueError) as error:
         raise must_be("A replay table", "a readable CSV file", str(path), str(error).splitlines()[0]) from None
+    return Table(frame=frame)
 
 
 def table_from_records(records: Iterable[Record], device_batch: str = "cpu/1") -> pd.DataFrame:
@@ -157,9 +157,10 @@ class Replayed:
 
 
 def replay(table: Table, sampler: Callable[[int, Pool], BaseSampler], num_trainings: int, seed: int) -> Replayed:
-    """A search of so many trainings, fewer where the proposals run out. `sampler` gets the number of trials and the allowed networks.
+    """A search of so many trainings, fewer where the proposals run out.
 
-    By `seed`: which seed's loss each network has, and the errors of predicted latency; the same for every sampler.
+    `sampler` gets the number of trials and the pool of networks for each proposal. By `seed`: which seed's loss each network has,
+    and the errors of predicted latency; the same for every sampler.
     """
     rng = np.random.default_rng(seed)
     losses = table.losses[np.arange(len(table.losses)), rng.integers(0, table.losses.shape[1], len(table.losses))]
@@ -167,6 +168,7 @@ def replay(table: Table, sampler: Callable[[int, Pool], BaseSampler], num_traini
     pool = Pool(table.factors, table.described(measured * np.exp(rng.normal(0, LATENCY_ERROR, len(measured)))), seed=seed)
     study = optuna.create_study(directions=["minimize"] * 3)
     distributions = {factor: CategoricalDistribution(levels) for factor, levels in table.factors.items()}
+    keys, params = table.frame[KEY].tolist(), table.frame[PARAMS].to_numpy(np.float64)
     trained: dict[str, int] = {}
     shares: list[float] = []
     absent = repeated = 0
@@ -179,14 +181,13 @@ def replay(table: Table, sampler: Callable[[int, Pool], BaseSampler], num_traini
             trial.set_constraint("exists", 1.0)
             study.tell(trial, state=TrialState.PRUNED)
             continue
-        key = str(table.frame[KEY].iat[row])
-        if key in trained:
+        if keys[row] in trained:
             repeated += 1
             trial.set_constraint(REPEATED, 1.0)
             study.tell(trial, state=TrialState.PRUNED)
             continue
-        trained[key] = row
-        study.tell(trial, [float(losses[row]), float(measured[row]), float(table.frame[PARAMS].iat[row])])
+        trained[keys[row]] = row
+        study.tell(trial, [float(losses[row]), float(measured[row]), float(params[row])])
         shares.append(table.share(trained.values()))
         if len(shares) == num_trainings:
             break

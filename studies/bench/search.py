@@ -114,7 +114,8 @@ def _typed(row: Mapping[Hashable, str]) -> Run:
 
 def _keep(rows: Sequence[Run], kept: Path) -> None:
     """Written whole or not at all."""
-    frame = pd.DataFrame(sorted(rows, key=lambda run: (list(TRAININGS).index(run.sampler), run.seed)), columns=Run._fields)
+    ordered: list[Run] = sorted(rows, key=lambda run: (list(TRAININGS).index(run.sampler), run.seed))
+    frame = pd.DataFrame([run._asdict() for run in ordered])
     write_atomic(kept, lambda part: frame.to_csv(part, index=False))
 
 
@@ -149,7 +150,7 @@ def needed(runs: Runs, repeated: Mapping[str, float]) -> Result:
     """Trainings that the default needs for the median hypervolume of a random search after TARGET, beside all others'."""
     target = float(np.median([shares[TARGET - 1] for shares in runs[RANDOM].values()]))
     first = {name: [_first(shares, target) for shares in own.values()] for name, own in runs.items()}
-    texts = [f"{name} {_interval_text(first[name])}, {repeated[name]:.0f} repeated proposals" for name in runs]
+    texts = [f"{name} {_interval_text(first[name])}, {repeated[name]:.0f} repeated proposals" for name in runs if name != RANDOM]
     detail = f"{target:.1%} of the table's hypervolume; median and 95 % interval of {len(first[DEFAULT])} seeds: {'; '.join(texts)}"
     value = median_interval(first[DEFAULT])[0]
     name = f"trainings that {DEFAULT} needs for the hypervolume of {TARGET} random ones"
@@ -175,7 +176,7 @@ def never_worse(runs: Runs) -> Result:
     texts = [f"{name} {chance:.2g}" for name, chance in zip(others, better, strict=True)]
     seeds = len(runs[DEFAULT])
     detail = f"chance of so large a lead of {DEFAULT} after {AIM} if it had none: {', '.join(texts)}; Wilcoxon, {seeds} seeds, Holm"
-    name = f"comparisons with {' and '.join(n for n in RIVALS if n in runs)} after {', '.join(map(str, COMPARED))} trainings that {DEFAULT} loses"
+    name = f"comparisons after {', '.join(map(str, COMPARED))} trainings that {DEFAULT} loses to {' or '.join(dict(pairs))}"
     return Result(name, num_worse, f"of {len(pairs)}", "0", num_worse == 0, detail)
 
 
