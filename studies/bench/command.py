@@ -13,6 +13,7 @@ from ablation.machine.hardware import provenance
 from blocks.errors import choices, must_be
 from studies.bench.result import Bench, Result, line
 from studies.bench.safety import bench_coverage, bench_kill, bench_overhead
+from studies.bench.search import bench_search
 from studies.bench.space import bench_space
 from studies.bench.speed import bench_latency, bench_static, bench_training
 from studies.engine.config import prepare_folder
@@ -27,6 +28,7 @@ PARTS: Mapping[str, Callable[[Bench], list[Result]]] = {
     "overhead": bench_overhead,
     "kill": bench_kill,
     "coverage": bench_coverage,
+    "search": bench_search,
 }
 
 
@@ -35,7 +37,7 @@ def run_bench(options: BenchOptions) -> int:
     for part in options.parts:
         if part not in PARTS:
             raise must_be("PART", choices(PARTS), part)
-    bench = Bench(pick_device(options.device), options.quick, Console(stderr=True), options.out)
+    bench = Bench(pick_device(options.device), options.quick, Console(stderr=True), options.out, options.table)
     settings = {"device": bench.device, "quick": bench.quick}
     check_folder(options.out, "bench", **settings)
     take_folder(prepare_folder(options.out), "bench", **settings)

@@ -45,6 +45,7 @@ class Bench:
     quick: bool
     console: Console
     out: Path
+    table: Path  # of the networks that `search` replays
     begin: float = field(default_factory=time.time)
 
     def say(self, text: str) -> None:
