@@ -2,9 +2,10 @@
 
 A limit is kept under one key, which is also the name of Optuna's constraint:
 
-- `params`, `macs`, `elements_written`, `bytes_moved`, `num_ops`: the largest static cost; with `_ratio` behind it, times the reference;
-- `latency_ms@32`: the largest median at batch size 32; `latency_ratio@32`: times the reference, by the paired ratio of one interleaved
-  session, never by dividing milliseconds. Studies of earlier versions have `latency_ms`, at their first batch size.
+- `params`, `macs`, `elements_written`, `bytes_moved`, `num_ops`: the largest static cost; with `_ratio` behind it, times the
+  reference;
+- `latency_ms@32`: the largest median at batch size 32; `latency_ratio@32`: times the reference, by the paired ratio of one
+  interleaved session, never by dividing milliseconds. Studies of earlier versions have `latency_ms`, at their first batch size.
 """
 
 from __future__ import annotations
@@ -87,7 +88,8 @@ def _batch(batch: str | None, text: str, batch_sizes: Sequence[int]) -> int:
         return batch_sizes[0]
     if not batch.isdigit() or int(batch) not in batch_sizes:
         remedy = "Limit one of those, or have this one timed too with --latency-batches."
-        raise must_be(f"The batch size of --limit {text}", f"one that is timed, {' or '.join(map(str, batch_sizes))}", batch, remedy)
+        timed = " or ".join(map(str, batch_sizes))
+        raise must_be(f"The batch size of --limit {text}", f"one that is timed, {timed}", batch, remedy)
     return int(batch)
 
 
@@ -144,7 +146,7 @@ def latency_values(ms: Mapping[int, float], ratios: Mapping[int, float]) -> dict
     """
     values = {f"{LATENCY_MS}@{batch}": value for batch, value in ms.items()}
     values |= {f"{LATENCY_RATIO}@{batch}": value for batch, value in ratios.items()}
-    return {**values, **{LATENCY_MS: value for value in list(ms.values())[:1]}}
+    return {**values, LATENCY_MS: next(iter(ms.values()))} if ms else values
 
 
 def excess(limits: Mapping[str, float], values: Mapping[str, float]) -> dict[str, float]:

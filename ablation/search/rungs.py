@@ -2,9 +2,9 @@
 
 Successive halving stops a share of the trainings at each rung (Jamieson and Talwalkar 2016, "Non-stochastic best arm identification
 and hyperparameter optimization"). Here one is stopped only by a network that is no slower and no larger, and whose loss at the same
-rung is lower by more than chance: where two networks of one seed each have the same expected loss, their difference has sqrt(2) times
-the standard deviation between seeds. That deviation is pooled over the networks that were trained with several seeds, the reference
-first of all; until it is known nothing is stopped.
+rung is lower by more than chance: where two networks of one seed each have the same expected loss, their difference has sqrt(2)
+times the standard deviation between seeds. That deviation is pooled over the networks that were trained with several seeds, the
+reference first of all; until it is known nothing is stopped.
 """
 
 from __future__ import annotations
@@ -116,8 +116,8 @@ def stop_reason(own: Runner, others: Iterable[Runner], epoch: int, spread: Sprea
     mean, num = means[name]
     label = next((runner.label for runner in better if runner.network == name and runner.label), name)
     return (
-        f"stopped after epoch {epoch}: its loss {own.losses[epoch]:.4f} is over the {mean:.4f} of a network that is no slower and no "
-        f"larger ({label}) by more than the margin of chance between seeds, {margin(spread, num):.4f}"
+        f"stopped after epoch {epoch}: its loss {own.losses[epoch]:.4f} is over the {mean:.4f} of a network that is no slower and "
+        f"no larger ({label}) by more than the margin of chance between seeds, {margin(spread, num):.4f}"
     )
 
 

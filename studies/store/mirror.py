@@ -72,5 +72,9 @@ def observation(
 ) -> FrozenTrial:
     """A network of another study as a complete trial."""
     return create_trial(
-        state=TrialState.COMPLETE, params=dict(params), distributions=dict(distributions), values=list(values), user_attrs=dict(attrs)
+        state=TrialState.COMPLETE,
+        params=dict(params),
+        distributions=dict(distributions),
+        values=list(values),
+        user_attrs=dict(attrs),
     )

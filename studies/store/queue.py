@@ -21,9 +21,8 @@ from studies.store.storage import attached, batched, exclusive, get_system_attrs
 
 # user attribute of a trial that a rung has stopped before and that goes on from there: no rung stops it again
 GO_ON = "go_on"
-RESERVED = frozenset(
-    {"network_key", "seed", "levels", "planned", "lease", "reason", "reason_kind", "traceback", "record", "retry_failed", "certain", GO_ON}
-)
+_RESERVED = "network_key seed levels planned lease reason reason_kind traceback record retry_failed certain"
+RESERVED = frozenset([*_RESERVED.split(), GO_ON])
 STATES = (COMPLETE, FAILED, WAITING, RUNNING, STALE, STOPPED, INFEASIBLE)
 NEWER = "job:"  # hidden study attribute: what a later plan says about a job whose trial can no longer be changed
 

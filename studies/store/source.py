@@ -149,7 +149,6 @@ class Sampled:
             worker.release()
         return trial, kind, reason
 
-
     def _ask(self, study: optuna.Study, histories: Histories) -> optuna.Trial:
         """A new trial with the levels that the sampler proposes from what it is shown."""
         asked = ask_on_mirror(
