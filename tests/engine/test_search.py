@@ -19,6 +19,7 @@ from ablation.design.protocol import Protocol
 from ablation.design.space import Space
 from ablation.design.spec import preset
 from ablation.design.variant import Variant
+from ablation.measure.costs.static import static_cost
 from ablation.measure.latency.compare import compare_latency
 from ablation.record.trial import COMPLETE, FAILED, STOPPED, Record
 from ablation.train.train import train
@@ -156,8 +157,10 @@ def test_limits_relative_to_the_reference_and_predicted_latency() -> None:
     describe = Describe(SPACE, replace(search, limits={"params_ratio": 1.01, "latency_ratio@1": 0.46}), BASE, predict)
     assert describe(params).reason == "" and set(describe(params).constraints) == {"params_ratio"}  # the rest is measured
     assert describe.values(params)["latency_ms@1"] == 5.0
-    small = Describe(SPACE, search, BASE.replace(latent_dim=4))(params)
-    assert "params_ratio 1." in small.reason and small.constraints["params_ratio"] > 0
+    large = Describe(SPACE, replace(search, limits={"params_ratio": 0.5}), BASE)(params)
+    ratio = static_cost(BASE.replace(latent_dim=8)).params / static_cost(BASE).params
+    assert large.reason == f"params_ratio {ratio:.6g} is over the limit 0.5"
+    assert large.constraints == {"params_ratio": pytest.approx(ratio / 0.5 - 1)}
 
 
 def test_nothing_is_proposed_after_its_time(tmp_path: Path, dataset: Any) -> None:
@@ -270,7 +273,7 @@ def test_what_earlier_studies_know_is_seen_by_samplers(tmp_path: Path, dataset: 
     wanted = config(dataset, num_trials=2)
     run = opened(tmp_path / "out", wanted, dataset)
     store_earlier(run.study, earlier_records([grid], wanted))
-    known = observations(run.study, wanted, SPACE)
+    known = observations(run.study, wanted)
     assert {trial.params["latent_dim"] for trial in known} == {"8", "32"}
     by_key = {one.record.network_key: one.record for one in stored_earlier(run.study)}
     for trial in known:
