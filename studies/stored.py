@@ -8,6 +8,7 @@ import optuna
 from rich.console import Console
 
 from ablation.design.spec import ALIASES, FAMILY_FIELDS, PRESET_SUMMARIES
+from ablation.record.trial import INFEASIBLE
 from ablation.report.explain.page import read_explanation, write_explanation
 from blocks.errors import choices, must_be
 from studies.engine.config import StudyConfig, StudyFolder
@@ -15,7 +16,8 @@ from studies.engine.folder import holder, part_of
 from studies.options import ReportOptions, StatusOptions, WithPlugins
 from studies.paper.evidence.published import is_published
 from studies.paper.folder import PaperFolder
-from studies.store.queue import trial_state
+from studies.store.history import PRUNED
+from studies.store.queue import STATES, trial_state
 from studies.store.records import records
 from studies.store.storage import open_storage, study_names
 
@@ -26,10 +28,10 @@ def run_status(options: StatusOptions) -> int:
     """One line of counts for each study, then each trial that is not complete, with its reason."""
     for study, _, config in _opened(options):
         state = trial_state(study, config.limits)
-        counts = ", ".join(f"{getattr(state, name)} {name}" for name in ("complete", "failed", "waiting", "running", "stale"))
-        print(f"{study.study_name}: {state.planned} planned: {counts}")
+        shown = [name for name in STATES if getattr(state, name) or name not in PRUNED]
+        print(f"{study.study_name}: {state.planned} planned: {', '.join(f'{getattr(state, name)} {name}' for name in shown)}")
         for record in records(study, config.limits):
-            if record.reason:
+            if record.reason and record.state != INFEASIBLE:  # of those a search proposes hundreds
                 print(f"  {record.state}: {record.label}, seed {record.seed}: {record.reason}")
     return 0
 

@@ -18,11 +18,11 @@ from itertools import combinations
 
 from ablation.attribute.effect import CLUSTERS, PAIRS, SEEDS, SITTINGS, Context, Effect, Pair, clusters_of, mean
 from ablation.record.sittings import by_sitting, entry_of, has_enough_rounds, is_latency
-from ablation.record.trial import COMPLETE, FAILED, RUNNING, STALE, WAITING, Metric, Record, shown
+from ablation.record.trial import COMPLETE, FAILED, INFEASIBLE, RUNNING, STALE, STOPPED, WAITING, Metric, Record, shown
 from ablation.stats import Estimate, mean_estimate
 from blocks.errors import choices, must_be
 
-_PREFERENCE = (FAILED, STALE, WAITING, RUNNING, COMPLETE)
+_PREFERENCE = (INFEASIBLE, FAILED, STALE, STOPPED, WAITING, RUNNING, COMPLETE)
 # level -> context -> seed -> record
 Cells = dict[str, dict[Context, dict[int, Record]]]
 

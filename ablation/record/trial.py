@@ -9,6 +9,8 @@ from typing import Any
 from ablation.record.convert import from_plain, to_plain
 
 COMPLETE, FAILED, RUNNING, WAITING, STALE = "complete", "failed", "running", "waiting", "stale"
+# of a search alone: stopped at a rung, from which it may go on; outside of a limit, and so never trained
+STOPPED, INFEASIBLE = "stopped", "infeasible"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +21,7 @@ class Record:
     label: str  # short human name, e.g. "dense, pointwise_first, pooled"
     seed: int
     state: str = WAITING
-    reason: str = ""  # why it failed, one line; empty otherwise
+    reason: str = ""  # why it failed, was stopped or is never trained, one line; empty otherwise
     number: int = -1  # Optuna's trial number
     spec: Mapping[str, Any] = field(default_factory=dict)
     # factor -> level, as text, of the first intent that makes this network

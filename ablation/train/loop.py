@@ -33,6 +33,7 @@ PROGRESS_S, READ_S, SAVE_S = 0.1, 1.0, 60.0
 UNTRAINED_MASKS = "the mask decoder was not trained, since mask_weight is 0"
 
 Progress = Callable[[int, int, int, int, float | None], None]
+Halt = Callable[[list[dict[str, Any]]], bool]  # the finished epochs, as `Run.finish_epoch` logs them -> whether to go no further
 
 
 class TrainingFailure(RuntimeError):  # noqa: N818 -- a failed trial, not a fault of the program
@@ -53,6 +54,7 @@ class TrainResult:
     num_steps: int
     resumed_from_epoch: int  # finished epochs that came from a checkpoint
     notes: tuple[str, ...] = ()
+    halted: bool = False  # between two epochs, by `halt`; the same call without it goes on from there
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -104,10 +106,14 @@ class Run:
         """The epoch that runs now, from 1."""
         return len(self.epochs) + 1
 
-    def train(self, reporter: Reporter, stop: Callable[[], bool], step_losses: list[float] | None) -> TrainResult:
+    def train(self, reporter: Reporter, stop: Callable[[], bool], halt: Halt, step_losses: list[float] | None) -> TrainResult:
         """Epochs until the last one, patience or a stop."""
-        interrupted = False
+        interrupted = halted = False
         while not self.finished and not interrupted:
+            # asked before an epoch, so that a run that was killed before it could ask is asked when it goes on
+            halted = self.step == 0 and bool(self.epochs) and halt(self.epochs)
+            if halted:
+                break
             interrupted = not self.train_epoch(reporter, stop)
             if not interrupted:
                 if step_losses is not None:
@@ -117,7 +123,7 @@ class Run:
         if self.best_weights:
             self.learner.model.load_state_dict(self.best_weights)
         self.learner.model.to(memory_format=torch.contiguous_format)
-        return self.result(interrupted)
+        return replace(self.result(interrupted), halted=halted)
 
     def train_epoch(self, reporter: Reporter, stop: Callable[[], bool]) -> bool:
         """The steps of the epoch that are still to be done; False where a stop came before one of them."""

@@ -23,6 +23,7 @@ from ablation.measure.latency.compare import LatencyComparison, ModelLatency, co
 from blocks.errors import InputError
 from studies.engine.config import StudyConfig, StudyFolder
 from studies.engine.reporting import LATENCY, NOISE, SESSIONS
+from studies.engine.search.settings import reference_spec
 from studies.store.storage import get_system_attrs, set_system_attr
 from studies.work.progress import LatencyBar
 
@@ -63,7 +64,11 @@ def stored_latency(study: optuna.Study, key: str, device: str) -> dict[str, Any]
 @cache
 def hardware_digest(device: str) -> str:
     """8 hex digits for the parts of this machine on which a latency depends."""
-    hardware = describe_hardware(device)
+    return digest_of(describe_hardware(device))
+
+
+def digest_of(hardware: Mapping[str, Any]) -> str:
+    """The same for hardware as `describe_hardware` gives it and records keep it."""
     kept = {name: hardware.get(name) for name in ("device", "system", "cpu", "cpu_cores", "gpu", "gpu_capability", "driver")}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]
 
@@ -216,16 +221,16 @@ class LatencySession:
 def time_proposed(
     study: optuna.Study, spec: ModelSpec, config: StudyConfig, folder: StudyFolder, should_stop: Callable[[], bool]
 ) -> None:
-    """Time one proposed network beside the base of the study's space, where this hardware has not; stored under that hardware.
+    """Time one proposed network beside the reference of the search, where this hardware has not; stored under that hardware.
 
     Each network has an attribute of its own, so that workers overwrite nothing of each other. One at a time on this machine.
     """
-    base, key, digest = ModelSpec.from_dict(config.space["base"]), spec.network_key, hardware_digest(config.device)
-    networks = {variant.network_key: variant for variant in (Variant(spec=base), Variant(spec=spec))}
+    reference, key, digest = reference_spec(config), spec.network_key, hardware_digest(config.device)
+    networks = {variant.network_key: variant for variant in (Variant(spec=reference), Variant(spec=spec))}
     session = LatencySession(
         config=config,
         networks=list(networks.values()),
-        reference=base.network_key,
+        reference=reference.network_key,
         folder=folder,
         console=Console(quiet=True),
         should_stop=should_stop,

@@ -14,6 +14,7 @@ from ablation.data.base import FORMER_NOTE
 from ablation.design.space import Space
 from ablation.design.variant import Variant
 from studies.engine.config import StudyConfig, StudyFolder, reconcile_config
+from studies.engine.search.settings import check_search
 from studies.store.storage import open_storage, open_study
 
 
@@ -68,7 +69,9 @@ class StudyRun:
 def open_run(wanted: StudyConfig, options: RunOptions, dataset: Dataset, console: Console) -> StudyRun:
     """Open or make the study's folder and storage, refusing a study made by another space, data set or protocol."""
     space = Space.from_dict(wanted.space, wanted.training_protocol())
-    if not wanted.search:
+    if wanted.search:
+        check_search(wanted)
+    else:
         space.enumerate()  # an InputError comes before anything is written
     StudyFolder(options.out).create()
     study = open_study(open_storage(options.where), options.study)

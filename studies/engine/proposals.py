@@ -3,99 +3,152 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import optuna
-from optuna.distributions import CategoricalDistribution
+from ablation.search.costs import SpaceCosts
+from ablation.search.pool import Described, Pool
+from ablation.search.samplers import ABOUT, FREE
+from ablation.search.samplers import make_sampler as named_sampler
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial
 
 from ablation.design.space import Space
+from ablation.design.spec import ModelSpec
 from ablation.design.variant import Variant
 from ablation.machine.text import first_line
-from ablation.measure.costs.static import static_cost
-from blocks.errors import InputError, check_whole, must_be
+from ablation.search.limits import LATENCY_MS, with_ratios
+from blocks.errors import InputError, must_be
 from studies.engine.config import StudyConfig
+from studies.engine.search.observations import distributions_of, observations
+from studies.engine.search.predicted import Predict, lowest_values, predictor
+from studies.engine.search.rungs import with_projections
+from studies.engine.search.settings import Search as Search
+from studies.engine.search.settings import reference_spec
 from studies.store.levels import Level
 from studies.store.queue import Job
 from studies.store.source import Enumerated, Proposal, Sampled, TrialSource
 
-LATENCY_MS = "latency_ms"
-COSTS = ("params", "macs", "elements_written", "bytes_moved", "num_ops")
+EXISTS = "exists"  # the constraint that what makes no network breaks
 
 
-@dataclass(frozen=True, kw_only=True)
-class Search:
-    """How networks are proposed. Plain JSON values, stored with the study as `StudyConfig.search`."""
+def source_of(config: StudyConfig, study: optuna.Study | None = None) -> TrialSource:
+    """Where the trials of a study come from: the queue that its plan filled, or the sampler of its search.
 
-    num_trials: int  # networks that are trained
-    sampler: str = "TPESampler"  # a class of optuna.samplers
-    settings: Mapping[str, Any] = field(default_factory=dict)  # its arguments
-    seed: int = 0
-    # one of COSTS, or the latency at the first batch size in milliseconds -> the largest value of a network that is trained
-    limits: Mapping[str, float] = field(default_factory=dict)
-    proposals_per_trial: int = 20  # at most, on average, those refused included
-
-    def __post_init__(self) -> None:
-        check_whole("num_trials", self.num_trials)
-        check_whole("proposals_per_trial", self.proposals_per_trial)
-        for name, limit in self.limits.items():
-            if name not in (*COSTS, LATENCY_MS):
-                raise must_be("A limit of a search", "on one of " + ", ".join([*COSTS, LATENCY_MS]), name)
-            if not 0 < limit < float("inf"):
-                raise must_be(f"The limit on {name}", "a positive number", limit)
-        kind = getattr(optuna.samplers, self.sampler, None)
-        if not (isinstance(kind, type) and issubclass(kind, BaseSampler)) or kind is BaseSampler:
-            raise must_be("sampler", "a sampler of Optuna, e.g. TPESampler or RandomSampler", self.sampler)
-
-    def make_sampler(self, num_trials: int) -> BaseSampler:
-        """The sampler for the next proposal of a study with so many trials."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)  # else with each proposal
-            sampler: BaseSampler = getattr(optuna.samplers, self.sampler)(seed=self.seed + num_trials, **self.settings)
-        return sampler
-
-    def constraints(self, values: Mapping[str, Any]) -> dict[str, float]:
-        """Limit -> by which part of it a network is over (positive) or under, for the limits of which there are values."""
-        return {name: values[name] / limit - 1 for name, limit in self.limits.items() if name in values}
-
-
-def broken_limits(search: Search, values: Mapping[str, Any]) -> str:
-    """Which limits a network breaks, as one reason; empty where it breaks none."""
-    over = [name for name, excess in search.constraints(values).items() if excess > 0]
-    return "; ".join(f"{name} {values[name]:.6g} is over the limit {search.limits[name]:.6g}" for name in over)
-
-
-def source_of(config: StudyConfig) -> TrialSource:
-    """Where the trials of a study come from: the queue that its plan filled, or the sampler of its search."""
+    With the study, its predicted latencies and what earlier studies know are used.
+    """
     if not config.search:
         return Enumerated(limits=config.limits)
     search, space = Search(**config.search), Space.from_dict(config.space, config.training_protocol())
+    describe = Describe(space, search, reference_spec(config), predictor(study, config) if study else None)
+    known = observations(study, config) if study else []
+
+    def seen(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        here = {trial.user_attrs.get("network_key") for trial in trials}
+        return [*(one for one in known if one.user_attrs["network_key"] not in here), *with_projections(trials)]
+
     return Sampled(
-        distributions={factor: CategoricalDistribution(list(levels)) for factor, levels in space.factors.items()},
-        describe=lambda params: describe(space, search, params),
-        sampler=search.make_sampler,
+        prepare=describe.prepare if search.sampler == FREE else tuple,
+        distributions=distributions_of(space),
+        describe=describe,
+        sampler=lambda num_trials: make_sampler(search, num_trials, describe),
         num_jobs=search.num_trials,
         max_proposals=search.num_trials * search.proposals_per_trial,
         limits=config.limits,
+        seen=seen,
     )
 
 
-def describe(space: Space, search: Search, params: Mapping[str, Level]) -> Proposal:
-    """The network that levels of a space's factors make, held to the search's limits by its static costs."""
-    factors = {factor: str(level) for factor, level in params.items()}
-    try:
-        variant = space.described(space.variant(factors), [factors])
-    except InputError as error:
-        return Proposal(job=None, constraints={"exists": 1.0}, reason=str(error))
-    job = Job(variant.key, 0, factors, variant_attrs(variant))
-    try:
-        costs = static_cost(variant.spec).to_dict()
-    except Exception as error:  # whatever a user's own piece raises
-        return Proposal(job=job, constraints={"exists": 1.0}, reason=f"{type(error).__name__}: {first_line(error, '')}")
-    return Proposal(job=job, constraints=search.constraints(costs), reason=broken_limits(search, costs))
+def make_sampler(search: Search, num_trials: int, describe: Describe) -> BaseSampler:
+    """The sampler for the next proposal of a study with so many trials."""
+    if search.sampler in ABOUT:
+        pool = describe.pool if search.sampler == FREE else None
+        return named_sampler(search.sampler, seed=search.seed, num_trials=num_trials, pool=pool, settings=search.settings)
+    seed = search.seed + num_trials
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # else with each proposal
+        sampler: BaseSampler = getattr(optuna.samplers, search.sampler)(seed=seed, **search.settings)
+    return sampler
+
+
+class Describe:
+    """Networks that levels of a space's factors make, held to the limits by static costs and predicted latency; each once."""
+
+    def __init__(self, space: Space, search: Search, reference: ModelSpec, predict: Predict | None = None) -> None:
+        self.space, self.search, self.reference, self.predict = space, search, reference, predict
+        self._count = cost_counter()
+        self._known: dict[tuple[str, ...], tuple[Proposal, dict[str, float]]] = {}
+
+    def __call__(self, params: Mapping[str, Level]) -> Proposal:
+        """What is known of a proposal before anything is timed or trained."""
+        return self._of(params)[0]
+
+    def values(self, params: Mapping[str, Level]) -> dict[str, float]:
+        """Static costs and predicted latencies by the keys of limits; empty where no network can be made."""
+        return self._of(params)[1]
+
+    @cached_property
+    def pool(self) -> Pool:
+        """The networks that may be proposed. InputError where no latency is predicted, by which they are compared."""
+        if self.predict is None:
+            remedy = "Fit and store a model of latency first, or take another sampler."
+            raise must_be("sampler", "one that needs no predicted latency where there is none", FREE, remedy)
+        return Pool({factor: list(levels) for factor, levels in self.space.factors.items()}, self.many, seed=self.search.seed)
+
+    def prepare(self) -> None:
+        """Describe the networks of the pool. InputError where none is inside of the limits."""
+        assert self.pool.base is not None
+
+    def many(self, assignments: Sequence[Mapping[str, Level]]) -> Described:
+        """The same for the pool of a sampler, by the first batch size that is predicted."""
+        rows = [self._of(each) for each in assignments]
+        latency = [next((ms for key, ms in values.items() if key.startswith(LATENCY_MS)), 1.0) for _, values in rows]
+        return Described(
+            keys=[proposal.job.network_key if proposal.job else "" for proposal, _ in rows],
+            allowed=[not proposal.reason for proposal, _ in rows],
+            params=[values.get("params", 1.0) for _, values in rows],
+            macs=[values.get("macs", 1.0) for _, values in rows],
+            latency_ms=latency,
+        )
+
+    def _of(self, params: Mapping[str, Level]) -> tuple[Proposal, dict[str, float]]:
+        levels = tuple(str(params[factor]) for factor in self.space.factors)
+        if levels not in self._known:
+            self._known[levels] = self._described(dict(zip(self.space.factors, levels, strict=True)))
+        return self._known[levels]
+
+    def _described(self, factors: dict[str, str]) -> tuple[Proposal, dict[str, float]]:
+        try:
+            variant = self.space.described(self.space.variant(factors), [factors])
+        except InputError as error:
+            return Proposal(job=None, constraints={EXISTS: 1.0}, reason=str(error)), {}
+        job = Job(variant.key, 0, factors, variant_attrs(variant))
+        try:
+            costs = with_ratios(self._count(variant.spec), self._reference_costs)
+        except Exception as error:  # whatever a user's own piece raises
+            reason = f"{type(error).__name__}: {first_line(error, '')}"
+            return Proposal(job=job, constraints={EXISTS: 1.0}, reason=reason), {}
+        predicted = self.predict(variant.spec) if self.predict is not None else {}
+        constraints, reason = self.search.constraints(costs), self.search.broken(costs)
+        lowest = lowest_values(predicted)
+        if not reason and (slow := self.search.broken(lowest)):
+            # only what is refused unmeasured: the others get the constraints that are measured
+            constraints, reason = {**constraints, **self.search.constraints(lowest)}, f"predicted, less its error: {slow}"
+        latency = {f"latency_ms@{batch}": one.ms for batch, one in predicted.items()}
+        return Proposal(job=job, constraints=constraints, reason=reason), {**costs, **latency}
+
+    @cached_property
+    def _reference_costs(self) -> dict[str, float]:
+        return self._count(self.reference)
+
+
+def cost_counter() -> Callable[[ModelSpec], dict[str, Any]]:
+    """Static costs of networks at batch 1, as plain values; what they have in common is counted once."""
+    counts = SpaceCosts()
+    return lambda spec: counts.of(spec).to_dict()
 
 
 def variant_attrs(variant: Variant) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from ablation.record.trial import METRICS, Record, shown
 from ablation.report import draw_curves, write_gallery
 from studies.engine.config import StudyFolder
 from studies.engine.dashboard import artifact_store, upload_artifacts, write_note
+from studies.engine.search.earlier import COPIED, EarlierRecord
 from studies.store.records import store_record
 
 
@@ -30,6 +33,22 @@ def publish(
         draw_curves(record, files[1])
         upload_artifacts(trial, artifact_store(folder.artifacts), files)
     write_note(trial, note(record))
+
+
+def take_over(record: Record, earlier: EarlierRecord, trial: optuna.Trial, folder: StudyFolder) -> Record:
+    """The record with the training of an earlier study, stored; weights and reconstructions come too where they are at hand."""
+    old, origin = earlier.record, dict(earlier.origin)
+    record = replace(
+        record, training=old.training, quality=old.quality, data=old.data, provenance={**old.provenance, COPIED: origin}
+    )
+    source, key, old_key = StudyFolder(Path(origin["folder"])), record.network_key, origin["network_key"]
+    if (weights := source.checkpoints(old_key, record.seed)).is_dir():
+        shutil.copytree(weights, folder.checkpoints(key, record.seed), dirs_exist_ok=True)
+    if (pictures := source.reconstructions(old_key, record.seed)).is_file():
+        shutil.copy(pictures, folder.reconstructions(key, record.seed))
+    store_record(trial, record, feasible=True)
+    write_note(trial, f"{note(record)}\n\nTrained in {origin['folder']}, study {origin['study']}, trial {origin['trial']}.")
+    return record
 
 
 def note(record: Record) -> str:

@@ -20,8 +20,10 @@ from studies.engine.dashboard import dashboard_command
 from studies.engine.latency_session import LOCK, LatencySession, missing_latency
 from studies.engine.opened import StudyRun
 from studies.engine.preflight import check_network
-from studies.engine.proposals import variant_attrs
+from studies.engine.proposals import Describe, variant_attrs
 from studies.engine.reporting import report_study
+from studies.engine.search.first import choices_of, first_jobs
+from studies.engine.search.settings import reference_spec, search_of
 from studies.engine.training import train_all
 from studies.engine.trial import NUM_SHOWN
 from studies.store.queue import Job, PlanReport, plan, trial_state
@@ -48,7 +50,7 @@ def run_trials(run: StudyRun) -> int:
     """Cost, time and train what is missing, without announcement and report; the exit code of `run_study`."""
     with StopRequest() as stop:
         if run.config.search:  # what a sampler proposes is checked and timed in its own trial
-            complete, total = trial_state(run.study, run.config.limits).complete, int(run.config.search["num_trials"])
+            complete, total = plan_search(run)
         else:
             hopeless = check_networks(run, stop)
             if stop() or not measure_latency(run, stop, [v for v in run.variants if v.key not in hopeless]):
@@ -56,11 +58,21 @@ def run_trials(run: StudyRun) -> int:
             report = plan_trials(run, hopeless)
             complete, total = report.complete, report.planned
         np.save(run.folder.originals, np.asarray(run.dataset.images[run.split.test[:NUM_SHOWN]]))
-        if complete < total:
+        if complete < total or trial_state(run.study, run.config.limits).waiting:
             train_all(run, total, complete, stop)
         if stop():
             return INTERRUPTED
-    return 1 if trial_state(run.study, run.config.limits).failed else 0
+    state = trial_state(run.study, run.config.limits)
+    return int(state.complete == 0 if run.config.search else state.failed > 0)
+
+
+def plan_search(run: StudyRun) -> tuple[int, int]:
+    """Enqueue what a search trains before its sampler proposes; the trainings that are done, and all."""
+    describe = Describe(run.space, search_of(run.config), reference_spec(run.config))
+    jobs = first_jobs(run.study, run.config, describe)
+    plan(run.study, jobs, choices=choices_of(run.space), limits=run.config.limits, retry_failed=run.options.retry_failed)
+    state = trial_state(run.study, run.config.limits)
+    return state.complete + state.stopped, len(jobs) + search_of(run.config).num_trials
 
 
 def announce(run: StudyRun) -> None:

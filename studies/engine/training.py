@@ -47,7 +47,7 @@ def _train_here(run: StudyRun, board: Board, stop: StopRequest) -> None:
 
 
 def _train_in_workers(run: StudyRun, board: Board, stop: StopRequest) -> None:
-    logs, source, show_ended = run.folder.path / "logs", source_of(run.config), _EndedTrials(run, board)
+    logs, source, show_ended = run.folder.path / "logs", source_of(run.config, run.study), _EndedTrials(run, board)
 
     def on_tick(state: StudyState) -> None:
         show_ended()

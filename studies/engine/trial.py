@@ -22,14 +22,19 @@ from ablation.machine.hardware import provenance
 from ablation.measure.costs.published import published_counts
 from ablation.measure.costs.static import static_cost
 from ablation.measure.quality.evaluate import evaluate, reconstruct, sampled_quality
-from ablation.record.trial import COMPLETE, Record
+from ablation.record.trial import COMPLETE, STOPPED, Record
+from ablation.search.limits import latency_values, num_params
 from ablation.train.train import TrainingFailure, TrainResult, train
 from studies.engine.config import StudyConfig, StudyFolder
 from studies.engine.latency_session import stored_latency, time_proposed
 from studies.engine.preflight import check_network
-from studies.engine.proposals import LATENCY_MS, Search, broken_limits
-from studies.engine.publish import publish
-from studies.store.retry import TrialInfeasible
+from studies.engine.publish import publish, take_over
+from studies.engine.search.earlier import earlier_of
+from studies.engine.search.rungs import RungWatch
+from studies.engine.search.settings import REFERENCE, search_of
+from studies.store.records import store_record
+from studies.store.retry import TrialInfeasible, TrialStopped
+from studies.store.source import ROLE
 from studies.store.storage import set_constraints
 from studies.work.loop import TrialFailed, TrialInterrupted
 
@@ -57,37 +62,57 @@ def run_trial(trial: optuna.Trial, context: TrialContext) -> tuple[float, float,
 
     Losses are by the study's protocol, so that variants that were trained with another loss can be compared with the rest.
     """
-    started = time.time()
     attrs, config = trial.user_attrs, context.config
-    key, label, seed = attrs["network_key"], attrs["label"], attrs["seed"]
-    spec = ModelSpec.from_dict(attrs["spec"])
+    record, spec = _begun(trial, context), ModelSpec.from_dict(attrs["spec"])
     protocol = replace(config.training_protocol(), **attrs.get("protocol", {}))
-    context.on_step(label, 0, 1, "costs")
+    context.on_step(record.label, 0, 1, "costs")
     latency = _latency(trial, spec, protocol, context)  # before hours of training, since no trial is complete without it
-    model = build(spec, seed=seed)
-    costs = context.costs[network_of(key)] = context.costs.get(network_of(key)) or count(spec, model)
-    result = _train(model, protocol, key, label, seed, context)
-    context.on_step(label, 1, 1, "quality")
-    losses = _common_loss(model, protocol, seed, result, context)
-    record = Record(
-        network_key=key,
-        label=label,
-        seed=seed,
+    model, key = build(spec, seed=record.seed), network_of(record.network_key)
+    costs = context.costs[key] = context.costs.get(key) or count(spec, model)
+    record = replace(record, costs=costs, latency=latency)
+    watch = RungWatch(trial, config, protocol, latency, num_params(costs))
+    if earlier := earlier_of(trial.study, record.network_key, record.seed) if config.search else None:
+        watch.note(earlier.record.training["epochs"])
+        record = take_over(record, earlier, trial, context.folder)
+    else:
+        record = _trained(record, model, protocol, trial, watch, context)
+    return float(record.training["best_loss"]), objective_latency(latency, config), float(num_params(costs))
+
+
+def _begun(trial: optuna.Trial, context: TrialContext) -> Record:
+    """The record of a trial, as far as it is known before anything is measured."""
+    attrs, config = trial.user_attrs, context.config
+    protocol = replace(config.training_protocol(), **attrs.get("protocol", {}))
+    return Record(
+        network_key=attrs["network_key"],
+        label=attrs["label"],
+        seed=attrs["seed"],
         state=COMPLETE,
         number=trial.number,
-        spec=spec.to_dict(),
+        spec=ModelSpec.from_dict(attrs["spec"]).to_dict(),
         factors=attrs["intents"][0],
         intents=tuple(attrs["intents"]),
         protocol=protocol.to_dict() if "protocol" in attrs else dict(config.protocol),
         data=describe_data(context.dataset, context.split),
-        costs=costs,
-        latency=latency,
-        training={**result.to_dict(), **losses},
-        quality=evaluate(model, context.dataset, context.split.test, device=config.device, protocol=config.training_protocol()),
-        provenance=provenance(config.device, started),
+        provenance=provenance(config.device, time.time()),
     )
+
+
+def _trained(
+    record: Record, model: VAE, protocol: Protocol, trial: optuna.Trial, watch: RungWatch, context: TrialContext
+) -> Record:
+    """Train, measure and store; TrialStopped where a rung stops it, with what it has come to stored."""
+    key, label, seed = record.network_key, record.label, record.seed
+    result = _train(model, protocol, key, label, seed, watch, context)
+    if result.halted:
+        store_record(trial, replace(record, state=STOPPED, reason=watch.reason, training=result.to_dict()), feasible=True)
+        raise TrialStopped(watch.reason)
+    context.on_step(label, 1, 1, "quality")
+    losses, study = _common_loss(model, protocol, seed, result, context), context.config.training_protocol()
+    quality = evaluate(model, context.dataset, context.split.test, device=context.config.device, protocol=study)
+    record = replace(record, training={**result.to_dict(), **losses}, quality=quality)
     _show(trial, model, record, context)
-    return losses["best_loss"], objective_latency(latency, config), float(costs["params"])
+    return record
 
 
 def _latency(trial: optuna.Trial, spec: ModelSpec, protocol: Protocol, context: TrialContext) -> dict[str, Any]:
@@ -102,13 +127,20 @@ def _latency(trial: optuna.Trial, spec: ModelSpec, protocol: Protocol, context: 
         if context.should_stop():
             raise TrialInterrupted("interrupted while it was timed")
     latency = stored_latency(trial.study, key, config.device)
-    value = {LATENCY_MS: objective_latency(latency, config)}
-    if config.search:
-        search = Search(**config.search)
-        set_constraints(trial, search.constraints(value))
-        if reason := broken_limits(search, value):
+    objective_latency(latency, config)
+    if config.search and trial.user_attrs.get(ROLE) != REFERENCE:
+        search, values = search_of(config), measured_values(latency, config)
+        set_constraints(trial, search.constraints(values))
+        if reason := search.broken(values):
             raise TrialInfeasible(reason)
     return latency
+
+
+def measured_values(latency: dict[str, Any], config: StudyConfig) -> dict[str, float]:
+    """Latencies by the keys of limits: milliseconds, and paired ratios to the reference."""
+    entries = {batch: latency.get(f"{config.device}/{batch}", {}) for batch in config.latency_batches}
+    ms, ratios = ({b: e[name] for b, e in entries.items() if e.get(name) is not None} for name in ("median_ms", "ratio"))
+    return latency_values(ms, ratios)
 
 
 def _show(trial: optuna.Trial, model: VAE, record: Record, context: TrialContext) -> None:
@@ -120,8 +152,8 @@ def _show(trial: optuna.Trial, model: VAE, record: Record, context: TrialContext
     publish(trial, record, originals, images, context.folder)
 
 
-def _train(model: VAE, protocol: Protocol, key: str, label: str, seed: int, context: TrialContext) -> TrainResult:
-    """Train to the end, from the last checkpoint where there is one; a failure or an interruption becomes the trial's."""
+def _train(model: VAE, protocol: Protocol, key: str, label: str, seed: int, watch: RungWatch, context: TrialContext) -> TrainResult:
+    """Train to the end or a rung, from the last checkpoint where there is one; a failure or an interruption becomes the trial's."""
 
     def on_progress(step: int, steps: int, epoch: int, epochs: int, loss: float | None) -> None:
         detail = f"epoch {epoch}/{epochs}" + (f", loss {loss:.4f}" if loss is not None else "")
@@ -138,6 +170,7 @@ def _train(model: VAE, protocol: Protocol, key: str, label: str, seed: int, cont
             checkpoint_dir=context.folder.checkpoints(key, seed),
             on_progress=on_progress,
             should_stop=context.should_stop,
+            halt=watch,
         )
     except TrainingFailure as error:
         raise TrialFailed(str(error), certain="out of memory" not in str(error)) from error

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from ablation.record.trial import COMPLETE, FAILED, RUNNING, STALE, WAITING
+from ablation.record.trial import COMPLETE, FAILED, INFEASIBLE, RUNNING, STALE, STOPPED, WAITING
 from studies.store.lease import STALE_AFTER_S, Lease, lost_because, read_beats
 
 JobKey = tuple[str, int]  # network key, seed
-# user attribute `reason_kind` of a trial that ended without values
-ERROR, LOST, INTERRUPTED, REFUSED, INFEASIBLE = "error", "lost", "interrupted", "refused", "infeasible"
+# user attribute `reason_kind` of a trial that ended without values, beside STOPPED and INFEASIBLE
+ERROR, LOST, INTERRUPTED, REFUSED = "error", "lost", "interrupted", "refused"
+PRUNED = (STOPPED, INFEASIBLE)  # kinds that are no failures: Optuna's state of these trials is PRUNED
 UNFINISHED = (TrialState.WAITING, TrialState.RUNNING)
 
 
@@ -39,12 +40,15 @@ class History:
     errors: int = 0
     lost: int = 0
     certain: bool = False  # failed in a way that is sure to come back
+    pruned: str = ""  # STOPPED or INFEASIBLE where that is how the latest of them ended
 
     def add(self, trial: FrozenTrial, is_stale: bool) -> None:
         """Count one trial."""
         kind = trial.user_attrs.get("reason_kind")
         if trial.user_attrs.get("retry_failed"):
             self.errors, self.lost, self.certain = 0, 0, False
+        if kind != REFUSED:
+            self.pruned = str(kind) if kind in PRUNED else ""
         if trial.state == TrialState.COMPLETE:
             self.complete = self.complete or trial
         if trial.state.is_finished() and trial.state != TrialState.COMPLETE:
@@ -66,7 +70,7 @@ class History:
 
     def state(self, limits: Limits) -> str:
         """One of the states of ablation.record.trial; a job that is due counts as waiting."""
-        rest = FAILED if self.exhausted(limits) else WAITING
+        rest = self.pruned or (FAILED if self.exhausted(limits) else WAITING)
         return next((state for state in (COMPLETE, RUNNING, STALE, WAITING) if state in self.states), rest)
 
 

@@ -13,16 +13,17 @@ from optuna.distributions import BaseDistribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState, create_trial
 
-from ablation.record.trial import COMPLETE, FAILED, RUNNING, STALE, WAITING
-from studies.store.history import ERROR, INFEASIBLE, LIMITS, LOST, Histories, History, JobKey, Limits, read_histories
+from ablation.record.trial import COMPLETE, FAILED, INFEASIBLE, RUNNING, STALE, STOPPED, WAITING
+from studies.store.history import ERROR, LIMITS, LOST, PRUNED, Histories, History, JobKey, Limits, read_histories
 from studies.store.lease import is_alive, remove_beat, this_machine
 from studies.store.levels import Level, declarable, extend, known_distributions
 from studies.store.storage import attached, batched, exclusive, get_system_attrs, set_attrs, set_system_attr, storage_errors
 
-RESERVED = frozenset(
-    {"network_key", "seed", "levels", "planned", "lease", "reason", "reason_kind", "traceback", "record", "retry_failed", "certain"}
-)
-STATES = (COMPLETE, FAILED, WAITING, RUNNING, STALE)
+# user attribute of a trial that a rung has stopped before and that goes on from there: no rung stops it again
+GO_ON = "go_on"
+_RESERVED = "network_key seed levels planned lease reason reason_kind traceback record retry_failed certain"
+RESERVED = frozenset([*_RESERVED.split(), GO_ON])
+STATES = (COMPLETE, FAILED, WAITING, RUNNING, STALE, STOPPED, INFEASIBLE)
 NEWER = "job:"  # hidden study attribute: what a later plan says about a job whose trial can no longer be changed
 
 
@@ -43,7 +44,7 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyState:
-    """Jobs of a study by state: complete + failed + waiting + running + stale == planned."""
+    """Jobs of a study by state: complete + failed + waiting + running + stale + stopped + infeasible == planned."""
 
     planned: int
     complete: int
@@ -51,6 +52,8 @@ class StudyState:
     waiting: int  # in the queue, or to be put there by the next plan
     running: int
     stale: int  # running according to the storage, but without a live worker
+    stopped: int = 0  # at a rung
+    infeasible: int = 0  # outside of a limit, never trained
     failed_trials: int  # attempts that failed, whatever became of the job
 
 
@@ -112,6 +115,20 @@ def reconcile(study: optuna.Study, limits: Limits = LIMITS) -> int:
             return _enqueue_again(study, read_histories(study, limits).jobs, limits)
 
 
+def go_on(study: optuna.Study, jobs: Iterable[JobKey] | None = None, limits: Limits = LIMITS) -> int:
+    """Enqueue jobs again that a rung has stopped (all unless named): they go on from their checkpoints to the end. How many."""
+    with storage_errors(study), exclusive(study):
+        stopped = {key: h for key, h in read_histories(study, limits).jobs.items() if h.state(limits) == STOPPED}
+        wanted = list(stopped) if jobs is None else [key for key in jobs if key in stopped]
+        for key in wanted:
+            last = stopped[key].last
+            assert last is not None
+            planned = sorted({*last.user_attrs["planned"], GO_ON})
+            attrs = {**{name: last.user_attrs.get(name, True) for name in planned}, "planned": planned, "retry_failed": True}
+            _add_trial(study, last.params, last.distributions, attrs, last.constraints)
+    return len(wanted)
+
+
 def trial_state(study: optuna.Study, limits: Limits = LIMITS) -> StudyState:
     """How far a study is. Changes nothing."""
     with storage_errors(study):
@@ -121,11 +138,12 @@ def trial_state(study: optuna.Study, limits: Limits = LIMITS) -> StudyState:
 def fail(study: optuna.Study, trial: optuna.Trial, kind: str, reason: str, traceback: str = "", *, certain: bool = False) -> bool:
     """Record a trial as failed, with its reason in one line. False when another had already finished it.
 
-    `certain`: it would fail again, so its job is not tried again. An infeasible trial counts as pruned, from which samplers learn.
+    `certain`: it would fail again, so its job is not tried again. To Optuna a trial that a rung stopped or that breaks a limit is
+    pruned, not failed.
     """
     try:
         set_attrs(trial, _failure(kind, reason, certain=certain) | ({"traceback": traceback} if traceback else {}))
-        study.tell(trial, state=TrialState.PRUNED if kind == INFEASIBLE else TrialState.FAIL)
+        study.tell(trial, state=TrialState.PRUNED if kind in PRUNED else TrialState.FAIL)
     except (UpdateFinishedTrialError, ValueError):
         if trial.storage.get_trial(trial._trial_id).state.is_finished():
             return False

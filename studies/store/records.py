@@ -9,7 +9,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial
 
-from ablation.record.trial import FAILED, METRICS, STALE, WAITING, Record
+from ablation.record.trial import COMPLETE, METRICS, RUNNING, STALE, WAITING, Record
 from studies.store.history import INTERRUPTED, LIMITS, History, JobKey, Limits, read_histories
 from studies.store.queue import newer_attrs
 from studies.store.storage import set_attrs, storage_errors
@@ -63,4 +63,4 @@ def _reason(trial: FrozenTrial, state: str, stale: Mapping[int, str]) -> str:
     reason = str(trial.user_attrs.get("reason", ""))
     if state == WAITING and trial.user_attrs.get("reason_kind") == INTERRUPTED:
         return reason or "interrupted"
-    return reason if state in (FAILED, WAITING) else ""
+    return "" if state in (COMPLETE, RUNNING) else reason

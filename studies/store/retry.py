@@ -29,6 +29,10 @@ class TrialInfeasible(Exception):  # noqa: N818 - an outcome
     """What was measured before training breaks a limit; the message is the reason. The trial is recorded and never trained."""
 
 
+class TrialStopped(Exception):  # noqa: N818 - an outcome
+    """A rung has stopped a training whose checkpoint is kept; the message is the reason. It may go on."""
+
+
 def may_pass(error: BaseException) -> bool:
     """Whether the same work may succeed the next time: for want of memory, files or a device, unlike an error in the network."""
     if isinstance(error, TrialFailed):

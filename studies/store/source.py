@@ -6,23 +6,30 @@ within the same limits, and no job is complete twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.exceptions import UpdateFinishedTrialError
-from optuna.samplers import BaseSampler
-from optuna.trial import TrialState
+from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
+from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler
+from optuna.trial import FrozenTrial, TrialState
 
-from studies.store.history import INFEASIBLE, LIMITS, REFUSED, UNFINISHED, Histories, Limits, job_key, read_histories
+from ablation.record.trial import INFEASIBLE
+from studies.store.history import LIMITS, REFUSED, UNFINISHED, Histories, Limits, job_key, read_histories
 from studies.store.lease import Worker, lost_because, read_beats
 from studies.store.levels import Level
+from studies.store.mirror import ask_on_mirror
 from studies.store.queue import Job, fail, job_attrs
-from studies.store.storage import exclusive, set_attrs, set_constraints
+from studies.store.storage import exclusive, get_system_attrs, set_attrs, set_constraints, set_system_attr, set_trial_system_attrs
 
 OnRefusal = Callable[[int, str, str], None]  # (number of a trial that is not to be run, kind of the reason, reason)
+# attribute of a job that was planned beside those that a sampler proposes, and does not count as one of them
+ROLE = "role"
+UNTIL = "propose_until"  # hidden study attribute
 
 
 def ignore_refusal(number: int, kind: str, reason: str) -> None:
@@ -80,7 +87,9 @@ class Sampled:
     """Trials that an Optuna sampler proposes until the study holds `num_jobs` different jobs that may be trained.
 
     `describe` turns parameters into a job. One that breaks a limit is recorded as pruned with its reason and its constraints, from
-    which samplers learn; a job that the study holds already is refused. `sampler` gets the number of trials so far, to seed with.
+    which samplers learn; a job that the study holds already is refused. `sampler` gets the number of trials so far, to seed with,
+    and is asked on a copy of the study (`studies.store.mirror`), which holds what `seen` makes of the study's trials. Jobs that
+    were planned with a ROLE come first and are not among the `num_jobs`.
     """
 
     distributions: Mapping[str, BaseDistribution]
@@ -89,16 +98,19 @@ class Sampled:
     num_jobs: int
     max_proposals: int  # trials of all kinds after which nothing more is proposed
     limits: Limits = LIMITS
+    seen: Callable[[Sequence[FrozenTrial]], Sequence[FrozenTrial]] = tuple
+    prepare: Callable[[], object] = tuple  # what takes long the first time, so that no other worker has to wait for it
 
     def next_job(self, study: optuna.Study, worker: Worker, on_refusal: OnRefusal = ignore_refusal) -> optuna.Trial | None:
-        """A waiting trial, which is one to be tried again, else a new proposal; None when enough were proposed."""
+        """A waiting trial, which was planned or is to be tried again, else a new proposal; None when enough were proposed."""
         while True:
             waiting = Enumerated(limits=self.limits).next_job(study, worker, on_refusal)
             if waiting is not None:
                 return waiting
+            self.prepare()
             with exclusive(study):  # no two workers propose the same job, or the last one twice
                 histories = read_histories(study, self.limits)
-                if not self._num_left(histories):
+                if not self._num_left(study, histories):
                     return None
                 if any(trial.state == TrialState.WAITING for trial in histories.trials):
                     continue
@@ -110,16 +122,20 @@ class Sampled:
 
     def remaining(self, study: optuna.Study) -> int:
         """Trials that wait or run, and those that may still be proposed."""
-        return Enumerated().remaining(study) + self._num_left(read_histories(study, self.limits))
+        return Enumerated().remaining(study) + self._num_left(study, read_histories(study, self.limits))
 
-    def _num_left(self, histories: Histories) -> int:
-        trained = [h for h in histories.jobs.values() if h.last is None or h.last.user_attrs.get("reason_kind") != INFEASIBLE]
-        return max(0, min(self.num_jobs - len(trained), self.max_proposals - len(histories.trials)))
+    def _num_left(self, study: optuna.Study, histories: Histories) -> int:
+        until = get_system_attrs(study).get(UNTIL)
+        if until is not None and time.time() >= until:
+            return 0
+        own = [h for h in histories.jobs.values() if h.last is None or ROLE not in h.last.user_attrs]
+        trained = [h for h in own if h.pruned != INFEASIBLE]
+        planned = sum(ROLE in trial.user_attrs for trial in histories.trials)
+        return max(0, min(self.num_jobs - len(trained), self.max_proposals - len(histories.trials) + planned))
 
     def _propose(self, study: optuna.Study, worker: Worker, histories: Histories) -> tuple[optuna.Trial, str, str]:
         """A new trial of this worker; with the kind and reason of its refusal where it is not to be run."""
-        study.sampler = self.sampler(len(histories.trials))
-        trial = study.ask(dict(self.distributions))
+        trial = self._ask(study, histories)
         if not _taken(worker, trial):
             return trial, "", ""
         proposal = self.describe(trial.params)
@@ -134,6 +150,23 @@ class Sampled:
             fail(study, trial, kind, reason, certain=kind == INFEASIBLE)
             worker.release()
         return trial, kind, reason
+
+    def _ask(self, study: optuna.Study, histories: Histories) -> optuna.Trial:
+        """A new trial with the levels that the sampler proposes from what it is shown."""
+        asked = ask_on_mirror(
+            self.sampler(len(histories.trials)), self.seen(histories.trials), study.directions, self.distributions
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)  # else with each proposal
+            study.sampler = PartialFixedSampler(dict(asked.params), RandomSampler(seed=0))
+        trial = study.ask(dict(self.distributions))
+        set_trial_system_attrs(trial, asked.system_attrs)
+        return trial
+
+
+def propose_until(study: optuna.Study, time_s: float | None) -> None:
+    """Propose nothing more after a time, in seconds since 1970, on any machine; None takes that back. What runs goes on."""
+    set_system_attr(study, UNTIL, time_s)
 
 
 def _taken(worker: Worker, trial: optuna.Trial) -> bool:

@@ -12,11 +12,12 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
-from studies.store.history import ERROR, INFEASIBLE, INTERRUPTED, LIMITS, Limits
+from ablation.record.trial import INFEASIBLE, STOPPED
+from studies.store.history import ERROR, INTERRUPTED, LIMITS, Limits
 from studies.store.lease import BEAT_S, Worker
 from studies.store.queue import fail, reconcile
 from studies.store.retry import TrialFailed as TrialFailed
-from studies.store.retry import TrialInfeasible, may_pass
+from studies.store.retry import TrialInfeasible, TrialStopped, may_pass
 from studies.store.source import Enumerated, TrialSource
 from studies.store.storage import METRIC_NAMES, storage_errors
 
@@ -48,6 +49,7 @@ class WorkerReport:
     lost: list[int] = field(default_factory=list)  # finished by another before this worker could store its end
     refused: list[int] = field(default_factory=list)  # had no key or was a duplicate
     infeasible: list[int] = field(default_factory=list)  # broke a limit before any training
+    halted: list[int] = field(default_factory=list)  # stopped at a rung
     stopped: bool = False  # asked to stop before the work was done
 
 
@@ -120,6 +122,8 @@ class _Run:
             self.report.stopped = trial.number in self.report.interrupted and not self.worker.lost
         except TrialInfeasible as error:
             self._end(trial, "infeasible", INFEASIBLE, str(error), certain=True)
+        except TrialStopped as error:
+            self._end(trial, "halted", STOPPED, str(error), certain=True)
         except Exception as error:
             reason = str(error) if isinstance(error, TrialFailed) else f"{type(error).__name__}: {error}"
             trace = traceback.format_exc()[-TRACEBACK_CHARS:]

@@ -19,13 +19,13 @@ from ablation.design.spec import ModelSpec, preset
 from ablation.design.variant import network_of
 from ablation.measure.costs.static import static_cost
 from ablation.measure.latency.compare import compare_latency
-from ablation.record.trial import COMPLETE, FAILED
+from ablation.record.trial import COMPLETE, INFEASIBLE
 from blocks.errors import InputError
 from studies.engine import latency_session
 from studies.engine.config import StudyConfig
 from studies.engine.latency_session import hardware_digest, stored_latency, stored_timing, time_proposed
 from studies.engine.opened import RunOptions, StudyRun, open_run
-from studies.engine.proposals import Search, describe, source_of
+from studies.engine.proposals import Describe, Search, make_sampler, source_of
 from studies.engine.reporting import current_records
 from studies.engine.runner import run_trials
 from studies.store.source import Enumerated, Sampled
@@ -106,7 +106,7 @@ def test_what_is_too_slow_is_never_trained(tmp_path: Path, monkeypatch: pytest.M
     trials = run.study.trials
     assert [trial.state for trial in trials] == [TrialState.PRUNED] * 3
     assert all(trial.constraints["latency_ms"] > 1e3 for trial in trials)
-    assert {record.state for record in current_records(run.study, wanted)} == {FAILED}
+    assert {record.state for record in current_records(run.study, wanted)} == {INFEASIBLE}
     assert all("latency_ms" in record.reason for record in current_records(run.study, wanted))
 
 
@@ -140,7 +140,7 @@ def test_a_stop_while_it_is_timed_stores_nothing(tmp_path: Path) -> None:
 
 def test_a_proposal_says_what_it_is_and_which_limits_it_breaks() -> None:
     search = Search(num_trials=1, limits={"params": LIMIT, "macs": 1e12})
-    small = describe(SPACE, search, {"conv": "separable", "latent_dim": "8", "kl_weight": "0.01"})
+    small = Describe(SPACE, search, BASE)({"conv": "separable", "latent_dim": "8", "kl_weight": "0.01"})
     variant = SPACE.variant({"conv": "separable", "latent_dim": "8", "kl_weight": "0.01"})
     assert small.job is not None
     assert (small.job.network_key, small.reason) == (variant.key, "")
@@ -149,14 +149,14 @@ def test_a_proposal_says_what_it_is_and_which_limits_it_breaks() -> None:
     )  # fmt: skip
     assert ModelSpec.from_dict(small.job.attrs["spec"]) == variant.spec
     assert small.constraints["params"] == static_cost(variant.spec).params / LIMIT - 1 < 0 > small.constraints["macs"]
-    large = describe(SPACE, search, {"conv": "standard", "latent_dim": "4096", "kl_weight": "0.001"})
+    large = Describe(SPACE, search, BASE)({"conv": "standard", "latent_dim": "4096", "kl_weight": "0.001"})
     assert large.constraints["params"] > 0
     assert large.reason.startswith("params ") and f"is over the limit {LIMIT:.6g}" in large.reason
 
 
 def test_levels_that_make_no_network_are_no_job() -> None:
     space = replace(SPACE, factors={"widths": {"odd": {"encoder_widths": [8], "decoder_widths": [8, 4, 2, 1, 1]}}})
-    proposal = describe(space, Search(num_trials=1), {"widths": "odd"})
+    proposal = Describe(space, Search(num_trials=1), BASE)({"widths": "odd"})
     assert proposal.job is None
     assert proposal.constraints == {"exists": 1.0}
     assert proposal.reason
@@ -164,7 +164,8 @@ def test_levels_that_make_no_network_are_no_job() -> None:
 
 def test_a_source_by_the_settings() -> None:
     assert isinstance(source_of(config()), Enumerated)
-    assert isinstance(Search(num_trials=1, sampler="QMCSampler", settings={"scramble": True}).make_sampler(3), QMCSampler)
+    scrambled = Search(num_trials=1, sampler="QMCSampler", settings={"scramble": True})
+    assert isinstance(make_sampler(scrambled, 3, Describe(SPACE, scrambled, BASE)), QMCSampler)
     source = source_of(config(num_trials=5, proposals_per_trial=4))
     assert isinstance(source, Sampled)
     assert (source.num_jobs, source.max_proposals, list(source.distributions)) == (5, 20, ["conv", "latent_dim", "kl_weight"])
@@ -178,8 +179,8 @@ def test_a_source_by_the_settings() -> None:
     [
         ({"limits": {"beauty": 1}}, "A limit of a search must be on one of params"),
         ({"limits": {"params": 0}}, "The limit on params must be a positive number. Got 0"),
-        ({"sampler": "os"}, "sampler must be a sampler"),
-        ({"sampler": "BaseSampler"}, "sampler must be a sampler"),
+        ({"sampler": "os"}, "sampler must be one of free, tpe, gp, nsga2, random, or a sampler"),
+        ({"sampler": "BaseSampler"}, "sampler must be one of"),
         ({"num_trials": 0}, "num_trials must be a whole number of at least 1"),
         ({"proposals_per_trial": 0}, "proposals_per_trial must be a whole number of at least 1"),
     ],

@@ -16,7 +16,7 @@ from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
 
-from ablation.record.trial import FAILED
+from ablation.record.trial import FAILED, INFEASIBLE
 from studies.store.history import REFUSED, job_key
 from studies.store.lease import Worker, read_beats
 from studies.store.levels import Level
@@ -203,7 +203,7 @@ def test_what_breaks_a_limit_is_recorded_and_never_trained(tmp_path: Path, name:
     assert all(trial.constraints == {"exists": 1.0} for trial in nowhere)
     assert all(trial.constraints["width"] <= 0 for trial in study.trials if trial.state == TrialState.COMPLETE)
     assert not set(trained) & {str(trial.user_attrs["network_key"]) for trial in wide}
-    reasons = {record.label: record.reason for record in records(study) if record.state == FAILED}
+    reasons = {record.label: record.reason for record in records(study) if record.state == INFEASIBLE}
     assert reasons == {trial.user_attrs["label"]: f"width {trial.params['width']} is over 13" for trial in wide}
     assert {event.reason for event in events if event.number == nowhere[0].number} == {"conv nowhere cannot exist"}
     assert len(trained) == len(set(trained)) == 12

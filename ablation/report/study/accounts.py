@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from ablation.record.trial import COMPLETE, FAILED, METRICS, RUNNING, STALE, WAITING, Record
+from ablation.record.trial import COMPLETE, FAILED, INFEASIBLE, METRICS, RUNNING, STALE, STOPPED, WAITING, Record
 from ablation.report.kit.numbers import capital, percent
 from ablation.report.kit.page import literal
 from ablation.report.study.rows import INERT, Row, StudyInfo, latency_keys, latency_of, seeds_text, state_counts
 from ablation.report.study.sentences import MOST_NAMED, listed, named
 from ablation.report.study.tables import converged, published_reasons
 
-STATES = (COMPLETE, FAILED, RUNNING, WAITING, STALE)
+STATES = (COMPLETE, FAILED, RUNNING, WAITING, STALE, STOPPED, INFEASIBLE)
 EXPECTED = ("loss", "params", "macs", "fvcore_params", "fvcore_flops", "ssim", "psnr", "l1", "ms_ssim", "replica_loss")
 
 
@@ -53,7 +53,7 @@ def _trials(rows: Sequence[Row], records: Sequence[Record], study: StudyInfo) ->
     trials = [(row, trial) for row in rows for trial in row.trials]
     failures = [(row, trial) for row, trial in trials if trial.state == FAILED]
     texts = [f"Failed: {named(row)}, seed {t.seed}: {literal(t.reason) or 'no reason was stored'}." for row, t in failures]
-    for state in (RUNNING, WAITING, STALE):
+    for state in (RUNNING, WAITING, STALE, STOPPED, INFEASIBLE):
         names = [f"{named(row)} (seed {t.seed})" for row, t in trials if t.state == state]
         more = f"; and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
         texts += [f"{len(names)} {state}: {'; '.join(names[:MOST_NAMED])}{more}."] if names else []
