@@ -68,6 +68,7 @@ class Code(Block):
     """Lines to paste."""
 
     text: str
+    language: str = "python"
 
 
 @dataclass(frozen=True)
