@@ -15,6 +15,10 @@ from blocks.errors import InputError, must_be
 from studies.store.history import Limits
 
 
+# settings that came after the first studies were stored: left out where they are not set
+_LATER = ("former_fingerprint", "search", "first_seed")
+
+
 @dataclass(frozen=True, kw_only=True)
 class StudyConfig:
     """Everything that a trial depends on. Stored with the study, so that every worker on every machine reads the same."""
@@ -26,6 +30,7 @@ class StudyConfig:
     protocol: Mapping[str, Any]
     device: str = "cpu"
     seeds: int = 1
+    first_seed: int = 0  # of so many; a confirmation has seeds that no search has seen
     latency_batches: tuple[int, ...] = (1, 32)
     latency_threads: int = 1  # on a CPU; one is steadier than many where other programs run too
     max_attempts: int = 3
@@ -35,7 +40,7 @@ class StudyConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; of the settings that came later only those that are set."""
         values = json.loads(json.dumps(asdict(self)))
-        return {name: value for name, value in values.items() if value or name not in ("former_fingerprint", "search")}
+        return {name: value for name, value in values.items() if value or name not in _LATER}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> StudyConfig:
