@@ -168,7 +168,10 @@ class SearchOptions(Latency, Training, Data, Storage, WithPlugins, OnDevice):
     budget: str | None = option(None, "20m, 90s or 1.5h for the search, without the confirmation", metavar="TIME")
     seed: int = option(0, "of what proposes", rule=Rule("a whole number of at least 0", lambda value: value >= 0))
     from_: tuple[str, ...] = option(
-        (), "trials of an earlier study of the same data and protocol count as known; may be repeated", name="--from", metavar="FOLDER"
+        (),
+        "trials of an earlier study of the same data and protocol count as known; may be repeated",
+        name="--from",
+        metavar="FOLDER",
     )
     rates: tuple[float, ...] = option(
         (), "learning rates of which each confirmed network and the reference get their best; 1e-4 3e-4 1e-3 by default",

@@ -14,7 +14,6 @@ from ablation.design.spec import LATER as LATER_OF_SPECS
 from blocks.errors import InputError, must_be
 from studies.store.history import Limits
 
-
 # settings that came after the first studies were stored: left out where they are not set
 _LATER = ("former_fingerprint", "search", "first_seed")
 

@@ -57,6 +57,10 @@ def check_folder(folder: Path, command: str, **settings: Any) -> None:
 def take_folder(folder: Path, command: str, **settings: Any) -> None:
     """Checks the folder once more, and writes down that it holds this study."""
     check_folder(folder, command, **settings)
+    _mark(folder, command, settings)
+
+
+def _mark(folder: Path, command: str, settings: Mapping[str, Any]) -> None:
     text = json.dumps({"command": command, **_plain(settings)}, indent=2) + "\n"
     marker = folder / MARKER
     if not marker.is_file() or marker.read_text(encoding="utf-8", errors="replace") != text:
@@ -96,8 +100,8 @@ def take_grid_folder(folder: Path, study: optuna.Study, storage: str | None, com
         if ID not in study.user_attrs:
             study.set_user_attr(ID, uuid.uuid4().hex)
         where = {"storage": public_url(storage)} if storage else {}
-        (folder / MARKER).unlink(missing_ok=True)  # of the same study, as `check_grid_folder` found, perhaps moved
-        take_folder(folder, command, study=study.study_name, **where, **{ID: study.user_attrs[ID]})
+        # a marker that is there is of the same study, as `check_grid_folder` made sure, perhaps moved
+        _mark(folder, command, {"study": study.study_name, **where, ID: study.user_attrs[ID]})
 
 
 def part_of(folder: Path, study: str, stored: Sequence[str]) -> Path:

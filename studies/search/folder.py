@@ -14,7 +14,6 @@ from studies.engine.config import StudyFolder
 
 SEARCH = "search"  # the command, as a folder's marker names it
 SWEEP, CONFIRM, WHY = "sweep", "confirm", "why"
-PARTS = (SWEEP, CONFIRM, WHY)
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class SearchFolder:
     @cached_property
     def facts(self) -> Path:
         """What the page needs that no study holds; its presence marks the folder."""
-        return self.path / "facts.json"
+        return self.path / "about.json"
 
     @cached_property
     def page(self) -> Path:
@@ -57,9 +56,9 @@ class SearchFolder:
         """Folder of another study of the search: its checkpoints, pictures and samples."""
         return self.path / kind
 
-    def files_of(self, study: str) -> Path:
-        """Where a study of this search keeps its files, by its name."""
-        return next((self.part(kind) for kind in PARTS if study.endswith(f"-{kind}")), self.path)
+    def files_of(self, study: str, search: str) -> Path:
+        """Where a study of the search of this name keeps its files."""
+        return self.path if study == search else self.part(study.removeprefix(study_of(search, "")))
 
     def read_facts(self) -> dict[str, Any]:
         """The stored facts; none where there are none, or where a full disk cut them."""

@@ -138,7 +138,7 @@ def _check_space(space: Space) -> None:
                 value = resolve(fields, FACTORS).get(name, getattr(space.base, name))
                 if value != getattr(space.base, name):
                     rule = f"the same in the whole space, {getattr(space.base, name)}"
-                    raise must_be(f"{name}, which factor {factor!r} sets,", rule, value, "Use --image-size." if name == "image_size" else "")
+                    raise must_be(f"{name}, which factor {factor!r} sets,", rule, value, "For another size use --image-size.")
     if space.base.in_channels != 3:
         raise must_be("in_channels", "3, as images have", space.base.in_channels)
 
