@@ -169,7 +169,7 @@ class SearchOptions(Latency, Training, Data, Storage, WithPlugins, OnDevice):
     seed: int = option(0, "of what proposes", rule=Rule("a whole number of at least 0", lambda value: value >= 0))
     from_: tuple[str, ...] = option(
         (),
-        "trials of an earlier study of the same data and protocol count as known; may be repeated",
+        "trials of an earlier study of this data and protocol count as known; may be repeated",
         name="--from",
         metavar="FOLDER",
     )

@@ -23,6 +23,7 @@ from studies.store.records import records
 from studies.store.storage import open_storage, study_names
 
 RESULTS = Path("results")
+PAGES = ("plan.json", "explanation.json", "about.json")  # a folder with one of these has a page of its own
 
 
 def run_status(options: StatusOptions) -> int:
@@ -45,12 +46,10 @@ def run_report(options: ReportOptions) -> int:
 
     pages: list[Path] = []
     if options.folder is None and not options.storage:
-        pages = [
-            path.parent for name in ("plan.json", "explanation.json", "facts.json") for path in sorted(RESULTS.glob(f"*/{name}"))
-        ]
+        pages = [path.parent for name in PAGES for path in sorted(RESULTS.glob(f"*/{name}"))]
     for folder in pages:
         _write_page(folder, None)
-    opened = [each for each in _opened(options) if not any(page in each[1].path.parents for page in pages)]
+    opened = [(s, files, c) for s, files, c in _opened(options) if not {files.path, *files.path.parents} & set(pages)]
     if options.to is not None and len(opened) > 1:
         raise must_be("--to", "given with one study", f"{len(opened)} studies", "Name the FOLDER of one.")
     for study, files, config in opened:

@@ -1,4 +1,4 @@
-"""What each of the winner's differences from the reference is worth: the winner with that one set back, against the winner. No torch.
+"""What each of the winner's differences from the reference is worth: the winner with that one set back, against itself. No torch.
 
 Parameters and multiply-accumulates are counted. The loss: difference of means over seeds, Welch's interval. Latency: ratio in the
 same sittings. Verdicts are corrected over all differences of one quantity.

@@ -56,9 +56,10 @@ def why(setting: Setting, winner: Candidate, undone: Mapping[str, ModelSpec], ra
     base = spec_of(winner)
     levels = {WINNER: {}, **{name: difference(base, spec) for name, spec in undone.items()}}
     protocol = {**setting.config.protocol, RATE: rate}
-    kind = f"{WHY}-{winner.number}"
+    seeds = {"seeds": setting.why_seeds, "first_seed": 1}
     return _open(
-        setting, kind, {NETWORK: levels}, console, base=base, protocol=protocol, seeds=setting.why_seeds, first_seed=1, batches=setting.config.latency_batches, latency_s=setting.options.latency_budget_s,
+        setting, f"{WHY}-{winner.number}", {NETWORK: levels}, console, base=base, protocol=protocol, **seeds,
+        batches=setting.config.latency_batches, latency_s=setting.options.latency_budget_s,
     )  # fmt: skip
 
 
