@@ -177,11 +177,14 @@ class SearchOptions(Latency, Training, Data, Storage, WithPlugins, OnDevice):
         (), "learning rates of which each confirmed network and the reference get their best; 1e-4 3e-4 1e-3 by default",
         consume_multiple=1,
     )  # fmt: skip
-    confirm: int = option(3, "networks that are confirmed, 0 to 5", rule=Rule("0 to 5", lambda value: 0 <= value <= 5))
-    confirm_seeds: int = option(5, "fresh seeds of each; 3 are the least that settle a loss", rule=COUNT)
-    why_seeds: int = option(
-        3, "seeds of the winner with one difference undone, 0: not trained", rule=Rule("at least 0", lambda value: value >= 0)
+    confirm: int | None = option(
+        None, "networks that are confirmed, 0 to 5; 3 by default", rule=Rule("0 to 5", lambda value: 0 <= value <= 5)
     )
+    confirm_seeds: int | None = option(None, "fresh seeds of each, 5 by default; 3 are the least that settle a loss", rule=COUNT)
+    why_seeds: int | None = option(
+        None, "seeds of the winner with one difference undone, 3 by default; 0: not trained",
+        rule=Rule("a whole number of at least 0", lambda value: value >= 0),
+    )  # fmt: skip
     workers: int = option(1, "trials at a time on this machine", rule=COUNT)
     quick: bool = option(False, "rendered faces at 48 px, at most 6 minutes on two CPU cores; too few seeds to settle anything")
     retry_failed: bool = option(False, "give trials that failed for good new attempts")

@@ -59,7 +59,8 @@ COMMANDS = {
     ),
     "search": Command(
         "studies.search.command:run_search", kinds.SearchOptions,
-        "What to build instead: networks that beat a reference, proposed, confirmed, explained.", "--quick", resumes=True,
+        "What to build instead: networks that beat a reference.\n\nProposed, confirmed with fresh seeds, and explained.",
+        "--quick", resumes=True,
     ),
     "table1": Command(
         "studies.paper.table1:run_table1", kinds.Table1Options,

@@ -60,13 +60,15 @@ def run_report(options: ReportOptions) -> int:
 def _write_page(folder: Path, to: Path | None) -> bool:
     """Write the page of the paper, of a published one or of an explanation; False where the folder holds none of these."""
     from studies.paper.report import report_paper, report_published
-    from studies.search.page import report_search
+    from studies.search.page import report_kept, report_search
 
     paper = PaperFolder(folder)
     if paper.plan.is_file():
         report_paper(paper, Console(), page=to or paper.page, shareable=to is not None)
     elif is_search(folder, holder(folder)):
         report_search(SearchFolder(folder), Console(), to=to)
+    elif (folder / "search.json").is_file():
+        report_kept(folder, Console(), to=to)
     elif (folder / "explanation.json").is_file():
         _write_explanation(folder, to)
     elif is_published(folder):

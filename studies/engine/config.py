@@ -101,6 +101,12 @@ def prepare_folder(folder: Path, flag: str = "--out") -> Path:
 
 # what may differ between two runs of one study: more seeds are more replicates, more attempts change no number
 _FREE = ("seeds", "max_attempts", "name", "former_fingerprint")
+# of a search: how many networks it trains, and how long it times each
+_FREE_OF_SEARCH = ("num_trials", "timing_s")
+
+
+def _without(values: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in names}
 
 
 def reconcile_config(stored: StudyConfig, wanted: StudyConfig, where: str, former: Sequence[str] = ()) -> StudyConfig:
@@ -109,9 +115,7 @@ def reconcile_config(stored: StudyConfig, wanted: StudyConfig, where: str, forme
     `former`: what earlier versions called the same data. A study that began by such a fingerprint goes on by the new one.
     """
     began = stored.former_fingerprint or (stored.fingerprint if stored.fingerprint in former else "")
-    num_trials = max(config.search.get("num_trials", 0) for config in (stored, wanted))
-    search = {**wanted.search, "num_trials": num_trials} if wanted.search else {}
-    old_values, new_values = ({**c.to_dict(), "search": {**c.search, "num_trials": num_trials}} for c in (stored, wanted))
+    old_values, new_values = ({**c.to_dict(), "search": _without(c.search, _FREE_OF_SEARCH)} for c in (stored, wanted))
     for key in {**old_values, **new_values}:
         value, new = old_values.get(key), new_values.get(key)
         if key in _FREE or new == value:
@@ -123,7 +127,7 @@ def reconcile_config(stored: StudyConfig, wanted: StudyConfig, where: str, forme
         if name == "data.limit" and old == "None":  # earlier versions took all files whatever the space said
             remedy += " If the number comes from [defaults] of the space, take `images` out there to go on with all files."
         raise InputError(f"{where} holds a study with another {name}: it must be {old}. Got {got} instead. {remedy}")
-    return replace(wanted, seeds=max(stored.seeds, wanted.seeds), search=search, former_fingerprint=began)
+    return replace(wanted, seeds=max(stored.seeds, wanted.seeds), former_fingerprint=began)
 
 
 def _contains(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:

@@ -8,7 +8,8 @@ from rich.console import Console
 
 from ablation.record.search import SearchResult
 from ablation.record.search_confirmed import LATENCY, LOSS, PARAMS, TEST_LOSS, Verdict
-from ablation.report.search.writer import write_search
+from ablation.report.search.writer import GALLERY, write_search
+from ablation.report.search.writer import read_search as read_result
 from ablation.search.confirm import beats_everywhere
 from blocks.errors import must_be
 from studies.engine.config import StudyFolder, prepare_folder
@@ -34,6 +35,20 @@ def report_search(folder: SearchFolder, console: Console, *, storage: str | None
         print_line(console, line)
     print_line(console, f"The page: {next(path for path in paths if path.suffix == '.html')}")
     return result
+
+
+def report_kept(folder: Path, console: Console, *, to: Path | None = None) -> None:
+    """The page again from one that is kept without its study, for it holds all values; pictures and specs that are there stay."""
+    try:
+        result = read_result(folder)
+    except (OSError, ValueError, TypeError) as error:
+        rule = "what `search` writes"
+        raise must_be("search.json", rule, str(folder / "search.json"), f"It cannot be read ({type(error).__name__}).") from None
+    gallery = folder / GALLERY
+    paths = write_search(result, prepare_folder(to or folder, "--to"), gallery=gallery if gallery.is_file() else None)
+    for line in verdict_lines(result):
+        print_line(console, line)
+    print_line(console, f"The page: {next(path for path in paths if path.suffix == '.html')}")
 
 
 def _gallery(state: SearchState, target: Path) -> Path | None:

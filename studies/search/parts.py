@@ -22,7 +22,8 @@ from studies.search.setting import Setting
 from studies.store.storage import open_storage, study_names
 
 SWEEP_LATENCY_S = 1.0  # for each network: nothing is made of it, but no trial is complete without a latency
-CONFIRM_LATENCY_S = 30.0  # for each network and batch size, so that five sittings fit in
+# for each network and batch size, so that five sittings fit in; in a quick search three of what is small
+CONFIRM_LATENCY_S, QUICK_LATENCY_S = 30.0, 6.0
 
 
 def swept_rates(setting: Setting) -> list[float]:
@@ -44,10 +45,10 @@ def confirm(setting: Setting, finalists: Sequence[Candidate], rates: Mapping[str
     """Reference and finalists, each with its own rate (level -> rate), with seeds that neither search nor sweep had."""
     specs = {REFERENCE: setting.reference, **{level_of(each): spec_of(each) for each in finalists}}
     levels = {arm(name, rates[name]): {**difference(setting.reference, spec), RATE: rates[name]} for name, spec in specs.items()}
-    latency_s = 4.0 if setting.quick else CONFIRM_LATENCY_S
+    latency_s = QUICK_LATENCY_S if setting.quick else CONFIRM_LATENCY_S
     return _open(
         setting, CONFIRM, {NETWORK: levels}, console, seeds=setting.confirm_seeds, first_seed=1,
-        batches=setting.config.latency_batches, latency_s=setting.options.latency_budget_s or latency_s * len(levels),
+        batches=setting.config.latency_batches, latency_s=latency_s * len(levels),
     )  # fmt: skip
 
 
@@ -59,7 +60,7 @@ def why(setting: Setting, winner: Candidate, undone: Mapping[str, ModelSpec], ra
     seeds = {"seeds": setting.why_seeds, "first_seed": 1}
     return _open(
         setting, f"{WHY}-{winner.number}", {NETWORK: levels}, console, base=base, protocol=protocol, **seeds,
-        batches=setting.config.latency_batches, latency_s=setting.options.latency_budget_s,
+        batches=setting.config.latency_batches, latency_s=None,
     )  # fmt: skip
 
 

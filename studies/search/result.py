@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +13,16 @@ import optuna
 
 from ablation.machine.files import write_atomic
 from ablation.machine.hardware import machine_name
-from ablation.record.convert import to_plain
-from ablation.record.search import Candidate, Limit, SearchedSpace, SearchResult
-from ablation.record.search_confirmed import Confirmation, Undone
+from ablation.record.convert import from_plain, to_plain
+from ablation.record.search import STOPPED, Candidate, Limit, Rung, SearchedSpace, SearchResult
+from ablation.record.search_confirmed import Confirmation, Stage, Undone
 from ablation.record.trial import FAILED
 from ablation.search.confirm import winner as winner_of
 from ablation.search.limits import limit_text, quantity_of
 from ablation.search.undone import undone
 from studies.engine.config import StudyConfig
 from studies.engine.reporting import FACTS, NOISE
+from studies.engine.search.rungs import rank_correlations
 from studies.search.candidates import candidates, finalists, spent_s
 from studies.search.confirmation import Rates, Stored, best_rate, confirmation_of, data_text, floors, rates_of
 from studies.search.folder import CONFIRM, SWEEP, WHY, SearchFolder, study_of
@@ -115,6 +117,8 @@ def result_of(state: SearchState) -> SearchResult:
         winner=number,
         confirmation=confirmation,
         undone=undone_of(state, number),
+        rungs=_rungs(state),
+        drawings=_drawings(facts.get("drawings", {}), number),
         gallery_reason="" if config.data["name"] == "faces" else "The licence of these images does not let them be shown.",
         missing=_missing(state, confirmation),
         next_commands=_next(state, number),
@@ -166,6 +170,21 @@ def _protocol(config: StudyConfig) -> str:
         f"At most {protocol.epochs} epochs, batch {protocol.batch_size}, Adam {protocol.learning_rate:g}, {protocol.precision}, "
         "seed 0."
     )
+
+
+def _rungs(state: SearchState) -> tuple[Rung, ...]:
+    stopped = Counter(candidate.rung for candidate in state.proposals if candidate.state == STOPPED)
+    return tuple(
+        Rung(epochs=each.epoch, num_stopped=stopped[each.epoch], rank_correlation=each.rho, num=each.num)
+        for each in rank_correlations(state.search.study, state.search.config)
+    )
+
+
+def _drawings(stored: Mapping[str, Any], number: int | None) -> dict[str, tuple[Stage, ...]]:
+    """Those of the reference and of this winner, as the command noted them."""
+    if stored.get("number") != number:
+        return {}
+    return {name: tuple(from_plain(Stage, stage) for stage in stages) for name, stages in stored["stages"].items()}
 
 
 def _missing(state: SearchState, confirmation: Confirmation | None) -> tuple[str, ...]:

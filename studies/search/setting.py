@@ -36,9 +36,9 @@ RUNGS, RUNGS_FROM = (0.25, 0.5), 4  # fractions of the epochs, and the epochs fr
 # of a quick search, for what no flag sets: 48 px, and what two CPU cores do in 6 minutes
 QUICK: dict[str, Any] = {
     "images": 400, "epochs": 3, "trials": 8, "budget": "90s", "confirm": 1, "confirm_seeds": 2, "rates": (1e-3,), "why_seeds": 0,
-    "latency_budget": 4.0,
+    "latency_budget": 3.0,
 }  # fmt: skip
-WHOLE: dict[str, Any] = {"confirm": 3, "confirm_seeds": 5, "rates": RATES, "why_seeds": 3}
+WHOLE: dict[str, Any] = {"confirm": 3, "confirm_seeds": 5, "rates": RATES, "why_seeds": 3, "latency_budget": 12.0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,10 +77,7 @@ class Setting:
 def prepare(options: SearchOptions) -> Setting:
     """What flags and space come to; InputError for whatever is wrong, before anything is written but the image cache."""
     options = _whole(options)
-    device = pick_device(options.device)
     budget_s = parse_budget(options.budget) if options.budget is not None else None
-    batches = tuple(dict.fromkeys(options.latency_batches))
-    limits = parse_limits(options.limit, batches)
     path = _space_file(options)
     defaults = load_defaults(path, ALLOWED_DEFAULTS)
     protocol = protocol_of(options, defaults)
@@ -89,21 +86,12 @@ def prepare(options: SearchOptions) -> Setting:
     _check_space(space)
     reference, name = _reference(options, space)
     check_trainable({name: reference}, protocol)
+    config = _config(options, space, data_of(options, defaults, space), reference)
     run_options = run_options_of(options, f"search-{options.data}-{space.base.image_size}", SEARCH)
-    config = StudyConfig(
-        name=SEARCH,
-        space=space.to_dict(),
-        data=data_of(options, defaults, space),
-        fingerprint="",
-        protocol=protocol.to_dict(),
-        device=device,
-        latency_batches=batches,
-        latency_threads=options.latency_threads,
-        search=_search(options, limits, protocol, reference).to_dict(),
-    )
+    rates = _rates(options.rates, protocol)
+    _check_folders(options)
     if options.workers == 1:
         torch.set_num_threads(num_threads())
-    _check_folders(options)
     prepare_folder(run_options.out)
     open_storage(run_options.where)
     dataset = open_dataset(config, options.data_root, options.cache_dir, progress=True)
@@ -111,11 +99,28 @@ def prepare(options: SearchOptions) -> Setting:
     setting = Setting(
         config=replace(config, fingerprint=dataset.fingerprint), options=run_options, dataset=dataset, reference=reference,
         reference_name=name, budget_s=budget_s, confirm=options.confirm or 0, confirm_seeds=options.confirm_seeds or 0,
-        why_seeds=options.why_seeds or 0, rates=_rates(options.rates, protocol), earlier=options.from_, quick=options.quick,
+        why_seeds=options.why_seeds or 0, rates=rates, earlier=options.from_, quick=options.quick,
     )  # fmt: skip
     if budget_s is not None:
         _check_budget(setting, budget_s, str(options.budget))
     return setting
+
+
+def _config(options: SearchOptions, space: Space, data: dict[str, Any], reference: ModelSpec) -> StudyConfig:
+    """The study whose networks are proposed."""
+    batches = tuple(dict.fromkeys(options.latency_batches))
+    limits = parse_limits(options.limit, batches)
+    return StudyConfig(
+        name=SEARCH,
+        space=space.to_dict(),
+        data=data,
+        fingerprint="",
+        protocol=space.protocol.to_dict(),
+        device=pick_device(options.device),
+        latency_batches=batches,
+        latency_threads=options.latency_threads,
+        search=_search(options, limits, space.protocol, reference).to_dict(),
+    )
 
 
 def _whole(options: SearchOptions) -> SearchOptions:
@@ -156,11 +161,12 @@ def _reference(options: SearchOptions, space: Space) -> tuple[ModelSpec, str]:
 
 
 def _search(options: SearchOptions, limits: dict[str, float], protocol: Protocol, reference: ModelSpec) -> Search:
+    """How networks are proposed, timed and stopped. Proposals are timed briefly: what counts is the confirmation's latency."""
     trials = options.trials or (TRIALS if options.budget is None else MOST_TRIALS)
     rungs = RUNGS if protocol.epochs >= RUNGS_FROM else ()
     return Search(
         num_trials=trials, sampler=options.sampler, seed=options.seed, limits=limits, rungs=rungs,
-        reference=reference.to_dict(), reference_seeds=2 if rungs else 1,
+        reference=reference.to_dict(), reference_seeds=2 if rungs else 1, timing_s=options.latency_budget or 0.0,
     )  # fmt: skip
 
 

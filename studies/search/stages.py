@@ -16,6 +16,7 @@ from studies.search import parts
 from studies.search.candidates import spent_s
 from studies.search.census import Census
 from studies.search.confirmation import best_rate, expected_s
+from studies.search.drawing import drawing
 from studies.search.names import level_of
 from studies.search.result import SearchState, limits_of, read_search, to_toml
 from studies.search.setting import Setting, training_s
@@ -52,6 +53,15 @@ class Stages:
                    "quick": setting.quick, "rates": list(setting.rates)},
         )  # fmt: skip
         folder.reference.write_text(to_toml(spec), encoding="utf-8")
+
+    def note_drawings(self) -> None:
+        """The reference and the confirmed winner, stage by stage, which only torch can tell."""
+        state = self.state()
+        confirmation = state.confirmation()
+        number = winner_of(confirmation) if confirmation else next((c.number for c in state.best(1)), None)
+        specs = {c.number: parts.spec_of(c) for c in state.proposals if c.number == number and number is not None}
+        drawn = {"reference": self.setting.reference, **{"winner": spec for spec in specs.values()}}
+        self.setting.folder.note(drawings={"number": number, "stages": {name: drawing(spec) for name, spec in drawn.items()}})
 
     def state(self) -> SearchState:
         """What is stored by now."""
