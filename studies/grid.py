@@ -31,7 +31,7 @@ from studies.options import GridOptions, SearchOptions, Training
 from studies.store.storage import open_storage
 
 SPACES = Path(__file__).parent / "engine" / "spaces"
-OWN_SPACES = ("small", "paper", "loss")  # those that come with the suite
+OWN_SPACES = ("small", "paper", "loss", "search", "replay")  # those that come with the suite
 SMALL_BELOW = 96  # pixels under which the default space is `small`
 NUM_FACES = 1000
 ALLOWED_DEFAULTS = ("epochs", "batch_size", "learning_rate", "patience", "images", "seeds")

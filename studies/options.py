@@ -155,7 +155,7 @@ class GridOptions(Latency, Training, Data, Storage, WithPlugins, OnDevice):
 class SearchOptions(Latency, Training, Data, Storage, WithPlugins, OnDevice):
     """Options of `search`."""
 
-    space: str | None = option(None, "search, small or a TOML file; by default search from 96 px on and small below")
+    space: str | None = option(None, "search, replay, small or a TOML file; by default search from 96 px on and replay below")
     reference: str | None = option(
         None, "what is to be beaten: a preset, a preset with changes, a TOML or JSON file; by default what the space is built on",
         metavar="SPEC",
@@ -272,7 +272,7 @@ class ReferenceOptions(OnDevice):
     """Options of `reference`."""
 
     parts: tuple[str, ...] = option(
-        (), "table1, explain, paper, paper-celeba, bench, grid, coverage; all by default", positional=True, name="PART"
+        (), "table1, explain, paper, paper-celeba, bench, grid, search, coverage; all by default", positional=True, name="PART"
     )
     data_root: str | None = option(None, "where CelebA is", metavar="DIR")
 

@@ -154,5 +154,7 @@ def run_list(options: WithPlugins) -> int:
     print("\nspaces (--space)\n  small            12 networks from the paper's pieces at a quarter of the width, 48 px")
     print("  paper            every network between the paper's two models, 64, at 144 px")
     print("  loss             the KL weight and the compared loss of one small network, 8 variants, 48 px")
+    print("  search           147,456 combinations around the paper's baseline at 144 px, for `search`")
+    print("  replay           360 networks at 48 px, for `search --quick` and `bench search`")
     print("  FILE.toml        any factors and levels; see the README")
     return 0

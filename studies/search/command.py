@@ -17,6 +17,7 @@ from studies.options import SearchOptions
 from studies.search.announce import announce
 from studies.search.census import take_census
 from studies.search.folder import SEARCH
+from studies.search.models import can_be_fitted, without_model
 from studies.search.page import report_search
 from studies.search.setting import prepare
 from studies.search.stages import STAGES, Stages
@@ -33,11 +34,13 @@ def run_search(options: SearchOptions) -> int:
     setting = prepare(options)
     say("Counting the space ...")
     census = take_census(setting)
+    if not can_be_fitted(census):
+        setting = without_model(setting)
     run = open_run(setting.config, setting.options, setting.dataset, console)
     take_grid_folder(setting.options.out, run.study, setting.options.storage, SEARCH)
     note_facts(run, setting.reference.network_key)
-    stages = Stages(setting=setting, search=run, say=say)
-    stages.note_begin(options, census)
+    stages = Stages(setting=setting, search=run, census=census, say=say)
+    stages.note_begin(options)
     announce(setting, census, run, say)
     code = 0
     for stage in STAGES:

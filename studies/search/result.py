@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import optuna
 from ablation.machine.files import write_atomic
 from ablation.machine.hardware import machine_name
 from ablation.record.convert import from_plain, to_plain
-from ablation.record.search import STOPPED, Candidate, Limit, Rung, SearchedSpace, SearchResult
+from ablation.record.search import STOPPED, Candidate, Limit, PredictionError, Rung, SearchedSpace, SearchResult
 from ablation.record.search_confirmed import Confirmation, Stage, Undone
 from ablation.record.trial import FAILED
 from ablation.search.confirm import winner as winner_of
@@ -57,6 +58,15 @@ class SearchState:
         rates = {level: best_rate(losses) for level, losses in self.rates().items()}
         return [arm(level, float(rate)) for level, rate in rates.items() if rate is not None]
 
+    @cached_property
+    def winner(self) -> Candidate | None:
+        """The network that is put beside the reference: the best that was confirmed, before that the best of the front."""
+        confirmation = self.confirmation
+        number = winner_of(confirmation) if confirmation else None
+        return next((c for c in self.proposals if c.number == number and number is not None), None) or next(
+            iter(self.best(1)), None
+        )
+
     def best(self, num: int) -> list[Candidate]:
         """The best of the front, as it is now."""
         return finalists(self.reference, self.proposals, num)
@@ -66,6 +76,7 @@ class SearchState:
         rate = self.search.config.training_protocol().learning_rate
         return {level_of(each): rates_of(each, rate, self.parts.get(SWEEP)) for each in (self.reference, *self.finalists)}
 
+    @cached_property
     def confirmation(self) -> Confirmation | None:
         """Values and verdicts; None where nothing was trained with fresh seeds."""
         rates, confirm = self.rates(), self.parts.get(CONFIRM)
@@ -95,8 +106,8 @@ def _stored(name: str, storage: optuna.storages.BaseStorage) -> Stored:
 
 def result_of(state: SearchState) -> SearchResult:
     """The search as its page shows it."""
-    facts, config, confirmation = state.facts, state.search.config, state.confirmation()
-    number = winner_of(confirmation) if confirmation else next((c.number for c in state.best(1)), None)
+    facts, config, confirmation = state.facts, state.search.config, state.confirmation
+    number = state.winner.number if state.winner else None
     known: Mapping[str, Any] = state.search.study.user_attrs.get(FACTS, {})
     hardware = known.get("provenance", {}).get("hardware", {})
     return SearchResult(
@@ -117,6 +128,7 @@ def result_of(state: SearchState) -> SearchResult:
         winner=number,
         confirmation=confirmation,
         undone=undone_of(state, number),
+        prediction=tuple(PredictionError(**error) for error in facts.get("prediction", ())),
         rungs=_rungs(state),
         drawings=_drawings(facts.get("drawings", {}), number),
         gallery_reason="" if config.data["name"] == "faces" else "The licence of these images does not let them be shown.",

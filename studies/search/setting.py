@@ -24,7 +24,7 @@ from studies.engine.opened import RunOptions
 from studies.engine.proposals import Search
 from studies.engine.worker import open_dataset
 from studies.explain.command import read_spec
-from studies.grid import ALLOWED_DEFAULTS, SMALL_BELOW, SPACES, data_of, protocol_of, run_options_of, space_file
+from studies.grid import ALLOWED_DEFAULTS, SMALL_BELOW, data_of, protocol_of, run_options_of, space_file
 from studies.options import SearchOptions
 from studies.search.folder import SEARCH, SearchFolder
 from studies.store.storage import open_storage
@@ -131,8 +131,7 @@ def _whole(options: SearchOptions) -> SearchOptions:
 
 def _space_file(options: SearchOptions) -> Path:
     small = options.quick or (options.image_size or SMALL_BELOW) < SMALL_BELOW
-    default = "small" if small else "search" if (SPACES / "search.toml").is_file() else "paper"
-    return space_file(options.space or default, None)
+    return space_file(options.space or ("replay" if small else "search"), None)
 
 
 def _check_space(space: Space) -> None:

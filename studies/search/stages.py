@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from ablation.record.search import Candidate
 from ablation.record.trial import COMPLETE
-from ablation.search.confirm import winner as winner_of
 from studies.engine.opened import StudyRun
 from studies.engine.runner import INTERRUPTED, run_trials
 from studies.options import SearchOptions
@@ -17,6 +16,7 @@ from studies.search.candidates import spent_s
 from studies.search.census import Census
 from studies.search.confirmation import best_rate, expected_s
 from studies.search.drawing import drawing
+from studies.search.models import can_be_fitted, fit_models
 from studies.search.names import level_of
 from studies.search.result import SearchState, limits_of, read_search, to_toml
 from studies.search.setting import Setting, training_s
@@ -34,10 +34,11 @@ class Stages:
 
     setting: Setting
     search: StudyRun
+    census: Census
     say: Say
     ended: bool = False  # nothing is left to be done, whatever stages there are
 
-    def note_begin(self, options: SearchOptions, census: Census) -> None:
+    def note_begin(self, options: SearchOptions) -> None:
         """Facts of the search that no study holds."""
         setting, folder = self.setting, self.setting.folder
         spec, limits = setting.reference.to_dict(), setting.config.search.get("limits", {})
@@ -46,8 +47,8 @@ class Stages:
             study=setting.options.study,
             command=options.line,
             reference={"label": text or "reference", "text": text, "key": setting.reference.network_key, "spec": spec},
-            space=census.facts(setting.space),
-            limits=limits_of(limits, census.num_excluded, setting.config.device),
+            space=self.census.facts(setting.space),
+            limits=limits_of(limits, self.census.num_excluded, setting.config.device),
             budget=options.budget or f"{setting.config.search['num_trials']} trainings",
             asked={"confirm": setting.confirm, "confirm_seeds": setting.confirm_seeds, "why_seeds": setting.why_seeds,
                    "quick": setting.quick, "rates": list(setting.rates)},
@@ -56,12 +57,11 @@ class Stages:
 
     def note_drawings(self) -> None:
         """The reference and the confirmed winner, stage by stage, which only torch can tell."""
-        state = self.state()
-        confirmation = state.confirmation()
-        number = winner_of(confirmation) if confirmation else next((c.number for c in state.best(1)), None)
-        specs = {c.number: parts.spec_of(c) for c in state.proposals if c.number == number and number is not None}
-        drawn = {"reference": self.setting.reference, **{"winner": spec for spec in specs.values()}}
-        self.setting.folder.note(drawings={"number": number, "stages": {name: drawing(spec) for name, spec in drawn.items()}})
+        best = self.state().winner
+        stages = {"reference": drawing(self.setting.reference)}
+        if best is not None:
+            stages["winner"] = drawing(parts.spec_of(best))
+        self.setting.folder.note(drawings={"number": best.number if best else None, "stages": stages})
 
     def state(self) -> SearchState:
         """What is stored by now."""
@@ -77,6 +77,13 @@ class Stages:
         expected = expected_s(seconds, num, workers)
         time_text = f", about {duration(expected)} if all are still to be trained" if expected else ""
         self.say(f"{what}: {num} trainings of each of {len(keys)} networks{time_text}")
+
+
+def predict(stages: Stages) -> int:
+    """Time some dozens of networks, so that the latency of all others is known roughly before they are proposed."""
+    if can_be_fitted(stages.census):
+        stages.setting.folder.note(prediction=fit_models(stages.setting, stages.search, stages.say))
+    return 0
 
 
 def search(stages: Stages) -> int:
@@ -124,10 +131,8 @@ def confirm(stages: Stages) -> int:
 def why(stages: Stages) -> int:
     """Train the winner with each of its differences from the reference undone."""
     setting, state = stages.setting, stages.state()
-    confirmation = state.confirmation()
-    number = winner_of(confirmation) if confirmation else None
-    winner = next((candidate for candidate in state.finalists if candidate.number == number), None)
-    if winner is None or not setting.why_seeds:
+    winner = state.winner
+    if winner is None or winner not in state.finalists or not setting.why_seeds:
         return 0
     swaps = swaps_between(setting.reference, parts.spec_of(winner))
     known = state.facts.get("undone", {})
@@ -143,4 +148,4 @@ def why(stages: Stages) -> int:
     return run_trials(parts.why(setting, winner, swaps.undone, float(rate), stages.search.console))
 
 
-STAGES: tuple[Callable[[Stages], int], ...] = (search, sweep, confirm, why)
+STAGES: tuple[Callable[[Stages], int], ...] = (predict, search, sweep, confirm, why)
