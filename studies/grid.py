@@ -62,7 +62,7 @@ def prepare(options: GridOptions) -> tuple[StudyConfig, RunOptions, Dataset]:
     path = space_file(options.space, options.image_size)
     defaults = load_defaults(path, ALLOWED_DEFAULTS)
     protocol = protocol_of(options, defaults)
-    changes = {"image_size": options.image_size} if options.image_size is not None else {}
+    changes: dict[str, Any] = {"image_size": options.image_size} if options.image_size is not None else {}
     space = load_space(path, protocol=protocol, **changes)
     run_options = run_options_of(options, f"grid-{options.data}-{space.base.image_size}")
     variants = _check_variants(space)

@@ -149,7 +149,8 @@ def write_index(root: Path) -> Path:
         "Made by `python -m studies.run reference --device DEVICE --data-root CELEBA`, which fills what is missing.",
         "Each folder holds its numbers with seed, data, hardware, packages and command: in `provenance.json` or its own JSON.",
         "",
-        "| hardware | modified over original, batch 1 | batch 32 | why | grid | what to build instead | the paper's claims | targets of `bench` |",
+        "| hardware | modified over original, batch 1 | batch 32 | why | grid | what to build instead "
+        "| the paper's claims | targets of `bench` |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name in [*measured, *(name for name in EXPECTED if name not in measured)]:

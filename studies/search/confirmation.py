@@ -16,7 +16,7 @@ from ablation.search.confirm import CORRECTED, verdicts
 from studies.engine.config import StudyConfig
 from studies.engine.reporting import NOISE, current_records
 from studies.search.candidates import timing
-from studies.search.names import NETWORK, RATE, arm, level_of
+from studies.search.folder import NETWORK, RATE, arm, level_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The files of a search, and the studies that it is made of: all in one storage. No torch here."""
+"""The files of a search, the studies that it is made of, all in one storage, and what is called how in them. No torch here."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from ablation.machine.files import write_atomic
+from ablation.record.search import Candidate
 from studies.engine.config import StudyFolder
 
 SEARCH = "search"  # the command, as a folder's marker names it
 SWEEP, CONFIRM, WHY = "sweep", "confirm", "why"
+# factors and levels of these
+NETWORK, RATE = "network", "learning_rate"
+REFERENCE, WINNER = "reference", "winner"
 
 
 @dataclass(frozen=True)
@@ -80,3 +84,21 @@ def study_of(name: str, kind: str) -> str:
 def is_search(folder: Path, marker: Mapping[str, Any]) -> bool:
     """Whether a folder holds a search that got as far as its facts."""
     return marker.get("command") == SEARCH and SearchFolder(folder).facts.is_file()
+
+
+def level_of(candidate: Candidate) -> str:
+    """A network as a level: numbers of trials never change, labels may be long.
+
+    >>> level_of(Candidate(number=12, label="residual, pooled"))
+    'proposal 12'
+    """
+    return REFERENCE if candidate.number is None else f"proposal {candidate.number}"
+
+
+def arm(level: str, rate: float) -> str:
+    """A network with its own learning rate as a level.
+
+    >>> arm("reference", 3e-4)
+    'reference at 0.0003'
+    """
+    return f"{level} at {rate:g}"

@@ -14,8 +14,7 @@ from ablation.search.confirm import beats_everywhere
 from blocks.errors import must_be
 from studies.engine.config import StudyFolder, prepare_folder
 from studies.engine.reporting import draw_gallery
-from studies.search.folder import CONFIRM, SearchFolder
-from studies.search.names import NETWORK
+from studies.search.folder import CONFIRM, NETWORK, SearchFolder
 from studies.search.result import SearchState, read_search, result_of, write_files
 from studies.work.progress import print_line
 

@@ -16,8 +16,7 @@ from ablation.design.space import Levels, Space
 from ablation.design.spec import ModelSpec
 from ablation.record.search import Candidate
 from studies.engine.opened import StudyRun, open_run
-from studies.search.folder import CONFIRM, SWEEP, WHY, study_of
-from studies.search.names import NETWORK, RATE, REFERENCE, WINNER, arm, level_of
+from studies.search.folder import CONFIRM, NETWORK, RATE, REFERENCE, SWEEP, WHY, WINNER, arm, level_of, study_of
 from studies.search.setting import Setting
 from studies.store.storage import open_storage, study_names
 

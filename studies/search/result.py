@@ -26,8 +26,8 @@ from studies.engine.reporting import FACTS, NOISE
 from studies.engine.search.rungs import rank_correlations
 from studies.search.candidates import candidates, finalists, spent_s
 from studies.search.confirmation import Rates, Stored, best_rate, confirmation_of, data_text, floors, rates_of
-from studies.search.folder import CONFIRM, SWEEP, WHY, SearchFolder, study_of
-from studies.search.names import NETWORK, WINNER, arm, level_of
+from studies.search.folder import CONFIRM, NETWORK, SWEEP, WHY, WINNER, SearchFolder, arm, level_of, study_of
+from studies.search.insight import distribution_of, growth_of
 from studies.store.storage import open_storage, study_names
 
 
@@ -63,9 +63,8 @@ class SearchState:
         """The network that is put beside the reference: the best that was confirmed, before that the best of the front."""
         confirmation = self.confirmation
         number = winner_of(confirmation) if confirmation else None
-        return next((c for c in self.proposals if c.number == number and number is not None), None) or next(
-            iter(self.best(1)), None
-        )
+        confirmed = (c for c in self.proposals if c.number == number and number is not None)
+        return next(confirmed, None) or next(iter(self.best(1)), None)
 
     def best(self, num: int) -> list[Candidate]:
         """The best of the front, as it is now."""
@@ -130,6 +129,8 @@ def result_of(state: SearchState) -> SearchResult:
         undone=undone_of(state, number),
         prediction=tuple(PredictionError(**error) for error in facts.get("prediction", ())),
         rungs=_rungs(state),
+        growth=growth_of(state.proposals),
+        distribution=distribution_of(state.proposals, config.space["factors"]),
         drawings=_drawings(facts.get("drawings", {}), number),
         gallery_reason="" if config.data["name"] == "faces" else "The licence of these images does not let them be shown.",
         missing=_missing(state, confirmation),
@@ -147,7 +148,7 @@ def undone_of(state: SearchState, number: int | None) -> tuple[Undone, ...]:
     by_level = {level: [r for r in stored if r.factors.get(NETWORK) == level] for level in why.config.space["factors"][NETWORK]}
     winner = by_level.pop(WINNER)
     levels = {factor: tuple(pair) for factor, pair in about["levels"].items()}
-    return undone(levels, winner, by_level, about["reasons"], floors(why.study.user_attrs.get(NOISE, {})))  # type: ignore[arg-type]
+    return undone(levels, winner, by_level, about["reasons"], floors(why.study.user_attrs.get(NOISE, {})))
 
 
 def write_files(state: SearchState, result: SearchResult, target: Path) -> None:

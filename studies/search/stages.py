@@ -5,19 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ablation.record.search import Candidate
 from ablation.record.trial import COMPLETE
 from studies.engine.opened import StudyRun
 from studies.engine.runner import INTERRUPTED, run_trials
+from studies.engine.search.earlier import earlier_records, store_earlier, stored_earlier
 from studies.options import SearchOptions
 from studies.search import parts
 from studies.search.candidates import spent_s
 from studies.search.census import Census
 from studies.search.confirmation import best_rate, expected_s
 from studies.search.drawing import drawing
+from studies.search.folder import level_of
 from studies.search.models import can_be_fitted, fit_models
-from studies.search.names import level_of
 from studies.search.result import SearchState, limits_of, read_search, to_toml
 from studies.search.setting import Setting, training_s
 from studies.search.why import swaps_between
@@ -37,6 +39,16 @@ class Stages:
     census: Census
     say: Say
     ended: bool = False  # nothing is left to be done, whatever stages there are
+
+    def take_over(self) -> None:
+        """What earlier studies of the same data and protocol have; those that do not fit are named."""
+        earlier = earlier_records(map(Path, self.setting.earlier), self.search.config)
+        store_earlier(self.search.study, earlier)
+        for place, reason in earlier.refused.items():
+            self.say(f"--from     {place} is left out: {reason}")
+        if earlier.records:
+            self.say(f"--from     {len(earlier.records)} trials are known already")
+        self.setting.folder.note(num_warm=len(stored_earlier(self.search.study)))
 
     def note_begin(self, options: SearchOptions) -> None:
         """Facts of the search that no study holds."""
