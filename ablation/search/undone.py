@@ -79,7 +79,9 @@ def _as_ratio(effect: Effect) -> Effect:
 
 
 def _change(winner: Sequence[Record], records: Sequence[Record], metric: str) -> int | None:
-    before, after = (next((r.costs[metric] for r in each if metric in r.costs), None) for each in (winner, records))
+    names = ("training_params", "params") if metric == "params" else (metric,)  # parameters as trained
+    found = [next((r.costs[n] for r in each for n in names if r.costs.get(n)), None) for each in (winner, records)]
+    before, after = found
     return None if before is None or after is None else int(after - before)
 
 

@@ -32,11 +32,12 @@ def candidates(study: optuna.Study, config: StudyConfig, facts: Mapping[str, Any
         record for record in stored if record.network_key == key and trials[record.number].user_attrs.get("role") == "reference"
     ]
     reference = replace(_candidate(ours[0], trials[ours[0].number], start), number=None, label=known.label) if ours else known
-    proposed = [_candidate(r, trials[r.number], start) for r in stored if r not in ours]
+    predicted = facts.get("predicted", {})
+    proposed = [_candidate(r, trials[r.number], start, predicted.get(r.network_key, {})) for r in stored if r not in ours]
     return reference, _with_front(sorted(proposed, key=lambda candidate: candidate.number or 0))
 
 
-def _candidate(record: Record, trial: FrozenTrial, start: float) -> Candidate:
+def _candidate(record: Record, trial: FrozenTrial, start: float, predicted: Mapping[str, float] | None = None) -> Candidate:
     refused = trial.user_attrs.get("reason_kind") == INFEASIBLE
     losses = tuple(_finite(epoch.get("val_loss")) for epoch in record.training.get("epochs", ()))
     state = REFUSED if refused else STATES.get(record.state, record.state)
@@ -51,13 +52,28 @@ def _candidate(record: Record, trial: FrozenTrial, start: float) -> Candidate:
         state=state,
         reason=record.reason,
         rung=len(losses) if state == STOPPED else None,
-        params=record.costs.get("params"),
-        macs=record.costs.get("macs"),
-        latency={place: timing(entry) for place, entry in record.latency.items()},
+        **sizes(record.costs),
+        latency=_latency(record, predicted or {}),
         losses=losses,
         best_loss=best if state in (COMPLETE, STOPPED) else None,
         ended_s=trial.datetime_complete.timestamp() - start if trial.datetime_complete else None,
     )
+
+
+def _latency(record: Record, predicted: Mapping[str, float]) -> dict[str, Timing]:
+    """Measured, else predicted alone."""
+    timed = {place: timing(entry, predicted.get(place)) for place, entry in record.latency.items()}
+    return {**{place: Timing(predicted_ms=ms) for place, ms in predicted.items()}, **timed}
+
+
+def sizes(costs: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters as trained, as deployed where modules fold, and multiply-accumulates, from a record's costs.
+
+    >>> sizes({"params": 9, "training_params": 10, "macs": 5})
+    {'params': 10, 'deployed_params': 9, 'macs': 5}
+    """
+    deployed, trained = costs.get("params"), costs.get("training_params") or costs.get("params")
+    return {"params": trained, "deployed_params": None if trained == deployed else deployed, "macs": costs.get("macs")}
 
 
 def timing(entry: Mapping[str, Any], predicted_ms: float | None = None) -> Timing:

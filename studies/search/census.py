@@ -13,6 +13,7 @@ from ablation.measure.costs.static import static_cost
 from ablation.search.costs import space_costs
 from ablation.search.limits import LATENCY, broken, limit_text, num_excluded, quantity_of, with_ratios
 from blocks.errors import InputError, must_be
+from studies.engine.search.predicted import Predict, lowest_values
 from studies.search.setting import Setting
 
 MOST_COUNTED = 3000  # combinations; of a larger space so many are drawn, which takes some 20 seconds
@@ -34,8 +35,11 @@ class Census:
         return {"name": space.name, "factors": {factor: list(levels) for factor, levels in space.factors.items()}, **counts}
 
 
-def take_census(setting: Setting, most: int = MOST_COUNTED) -> Census:
-    """Static costs of the whole space, or of a sample, held against the limits; InputError where no network is left."""
+def take_census(setting: Setting, predict: Predict | None = None, most: int = MOST_COUNTED) -> Census:
+    """Static costs, and latency where it can be predicted, of the whole space or of a sample, held against the limits.
+
+    InputError where no network is left. A predicted latency is taken as low as its error allows, as for proposals.
+    """
     space, limits = setting.space, dict(setting.config.search.get("limits", {}))
     total = space.num_combinations()
     drawn = assignments(space, most) if total > most else [dict(zip(space.factors, c, strict=True)) for c in combinations(space)]
@@ -45,13 +49,15 @@ def take_census(setting: Setting, most: int = MOST_COUNTED) -> Census:
     reference = static_cost(setting.reference).to_dict()
     networks: dict[str, dict[str, float]] = {}
     for number, key in enumerate(table.keys):
-        if table.valid[number]:
+        if table.valid[number] and key not in networks:
             own = {name: float(values[number]) for name, values in table.costs.items()}
-            networks.setdefault(key, with_ratios(own, reference))
+            latency = lowest_values(predict(space.variant(drawn[number]).spec)) if predict else {}
+            networks[key] = {**with_ratios(own, reference), **latency}
     excluded, inside = num_excluded(limits, networks.values()), [v for v in networks.values() if not broken(limits, v)]
+    known = {key: num for key, num in excluded.items() if predict or not key.startswith(LATENCY)}
     census = Census(
         num_combinations=total, num_valid=len(networks), num_inside=len(inside), sample=len(drawn) if total > most else None,
-        num_excluded={key: num for key, num in excluded.items() if not key.startswith(LATENCY)},
+        num_excluded=known,
     )  # fmt: skip
     if not inside:
         raise _nothing_left(census, limits, networks)

@@ -54,7 +54,7 @@ def run_search(options: SearchOptions) -> int:
             return code
         if stages.ended:
             break
-    stages.note_drawings()
+    stages.note_end()
     result = report_search(setting.folder, console, storage=setting.options.storage)
     for phrase, command in result.next_commands.items():
         say(f"To {phrase}: {command}")

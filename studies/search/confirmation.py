@@ -15,7 +15,7 @@ from ablation.record.trial import COMPLETE, FAILED, Record
 from ablation.search.confirm import CORRECTED, verdicts
 from studies.engine.config import StudyConfig
 from studies.engine.reporting import NOISE, current_records
-from studies.search.candidates import timing
+from studies.search.candidates import sizes, timing
 from studies.search.folder import NETWORK, RATE, arm, level_of
 
 
@@ -89,7 +89,6 @@ def _confirmed(candidate: Candidate, rates: Rates, stored: Sequence[Record]) -> 
     ours = sorted((r for r in stored if r.factors.get(NETWORK) == level), key=lambda record: record.seed)
     ended = [record for record in ours if record.state in (COMPLETE, FAILED)]
     first = next((record for record in ours if record.state == COMPLETE), None)
-    costs = first.costs if first else {}
     latency = next((record.latency for record in ours if record.latency), {})
     return Confirmed(
         number=candidate.number,
@@ -100,8 +99,7 @@ def _confirmed(candidate: Candidate, rates: Rates, stored: Sequence[Record]) -> 
         rate=rate or "",
         search_loss=candidate.best_loss,
         seeds=tuple(map(_seed, ended)),
-        params=costs.get("params", candidate.params),
-        macs=costs.get("macs", candidate.macs),
+        **(sizes(first.costs) if first else {"params": candidate.params, "macs": candidate.macs}),
         latency={place: timing(entry) for place, entry in latency.items()},
     )
 

@@ -31,7 +31,7 @@ def growth_of(proposals: Sequence[Candidate]) -> Growth | None:
 
 
 def distribution_of(proposals: Sequence[Candidate], factors: Mapping[str, Sequence[str]], seed: int = 0) -> LossDistribution | None:
-    """Losses of networks drawn from the whole space, as a Gaussian process predicts them from the levels of those that were trained.
+    """Losses of networks drawn from the whole space, as a Gaussian process predicts them from levels alone.
 
     None where fewer were trained than it takes to fit one.
     """

@@ -9,13 +9,15 @@ from pathlib import Path
 
 from ablation.record.search import Candidate
 from ablation.record.trial import COMPLETE
+from ablation.search.limits import LATENCY
 from studies.engine.opened import StudyRun
 from studies.engine.runner import INTERRUPTED, run_trials
 from studies.engine.search.earlier import earlier_records, store_earlier, stored_earlier
+from studies.engine.search.predicted import predictor
 from studies.options import SearchOptions
 from studies.search import parts
 from studies.search.candidates import spent_s
-from studies.search.census import Census
+from studies.search.census import Census, take_census
 from studies.search.confirmation import best_rate, expected_s
 from studies.search.drawing import drawing
 from studies.search.folder import level_of
@@ -67,9 +69,14 @@ class Stages:
         )  # fmt: skip
         folder.reference.write_text(to_toml(spec), encoding="utf-8")
 
-    def note_drawings(self) -> None:
-        """The reference and the confirmed winner, stage by stage, which only torch can tell."""
-        best = self.state().winner
+    def note_end(self) -> None:
+        """What only torch can tell: reference and winner stage by stage, and the predicted latency of what was proposed."""
+        state, predict = self.state(), predictor(self.search.study, self.search.config)
+        best, device = state.winner, self.search.config.device
+        if predict is not None:
+            known = {c.key: predict(parts.spec_of(c)) for c in state.proposals if c.spec}
+            predicted = {key: {f"{device}/{batch}": one.ms for batch, one in by.items()} for key, by in known.items()}
+            self.setting.folder.note(predicted=predicted)
         stages = {"reference": drawing(self.setting.reference)}
         if best is not None:
             stages["winner"] = drawing(parts.spec_of(best))
@@ -93,8 +100,16 @@ class Stages:
 
 def predict(stages: Stages) -> int:
     """Time some dozens of networks, so that the latency of all others is known roughly before they are proposed."""
+    setting, run = stages.setting, stages.search
     if can_be_fitted(stages.census):
-        stages.setting.folder.note(prediction=fit_models(stages.setting, stages.search, stages.say))
+        setting.folder.note(prediction=fit_models(setting, run, stages.say))
+        limits = setting.config.search.get("limits", {})
+        if any(key.startswith(LATENCY) for key in limits):
+            census = take_census(setting, predictor(run.study, run.config))
+            setting.folder.note(
+                space=census.facts(setting.space), limits=limits_of(limits, census.num_excluded, setting.config.device)
+            )
+            stages.say(f"Inside all limits, by predicted latency: {census.num_inside:,} of {census.num_valid:,} networks")
     return 0
 
 
