@@ -124,18 +124,25 @@ def judge(
     {'head': 'settled', 'norm': 'within noise'}
     """
     floor = {name: (floors or {}).get(name, 0.0) for name in estimates}
-    chance = {name: _chance(estimate, floor[name]) for name, estimate in estimates.items()}
-    verdicts: dict[Name, str] = {}
-    open_from_here = False
-    for rank, name in enumerate(sorted(estimates, key=lambda name: chance[name])):
-        open_from_here = open_from_here or chance[name] * (len(estimates) - rank) > 1 - confidence
-        verdicts[name] = OPEN if open_from_here else SETTLED
-        if open_from_here and _inside(estimates[name], floor[name]):
-            verdicts[name] = NOISE
-    return {name: verdicts[name] for name in estimates}
+    adjusted = holm({name: chance(estimate, floor[name]) for name, estimate in estimates.items()})
+    otherwise = {name: NOISE if _inside(estimate, floor[name]) else OPEN for name, estimate in estimates.items()}
+    return {name: SETTLED if adjusted[name] <= 1 - confidence else otherwise[name] for name in estimates}
 
 
-def _chance(estimate: Estimate, floor: float) -> float:
+def holm(chances: Mapping[Name, float]) -> dict[Name, float]:
+    """Chances of several effects that are judged together, corrected (Holm 1979): in their order, none below that of a smaller one.
+
+    >>> holm({"a": 0.01, "b": 0.5, "c": 0.02})
+    {'a': 0.03, 'b': 0.5, 'c': 0.04}
+    """
+    adjusted: dict[Name, float] = {}
+    least = 0.0
+    for rank, name in enumerate(sorted(chances, key=lambda name: chances[name])):
+        least = adjusted[name] = max(least, min(1.0, chances[name] * (len(chances) - rank)))
+    return {name: adjusted[name] for name in chances}
+
+
+def chance(estimate: Estimate, floor: float = 0.0) -> float:
     """Two-sided chance of so large an effect where the true one is on the floor; 1 where that is unknown."""
     beyond = abs(estimate.value) - floor
     if estimate.error is None or beyond <= 0:

@@ -21,17 +21,17 @@ from ablation.machine.text import printable
 from ablation.train.trainable import check_trainable
 from blocks.errors import must_be
 from studies.engine.config import StudyConfig, prepare_folder
-from studies.engine.folder import check_grid_folder, take_grid_folder
+from studies.engine.folder import GRID, check_grid_folder, take_grid_folder
 from studies.engine.opened import RunOptions, StudyRun, open_run
 from studies.engine.reporting import FACTS
 from studies.engine.runner import run_study
 from studies.engine.trial import describe_data
 from studies.engine.worker import open_dataset
-from studies.options import GridOptions
+from studies.options import GridOptions, SearchOptions, Training
 from studies.store.storage import open_storage
 
 SPACES = Path(__file__).parent / "engine" / "spaces"
-OWN_SPACES = ("small", "paper", "loss")  # those that come with the suite
+OWN_SPACES = ("small", "paper", "loss", "search", "replay")  # those that come with the suite
 SMALL_BELOW = 96  # pixels under which the default space is `small`
 NUM_FACES = 1000
 ALLOWED_DEFAULTS = ("epochs", "batch_size", "learning_rate", "patience", "images", "seeds")
@@ -50,7 +50,7 @@ def run_grid(options: GridOptions) -> int:
     config, run_options, dataset = prepare(options)
     run = open_run(config, run_options, dataset, console)
     take_grid_folder(run_options.out, run.study, run_options.storage)
-    _note_facts(run)
+    note_facts(run, run.space.reference())
     if config.device != "cpu" and options.latency_threads != 1:
         console.print(f"Note: --latency-threads does nothing on {config.device}: it is for a CPU.", highlight=False)
     return run_study(run)
@@ -61,17 +61,17 @@ def prepare(options: GridOptions) -> tuple[StudyConfig, RunOptions, Dataset]:
     device = pick_device(options.device)
     path = space_file(options.space, options.image_size)
     defaults = load_defaults(path, ALLOWED_DEFAULTS)
-    protocol = _protocol(options, defaults)
-    changes = {"image_size": options.image_size} if options.image_size is not None else {}
+    protocol = protocol_of(options, defaults)
+    changes: dict[str, Any] = {"image_size": options.image_size} if options.image_size is not None else {}
     space = load_space(path, protocol=protocol, **changes)
-    run_options = _run_options(options, f"grid-{options.data}-{space.base.image_size}")
+    run_options = run_options_of(options, f"grid-{options.data}-{space.base.image_size}")
     variants = _check_variants(space)
     for variant in variants:
         check_trainable({variant.label: variant.spec}, variant.protocol(protocol))
     config = StudyConfig(
         name="grid",
         space=space.to_dict(),
-        data=_data(options, defaults, space),
+        data=data_of(options, defaults, space),
         fingerprint="",
         protocol=protocol.to_dict(),
         device=device,
@@ -90,11 +90,11 @@ def prepare(options: GridOptions) -> tuple[StudyConfig, RunOptions, Dataset]:
     return replace(config, fingerprint=dataset.fingerprint), run_options, dataset
 
 
-def _run_options(options: GridOptions, name: str) -> RunOptions:
+def run_options_of(options: GridOptions | SearchOptions, name: str, command: str = GRID) -> RunOptions:
     """How the study is run, with its folder, name and storage; InputError where the folder holds another one."""
     out = options.out or Path("results") / (options.study or name)
     study = options.study or printable(out.resolve().name)
-    folder, storage = check_grid_folder(out, study, options.storage)
+    folder, storage = check_grid_folder(out, study, options.storage, command)
     return RunOptions(
         out=folder,
         storage=storage,
@@ -126,14 +126,15 @@ def _check_variants(space: Space) -> list[Variant]:
     return variants
 
 
-def _protocol(options: GridOptions, defaults: dict[str, Any]) -> Protocol:
+def protocol_of(options: Training, defaults: dict[str, Any]) -> Protocol:
+    """The protocol of flags and, where there are none, of the space's defaults."""
     names = [f.name for f in fields(Protocol)]
     given = {name: getattr(options, name, None) for name in names}
     flags = {name: value for name, value in given.items() if value is not None and value is not False}
     return Protocol(**{**{k: v for k, v in defaults.items() if k in names}, **flags})
 
 
-def _data(options: GridOptions, defaults: dict[str, Any], space: Space) -> dict[str, Any]:
+def data_of(options: GridOptions | SearchOptions, defaults: dict[str, Any], space: Space) -> dict[str, Any]:
     """Which images: rendered faces need a number, files are all taken unless one is given, by the flag or by the user's own space.
 
     The numbers of the spaces that come with the suite are for rendered faces.
@@ -147,13 +148,13 @@ def _data(options: GridOptions, defaults: dict[str, Any], space: Space) -> dict[
     return {"name": options.data, "limit": limit, "seed": options.data_seed if faces else 0, "image_size": space.base.image_size}
 
 
-def _note_facts(run: StudyRun) -> None:
-    """What the report says of machine, data and command; the last run's."""
+def note_facts(run: StudyRun, reference: str) -> None:
+    """What the report says of machine, data and command; the last run's. `reference`: key of the variant to compare with."""
     split = split_indices(len(run.dataset), seed=run.config.training_protocol().split_seed)
     facts = {
         "command": run.options.command,
         "data": describe_data(run.dataset, split),
-        "reference": run.space.reference(),
+        "reference": reference,
         "provenance": provenance(run.config.device, time.time()),
     }
     run.study.set_user_attr(FACTS, facts)

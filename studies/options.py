@@ -38,7 +38,7 @@ def flag_of(name: str) -> str:
     >>> flag_of("data_root")
     '--data-root'
     """
-    return f"--{name.replace('_', '-')}"
+    return f"--{name.rstrip('_').replace('_', '-')}"
 
 
 def flags_of(options: type[Options]) -> list[str]:
@@ -152,6 +152,46 @@ class GridOptions(Latency, Training, Data, Storage, WithPlugins, OnDevice):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SearchOptions(Latency, Training, Data, Storage, WithPlugins, OnDevice):
+    """Options of `search`."""
+
+    space: str | None = option(None, "search, replay, small or a TOML file; by default search from 96 px on and replay below")
+    reference: str | None = option(
+        None, "what is to be beaten: a preset, a preset with changes, a TOML or JSON file; by default what the space is built on",
+        metavar="SPEC",
+    )  # fmt: skip
+    limit: tuple[str, ...] = option(
+        (), "nothing beyond is trained: params=3M, macs=300M, latency=0.5x, latency@32=40ms; may be repeated", metavar="NAME=VALUE"
+    )
+    sampler: Literal["free", "tpe", "gp", "nsga2", "random"] = option("free", "what proposes; see `bench search`")
+    trials: int | None = option(None, "networks that are trained; 40 by default", rule=COUNT)
+    budget: str | None = option(None, "20m, 90s or 1.5h for the search, without the confirmation", metavar="TIME")
+    seed: int = option(0, "of what proposes", rule=Rule("a whole number of at least 0", lambda value: value >= 0))
+    from_: tuple[str, ...] = option(
+        (),
+        "trials of an earlier study of this data and protocol count as known; may be repeated",
+        name="--from",
+        metavar="FOLDER",
+    )
+    rates: tuple[float, ...] = option(
+        (), "learning rates of which each confirmed network and the reference get their best; 1e-4 3e-4 1e-3 by default",
+        consume_multiple=1,
+    )  # fmt: skip
+    confirm: int | None = option(
+        None, "networks that are confirmed, 0 to 5; 3 by default", rule=Rule("0 to 5", lambda value: 0 <= value <= 5)
+    )
+    confirm_seeds: int | None = option(None, "fresh seeds of each, 5 by default; 3 are the least that settle a loss", rule=COUNT)
+    why_seeds: int | None = option(
+        None, "seeds of the winner with one difference undone, 3 by default; 0: not trained",
+        rule=Rule("a whole number of at least 0", lambda value: value >= 0),
+    )  # fmt: skip
+    workers: int = option(1, "trials at a time on this machine", rule=COUNT)
+    quick: bool = option(False, "rendered faces at 48 px, at most 6 minutes on two CPU cores; too few seeds to settle anything")
+    retry_failed: bool = option(False, "give trials that failed for good new attempts")
+    out: Path | None = option(None, "folder of the search; by default results/search-DATA-SIZE")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Table1Options(OnDevice):
     """Options of `table1`."""
 
@@ -232,7 +272,7 @@ class ReferenceOptions(OnDevice):
     """Options of `reference`."""
 
     parts: tuple[str, ...] = option(
-        (), "table1, explain, paper, paper-celeba, bench, grid, coverage; all by default", positional=True, name="PART"
+        (), "table1, explain, paper, paper-celeba, bench, grid, search, coverage; all by default", positional=True, name="PART"
     )
     data_root: str | None = option(None, "where CelebA is", metavar="DIR")
 

@@ -24,7 +24,7 @@ ROOT = Path("results/reference")
 VERDICTS = {"holds": "hold", "fails": "fail", "undecided": "undecided"}  # kind -> of several claims
 EXPECTED = ("h200",)  # hardware whose rows say "not measured" until its folder is there
 # folders of studies, one for each machine by its name: two machines' trials are never one study
-GRID, PAPER = Path("results/reference-grid"), Path("results/reference-paper")
+GRID, PAPER, SEARCH = (Path(f"results/reference-{name}") for name in ("grid", "paper", "search"))
 
 
 def commands(device: str, machine: str, data_root: str) -> dict[str, list[str]]:
@@ -50,22 +50,28 @@ def commands(device: str, machine: str, data_root: str) -> dict[str, list[str]]:
         ],
         "bench": ["bench", "static", "latency", "training", "overhead", "kill", *on],
         "grid": ["grid", *celeba, *on, "--out", f"{GRID}-{machine}", *(large if cuda else small)],
+        # 2,800 training images; the limits are what the winner is to reach
+        "search": [
+            *("search", "--space", "search", "--reference", "original", *celeba, *on, "--out", f"{SEARCH}-{machine}"),
+            *("--images", "10000" if cuda else "4000", "--epochs", "10" if cuda else "6", "--budget", "1h", "--workers", "2"),
+            *("--limit", "params=2.5M", "--limit", "latency=0.35x", "--limit", "latency@32=0.25x"),
+        ],
         "coverage": ["bench", "coverage", *on],
     }
 
 
-PARTS = ("table1", "explain", "paper", "paper-celeba", "bench", "grid", "coverage")
+PARTS = ("table1", "explain", "paper", "paper-celeba", "bench", "grid", "search", "coverage")
 # parts that store nothing until they are whole, and the file that shows that they are; the others go on by themselves
 ONE_SITTING = {"table1": "provenance.json", "bench": "bench.json", "coverage": "bench.json"}
 # parts that are run in a folder of the user's own, and what the folder of their report is called
-STUDIES = {"grid": "grid-celeba", "paper": "paper", "paper-celeba": "paper-celeba"}
+STUDIES = {"grid": "grid-celeba", "search": "search", "paper": "paper", "paper-celeba": "paper-celeba"}
 
 
 def run_reference(options: ReferenceOptions) -> int:
     """Make the parts asked for under results/reference/HARDWARE/, and write its README again."""
     device = pick_device(options.device)
     parts = _parts(options, device)
-    needing = [part for part in parts if part in ("grid", "paper-celeba") or (part == "paper" and device == "cuda")]
+    needing = [part for part in parts if part in ("grid", "paper-celeba", "search") or (part == "paper" and device == "cuda")]
     rule = f"the folder of CelebA, for {' and '.join(needing)}"
     if needing and options.data_root is None:
         raise must_be("--data-root", rule, None, "Or name the other parts alone.")
@@ -143,11 +149,13 @@ def write_index(root: Path) -> Path:
         "Made by `python -m studies.run reference --device DEVICE --data-root CELEBA`, which fills what is missing.",
         "Each folder holds its numbers with seed, data, hardware, packages and command: in `provenance.json` or its own JSON.",
         "",
-        "| hardware | modified over original, batch 1 | batch 32 | why | grid | the paper's claims | targets of `bench` |",
-        "|---|---|---|---|---|---|---|",
+        "| hardware | modified over original, batch 1 | batch 32 | why | grid | what to build instead "
+        "| the paper's claims | targets of `bench` |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name in [*measured, *(name for name in EXPECTED if name not in measured)]:
-        cells = [*_ratios(root / name), _why(root / name), _grid(root / name), _claims(root / name), _targets(root / name)]
+        folder = root / name
+        cells = [*_ratios(folder), _why(folder), _grid(folder), _search(folder), _claims(folder), _targets(folder)]
         lines.append(f"| {name} | " + " | ".join(cell or "not measured" for cell in cells) + " |")
     path = root / "README.md"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -175,6 +183,20 @@ def _grid(folder: Path) -> str:
         return ""
     states = pd.read_csv(trials)["state"]
     return f"[{int((states == 'complete').sum())} of {len(states)} trials]({folder.name}/grid-celeba/report.md)"
+
+
+def _search(folder: Path) -> str:
+    """What the winner of the search has of the reference's parameters and latency, and its loss beside the reference's."""
+    path = folder / "search" / "search.json"
+    found = json.loads(path.read_text()) if path.is_file() else {}
+    number, confirmation = found.get("winner"), found.get("confirmation")
+    if confirmation is None or number is None:
+        return ""
+    verdicts = [verdict for verdict in confirmation["verdicts"] if verdict["number"] == number]
+    texts = [f"{v['value'] / 1e6:.2f} M parameters" for v in verdicts if v["metric"] == "params"]
+    texts += [f"{v['effect']:.2f} x at {v['place']}" for v in verdicts if v["metric"] == "latency"]
+    texts += [f"test loss {v['effect']:+.3f}" for v in verdicts if v["metric"] == "test_loss"]
+    return f"[{', '.join(texts)}]({folder.name}/search/search.md)"
 
 
 def _targets(folder: Path) -> str:

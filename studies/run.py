@@ -57,16 +57,19 @@ COMMANDS = {
         "Train, cost and time every variant of a space: what each piece costs and buys.",
         "--space small --images 200 --epochs 1", resumes=True,
     ),
+    "search": Command(
+        "studies.search.command:run_search", kinds.SearchOptions,
+        "What to build instead: networks that beat a reference.\n\nProposed, confirmed with fresh seeds, and explained.",
+        "--quick", resumes=True,
+    ),
     "table1": Command(
         "studies.paper.table1:run_table1", kinds.Table1Options,
-        "The paper's Table 1 on this machine, beside the paper's numbers.",
-        "--image-size 48 --budget 10",
+        "The paper's Table 1 on this machine, beside the paper's numbers.", "--image-size 48 --budget 10",
     ),
     "list": Command("studies.stored:run_list", kinds.WithPlugins, "Pieces by family, presets and spaces, one line each.", ""),
     "status": Command(
         "studies.stored:run_status", kinds.StatusOptions,
-        "How far studies are: planned, complete, failed, waiting, running, stale.",
-        "results/grid-faces-48",
+        "How far studies are: planned, complete, failed, waiting, running, stale.", "results/grid-faces-48",
     ),
     "report": Command(
         "studies.stored:run_report", kinds.ReportOptions,
@@ -85,13 +88,11 @@ COMMANDS = {
     ),
     "claims": Command(
         "studies.paper.claims_command:run_claims", kinds.ClaimsOptions,
-        "The paper's claims and their rules; of a study, its verdicts and numbers.",
-        "C8",
+        "The paper's claims and their rules; of a study, its verdicts and numbers.", "C8",
     ),
     "reference": Command(
         "studies.reference:run_reference", kinds.ReferenceOptions,
-        "Every result that the repository keeps, for this machine.",
-        "table1 --device cpu", resumes=True,
+        "Every result that the repository keeps, for this machine.", "table1 --device cpu", resumes=True,
     ),
     "bench": Command(
         "studies.bench.command:run_bench", kinds.BenchOptions,

@@ -16,12 +16,14 @@ from studies.engine.folder import holder, part_of
 from studies.options import ReportOptions, StatusOptions, WithPlugins
 from studies.paper.evidence.published import is_published
 from studies.paper.folder import PaperFolder
+from studies.search.folder import SEARCH, SearchFolder, is_search
 from studies.store.history import PRUNED
 from studies.store.queue import STATES, trial_state
 from studies.store.records import records
 from studies.store.storage import open_storage, study_names
 
 RESULTS = Path("results")
+PAGES = ("plan.json", "explanation.json", "about.json")  # a folder with one of these has a page of its own
 
 
 def run_status(options: StatusOptions) -> int:
@@ -44,10 +46,10 @@ def run_report(options: ReportOptions) -> int:
 
     pages: list[Path] = []
     if options.folder is None and not options.storage:
-        pages = [path.parent for name in ("plan.json", "explanation.json") for path in sorted(RESULTS.glob(f"*/{name}"))]
+        pages = [path.parent for name in PAGES for path in sorted(RESULTS.glob(f"*/{name}"))]
     for folder in pages:
         _write_page(folder, None)
-    opened = [each for each in _opened(options) if not any(page in each[1].path.parents for page in pages)]
+    opened = [(s, files, c) for s, files, c in _opened(options) if not {files.path, *files.path.parents} & set(pages)]
     if options.to is not None and len(opened) > 1:
         raise must_be("--to", "given with one study", f"{len(opened)} studies", "Name the FOLDER of one.")
     for study, files, config in opened:
@@ -58,10 +60,15 @@ def run_report(options: ReportOptions) -> int:
 def _write_page(folder: Path, to: Path | None) -> bool:
     """Write the page of the paper, of a published one or of an explanation; False where the folder holds none of these."""
     from studies.paper.report import report_paper, report_published
+    from studies.search.page import report_kept, report_search
 
     paper = PaperFolder(folder)
     if paper.plan.is_file():
         report_paper(paper, Console(), page=to or paper.page, shareable=to is not None)
+    elif is_search(folder, holder(folder)):
+        report_search(SearchFolder(folder), Console(), to=to)
+    elif (folder / "search.json").is_file():
+        report_kept(folder, Console(), to=to)
     elif (folder / "explanation.json").is_file():
         _write_explanation(folder, to)
     elif is_published(folder):
@@ -120,11 +127,14 @@ def _of_folder(folder: Path) -> list[tuple[optuna.Study, Path]]:
     """Studies of a folder's journal, each with the folder of its files: groups of the paper, or of an earlier version several."""
     storage = open_storage(StudyFolder(folder).journal, must_exist=True)
     stored, paper = study_names(storage), PaperFolder(folder)
-    groups = paper.plan.is_file()
-    return [
-        (optuna.load_study(study_name=name, storage=storage), paper.group(name) if groups else part_of(folder, name, stored))
-        for name in stored
-    ]
+    marker = holder(folder)
+
+    def files_of(name: str) -> Path:
+        if marker.get("command") == SEARCH:
+            return SearchFolder(folder).files_of(name, marker.get("study", stored[0]))
+        return paper.group(name) if paper.plan.is_file() else part_of(folder, name, stored)
+
+    return [(optuna.load_study(study_name=name, storage=storage), files_of(name)) for name in stored]
 
 
 def run_list(options: WithPlugins) -> int:
@@ -144,5 +154,7 @@ def run_list(options: WithPlugins) -> int:
     print("\nspaces (--space)\n  small            12 networks from the paper's pieces at a quarter of the width, 48 px")
     print("  paper            every network between the paper's two models, 64, at 144 px")
     print("  loss             the KL weight and the compared loss of one small network, 8 variants, 48 px")
+    print("  search           147,456 combinations around the paper's baseline at 144 px, for `search`")
+    print("  replay           360 networks at 48 px, for `search --quick` and `bench search`")
     print("  FILE.toml        any factors and levels; see the README")
     return 0

@@ -123,10 +123,11 @@ def _needs_name(factor: str, level: str) -> bool:
     return level[0].isdigit() or level in ("true", "false") or (factor in PER_STAGE and level[:1] == "[" and level[1].isdigit())
 
 
-def load_space(path: Path, *, protocol: Protocol | None = None, **base_changes: Any) -> Space:
+def load_space(path: Path, *, protocol: Protocol | None = None, whole: bool = True, **base_changes: Any) -> Space:
     """A space from a TOML file with tables `base` (preset and fields) and `factors`; `base_changes` override the base.
 
-    Enumerated, so that whatever is wrong with it is an InputError that names the file. `protocol`: the study's.
+    Enumerated where it is taken `whole`, so that whatever is wrong with it is an InputError that names the file; a space that a
+    search draws from may be too large for that. `protocol`: the study's.
     """
     values = _read(path)
     for table in ("base", "factors", "defaults"):
@@ -145,7 +146,8 @@ def load_space(path: Path, *, protocol: Protocol | None = None, **base_changes: 
             example = 'For example: conv = ["standard", "separable"].'
             raise must_be("factors", "a table with at least one factor", factors, example)
         space = Space(name=printable(name), base=base, factors=factors, protocol=protocol or Protocol())
-        space.enumerate()
+        if whole:
+            space.enumerate()
         return space
     except InputError as error:
         raise InputError(f"{path.name}: {error}") from None

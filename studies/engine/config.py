@@ -14,6 +14,9 @@ from ablation.design.spec import LATER as LATER_OF_SPECS
 from blocks.errors import InputError, must_be
 from studies.store.history import Limits
 
+# settings that came after the first studies were stored: left out where they are not set
+_LATER = ("former_fingerprint", "search", "first_seed")
+
 
 @dataclass(frozen=True, kw_only=True)
 class StudyConfig:
@@ -26,6 +29,7 @@ class StudyConfig:
     protocol: Mapping[str, Any]
     device: str = "cpu"
     seeds: int = 1
+    first_seed: int = 0  # of so many; a confirmation has seeds that no search has seen
     latency_batches: tuple[int, ...] = (1, 32)
     latency_threads: int = 1  # on a CPU; one is steadier than many where other programs run too
     max_attempts: int = 3
@@ -35,7 +39,7 @@ class StudyConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; of the settings that came later only those that are set."""
         values = json.loads(json.dumps(asdict(self)))
-        return {name: value for name, value in values.items() if value or name not in ("former_fingerprint", "search")}
+        return {name: value for name, value in values.items() if value or name not in _LATER}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> StudyConfig:
@@ -99,6 +103,12 @@ def prepare_folder(folder: Path, flag: str = "--out") -> Path:
 
 # what may differ between two runs of one study: more seeds are more replicates, more attempts change no number
 _FREE = ("seeds", "max_attempts", "name", "former_fingerprint")
+# of a search: how many networks it trains, and how long it times each
+_FREE_OF_SEARCH = ("num_trials", "timing_s")
+
+
+def _without(values: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in names}
 
 
 def reconcile_config(stored: StudyConfig, wanted: StudyConfig, where: str, former: Sequence[str] = ()) -> StudyConfig:
@@ -107,9 +117,7 @@ def reconcile_config(stored: StudyConfig, wanted: StudyConfig, where: str, forme
     `former`: what earlier versions called the same data. A study that began by such a fingerprint goes on by the new one.
     """
     began = stored.former_fingerprint or (stored.fingerprint if stored.fingerprint in former else "")
-    num_trials = max(config.search.get("num_trials", 0) for config in (stored, wanted))
-    search = {**wanted.search, "num_trials": num_trials} if wanted.search else {}
-    old_values, new_values = ({**c.to_dict(), "search": {**c.search, "num_trials": num_trials}} for c in (stored, wanted))
+    old_values, new_values = ({**c.to_dict(), "search": _without(c.search, _FREE_OF_SEARCH)} for c in (stored, wanted))
     for key in {**old_values, **new_values}:
         value, new = old_values.get(key), new_values.get(key)
         if key in _FREE or new == value:
@@ -121,7 +129,7 @@ def reconcile_config(stored: StudyConfig, wanted: StudyConfig, where: str, forme
         if name == "data.limit" and old == "None":  # earlier versions took all files whatever the space said
             remedy += " If the number comes from [defaults] of the space, take `images` out there to go on with all files."
         raise InputError(f"{where} holds a study with another {name}: it must be {old}. Got {got} instead. {remedy}")
-    return replace(wanted, seeds=max(stored.seeds, wanted.seeds), search=search, former_fingerprint=began)
+    return replace(wanted, seeds=max(stored.seeds, wanted.seeds), former_fingerprint=began)
 
 
 def _contains(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:

@@ -57,18 +57,22 @@ def check_folder(folder: Path, command: str, **settings: Any) -> None:
 def take_folder(folder: Path, command: str, **settings: Any) -> None:
     """Checks the folder once more, and writes down that it holds this study."""
     check_folder(folder, command, **settings)
+    _mark(folder, command, settings)
+
+
+def _mark(folder: Path, command: str, settings: Mapping[str, Any]) -> None:
     text = json.dumps({"command": command, **_plain(settings)}, indent=2) + "\n"
     marker = folder / MARKER
     if not marker.is_file() or marker.read_text(encoding="utf-8", errors="replace") != text:
         marker.write_text(text, encoding="utf-8")
 
 
-def check_grid_folder(folder: Path, study: str, storage: str | None) -> tuple[Path, str | None]:
+def check_grid_folder(folder: Path, study: str, storage: str | None, command: str = GRID) -> tuple[Path, str | None]:
     """Where this study of a storage (None: the folder's own journal) keeps its files, and its storage.
 
     InputError where the folder holds another study, or where the study would be new under a name that is no folder's name.
     """
-    check_folder(folder, GRID)
+    check_folder(folder, command)
     held, journal = holder(folder), StudyFolder(folder).journal
     inside = study_names(open_storage(journal, must_exist=True)) if journal.is_file() else []
     if inside and (storage is not None or study not in inside):
@@ -90,14 +94,14 @@ def _check_other_storage(folder: Path, held: Mapping[str, Any], known: str | Non
         raise _refusal(folder, name, f", or go on with that one: --study {held['study']!r}" if "study" in held else "")
 
 
-def take_grid_folder(folder: Path, study: optuna.Study, storage: str | None) -> None:
+def take_grid_folder(folder: Path, study: optuna.Study, storage: str | None, command: str = GRID) -> None:
     """Writes down that a folder holds this study, and gives the study the identity by which the two know each other."""
     with exclusive(study):
         if ID not in study.user_attrs:
             study.set_user_attr(ID, uuid.uuid4().hex)
         where = {"storage": public_url(storage)} if storage else {}
-        (folder / MARKER).unlink(missing_ok=True)  # of the same study, as `check_grid_folder` found, perhaps moved
-        take_folder(folder, GRID, study=study.study_name, **where, **{ID: study.user_attrs[ID]})
+        # a marker that is there is of the same study, as `check_grid_folder` made sure, perhaps moved
+        _mark(folder, command, {"study": study.study_name, **where, ID: study.user_attrs[ID]})
 
 
 def part_of(folder: Path, study: str, stored: Sequence[str]) -> Path:

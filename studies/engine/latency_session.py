@@ -23,7 +23,7 @@ from ablation.measure.latency.compare import LatencyComparison, ModelLatency, co
 from blocks.errors import InputError
 from studies.engine.config import StudyConfig, StudyFolder
 from studies.engine.reporting import LATENCY, NOISE, SESSIONS
-from studies.engine.search.settings import reference_spec
+from studies.engine.search.settings import reference_spec, search_of
 from studies.store.storage import get_system_attrs, set_system_attr
 from studies.work.progress import LatencyBar
 
@@ -232,6 +232,7 @@ def time_proposed(
         networks=list(networks.values()),
         reference=reference.network_key,
         folder=folder,
+        budget_s=(search_of(config).timing_s if config.search else 0) or None,
         console=Console(quiet=True),
         should_stop=should_stop,
     )

@@ -181,7 +181,7 @@ def plan_trials(run: StudyRun, hopeless: Mapping[str, str]) -> PlanReport:
     """Enqueue every (network, seed) that is neither done nor on its way; those of a network without hope are failed at once."""
     jobs = [
         Job(variant.key, seed, variant.intents[0], variant_attrs(variant))
-        for seed in range(run.config.seeds)
+        for seed in range(run.config.first_seed, run.config.first_seed + run.config.seeds)
         for variant in run.variants
     ]
     return plan(

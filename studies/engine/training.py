@@ -92,7 +92,7 @@ class _EndedTrials:
     """Called, it prints a line for each trial that ended since the call before."""
 
     def __init__(self, run: StudyRun, board: Board) -> None:
-        self.study, self.board = run.study, board
+        self.study, self.board, self.is_search = run.study, board, bool(run.config.search)
         self.known = {trial.number for trial in self._ended()}
 
     def __call__(self) -> None:
@@ -105,7 +105,8 @@ class _EndedTrials:
             if trial.values:
                 loss, latency, params = trial.values
                 time = duration(trial.duration.total_seconds()) if trial.duration else "?"
-                self.board.finished(label, f"loss {loss:.4f}, {latency:.2f} ms, {params / 1e6:.3f} M parameters, {time}")
+                front = ", on the front" if self.is_search and trial.number in {t.number for t in self.study.best_trials} else ""
+                self.board.finished(label, f"loss {loss:.4f}, {latency:.2f} ms, {params / 1e6:.3f} M parameters, {time}{front}")
             else:
                 kind = attrs.get("reason_kind", "failed").replace(ERROR, "failed")
                 self.board.failed(label, f"{kind}: {attrs.get('reason', 'no reason stored')}")

@@ -30,10 +30,10 @@ from studies.paper.evidence.collect import write_json
 from studies.paper.fitting import make_plan
 from studies.paper.folder import GROUPS, HYPOTHESES, MODELS, PIECES, PaperFolder
 from studies.paper.groups import Group, Place, groups_of, run_group
-from studies.paper.plan import Asked, PaperPlan, parse_budget, read_plan
+from studies.paper.plan import Asked, PaperPlan, read_plan
 from studies.paper.report import report_paper
 from studies.paper.steps import Say
-from studies.work.progress import duration, print_line
+from studies.work.progress import duration, parse_budget, print_line
 
 
 def run_paper(options: PaperOptions) -> int:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -29,7 +28,6 @@ QUICK_S = 420.0  # budget of a quick study on this machine, unless another is gi
 # what `explain` takes beyond its budget, by whether it is quick; timing training steps, references and the page
 UNTIMED_S, REST_S = {False: 120.0, True: 20.0}, 50.0
 LEAST_WHOLE_S = 100.0  # seconds from which an explanation is not the quick one
-UNITS = {"s": 1, "m": 60, "h": 3600}
 # what a budget gives up, in this order: replicates of a group (0: the group), a share of the images, epochs
 LADDER: tuple[tuple[str, float], ...] = (
     *((group, seeds) for group in (HYPOTHESES, PIECES) for seeds in (2, 1)),
@@ -116,14 +114,6 @@ class PaperPlan:
         """The inverse of `to_json`."""
         values = json.loads(text)
         return cls(**{**values, "given_up": tuple(values["given_up"])})
-
-
-def parse_budget(text: str) -> float:
-    """Seconds from '90', '90s', '20m' or '1.5h'; InputError for anything else."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
-    if match is None or not float(match[1]) > 0:
-        raise must_be("--budget", "a positive time such as 90s, 20m or 1.5h", text)
-    return float(match[1]) * UNITS[match[2] or "s"]
 
 
 def arms(first: ModelSpec, second: ModelSpec) -> dict[str, ModelSpec]:

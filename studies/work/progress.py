@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,9 @@ from rich.progress import (
 )  # fmt: skip
 
 from ablation.machine.files import write_atomic
+from blocks.errors import must_be
+
+UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 def duration(seconds: float) -> str:
@@ -30,6 +34,14 @@ def duration(seconds: float) -> str:
         return f"{whole} s"
     hours, minutes = divmod(whole // 60, 60)
     return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"
+
+
+def parse_budget(text: str) -> float:
+    """Seconds from '90', '90s', '20m' or '1.5h'; InputError for anything else."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
+    if match is None or not float(match[1]) > 0:
+        raise must_be("--budget", "a positive time such as 90s, 20m or 1.5h", text)
+    return float(match[1]) * UNITS[match[2] or "s"]
 
 
 def print_line(console: Console, text: str) -> None:

@@ -14,7 +14,7 @@ from ablation.data.base import FORMER_NOTE
 from ablation.design.space import load_defaults, load_space
 from blocks.errors import InputError
 from studies.engine.config import StudyConfig, reconcile_config
-from studies.grid import ALLOWED_DEFAULTS, NUM_FACES, _data, prepare, space_file
+from studies.grid import ALLOWED_DEFAULTS, NUM_FACES, data_of, prepare, space_file
 from studies.options import GridOptions
 from studies.paper.folder import PaperFolder
 from studies.paper.steps import as_begun
@@ -83,7 +83,7 @@ FILES = ("--data", "celeba", "--data-root", "data")
 def test_images_of_a_space_are_honoured(space, more, expected, place) -> None:
     given = options(*(["--space", space] if space else []), *more)
     path = space_file(space, None)
-    assert _data(given, load_defaults(path, ALLOWED_DEFAULTS), load_space(path))["limit"] == expected
+    assert data_of(given, load_defaults(path, ALLOWED_DEFAULTS), load_space(path))["limit"] == expected
 
 
 def test_images_of_a_space_reach_the_data(place) -> None:

@@ -13,7 +13,8 @@ from blocks.errors import InputError
 from studies.paper.evidence.collect import collect
 from studies.paper.evidence.evidence import MAIN_ARMS, MODIFIED, ORIGINAL, POOLED, SAME_PARAMETERS
 from studies.paper.folder import HYPOTHESES, MODELS, PIECES, PaperFolder
-from studies.paper.plan import Asked, Pace, PaperPlan, arms, first_plan, fit, ladder, parse_budget, pieces, read_plan
+from studies.paper.plan import Asked, Pace, PaperPlan, arms, first_plan, fit, ladder, pieces, read_plan
+from studies.work.progress import parse_budget
 
 PACE = Pace(
     step_s={

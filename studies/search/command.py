@@ -1,0 +1,111 @@
+"""`search`: what to build instead: networks that beat a reference, proposed, confirmed with fresh seeds, explained.
+
+It runs in stages, each an ordinary study that stores what it does; the same command goes on from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from rich.console import Console
+
+from ablation.data import split_indices
+from ablation.search.limits import limit_text
+from studies.engine.dashboard import dashboard_command
+from studies.engine.folder import take_grid_folder
+from studies.engine.opened import StudyRun, open_run
+from studies.engine.runner import INTERRUPTED
+from studies.grid import note_facts
+from studies.options import SearchOptions
+from studies.search.census import Census, take_census
+from studies.search.folder import SEARCH
+from studies.search.models import can_be_fitted, without_model
+from studies.search.page import report_search
+from studies.search.setting import MOST_TRIALS, Setting, prepare
+from studies.search.stages import STAGES, Stages
+from studies.work.progress import duration, print_line
+
+
+def run_search(options: SearchOptions) -> int:
+    """Check everything, then search, choose learning rates, confirm, explain and write the page.
+
+    Exit code 0 when that is done, 1 where no network could be trained or confirmed, 130 after Ctrl-C.
+    """
+    console = Console(stderr=True)
+    say = partial(print_line, console)
+    setting = prepare(options)
+    say("Counting the space ...")
+    census = take_census(setting)
+    if not can_be_fitted(census):
+        setting = without_model(setting)
+    run = open_run(setting.config, setting.options, setting.dataset, console)
+    take_grid_folder(setting.options.out, run.study, setting.options.storage, SEARCH)
+    note_facts(run, setting.reference.network_key)
+    stages = Stages(setting=setting, search=run, census=census, say=say)
+    stages.note_begin(options)
+    stages.take_over()
+    _announce(setting, census, run, say)
+    code = 0
+    for stage in STAGES:
+        code = max(code, stage(stages))
+        if code == INTERRUPTED:
+            say(f"Stopped. What is done is kept; the same command goes on from here:\n  {options.line}")
+            return code
+        if stages.ended:
+            break
+    stages.note_end()
+    result = report_search(setting.folder, console, storage=setting.options.storage)
+    for phrase, command in result.next_commands.items():
+        say(f"To {phrase}: {command}")
+    return code
+
+
+def _announce(setting: Setting, census: Census, run: StudyRun, say: Callable[[str], None]) -> None:
+    """What the search will do, one line for each thing."""
+    for name, text in _lines(setting, census, run):
+        say(f"{name:<9} {text}")
+
+
+def _lines(setting: Setting, census: Census, run: StudyRun) -> list[tuple[str, str]]:
+    config, protocol, data = setting.config, setting.protocol, setting.dataset
+    split = split_indices(len(data), seed=protocol.split_seed)
+    sizes = f"{len(split.train)} to train, {len(split.validation)} to validate, {len(split.test)} to test"
+    rate = f"{protocol.learning_rate:g}"
+    rates = " ".join(f"{rate:g}" for rate in setting.rates)
+    batches = " and ".join(map(str, config.latency_batches))
+    confirm = f"up to {setting.confirm} networks and the reference, seeds 1 to {setting.confirm_seeds}, learning rate of {rates}"
+    return [
+        ("Search", f"{census.num_combinations:,} combinations of {', '.join(setting.space.factors)}"),
+        ("Networks", _networks(census)),
+        *(("Limit", text) for text in _limits(setting, census)),
+        ("Reference", setting.reference_name),
+        ("Sampler", f"{config.search['sampler']}, {_budget(setting)}; {setting.options.workers} at a time"),
+        ("Data", f"{data.name}, {len(data)} images at {data.image_size} px: {sizes}"),
+        *(("", f"note: {note}") for note in data.notes),
+        ("Training", f"{config.device}, at most {protocol.epochs} epochs, batch {protocol.batch_size}, Adam {rate}"),
+        ("Latency", f"batch {batches} on {config.device}, each network beside the reference"),
+        ("Confirm", confirm if setting.confirm else "nothing"),
+        ("Folder", str(setting.options.out)),
+        ("Dashboard", dashboard_command(setting.options.where, run.folder.artifacts)),
+        ("", "Ctrl-C stops; the same command goes on from there"),
+    ]  # fmt: skip
+
+
+def _networks(census: Census) -> str:
+    drawn = f"of {census.sample:,} combinations that were drawn, " if census.sample else ""
+    return f"{drawn}{census.num_valid:,} different networks, {census.num_inside:,} of them inside all limits on costs"
+
+
+def _limits(setting: Setting, census: Census) -> list[str]:
+    limits = setting.config.search.get("limits", {})
+    return [
+        f"{limit_text(key, value)}: " + (f"excludes {census.num_excluded[key]:,}" if key in census.num_excluded else "by timing")
+        for key, value in limits.items()
+    ]
+
+
+def _budget(setting: Setting) -> str:
+    trials = setting.config.search["num_trials"]
+    time = "" if setting.budget_s is None else duration(setting.budget_s)
+    return time if trials == MOST_TRIALS else " or ".join(part for part in (f"{trials} trainings", time) if part)

@@ -1,0 +1,114 @@
+"""The studies that follow a search, in its storage: the sweep of learning rates, the confirmation, and the winner's swaps undone.
+
+Each is a full grid of one or two factors over the reference's spec, so it resumes, and goes on with networks that come later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import optuna
+from rich.console import Console
+
+from ablation.design.space import Levels, Space
+from ablation.design.spec import ModelSpec
+from ablation.record.search import Candidate
+from studies.engine.opened import StudyRun, open_run
+from studies.search.folder import CONFIRM, NETWORK, RATE, REFERENCE, SWEEP, WHY, WINNER, arm, level_of, study_of
+from studies.search.setting import Setting
+from studies.store.storage import open_storage, study_names
+
+SWEEP_LATENCY_S = 1.0  # for each network: nothing is made of it, but no trial is complete without a latency
+# for each network and batch size, so that five sittings fit in; in a quick search three of what is small
+CONFIRM_LATENCY_S, QUICK_LATENCY_S = 30.0, 6.0
+
+
+def swept_rates(setting: Setting) -> list[float]:
+    """Rates of the sweep but the search's own: with that one everything has been trained, by the same protocol and seed."""
+    return [rate for rate in setting.rates if rate != setting.protocol.learning_rate]
+
+
+def sweep(setting: Setting, finalists: Sequence[Candidate], console: Console) -> StudyRun:
+    """Reference and finalists with each learning rate, seed 0."""
+    factors = {
+        NETWORK: {REFERENCE: {}, **{level_of(each): difference(setting.reference, spec_of(each)) for each in finalists}},
+        RATE: {f"{rate:g}": {RATE: rate} for rate in swept_rates(setting)},
+    }
+    num = len(factors[NETWORK])
+    return _open(setting, SWEEP, factors, console, batches=setting.config.latency_batches[:1], latency_s=SWEEP_LATENCY_S * num)
+
+
+def confirm(setting: Setting, finalists: Sequence[Candidate], rates: Mapping[str, float], console: Console) -> StudyRun:
+    """Reference and finalists, each with its own rate (level -> rate), with seeds that neither search nor sweep had."""
+    specs = {REFERENCE: setting.reference, **{level_of(each): spec_of(each) for each in finalists}}
+    levels = {arm(name, rates[name]): {**difference(setting.reference, spec), RATE: rates[name]} for name, spec in specs.items()}
+    latency_s = QUICK_LATENCY_S if setting.quick else CONFIRM_LATENCY_S
+    return _open(
+        setting, CONFIRM, {NETWORK: levels}, console, seeds=setting.confirm_seeds, first_seed=1,
+        batches=setting.config.latency_batches, latency_s=latency_s * len(levels),
+    )  # fmt: skip
+
+
+def why(setting: Setting, winner: Candidate, undone: Mapping[str, ModelSpec], rate: float, console: Console) -> StudyRun:
+    """The winner, and the winner with each of its differences from the reference undone (name -> spec); a study for each winner."""
+    base = spec_of(winner)
+    levels = {WINNER: {}, **{name: difference(base, spec) for name, spec in undone.items()}}
+    protocol = {**setting.config.protocol, RATE: rate}
+    seeds = {"seeds": setting.why_seeds, "first_seed": 1}
+    return _open(
+        setting, f"{WHY}-{winner.number}", {NETWORK: levels}, console, base=base, protocol=protocol, **seeds,
+        batches=setting.config.latency_batches, latency_s=None,
+    )  # fmt: skip
+
+
+def spec_of(candidate: Candidate) -> ModelSpec:
+    """The spec of a network of the search."""
+    return ModelSpec.from_dict(candidate.spec)
+
+
+def difference(base: ModelSpec, spec: ModelSpec) -> dict[str, Any]:
+    """The fields in which a spec differs from another, as a level sets them.
+
+    >>> from ablation import preset
+    >>> difference(preset("small"), preset("small").replace(head="pooled"))
+    {'head': 'pooled'}
+    """
+    before = base.to_dict()
+    return {name: value for name, value in spec.to_dict().items() if value != before[name]}
+
+
+def _open(
+    setting: Setting,
+    kind: str,
+    factors: Mapping[str, Levels],
+    console: Console,
+    *,
+    batches: tuple[int, ...],
+    latency_s: float | None,
+    base: ModelSpec | None = None,
+    **changes: Any,
+) -> StudyRun:
+    name = study_of(setting.options.study, kind)
+    known = _levels_of(setting.options.where, name)  # of networks that went into it before: they stay
+    merged = {factor: {**known.get(factor, {}), **levels} for factor, levels in factors.items()}
+    space = Space(name=kind, base=base or setting.reference, factors=merged, protocol=setting.protocol)
+    config = replace(setting.config, name=kind, space=space.to_dict(), search={}, latency_batches=batches, **changes)
+    options = replace(
+        setting.options,
+        out=setting.folder.part(kind),
+        storage=setting.options.where,
+        study=name,
+        latency_budget_s=latency_s,
+    )
+    return open_run(config, options, setting.dataset, console)
+
+
+def _levels_of(where: str, name: str) -> dict[str, Levels]:
+    """Factor -> levels of a study that is stored; none where it is not."""
+    storage = open_storage(where)
+    if name not in study_names(storage):
+        return {}
+    stored = optuna.load_study(study_name=name, storage=storage).user_attrs.get("config")
+    return dict(stored["space"]["factors"]) if stored else {}

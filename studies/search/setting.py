@@ -1,0 +1,198 @@
+"""What a search is asked for, checked before anything is timed or trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ablation.data import Dataset
+from ablation.data.splits import split_sizes
+from ablation.design.protocol import FACTORS, Protocol
+from ablation.design.space import Space, load_defaults, load_space
+from ablation.design.spec import ModelSpec, resolve
+from ablation.machine.cores import num_threads
+from ablation.machine.device import pick_device
+from ablation.search.limits import parse_limits
+from ablation.train.speed import compare_training
+from ablation.train.trainable import check_trainable
+from blocks.errors import must_be
+from studies.engine.config import StudyConfig, prepare_folder
+from studies.engine.opened import RunOptions
+from studies.engine.proposals import Search
+from studies.engine.worker import open_dataset
+from studies.explain.command import read_spec
+from studies.grid import ALLOWED_DEFAULTS, SMALL_BELOW, data_of, protocol_of, run_options_of, space_file
+from studies.options import SearchOptions
+from studies.search.folder import SEARCH, SearchFolder
+from studies.store.storage import open_storage
+from studies.work.progress import duration, parse_budget
+
+RATES = (1e-4, 3e-4, 1e-3)
+TRIALS, MOST_TRIALS = 40, 10_000  # by default, and where a budget decides
+RUNGS, RUNGS_FROM = (0.25, 0.5), 4  # fractions of the epochs, and the epochs from which stopping early saves anything
+# of a quick search, for what no flag sets: 48 px, and what two CPU cores do in 6 minutes
+QUICK: dict[str, Any] = {
+    "images": 400, "epochs": 3, "trials": 8, "budget": "90s", "confirm": 1, "confirm_seeds": 2, "rates": (1e-3,), "why_seeds": 0,
+    "latency_budget": 3.0,
+}  # fmt: skip
+WHOLE: dict[str, Any] = {"confirm": 3, "confirm_seeds": 5, "rates": RATES, "why_seeds": 3, "latency_budget": 12.0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """A search: its study, what it is run on, and what comes after it."""
+
+    config: StudyConfig
+    options: RunOptions
+    dataset: Dataset
+    reference: ModelSpec
+    reference_name: str  # as it was typed
+    budget_s: float | None
+    confirm: int
+    confirm_seeds: int
+    why_seeds: int
+    rates: tuple[float, ...]  # of the sweep, the search's own among them
+    earlier: tuple[str, ...]
+    quick: bool
+
+    @property
+    def folder(self) -> SearchFolder:
+        """Its files."""
+        return SearchFolder(self.options.out)
+
+    @property
+    def protocol(self) -> Protocol:
+        """By which networks are trained, but for the learning rate in sweep and confirmation."""
+        return self.config.training_protocol()
+
+    @property
+    def space(self) -> Space:
+        """From which networks are proposed."""
+        return Space.from_dict(self.config.space, self.protocol)
+
+
+def prepare(options: SearchOptions) -> Setting:
+    """What flags and space come to; InputError for whatever is wrong, before anything is written but the image cache."""
+    options = _whole(options)
+    budget_s = parse_budget(options.budget) if options.budget is not None else None
+    path = _space_file(options)
+    defaults = load_defaults(path, ALLOWED_DEFAULTS)
+    protocol = protocol_of(options, defaults)
+    size = {"image_size": options.image_size} if options.image_size is not None else {}
+    space = load_space(path, protocol=protocol, whole=False, **size)
+    _check_space(space)
+    reference, name = _reference(options, space)
+    check_trainable({name: reference}, protocol)
+    config = _config(options, space, data_of(options, defaults, space), reference)
+    run_options = run_options_of(options, f"search-{options.data}-{space.base.image_size}", SEARCH)
+    rates = _rates(options.rates, protocol)
+    _check_folders(options)
+    if options.workers == 1:
+        torch.set_num_threads(num_threads())
+    prepare_folder(run_options.out)
+    open_storage(run_options.where)
+    dataset = open_dataset(config, options.data_root, options.cache_dir, progress=True)
+    check_trainable({name: reference}, protocol, len(dataset))
+    setting = Setting(
+        config=replace(config, fingerprint=dataset.fingerprint), options=run_options, dataset=dataset, reference=reference,
+        reference_name=name, budget_s=budget_s, confirm=options.confirm or 0, confirm_seeds=options.confirm_seeds or 0,
+        why_seeds=options.why_seeds or 0, rates=rates, earlier=options.from_, quick=options.quick,
+    )  # fmt: skip
+    if budget_s is not None:
+        _check_budget(setting, budget_s, str(options.budget))
+    return setting
+
+
+def _config(options: SearchOptions, space: Space, data: dict[str, Any], reference: ModelSpec) -> StudyConfig:
+    """The study whose networks are proposed."""
+    batches = tuple(dict.fromkeys(options.latency_batches))
+    limits = parse_limits(options.limit, batches)
+    return StudyConfig(
+        name=SEARCH,
+        space=space.to_dict(),
+        data=data,
+        fingerprint="",
+        protocol=space.protocol.to_dict(),
+        device=pick_device(options.device),
+        latency_batches=batches,
+        latency_threads=options.latency_threads,
+        search=_search(options, limits, space.protocol, reference).to_dict(),
+    )
+
+
+def _whole(options: SearchOptions) -> SearchOptions:
+    """The options with the defaults that depend on --quick."""
+    defaults = {**WHOLE, **(QUICK if options.quick else {})}
+    return replace(options, **{name: value for name, value in defaults.items() if getattr(options, name) in (None, ())})
+
+
+def _space_file(options: SearchOptions) -> Path:
+    small = options.quick or (options.image_size or SMALL_BELOW) < SMALL_BELOW
+    return space_file(options.space or ("replay" if small else "search"), None)
+
+
+def _check_space(space: Space) -> None:
+    """InputError where networks of the space would not all see the same images."""
+    for factor, levels in space.factors.items():
+        for fields in levels.values():
+            for name in ("image_size", "in_channels"):
+                value = resolve(fields, FACTORS).get(name, getattr(space.base, name))
+                if value != getattr(space.base, name):
+                    rule = f"the same in the whole space, {getattr(space.base, name)}"
+                    raise must_be(f"{name}, which factor {factor!r} sets,", rule, value, "For another size use --image-size.")
+    if space.base.in_channels != 3:
+        raise must_be("in_channels", "3, as images have", space.base.in_channels)
+
+
+def _reference(options: SearchOptions, space: Space) -> tuple[ModelSpec, str]:
+    if options.reference is None:
+        return space.base, "the base of the space"
+    spec = read_spec(options.reference)
+    for name in ("image_size", "in_channels"):
+        wanted, got = getattr(space.base, name), getattr(spec, name)
+        if got != wanted:
+            remedy = f"For example: --reference {options.reference},{name}={wanted}."
+            raise must_be("--reference", f"a network of the space's {name}, {wanted}", got, remedy)
+    return spec, options.reference
+
+
+def _search(options: SearchOptions, limits: dict[str, float], protocol: Protocol, reference: ModelSpec) -> Search:
+    """How networks are proposed, timed and stopped. Proposals are timed briefly: what counts is the confirmation's latency."""
+    trials = options.trials or (TRIALS if options.budget is None else MOST_TRIALS)
+    rungs = RUNGS if protocol.epochs >= RUNGS_FROM else ()
+    return Search(
+        num_trials=trials, sampler=options.sampler, seed=options.seed, limits=limits, rungs=rungs,
+        reference=reference.to_dict(), reference_seeds=2 if rungs else 1, timing_s=options.latency_budget or 0.0,
+    )  # fmt: skip
+
+
+def _rates(rates: tuple[float, ...], protocol: Protocol) -> tuple[float, ...]:
+    """Those asked for and the search's own, which costs nothing: its trainings are there."""
+    for rate in rates:
+        replace(protocol, learning_rate=rate)
+    return tuple(sorted({*map(float, rates), float(protocol.learning_rate)}))
+
+
+def _check_folders(options: SearchOptions) -> None:
+    for folder in options.from_:
+        if not (Path(folder) / "journal.log").is_file():
+            raise must_be("--from", "the folder of a study", folder, "It holds no journal.log.")
+
+
+def _check_budget(setting: Setting, budget_s: float, text: str) -> None:
+    """InputError where the budget is over before one network is trained, by a few steps of the reference."""
+    one_s = training_s(setting, {"reference": setting.reference})["reference"]
+    if one_s > budget_s:
+        rule = f"at least {duration(one_s)}, which one training of the reference takes here"
+        raise must_be("--budget", rule, text, "Give it more time, or train less with --images or --epochs.")
+
+
+def training_s(setting: Setting, specs: dict[str, ModelSpec]) -> dict[str, float]:
+    """Seconds of a whole training of each network, from a few steps; validation is about a tenth of it."""
+    protocol, num_train = setting.protocol, split_sizes(len(setting.dataset))[0]
+    timed = compare_training(specs, protocol, device=setting.config.device, budget_s=2.0, rounds=(3, 5), sittings=1)
+    steps = 1.1 * protocol.epochs * -(-num_train // protocol.batch_size)
+    return {name: steps * speed.step_ms / 1e3 for name, speed in timed.items()}

@@ -1,0 +1,178 @@
+"""The stages of a search: propose and train, sweep learning rates, confirm, undo the winner's swaps. Each resumes by itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ablation.record.search import Candidate
+from ablation.record.trial import COMPLETE
+from ablation.search.limits import LATENCY
+from studies.engine.opened import StudyRun
+from studies.engine.runner import INTERRUPTED, run_trials
+from studies.engine.search.earlier import earlier_records, store_earlier, stored_earlier
+from studies.engine.search.predicted import predictor
+from studies.options import SearchOptions
+from studies.search import parts
+from studies.search.candidates import spent_s
+from studies.search.census import Census, take_census
+from studies.search.confirmation import best_rate, expected_s
+from studies.search.drawing import drawing
+from studies.search.folder import level_of
+from studies.search.models import can_be_fitted, fit_models
+from studies.search.result import SearchState, limits_of, read_search, to_toml
+from studies.search.setting import Setting, training_s
+from studies.search.why import swaps_between
+from studies.store.queue import trial_state
+from studies.store.source import propose_until
+from studies.work.progress import duration
+
+Say = Callable[[str], None]
+
+
+@dataclass(kw_only=True)
+class Stages:
+    """One search on this machine, and how far it is."""
+
+    setting: Setting
+    search: StudyRun
+    census: Census
+    say: Say
+    ended: bool = False  # nothing is left to be done, whatever stages there are
+
+    def take_over(self) -> None:
+        """What earlier studies of the same data and protocol have; those that do not fit are named."""
+        earlier = earlier_records(map(Path, self.setting.earlier), self.search.config)
+        store_earlier(self.search.study, earlier)
+        for place, reason in earlier.refused.items():
+            self.say(f"--from     {place} is left out: {reason}")
+        if earlier.records:
+            self.say(f"--from     {len(earlier.records)} trials are known already")
+        self.setting.folder.note(num_warm=len(stored_earlier(self.search.study)))
+
+    def note_begin(self, options: SearchOptions) -> None:
+        """Facts of the search that no study holds."""
+        setting, folder = self.setting, self.setting.folder
+        spec, limits = setting.reference.to_dict(), setting.config.search.get("limits", {})
+        text = options.reference or ""
+        folder.note(
+            study=setting.options.study,
+            command=options.line,
+            reference={"label": text or "reference", "text": text, "key": setting.reference.network_key, "spec": spec},
+            space=self.census.facts(setting.space),
+            limits=limits_of(limits, self.census.num_excluded, setting.config.device),
+            budget=options.budget or f"{setting.config.search['num_trials']} trainings",
+            asked={"confirm": setting.confirm, "confirm_seeds": setting.confirm_seeds, "why_seeds": setting.why_seeds,
+                   "quick": setting.quick, "rates": list(setting.rates)},
+        )  # fmt: skip
+        folder.reference.write_text(to_toml(spec), encoding="utf-8")
+
+    def note_end(self) -> None:
+        """What only torch can tell: reference and winner stage by stage, and the predicted latency of what was proposed."""
+        state, predict = self.state(), predictor(self.search.study, self.search.config)
+        best, device = state.winner, self.search.config.device
+        if predict is not None:
+            known = {c.key: predict(parts.spec_of(c)) for c in state.proposals if c.spec}
+            predicted = {key: {f"{device}/{batch}": one.ms for batch, one in by.items()} for key, by in known.items()}
+            self.setting.folder.note(predicted=predicted)
+        stages = {"reference": drawing(self.setting.reference)}
+        if best is not None:
+            stages["winner"] = drawing(parts.spec_of(best))
+        self.setting.folder.note(drawings={"number": best.number if best else None, "stages": stages})
+
+    def state(self) -> SearchState:
+        """What is stored by now."""
+        state = read_search(self.setting.folder, self.setting.options.storage)
+        assert state is not None, "the study was opened"
+        return state
+
+    def expect(self, what: str, num: int, networks: Sequence[Candidate]) -> None:
+        """Say how long trainings of these networks and the reference will take, by those that were timed."""
+        workers, stored = self.setting.options.workers, self.state().search.records()
+        keys = {candidate.key for candidate in networks} | {self.setting.reference.network_key}
+        seconds = [[r.training["seconds"] for r in stored if r.network_key == key and r.state == COMPLETE] for key in keys]
+        expected = expected_s(seconds, num, workers)
+        time_text = f", about {duration(expected)} if all are still to be trained" if expected else ""
+        self.say(f"{what}: {num} trainings of each of {len(keys)} networks{time_text}")
+
+
+def predict(stages: Stages) -> int:
+    """Time some dozens of networks, so that the latency of all others is known roughly before they are proposed."""
+    setting, run = stages.setting, stages.search
+    if can_be_fitted(stages.census):
+        setting.folder.note(prediction=fit_models(setting, run, stages.say))
+        limits = setting.config.search.get("limits", {})
+        if any(key.startswith(LATENCY) for key in limits):
+            census = take_census(setting, predictor(run.study, run.config))
+            setting.folder.note(
+                space=census.facts(setting.space), limits=limits_of(limits, census.num_excluded, setting.config.device)
+            )
+            stages.say(f"Inside all limits, by predicted latency: {census.num_inside:,} of {census.num_valid:,} networks")
+    return 0
+
+
+def search(stages: Stages) -> int:
+    """Propose and train until the budget or the number of trainings is reached, then choose what is confirmed."""
+    setting, run = stages.setting, stages.search
+    left = None if setting.budget_s is None else setting.budget_s - spent_s(run.study)
+    waiting = trial_state(run.study, run.config.limits).waiting
+    if left is None or left > 0 or waiting:
+        propose_until(run.study, None if left is None else time.time() + left)
+        if run_trials(run) == INTERRUPTED:
+            return INTERRUPTED
+    state = stages.state()
+    best = state.best(setting.confirm)
+    setting.folder.note(finalists=[candidate.number for candidate in best])
+    complete = sum(candidate.state == COMPLETE for candidate in state.proposals)
+    stages.say(f"Searched  {complete} networks trained to the end in {duration(spent_s(run.study))}")
+    stages.ended = not best
+    return 0 if complete else 1
+
+
+def sweep(stages: Stages) -> int:
+    """Give the reference and each finalist the learning rate that suits it."""
+    setting, chosen = stages.setting, stages.state().finalists
+    rates = parts.swept_rates(setting)
+    if not rates:
+        return 0
+    stages.expect("Sweep of learning rates", len(rates), chosen)
+    return run_trials(parts.sweep(setting, chosen, stages.search.console))
+
+
+def confirm(stages: Stages) -> int:
+    """Train the reference and the finalists with fresh seeds, and time them in fresh sittings."""
+    setting, state = stages.setting, stages.state()
+    rates = {level: float(rate) for level, losses in state.rates().items() if (rate := best_rate(losses)) is not None}
+    chosen = [each for each in state.finalists if level_of(each) in rates]
+    if level_of(state.reference) not in rates or not chosen:
+        lost = "The reference" if chosen else "No network of the front"
+        stages.say(f"{lost} could not be trained with any learning rate of {', '.join(f'{r:g}' for r in setting.rates)}.")
+        stages.ended = True
+        return 1
+    stages.expect("Confirmation", setting.confirm_seeds, chosen)
+    return run_trials(parts.confirm(setting, chosen, rates, stages.search.console))
+
+
+def why(stages: Stages) -> int:
+    """Train the winner with each of its differences from the reference undone."""
+    setting, state = stages.setting, stages.state()
+    winner = state.winner
+    if winner is None or winner not in state.finalists or not setting.why_seeds:
+        return 0
+    swaps = swaps_between(setting.reference, parts.spec_of(winner))
+    known = state.facts.get("undone", {})
+    setting.folder.note(undone={**known, str(winner.number): swaps.facts()})
+    if not swaps.undone:
+        return 0
+    seconds = training_s(setting, {"winner": parts.spec_of(winner), **swaps.undone})
+    total = setting.why_seeds * sum(seconds.values()) / setting.options.workers
+    what = f"Why: the best without each of {len(swaps.undone)} differences from the reference, {setting.why_seeds} seeds"
+    stages.say(f"{what}, about {duration(total)} if all are still to be trained")
+    rate = best_rate(state.rates()[level_of(winner)])
+    assert rate is not None, "it was confirmed"
+    return run_trials(parts.why(setting, winner, swaps.undone, float(rate), stages.search.console))
+
+
+STAGES: tuple[Callable[[Stages], int], ...] = (predict, search, sweep, confirm, why)

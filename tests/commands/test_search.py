@@ -1,0 +1,274 @@
+"""`search` from proposals to the page: its stages, what each stores, stopping and going on."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from ablation.design.spec import ModelSpec
+from ablation.measure.latency.compare import compare_latency
+from ablation.record.convert import from_plain
+from ablation.record.search_confirmed import BETTER, UNSETTLED, Confirmation
+from studies.engine import latency_session
+from studies.engine import trial as trial_module
+from studies.run import main
+from studies.search import stages
+from studies.store.storage import open_storage, study_names
+from tests.commands.conftest import enter
+from tests.tiny_grid import last_line
+
+REPO = Path(__file__).parents[2]
+SPACE = """
+[base]
+preset = "small"
+image_size = 16
+[factors]
+conv = ["standard", "separable"]
+latent_dim = [8, 16]
+head = ["pooled", "bottleneck"]
+"""
+FOLDER = Path("results/found")
+
+
+def search(*more: str) -> list[str]:
+    tiny = ["search", "--space", "space.toml", "--sampler", "random", "--images", "40", "--epochs", "1", "--device", "cpu"]
+    short = ["--trials", "2", "--rates", "1e-3", "--confirm", "1", "--confirm-seeds", "2", "--why-seeds", "1"]
+    return [*tiny, "--latency-batches", "1", *short, "--out", str(FOLDER), *more]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(latency_session, "compare_latency", partial(compare_latency, sittings=1, rounds=(2, 2)))
+        yield
+
+
+@pytest.fixture(scope="module")
+def finished_search(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        folder = enter(tmp_path_factory.mktemp("search"), patch)
+        (folder / "space.toml").write_text(SPACE)
+        assert main(search()) == 0
+    return folder
+
+
+@pytest.fixture
+def found(finished_search: Path, place: Path) -> Path:
+    """A folder to work in with a search that is complete."""
+    for name in ("results", "cache"):
+        shutil.copytree(finished_search / name, place / name)
+    (place / "space.toml").write_text(SPACE)
+    return place
+
+
+def studies() -> dict[str, optuna.Study]:
+    storage = open_storage(FOLDER / "journal.log")
+    return {name: optuna.load_study(study_name=name, storage=storage) for name in study_names(storage)}
+
+
+def trained() -> dict[str, list[tuple[str, int]]]:
+    """Study -> (label, seed) of each complete trial."""
+    complete = (TrialState.COMPLETE,)
+    return {
+        name: [(t.user_attrs["label"], t.user_attrs["seed"]) for t in study.get_trials(states=complete)]
+        for name, study in studies().items()
+    }
+
+
+def confirmation() -> Confirmation:
+    return from_plain(Confirmation, json.loads((FOLDER / "confirmation.json").read_text()))
+
+
+def test_every_stage_stores_a_study_and_the_confirmation_has_fresh_seeds(found: Path) -> None:
+    names = list(studies())
+    winner = confirmation().networks[0].number
+    assert names == ["found", "found-sweep", "found-confirm", f"found-why-{winner}"]
+    by_study = trained()
+    assert {seed for _, seed in by_study["found"]} == {seed for _, seed in by_study["found-sweep"]} == {0}
+    assert by_study["found"][0] == ("reference", 0)
+    assert sorted(seed for _, seed in by_study["found-confirm"]) == [1, 1, 2, 2]
+    assert {seed for _, seed in by_study[names[-1]]} == {1}
+    assert all((FOLDER / part).is_dir() for part in ("sweep", "confirm", f"why-{winner}"))
+
+
+def test_each_network_is_confirmed_with_its_own_best_rate_and_two_seeds_settle_nothing(found: Path) -> None:
+    held = confirmation()
+    for network in (held.reference, *held.networks):
+        assert list(network.rates) == ["0.0001", "0.001"], "the search's own rate counts, without another training"
+        assert network.rates[network.rate] == min(loss for loss in network.rates.values() if loss is not None)
+        assert network.search_loss == network.rates["0.0001"]
+        assert [seed.seed for seed in network.seeds] == [1, 2]
+        record = next(t for t in studies()["found-confirm"].trials if t.user_attrs["spec"] == dict(network.spec))
+        assert record.user_attrs["record"]["protocol"]["learning_rate"] == float(network.rate)
+    measured = [v for v in held.verdicts if v.metric in ("loss", "test_loss", "latency")]
+    assert len(measured) == 3
+    assert {v.verdict for v in measured} == {UNSETTLED}
+    assert all(v.low is None for v in measured)
+
+
+def test_the_winner_is_a_file_that_other_commands_read(found: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = ModelSpec.from_toml((FOLDER / "winner.toml").read_text())
+    assert spec.network_key == confirmation().networks[0].key
+    assert ModelSpec.from_toml((FOLDER / "reference.toml").read_text()).network_key == confirmation().reference.key
+    assert main(search()) == 0
+    output = capsys.readouterr().err
+    assert f"python -m studies.run explain {FOLDER}/reference.toml {FOLDER}/winner.toml" in output
+    assert "validation loss" in output
+
+
+def test_the_same_command_again_trains_nothing(found: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = trained()
+    monkeypatch.setattr(trial_module, "train", lambda *a, **b: pytest.fail("trained"))
+    assert main(search()) == 0
+    assert trained() == before
+
+
+def test_another_finalist_goes_on_from_there(found: Path) -> None:
+    first = confirmation().networks[0]
+    before = {t.number for t in studies()["found-confirm"].trials}
+    assert main(search("--confirm", "2", "--confirm-seeds", "3", "--why-seeds", "0")) == 0
+    held = confirmation()
+    trials = studies()["found-confirm"].trials
+    assert {t.number for t in trials if t.state == TrialState.COMPLETE} >= before
+    assert first.number in [network.number for network in held.networks]
+    assert all(len(network.seeds) == 3 for network in (held.reference, *held.networks))
+    assert any(v.low is not None for v in held.verdicts if v.metric == "loss"), "three seeds give an interval"
+    again = next(network for network in held.networks if network.number == first.number)
+    assert again.seeds[:2] == first.seeds
+
+
+def test_report_and_status_read_what_is_stored_without_torch(found: Path) -> None:
+    code = (
+        "import sys; from studies.run import main; a = main(['status']); b = main(['report', 'results/found', '--to', 'kept']); "
+        "c = main(['report']); assert 'torch' not in sys.modules; sys.exit(a + b + c)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(REPO)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "found-confirm: 4 planned: 4 complete" in done.stdout
+    kept = {path.name for path in Path("kept").iterdir()}
+    assert {"search.html", "search.md", "search.json", "winner.toml", "confirmation.json"} <= kept
+    assert not (FOLDER / "report").exists(), "its page is that of the search"
+    assert main(["report", "kept"]) == 0
+
+
+class Interrupted:
+    """Training that is interrupted as by Ctrl-C once a study of this name begins to train."""
+
+    def __init__(self, part: str) -> None:
+        self.part, self.real = part, trial_module.train
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        if self.part == named["checkpoint_dir"].parents[1].name.partition("-")[0]:
+            self.part = ""
+            os.kill(os.getpid(), signal.SIGINT)
+        return self.real(*arguments, **named)
+
+
+def test_ctrl_c_at_each_stage_says_how_to_go_on(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (place / "space.toml").write_text(SPACE)
+    for part in ("found", "sweep", "confirm", "why"):
+        with monkeypatch.context() as patch:
+            patch.setattr(trial_module, "train", Interrupted(part))
+            assert main(search()) == 130
+        message = capfd.readouterr().err
+        assert "the same command goes on from here:" in message
+        assert last_line(message).startswith("  python -m studies.run search --space space.toml")
+    assert main(search()) == 0
+    assert [len(names) for names in trained().values()] == [3, 2, 4, len(trained()[list(trained())[-1]])]
+    assert confirmation().networks[0].seeds
+
+
+def test_a_budget_ends_the_search_and_not_the_confirmation(found: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it searched before counts: the same command does not begin the time anew."""
+    monkeypatch.setattr(trial_module, "train", lambda *a, **b: pytest.fail("trained"))
+    monkeypatch.setattr(stages, "spent_s", lambda study: 100.0)
+    assert main(search("--trials", "50", "--budget", "99s")) == 0
+    assert len(trained()["found"]) == 3
+
+
+def test_a_proposal_that_fails_to_train_is_recorded_and_the_search_goes_on(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (place / "space.toml").write_text('[base]\npreset = "small"\nimage_size = 16\n[factors]\nhead = ["flatten", "pooled"]\n')
+    real = trial_module.train
+
+    def fails(model: Any, *arguments: Any, **named: Any) -> Any:
+        if model.spec.head == "pooled":
+            raise RuntimeError("broken on purpose")
+        return real(model, *arguments, **named)
+
+    monkeypatch.setattr(trial_module, "train", fails)
+    wide = "small,image_size=16,decoder_stem=128"
+    assert main(search("--reference", wide, "--trials", "2", "--why-seeds", "0")) == 0
+    assert "broken on purpose" in capfd.readouterr().err
+    held = confirmation()
+    assert [network.label for network in held.networks] == ["flatten"]
+    assert (held.reference.label, held.reference.spec["decoder_stem"]) == (wide, 128)
+    assert {v.metric: v.verdict for v in held.verdicts}["params"] == BETTER
+
+
+def wrong(name: str, arguments: list[str], *words: str) -> object:
+    return pytest.param(arguments, words, id=name)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        wrong("limits that leave nothing", ["--limit", "params=1k", "--limit", "macs=5G"],
+              "--limit", "params=1k excludes 8", "macs=5G excludes 0", "the least params is"),
+        wrong("contradictory limits", ["--limit", "params=1M", "--limit", "params=2M"], "--limit", "params=1M and params=2M"),
+        wrong("no limit", ["--limit", "beauty=3"], "beauty", "params"),
+        wrong("latency that is not timed", ["--limit", "latency@32=0.5x"], "latency@32", "--latency-batches"),
+        wrong("unknown sampler", ["--sampler", "magic"], "--sampler", "nsga2"),
+        wrong("reference of another size", ["--reference", "small"], "--reference", "image_size, 16", "48"),
+        wrong("unknown reference", ["--reference", "smal"], "preset", "small"),
+        wrong("no budget", ["--budget", "soon"], "--budget", "20m"),
+        wrong("budget below one training", ["--budget", "0.001s"], "--budget", "one training of the reference"),
+        wrong("no such space", ["--space", "none.toml"], "none.toml"),
+        wrong("sizes as levels", ["--space", "sizes.toml"], "image_size", "the same in the whole space"),
+        wrong("earlier study that is none", ["--from", "nowhere"], "--from", "nowhere"),
+        wrong("too many finalists", ["--confirm", "6"], "--confirm", "0 to 5"),
+        wrong("a rate that is none", ["--rates", "2"], "learning_rate"),
+        wrong("no trials", ["--trials", "0"], "--trials"),
+    ],
+)  # fmt: skip
+def test_wrong_input_is_one_line_before_anything_is_stored(
+    place: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: tuple[str, ...]
+) -> None:
+    (place / "space.toml").write_text(SPACE)
+    assert main(search(*arguments)) == 2
+    message = last_line(capsys.readouterr().err)
+    assert message.startswith("error: ")
+    for word in words:
+        assert word in message
+    journal = FOLDER / "journal.log"
+    assert not journal.exists() or not journal.stat().st_size
+
+
+def test_other_settings_in_the_folder_are_refused(found: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = trained()
+    for change, word in (
+        (["--images", "50"], "data.limit"), (["--epochs", "2"], "protocol.epochs"), (["--limit", "params=9M"], "search.limits"),
+    ):  # fmt: skip
+        assert main(search(*change)) == 2
+        message = last_line(capsys.readouterr().err)
+        assert word in message and "--out" in message
+    grid = ["grid", "--space", "space.toml", "--images", "40", "--epochs", "1", "--device", "cpu", "--out", str(FOLDER)]
+    assert main(grid) == 2
+    assert "a study of `search`" in capsys.readouterr().err
+    assert trained() == before
