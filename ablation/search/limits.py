@@ -21,7 +21,7 @@ LATENCY, LATENCY_MS, LATENCY_RATIO = "latency", "latency_ms", "latency_ratio"
 RATIO = "_ratio"
 _UNITS = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}
 _MILLISECONDS = {"ms": 1.0, "s": 1e3, "us": 1e-3}
-_LIMIT = re.compile(r"(?P<name>[^=@]+?)(@(?P<batch>[^=]*))?=(?P<number>[-+0-9.eE_]+?)\s*(?P<unit>[A-Za-z]*)")
+_LIMIT = re.compile(r"(?P<name>[^=@]+?)(@(?P<batch>[^=]*))?=(?P<number>[-+0-9.eE]+?)(?P<unit>[A-Za-z]*)")
 EXAMPLES = "E.g. params=3M, macs=0.5x, latency=12ms or latency@32=0.25x; x is times the reference."
 
 
@@ -47,10 +47,10 @@ def parse_limits(texts: Sequence[str], batch_sizes: Sequence[int]) -> dict[str, 
 
 def _parse(text: str, batch_sizes: Sequence[int]) -> tuple[str, float]:
     """Key and value of one limit."""
-    match = _LIMIT.fullmatch(text.strip())
+    match = _LIMIT.fullmatch(text.replace(" ", ""))
     if match is None:
         raise must_be("--limit", "NAME=VALUE", text, EXAMPLES)
-    name, batch, unit = match["name"].strip(), match["batch"], match["unit"]
+    name, batch, unit = match["name"], match["batch"], match["unit"]
     if name not in (*COSTS, LATENCY):
         raise must_be("The name of a --limit", choices((*COSTS, LATENCY)), name, near(name, (*COSTS, LATENCY), EXAMPLES))
     if name != LATENCY and batch is not None:

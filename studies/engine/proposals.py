@@ -41,7 +41,7 @@ def source_of(config: StudyConfig, study: optuna.Study | None = None) -> TrialSo
         return Enumerated(limits=config.limits)
     search, space = Search(**config.search), Space.from_dict(config.space, config.training_protocol())
     describe = Describe(space, search, reference_spec(config), predictor(study, config) if study else None)
-    known = observations(study, config, space) if study else []
+    known = observations(study, config) if study else []
 
     def seen(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         here = {trial.user_attrs.get("network_key") for trial in trials}

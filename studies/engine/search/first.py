@@ -21,7 +21,7 @@ from studies.store.source import ROLE
 def first_jobs(study: optuna.Study, config: StudyConfig, describe: Describe) -> list[Job]:
     """The reference with its seeds, and of what earlier studies know the front inside of the limits, not to be trained again."""
     jobs = reference_jobs(config, describe.space)
-    known = observations(study, config, describe.space)
+    known = observations(study, config)
     kept = pareto_front([trial.values for trial in known]) if known else []
     for trial in (trial for trial, keep in zip(known, kept, strict=True) if keep):
         proposal = describe(trial.params)

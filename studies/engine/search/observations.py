@@ -33,11 +33,12 @@ def distributions_of(space: Space) -> dict[str, BaseDistribution]:
     return {factor: CategoricalDistribution(list(levels)) for factor, levels in space.factors.items()}
 
 
-def observations(study: optuna.Study, config: StudyConfig, space: Space) -> list[FrozenTrial]:
+def observations(study: optuna.Study, config: StudyConfig) -> list[FrozenTrial]:
     """Earlier networks that the space has, each once with its mean loss, timed on hardware of this kind.
 
     Those that were timed elsewhere are left out: their milliseconds would mislead a sampler. They are still not trained again.
     """
+    space = Space.from_dict(config.space, config.training_protocol())
     by_variant: dict[str, list[EarlierRecord]] = {}
     for one in stored_earlier(study):
         by_variant.setdefault(one.record.network_key, []).append(one)
