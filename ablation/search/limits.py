@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from math import inf
+from typing import Any
 
 from blocks.errors import choices, must_be, near
 
@@ -128,14 +129,23 @@ def limit_text(key: str, value: float) -> str:
     return f"{key}={value / _UNITS[unit]:.12g}{unit}"
 
 
-def with_ratios(costs: Mapping[str, float], reference: Mapping[str, float]) -> dict[str, float]:
-    """Static costs of a network, and beside each its ratio to the reference's, by the keys of limits.
+def num_params(costs: Mapping[str, Any]) -> float:
+    """The parameters of a network as limits and fronts count them: in the form that is trained, before it is folded.
+
+    >>> num_params({"params": 3, "training_params": 5}), num_params({"params": 3})
+    (5, 3)
+    """
+    return costs.get("training_params", costs["params"])
+
+
+def with_ratios(costs: Mapping[str, Any], reference: Mapping[str, Any]) -> dict[str, float]:
+    """Static costs of a network, and beside each its ratio to the reference's, by the keys of limits; parameters as `num_params`.
 
     >>> with_ratios({"params": 2, "macs": 30}, {"params": 4, "macs": 10})
     {'params': 2, 'macs': 30, 'params_ratio': 0.5, 'macs_ratio': 3.0}
     """
-    own = {name: costs[name] for name in COSTS if name in costs}
-    return {**own, **{name + RATIO: value / reference[name] for name, value in own.items() if reference.get(name)}}
+    own, other = ({**{name: c[name] for name in COSTS if name in c}, "params": num_params(c)} for c in (costs, reference))
+    return {**own, **{name + RATIO: value / other[name] for name, value in own.items() if other.get(name)}}
 
 
 def latency_values(ms: Mapping[int, float], ratios: Mapping[int, float]) -> dict[str, float]:

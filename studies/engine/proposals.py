@@ -8,6 +8,10 @@ from functools import cached_property
 from typing import Any
 
 import optuna
+from ablation.search.costs import SpaceCosts
+from ablation.search.pool import Described, Pool
+from ablation.search.samplers import ABOUT, FREE
+from ablation.search.samplers import make_sampler as named_sampler
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
@@ -16,15 +20,14 @@ from ablation.design.space import Space
 from ablation.design.spec import ModelSpec
 from ablation.design.variant import Variant
 from ablation.machine.text import first_line
-from ablation.measure.costs.static import static_cost
-from ablation.search.limits import with_ratios
-from blocks.errors import InputError
+from ablation.search.limits import LATENCY_MS, with_ratios
+from blocks.errors import InputError, must_be
 from studies.engine.config import StudyConfig
 from studies.engine.search.observations import distributions_of, observations
 from studies.engine.search.predicted import Predict, lowest_values, predictor
 from studies.engine.search.rungs import with_projections
-from studies.engine.search.settings import NAMED, reference_spec
 from studies.engine.search.settings import Search as Search
+from studies.engine.search.settings import reference_spec
 from studies.store.levels import Level
 from studies.store.queue import Job
 from studies.store.source import Enumerated, Proposal, Sampled, TrialSource
@@ -48,6 +51,7 @@ def source_of(config: StudyConfig, study: optuna.Study | None = None) -> TrialSo
         return [*(one for one in known if one.user_attrs["network_key"] not in here), *with_projections(trials)]
 
     return Sampled(
+        prepare=describe.prepare if search.sampler == FREE else tuple,
         distributions=distributions_of(space),
         describe=describe,
         sampler=lambda num_trials: make_sampler(search, num_trials, describe),
@@ -60,11 +64,10 @@ def source_of(config: StudyConfig, study: optuna.Study | None = None) -> TrialSo
 
 def make_sampler(search: Search, num_trials: int, describe: Describe) -> BaseSampler:
     """The sampler for the next proposal of a study with so many trials."""
+    if search.sampler in ABOUT:
+        pool = describe.pool if search.sampler == FREE else None
+        return named_sampler(search.sampler, seed=search.seed, num_trials=num_trials, pool=pool, settings=search.settings)
     seed = search.seed + num_trials
-    if search.sampler in NAMED:
-        from ablation.search.samplers import make_sampler as named
-
-        return named(search.sampler, seed, describe=describe.many, **search.settings)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # else with each proposal
         sampler: BaseSampler = getattr(optuna.samplers, search.sampler)(seed=seed, **search.settings)
@@ -86,6 +89,30 @@ class Describe:
     def values(self, params: Mapping[str, Level]) -> dict[str, float]:
         """Static costs and predicted latencies by the keys of limits; empty where no network can be made."""
         return self._of(params)[1]
+
+    @cached_property
+    def pool(self) -> Pool:
+        """The networks that may be proposed. InputError where no latency is predicted, by which they are compared."""
+        if self.predict is None:
+            remedy = "Fit and store a model of latency first, or take another sampler."
+            raise must_be("sampler", "one that needs no predicted latency where there is none", FREE, remedy)
+        return Pool({factor: list(levels) for factor, levels in self.space.factors.items()}, self.many, seed=self.search.seed)
+
+    def prepare(self) -> None:
+        """Describe the networks of the pool. InputError where none is inside of the limits."""
+        assert self.pool.base is not None
+
+    def many(self, assignments: Sequence[Mapping[str, Level]]) -> Described:
+        """The same for the pool of a sampler, by the first batch size that is predicted."""
+        rows = [self._of(each) for each in assignments]
+        latency = [next((ms for key, ms in values.items() if key.startswith(LATENCY_MS)), 1.0) for _, values in rows]
+        return Described(
+            keys=[proposal.job.network_key if proposal.job else "" for proposal, _ in rows],
+            allowed=[not proposal.reason for proposal, _ in rows],
+            params=[values.get("params", 1.0) for _, values in rows],
+            macs=[values.get("macs", 1.0) for _, values in rows],
+            latency_ms=latency,
+        )
 
     def _of(self, params: Mapping[str, Level]) -> tuple[Proposal, dict[str, float]]:
         levels = tuple(str(params[factor]) for factor in self.space.factors)
@@ -119,8 +146,9 @@ class Describe:
 
 
 def cost_counter() -> Callable[[ModelSpec], dict[str, Any]]:
-    """Static costs of networks at batch 1, as plain values."""
-    return lambda spec: static_cost(spec).to_dict()
+    """Static costs of networks at batch 1, as plain values; what they have in common is counted once."""
+    counts = SpaceCosts()
+    return lambda spec: counts.of(spec).to_dict()
 
 
 def variant_attrs(variant: Variant) -> dict[str, Any]:

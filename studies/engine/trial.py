@@ -23,7 +23,7 @@ from ablation.measure.costs.published import published_counts
 from ablation.measure.costs.static import static_cost
 from ablation.measure.quality.evaluate import evaluate, reconstruct, sampled_quality
 from ablation.record.trial import COMPLETE, STOPPED, Record
-from ablation.search.limits import latency_values
+from ablation.search.limits import latency_values, num_params
 from ablation.train.train import TrainingFailure, TrainResult, train
 from studies.engine.config import StudyConfig, StudyFolder
 from studies.engine.latency_session import stored_latency, time_proposed
@@ -70,13 +70,13 @@ def run_trial(trial: optuna.Trial, context: TrialContext) -> tuple[float, float,
     model, key = build(spec, seed=record.seed), network_of(record.network_key)
     costs = context.costs[key] = context.costs.get(key) or count(spec, model)
     record = replace(record, costs=costs, latency=latency)
-    watch = RungWatch(trial, config, protocol, latency, costs["params"])
+    watch = RungWatch(trial, config, protocol, latency, num_params(costs))
     if earlier := earlier_of(trial.study, record.network_key, record.seed) if config.search else None:
         watch.note(earlier.record.training["epochs"])
         record = take_over(record, earlier, trial, context.folder)
     else:
         record = _trained(record, model, protocol, trial, watch, context)
-    return float(record.training["best_loss"]), objective_latency(latency, config), float(costs["params"])
+    return float(record.training["best_loss"]), objective_latency(latency, config), float(num_params(costs))
 
 
 def _begun(trial: optuna.Trial, context: TrialContext) -> Record:

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import optuna
+from ablation.search.samplers import REPEATED
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from studies.store.history import REFUSED
 from studies.store.levels import Level
 
 LARGE = ("record", "traceback", "spec")  # user attributes that samplers have no use for
@@ -42,17 +44,25 @@ def ask_on_mirror(
 
 
 def _seen(trial: FrozenTrial, distributions: Mapping[str, BaseDistribution]) -> FrozenTrial | None:
-    """A copy of a trial without what is large; a waiting one, which `ask` would give out again, counts as running."""
+    """A copy of a trial without what is large. A waiting one, which `ask` would give out again, counts as running.
+
+    What was refused because the study holds its network already breaks the constraint REPEATED.
+    """
     if not distributions.keys() <= trial.params.keys():
         return None
-    return create_trial(
-        state=TrialState.RUNNING if trial.state == TrialState.WAITING else trial.state,
+    state, attrs = trial.state, {name: value for name, value in trial.system_attrs.items() if name != "fixed_params"}
+    seen = create_trial(
+        state=TrialState.RUNNING if state == TrialState.WAITING else state,
         values=trial.values,
         params={name: trial.params[name] for name in distributions},
         distributions=dict(distributions),
         user_attrs={name: value for name, value in trial.user_attrs.items() if name not in LARGE},
-        system_attrs={name: value for name, value in trial.system_attrs.items() if name != "fixed_params"},
+        system_attrs=attrs,
     )
+    if trial.user_attrs.get("reason_kind") == REFUSED:
+        seen.state = TrialState.PRUNED  # from trials that failed samplers of Optuna learn nothing
+        seen.set_constraint(REPEATED, 1.0)
+    return seen
 
 
 def with_values(trial: FrozenTrial, values: Iterable[float]) -> FrozenTrial:

@@ -99,6 +99,7 @@ class Sampled:
     max_proposals: int  # trials of all kinds after which nothing more is proposed
     limits: Limits = LIMITS
     seen: Callable[[Sequence[FrozenTrial]], Sequence[FrozenTrial]] = tuple
+    prepare: Callable[[], object] = tuple  # what takes long the first time, so that no other worker has to wait for it
 
     def next_job(self, study: optuna.Study, worker: Worker, on_refusal: OnRefusal = ignore_refusal) -> optuna.Trial | None:
         """A waiting trial, which was planned or is to be tried again, else a new proposal; None when enough were proposed."""
@@ -106,6 +107,7 @@ class Sampled:
             waiting = Enumerated(limits=self.limits).next_job(study, worker, on_refusal)
             if waiting is not None:
                 return waiting
+            self.prepare()
             with exclusive(study):  # no two workers propose the same job, or the last one twice
                 histories = read_histories(study, self.limits)
                 if not self._num_left(study, histories):

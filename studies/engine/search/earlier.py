@@ -141,7 +141,7 @@ def store_earlier(study: optuna.Study, earlier: Earlier) -> int:
 def _compact(record: Record) -> Record:
     """Without what is measured here anew, or is long."""
     epochs = [{name: value for name, value in epoch.items() if name not in LONG} for epoch in record.training.get("epochs", ())]
-    costs = {name: value for name, value in record.costs.items() if name in ("params", "macs")}
+    costs = {name: value for name, value in record.costs.items() if name in ("params", "training_params", "macs")}
     return replace(record, training={**record.training, "epochs": epochs}, costs=costs, intents=(), factors={})
 
 

@@ -15,6 +15,7 @@ from ablation.design.spec import ModelSpec
 from ablation.design.variant import Variant
 from ablation.machine.hardware import describe_hardware
 from ablation.record.trial import Record
+from ablation.search.limits import num_params
 from studies.engine.config import StudyConfig
 from studies.engine.latency_session import digest_of
 from studies.engine.search.earlier import EarlierRecord, stored_earlier
@@ -47,7 +48,7 @@ def observations(study: optuna.Study, config: StudyConfig) -> list[FrozenTrial]:
         record = found[0].record
         levels, ms = levels_of(space, variant_of(record, space.protocol)), _milliseconds(record, config)
         if levels is not None and ms is not None:
-            values = (fmean(one.record.training["best_loss"] for one in found), ms, record.costs["params"])
+            values = (fmean(one.record.training["best_loss"] for one in found), ms, num_params(record.costs))
             attrs = {"network_key": key, "seed": record.seed, "label": record.label, "origin": dict(found[0].origin)}
             shown.append(observation(levels, distributions_of(space), values, attrs))
     return shown

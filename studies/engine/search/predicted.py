@@ -6,10 +6,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import optuna
+from ablation.search.costs import SpaceCosts
+from ablation.search.latency_model import LatencyModel
 
 from ablation.design.spec import ModelSpec
 from ablation.search.limits import latency_values
 from studies.engine.config import StudyConfig
+from studies.engine.latency_session import hardware_digest
+from studies.store.storage import get_system_attrs, set_system_attr
+
+MODELS = "latency_models:"  # prefix of hidden study attributes, one for each hardware
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +40,28 @@ def lowest_values(predicted: Mapping[int, Predicted]) -> dict[str, float]:
     return latency_values(ms, {batch: one.ratio * (1 - one.error) for batch, one in predicted.items()})
 
 
+def store_models(study: optuna.Study, config: StudyConfig, models: Mapping[int, LatencyModel]) -> None:
+    """Keep a model for each batch size with the study, for workers on hardware of this kind."""
+    values = {str(batch): model.to_dict() for batch, model in models.items()}
+    set_system_attr(study, MODELS + hardware_digest(config.device), values)
+
+
 def predictor(study: optuna.Study, config: StudyConfig) -> Predict | None:
-    """The model that is stored with the study for hardware of this kind; None where there is none."""
-    return None
+    """What the study's models predict; None where there are none.
+
+    Where only other hardware has models, theirs: good enough to choose by, with an error so large that nothing is refused for it.
+    """
+    stored = {name: value for name, value in get_system_attrs(study).items() if name.startswith(MODELS)}
+    own = MODELS + hardware_digest(config.device)
+    values = stored.get(own) or next(iter(stored.values()), None)
+    if values is None:
+        return None
+    models = {b: LatencyModel.from_dict(values[str(b)]) for b in config.latency_batches if str(b) in values}
+    counts = {batch: SpaceCosts(batch) for batch in models}
+
+    def predict(spec: ModelSpec) -> dict[int, Predicted]:
+        predicted = {batch: model.predict(counts[batch].operations(spec)) for batch, model in models.items()}
+        errors = {batch: model.error.p90 if own in stored else 1.0 for batch, model in models.items()}
+        return {batch: Predicted(ms=one.ms, ratio=one.ratio, error=errors[batch]) for batch, one in predicted.items()}
+
+    return predict

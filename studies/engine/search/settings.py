@@ -7,17 +7,17 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import optuna
+from ablation.search.samplers import ABOUT
 from optuna.samplers import BaseSampler
 
 from ablation.design.space import Space
 from ablation.design.spec import ModelSpec
 from ablation.search.limits import COSTS, broken, check_limits, excess
 from ablation.search.rungs import rung_epochs
-from blocks.errors import check_whole, must_be
+from blocks.errors import check_whole, choices, must_be
 from studies.engine.config import StudyConfig
 
 REFERENCE, EARLIER = "reference", "earlier"  # roles of jobs that no sampler proposed
-NAMED = ("free", "tpe", "gp", "nsga2", "random")  # samplers of `ablation.search.samplers`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class Search:
     """How networks are proposed. Plain JSON values, stored with the study as `StudyConfig.search`."""
 
     num_trials: int  # networks that are trained, beside the reference and those of earlier studies
-    sampler: str = "TPESampler"  # one of NAMED, or a class of optuna.samplers
+    sampler: str = "TPESampler"  # one of ablation.search.samplers.ABOUT, or a class of optuna.samplers
     settings: Mapping[str, Any] = field(default_factory=dict)  # its arguments
     seed: int = 0
     # as `ablation.search.limits` keeps them: the largest value of a network that is trained
@@ -44,8 +44,8 @@ class Search:
         rung_epochs(1, self.rungs)
         kind = getattr(optuna.samplers, self.sampler, None)
         is_optunas = isinstance(kind, type) and issubclass(kind, BaseSampler) and kind is not BaseSampler
-        if self.sampler not in NAMED and not is_optunas:
-            rule = f"one of {', '.join(NAMED)}, or a sampler of Optuna, e.g. TPESampler"
+        if self.sampler not in ABOUT and not is_optunas:
+            rule = f"{choices(ABOUT)}, or a sampler of Optuna, e.g. TPESampler"
             raise must_be("sampler", rule, self.sampler)
 
     def to_dict(self) -> dict[str, Any]:
