@@ -8,10 +8,6 @@ from functools import cached_property
 from typing import Any
 
 import optuna
-from ablation.search.costs import SpaceCosts
-from ablation.search.pool import Described, Pool
-from ablation.search.samplers import ABOUT, FREE
-from ablation.search.samplers import make_sampler as named_sampler
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
@@ -20,7 +16,11 @@ from ablation.design.space import Space
 from ablation.design.spec import ModelSpec
 from ablation.design.variant import Variant
 from ablation.machine.text import first_line
+from ablation.search.costs import SpaceCosts
 from ablation.search.limits import LATENCY_MS, with_ratios
+from ablation.search.pool import Described, Pool
+from ablation.search.samplers import ABOUT, FREE
+from ablation.search.samplers import make_sampler as named_sampler
 from blocks.errors import InputError, must_be
 from studies.engine.config import StudyConfig
 from studies.engine.search.observations import distributions_of, observations

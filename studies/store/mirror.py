@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import optuna
-from ablation.search.samplers import REPEATED
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from ablation.search.samplers import REPEATED
 from studies.store.history import REFUSED
 from studies.store.levels import Level
 

@@ -22,6 +22,8 @@ from ablation.design.variant import Variant
 from ablation.measure.costs.static import static_cost
 from ablation.measure.latency.compare import compare_latency
 from ablation.record.trial import COMPLETE, FAILED, STOPPED, Record
+from ablation.search.costs import SpaceCosts
+from ablation.search.latency_model import HeldOut, LatencyModel
 from ablation.train.train import train
 from blocks.errors import InputError
 from studies.engine import latency_session
@@ -29,17 +31,18 @@ from studies.engine.config import StudyConfig
 from studies.engine.opened import RunOptions, StudyRun, open_run
 from studies.engine.proposals import Describe, Search, source_of
 from studies.engine.reporting import report_study
-from studies.engine.runner import run_study, run_trials
+from studies.engine.runner import plan_search, run_study, run_trials
 from studies.engine.search.earlier import COPIED, earlier_records, store_earlier, stored_earlier
 from studies.engine.search.first import first_jobs
 from studies.engine.search.levels import levels_of
 from studies.engine.search.observations import observations
-from studies.engine.search.predicted import Predicted
+from studies.engine.search.predicted import Predicted, predictor, store_models
 from studies.engine.search.rungs import RUNGS, rank_correlations, runners
-from studies.engine.search.settings import EARLIER, REFERENCE, check_search, reference_spec
+from studies.engine.search.settings import EARLIER, REFERENCE, check_search, reference_spec, search_of
 from studies.store.queue import GO_ON, go_on, trial_state
 from studies.store.records import records
 from studies.store.source import ROLE, Sampled, propose_until
+from studies.work.loop import run_worker
 
 BASE = preset("small").replace(image_size=16)
 OTHER = BASE.replace(conv="separable", latent_dim=24)  # no network of the space
@@ -143,6 +146,65 @@ def test_settings_are_stored_as_they_were_before_later_ones() -> None:
 
 
 # --- proposals
+
+
+def model_of(ms_per_call: float, p90: float = 0.05) -> LatencyModel:
+    """A model by which every operation takes the same."""
+    error = HeldOut(num=20, within=1.0, median=0.01, p90=p90, rms=0.02)
+    return LatencyModel(reference_ms=2.0, factor=1.0, rates={"": (ms_per_call, *[0.0] * 7)}, operation_ms={}, error=error)
+
+
+@pytest.mark.parametrize("sampler", ["free", "tpe", "gp", "nsga2", "random"])
+def test_every_sampler_searches_with_a_reference_outside_of_the_space(tmp_path: Path, dataset: Any, sampler: str) -> None:
+    """All networks inside of the limit are trained once: two of the four, since separable ones are smaller here."""
+    limit = static_cost(SPACE.variant({"conv": "separable", "latent_dim": "32"}).spec).params + 1.0
+    wanted = config(dataset, num_trials=2, sampler=sampler, reference=OTHER.to_dict(), reference_seeds=1, limits={"params": limit},
+                    proposals_per_trial=40)  # fmt: skip
+    run = opened(tmp_path / "out", wanted, dataset)
+    store_models(run.study, wanted, {1: model_of(0.01)})
+    assert plan_search(run) == (0, 3)
+    source = source_of(wanted, run.study)
+
+    def objective(trial: optuna.Trial) -> tuple[float, float, float]:
+        return 0.5 + trial.number / 100, 2.0, 100.0
+
+    report = run_worker(run.study, objective, source=source)
+    complete = run.study.get_trials(states=(TrialState.COMPLETE,))
+    assert len(report.complete) == len({trial.user_attrs["network_key"] for trial in complete}) == 3
+    assert {trial.params["conv"] for trial in complete if trial.params} == {"separable"}
+    assert source.remaining(run.study) == 0
+    if sampler == "free":  # it knows the limit and what was trained beforehand
+        assert len(run.study.trials) == 3
+    if sampler == "nsga2":
+        assert sum("generation" in name for trial in complete for name in trial.system_attrs) == 2
+
+
+def test_a_stored_model_predicts_for_every_worker(tmp_path: Path, dataset: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On other hardware it is good enough to choose by, and refuses nothing."""
+    wanted = config(dataset, num_trials=1, limits={"latency_ms@1": 1e-3})
+    run = opened(tmp_path / "out", wanted, dataset)
+    assert predictor(run.study, wanted) is None
+    store_models(run.study, wanted, {1: model_of(0.01)})
+    predict = predictor(run.study, wanted)
+    assert predict is not None
+    ms = 0.01 * len(SpaceCosts(1).operations(BASE))
+    assert predict(BASE) == {1: Predicted(ms=pytest.approx(ms), ratio=pytest.approx(ms / 2), error=0.05)}
+    assert "predicted" in Describe(SPACE, search_of(wanted), BASE, predict)({"conv": "standard", "latent_dim": "8"}).reason
+    monkeypatch.setattr("studies.engine.search.predicted.hardware_digest", lambda device: "other")
+    elsewhere = predictor(run.study, wanted)
+    assert elsewhere is not None and elsewhere(BASE)[1].error == 1.0
+    assert Describe(SPACE, search_of(wanted), BASE, elsewhere)({"conv": "standard", "latent_dim": "8"}).reason == ""
+
+
+def test_free_needs_a_predicted_latency_and_a_network_inside_of_the_limits(tmp_path: Path, dataset: Any) -> None:
+    wanted = config(dataset, num_trials=1, sampler="free", limits={"params": 1.0})
+    run = opened(tmp_path / "out", wanted, dataset)
+    with pytest.raises(InputError, match="sampler must be one that needs no predicted latency where there is none. Got 'free'"):
+        run_worker(run.study, lambda trial: (1.0, 1.0, 1.0), source=source_of(wanted, run.study))
+    store_models(run.study, wanted, {1: model_of(0.01)})
+    with pytest.raises(InputError):
+        run_worker(run.study, lambda trial: (1.0, 1.0, 1.0), source=source_of(wanted, run.study))
+    assert run.study.trials == []
 
 
 def test_limits_relative_to_the_reference_and_predicted_latency() -> None:
@@ -281,9 +343,10 @@ def test_what_earlier_studies_know_is_seen_by_samplers(tmp_path: Path, dataset: 
         assert trial.values == [record.training["best_loss"], record.latency["cpu/1"]["median_ms"], record.costs["params"]]
     source = source_of(wanted, run.study)
     assert isinstance(source, Sampled)
-    assert list(source.seen([])) == known
     same = optuna.trial.create_trial(state=TrialState.FAIL, user_attrs={"network_key": known[0].user_attrs["network_key"]})
-    assert list(source.seen([same])) == [known[1], same]  # what this study knows by itself counts
+    shown = [[trial.user_attrs for trial in source.seen(trials)] for trials in ([], [same])]
+    # what this study knows by itself counts
+    assert shown == [[known[0].user_attrs, known[1].user_attrs], [known[1].user_attrs, same.user_attrs]]
 
 
 def test_a_folder_that_does_not_fit_is_refused_with_its_reason(tmp_path: Path, dataset: Any, grid: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import compress
 
 import optuna
 
@@ -22,8 +23,8 @@ def first_jobs(study: optuna.Study, config: StudyConfig, describe: Describe) -> 
     """The reference with its seeds, and of what earlier studies know the front inside of the limits, not to be trained again."""
     jobs = reference_jobs(config, describe.space)
     known = observations(study, config)
-    kept = pareto_front([trial.values for trial in known]) if known else []
-    for trial in (trial for trial, keep in zip(known, kept, strict=True) if keep):
+    front = compress(known, pareto_front([trial.values for trial in known])) if known else ()
+    for trial in front:
         proposal = describe(trial.params)
         if proposal.job is not None and not proposal.reason and trial.user_attrs["seed"] == 0:
             jobs.append(with_role(proposal.job, EARLIER))

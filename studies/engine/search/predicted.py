@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import optuna
-from ablation.search.costs import SpaceCosts
-from ablation.search.latency_model import LatencyModel
 
 from ablation.design.spec import ModelSpec
+from ablation.search.costs import SpaceCosts
+from ablation.search.latency_model import LatencyModel
 from ablation.search.limits import latency_values
 from studies.engine.config import StudyConfig
 from studies.engine.latency_session import hardware_digest

@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import optuna
-from ablation.search.samplers import ABOUT
 from optuna.samplers import BaseSampler
 
 from ablation.design.space import Space
 from ablation.design.spec import ModelSpec
 from ablation.search.limits import COSTS, broken, check_limits, excess
 from ablation.search.rungs import rung_epochs
+from ablation.search.samplers import ABOUT
 from blocks.errors import check_whole, choices, must_be
 from studies.engine.config import StudyConfig
 
