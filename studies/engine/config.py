@@ -43,8 +43,10 @@ class StudyConfig:
         protocol = {**LATER_OF_PROTOCOLS, **values["protocol"]}
         base = values["space"].get("base")
         space = values["space"] if base is None else {**values["space"], "base": {**LATER_OF_SPECS, **base}}
-        batches = tuple(values["latency_batches"])
-        return cls(**{**values, "protocol": protocol, "space": space, "latency_batches": batches})
+        search, batches = dict(values.get("search") or {}), tuple(values["latency_batches"])
+        if reference := search.get("reference"):
+            search["reference"] = {**LATER_OF_SPECS, **reference} if "preset" not in reference else reference
+        return cls(**{**values, "protocol": protocol, "space": space, "latency_batches": batches, "search": search})
 
     @property
     def limits(self) -> Limits:

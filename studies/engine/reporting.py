@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from rich.console import Console
 
 from ablation.design.variant import network_of
 from ablation.machine.hardware import machine_name
-from ablation.record.trial import COMPLETE, Record
+from ablation.record.trial import COMPLETE, INFEASIBLE, Record
 from ablation.report import StudyInfo, print_table, write_gallery, write_report
 from studies.engine.config import StudyConfig, StudyFolder, prepare_folder
 from studies.engine.dashboard import publish_pareto, write_note
@@ -58,8 +59,12 @@ def report_study(
     In the study's folder it shows the reconstructions; in another folder, `to`, which may be passed on, only those of rendered
     faces: most licences of real faces, CelebA's among them, forbid that.
     """
-    stored = current_records(study, config)
+    known = current_records(study, config)
+    stored = [record for record in known if record.state != INFEASIBLE]
     info = study_info(study, config, stored, command)
+    if outside := len(known) - len(stored):  # of which a search may have hundreds
+        note = f"{outside} proposals lie outside of the limits and were not trained"
+        info = replace(info, data={**info.data, "notes": [*(info.data.get("notes") or ()), note]})
     target, allowed = to or folder.report, to is None or config.data["name"] == "faces"
     prepare_folder(target, "--to")
     if allowed:

@@ -14,8 +14,10 @@ from ablation.design.space import Space
 from ablation.design.spec import ALIASES, PIECE_FIELDS
 from ablation.design.variant import Variant, network_of
 from ablation.record.trial import COMPLETE
+from ablation.search.limits import limit_text
 from blocks import FAMILIES
 from blocks.errors import InputError
+from studies.engine.config import StudyConfig
 from studies.engine.dashboard import dashboard_command
 from studies.engine.latency_session import LOCK, LatencySession, missing_latency
 from studies.engine.opened import StudyRun
@@ -91,8 +93,8 @@ def _announcement(run: StudyRun) -> list[tuple[str, str]]:
     threads = f" with {config.latency_threads} thread(s)" if config.device == "cpu" else ""
     return [
         ("Study", f"{config.name}: {space.num_combinations()} combinations of {', '.join(space.factors)}"),
-        ("Networks", _networks(space)),
-        ("Trials", f"{len(run.variants) * config.seeds}, {config.seeds} for each network; {num_complete} complete already"),
+        ("Networks", _proposed(config) if config.search else _networks(space)),
+        ("Trials", f"{_num_trials(run)}; {num_complete} complete already"),
         ("Data", f"{data.name}, {len(data)} images at {data.image_size} px: {sizes}"),
         *(("", f"note: {note}") for note in data.notes),
         ("Training", f"{training}, {protocol.precision}; {run.options.workers} at a time"),
@@ -100,6 +102,20 @@ def _announcement(run: StudyRun) -> list[tuple[str, str]]:
         ("Folder", str(run.options.out)),
         ("Dashboard", dashboard_command(run.options.where, run.folder.artifacts)),
     ]
+
+
+def _num_trials(run: StudyRun) -> str:
+    if run.config.search:
+        search = search_of(run.config)
+        return f"{search.num_trials} of proposed networks, {search.reference_seeds} of the reference"
+    return f"{len(run.variants) * run.config.seeds}, {run.config.seeds} for each network"
+
+
+def _proposed(config: StudyConfig) -> str:
+    """A space to be searched may be too large to be enumerated."""
+    search = search_of(config)
+    limits = ", ".join(limit_text(key, value) for key, value in search.limits.items()) or "no limits"
+    return f"proposed by {search.sampler}, within {limits}"
 
 
 def _networks(space: Space) -> str:

@@ -23,7 +23,7 @@ from ablation.search.rungs import (
 )  # fmt: skip
 from studies.engine.config import StudyConfig
 from studies.engine.search.settings import search_of
-from studies.store.history import ERROR, JobKey, job_key
+from studies.store.history import ERROR, JobKey, job_key, read_histories
 from studies.store.mirror import with_values
 from studies.store.queue import GO_ON
 from studies.store.source import ROLE
@@ -92,6 +92,22 @@ def runners(trials: Iterable[FrozenTrial]) -> dict[JobKey, Runner]:
         if key not in best or len(own.losses) >= len(best[key].losses):
             best[key] = own
     return best
+
+
+def no_longer_stopped(study: optuna.Study) -> list[JobKey]:
+    """Stopped trainings that would not be stopped by what is known now, e.g. as the spread between seeds is known better.
+
+    `studies.store.queue.go_on` lets them go on.
+    """
+    known, trials = runners(study.get_trials(deepcopy=False)), read_histories(study).jobs
+    jobs = []
+    for key, own in known.items():
+        if key not in trials or trials[key].pruned != STOPPED or trials[key].states:
+            continue
+        others, rung = [other for name, other in known.items() if name != key], max(own.losses)
+        if not stop_reason(own, others, rung, spread_at(others, rung)):
+            jobs.append(key)
+    return jobs
 
 
 def rank_correlations(study: optuna.Study, config: StudyConfig) -> list[RankCorrelation]:
