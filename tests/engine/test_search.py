@@ -19,11 +19,12 @@ from ablation.design.protocol import Protocol
 from ablation.design.space import Space
 from ablation.design.spec import preset
 from ablation.design.variant import Variant
+from ablation.measure.costs.operation import Operation
 from ablation.measure.costs.static import static_cost
 from ablation.measure.latency.compare import compare_latency
 from ablation.record.trial import COMPLETE, FAILED, STOPPED, Record
 from ablation.search.costs import SpaceCosts
-from ablation.search.latency_model import HeldOut, LatencyModel
+from ablation.search.latency_model import LatencyModel, TimedNetwork
 from ablation.train.train import train
 from blocks.errors import InputError
 from studies.engine import latency_session
@@ -149,20 +150,24 @@ def test_settings_are_stored_as_they_were_before_later_ones() -> None:
 # --- proposals
 
 
-def model_of(ms_per_call: float, p90: float = 0.05) -> LatencyModel:
-    """A model by which every operation takes the same."""
-    error = HeldOut(num=20, within=1.0, median=0.01, p90=p90, rms=0.02)
-    return LatencyModel(reference_ms=2.0, factor=1.0, rates={"": (ms_per_call, *[0.0] * 7)}, operation_ms={}, error=error)
+@pytest.fixture(scope="module")
+def model() -> LatencyModel:
+    """Fitted to networks of one operation each."""
+    adds = {n: Operation("add", "elementwise", 0, 3000 * n, 1000 * n, 8, 8) for n in range(1, 25)}
+    timed = {str(n): TimedNetwork(ms=1.1 * n, operations=(add,), operation_ms=(1.0 * n,)) for n, add in adds.items()}
+    return LatencyModel.fit(timed, "10")
 
 
 @pytest.mark.parametrize("sampler", ["free", "tpe", "gp", "nsga2", "random"])
-def test_every_sampler_searches_with_a_reference_outside_of_the_space(tmp_path: Path, dataset: Any, sampler: str) -> None:
+def test_every_sampler_searches_with_a_reference_outside_of_the_space(
+    tmp_path: Path, dataset: Any, model: LatencyModel, sampler: str
+) -> None:
     """All networks inside of the limit are trained once: two of the four, since separable ones are smaller here."""
     limit = static_cost(SPACE.variant({"conv": "separable", "latent_dim": "32"}).spec).params + 1.0
     wanted = config(dataset, num_trials=2, sampler=sampler, reference=OTHER.to_dict(), reference_seeds=1, limits={"params": limit},
                     proposals_per_trial=40)  # fmt: skip
     run = opened(tmp_path / "out", wanted, dataset)
-    store_models(run.study, wanted, {1: model_of(0.01)})
+    store_models(run.study, wanted, {1: model})
     assert plan_search(run) == (0, 3)
     source = source_of(wanted, run.study)
 
@@ -180,16 +185,18 @@ def test_every_sampler_searches_with_a_reference_outside_of_the_space(tmp_path: 
         assert sum("generation" in name for trial in complete for name in trial.system_attrs) == 2
 
 
-def test_a_stored_model_predicts_for_every_worker(tmp_path: Path, dataset: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stored_model_predicts_for_every_worker(
+    tmp_path: Path, dataset: Any, model: LatencyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On other hardware it is good enough to choose by, and refuses nothing."""
-    wanted = config(dataset, num_trials=1, limits={"latency_ms@1": 1e-3})
+    wanted = config(dataset, num_trials=1, limits={"latency_ms@1": 1e-9})
     run = opened(tmp_path / "out", wanted, dataset)
     assert predictor(run.study, wanted) is None
-    store_models(run.study, wanted, {1: model_of(0.01)})
+    store_models(run.study, wanted, {1: model})
     predict = predictor(run.study, wanted)
     assert predict is not None
-    ms = 0.01 * len(SpaceCosts(1).operations(BASE))
-    assert predict(BASE) == {1: Predicted(ms=pytest.approx(ms), ratio=pytest.approx(ms / 2), error=0.05)}
+    direct = model.predict(SpaceCosts(1).operations(BASE))
+    assert predict(BASE) == {1: Predicted(ms=direct.ms, ratio=direct.ratio, error=model.error.p90)}
     assert "predicted" in Describe(SPACE, search_of(wanted), BASE, predict)({"conv": "standard", "latent_dim": "8"}).reason
     monkeypatch.setattr("studies.engine.search.predicted.hardware_digest", lambda device: "other")
     elsewhere = predictor(run.study, wanted)
@@ -197,12 +204,12 @@ def test_a_stored_model_predicts_for_every_worker(tmp_path: Path, dataset: Any, 
     assert Describe(SPACE, search_of(wanted), BASE, elsewhere)({"conv": "standard", "latent_dim": "8"}).reason == ""
 
 
-def test_free_needs_a_predicted_latency_and_a_network_inside_of_the_limits(tmp_path: Path, dataset: Any) -> None:
+def test_free_needs_a_predicted_latency_and_some_network(tmp_path: Path, dataset: Any, model: LatencyModel) -> None:
     wanted = config(dataset, num_trials=1, sampler="free", limits={"params": 1.0})
     run = opened(tmp_path / "out", wanted, dataset)
     with pytest.raises(InputError, match=r"sampler must be one that needs no predicted latency where there is none\. Got 'free'"):
         run_worker(run.study, lambda trial: (1.0, 1.0, 1.0), source=source_of(wanted, run.study))
-    store_models(run.study, wanted, {1: model_of(0.01)})
+    store_models(run.study, wanted, {1: model})
     with pytest.raises(InputError):
         run_worker(run.study, lambda trial: (1.0, 1.0, 1.0), source=source_of(wanted, run.study))
     assert run.study.trials == []
