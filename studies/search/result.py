@@ -19,7 +19,7 @@ from ablation.record.search import STOPPED, Candidate, Limit, PredictionError, R
 from ablation.record.search_confirmed import Confirmation, Stage, Undone
 from ablation.record.trial import FAILED
 from ablation.search.confirm import winner as winner_of
-from ablation.search.limits import limit_text, quantity_of
+from ablation.search.limits import RATIO, limit_text, quantity_of
 from ablation.search.undone import undone
 from studies.engine.config import StudyConfig
 from studies.engine.reporting import FACTS, NOISE
@@ -117,7 +117,7 @@ def result_of(state: SearchState) -> SearchResult:
         device=config.device,
         machine=machine_name(hardware) or config.device,
         reference=state.reference,
-        limits=tuple(Limit(**limit) for limit in facts.get("limits", ())),
+        limits=tuple(_limit(limit, state.reference, config.device) for limit in facts.get("limits", ())),
         space=SearchedSpace(**facts["space"]),
         sampler=str(config.search.get("sampler", "")),
         budget=facts.get("budget", ""),
@@ -166,15 +166,17 @@ def to_toml(spec: Mapping[str, Any]) -> str:
     return "".join(f"{name} = {json.dumps(value)}\n" for name, value in spec.items())
 
 
-def limits_of(limits: Mapping[str, float], excluded: Mapping[str, int] | None, device: str) -> list[dict[str, Any]]:
-    """Limits as the page shows them, plain."""
-    rows = []
-    for key, value in limits.items():
-        metric, _, batch = quantity_of(key).partition("@")
-        text = limit_text(key, value).partition("=")[2]
-        rows.append({"metric": metric, "place": f"{device}/{batch}" if batch else "", "text": text, "value": value,
-                     "num_excluded": None if excluded is None else excluded.get(key)})  # fmt: skip
-    return rows
+def _limit(stored: Mapping[str, Any], reference: Candidate, device: str) -> Limit:
+    """A limit as the page shows it; one that is relative to the reference in native units, as far as the reference was measured."""
+    key, value = stored["key"], stored["value"]
+    metric, _, batch = quantity_of(key).partition("@")
+    place = f"{device}/{batch}" if batch else ""
+    times: float | None = None
+    if key.partition("@")[0].endswith(RATIO):
+        timed = reference.latency.get(place)
+        times = (timed.ms if timed else None) if batch else getattr(reference, metric, None)
+    text = limit_text(key, value).partition("=")[2]
+    return Limit(metric=metric, place=place, text=text, value=value * (times or 1.0), num_excluded=stored["num_excluded"])
 
 
 def _protocol(config: StudyConfig) -> str:

@@ -36,7 +36,7 @@ RUNGS, RUNGS_FROM = (0.25, 0.5), 4  # fractions of the epochs, and the epochs fr
 # of a quick search, for what no flag sets: 48 px, and what two CPU cores do in 6 minutes
 QUICK: dict[str, Any] = {
     "images": 400, "epochs": 3, "trials": 8, "budget": "90s", "confirm": 1, "confirm_seeds": 2, "rates": (1e-3,), "why_seeds": 0,
-    "latency_budget": 3.0,
+    "latency_budget": 3.0, "limit": ("params=1x", "latency=1x"),
 }  # fmt: skip
 WHOLE: dict[str, Any] = {"confirm": 3, "confirm_seeds": 5, "rates": RATES, "why_seeds": 3, "latency_budget": 12.0}
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ablation.record.search import Candidate
 from ablation.record.trial import COMPLETE
@@ -22,7 +23,7 @@ from studies.search.confirmation import best_rate, expected_s
 from studies.search.drawing import drawing
 from studies.search.folder import level_of
 from studies.search.models import can_be_fitted, fit_models
-from studies.search.result import SearchState, limits_of, read_search, to_toml
+from studies.search.result import SearchState, read_search, to_toml
 from studies.search.setting import Setting, training_s
 from studies.search.why import swaps_between
 from studies.store.queue import trial_state
@@ -62,7 +63,7 @@ class Stages:
             command=options.line,
             reference={"label": text or "reference", "text": text, "key": setting.reference.network_key, "spec": spec},
             space=self.census.facts(setting.space),
-            limits=limits_of(limits, self.census.num_excluded, setting.config.device),
+            limits=limits_plain(limits, self.census),
             budget=options.budget or f"{setting.config.search['num_trials']} trainings",
             asked={"confirm": setting.confirm, "confirm_seeds": setting.confirm_seeds, "why_seeds": setting.why_seeds,
                    "quick": setting.quick, "rates": list(setting.rates)},
@@ -98,6 +99,11 @@ class Stages:
         self.say(f"{what}: {num} trainings of each of {len(keys)} networks{time_text}")
 
 
+def limits_plain(limits: Mapping[str, float], census: Census) -> list[dict[str, Any]]:
+    """Limits with how many networks each excludes, None where nobody could count."""
+    return [{"key": key, "value": value, "num_excluded": census.num_excluded.get(key)} for key, value in limits.items()]
+
+
 def predict(stages: Stages) -> int:
     """Time some dozens of networks, so that the latency of all others is known roughly before they are proposed."""
     setting, run = stages.setting, stages.search
@@ -106,9 +112,7 @@ def predict(stages: Stages) -> int:
         limits = setting.config.search.get("limits", {})
         if any(key.startswith(LATENCY) for key in limits):
             census = take_census(setting, predictor(run.study, run.config))
-            setting.folder.note(
-                space=census.facts(setting.space), limits=limits_of(limits, census.num_excluded, setting.config.device)
-            )
+            setting.folder.note(space=census.facts(setting.space), limits=limits_plain(limits, census))
             stages.say(f"Inside all limits, by predicted latency: {census.num_inside:,} of {census.num_valid:,} networks")
     return 0
 
