@@ -54,7 +54,7 @@ class Command:
 COMMANDS = {
     "grid": Command(
         "studies.grid:run_grid", kinds.GridOptions,
-        "Train, cost and time every variant of a space: what each piece costs and buys.", "--space small --images 200", resumes=True,
+        "Train, cost and time every variant of a space: what each piece costs and buys.", "--space small --epochs 1", resumes=True,
     ),
     "search": Command(
         "studies.search.command:run_search", kinds.SearchOptions,

@@ -71,7 +71,7 @@ def run_trial(trial: optuna.Trial, context: TrialContext) -> tuple[float, float,
     costs = context.costs[key] = context.costs.get(key) or count(spec, model)
     record = replace(record, costs=costs, latency=latency)
     watch = RungWatch(trial, config, protocol, latency, num_params(costs))
-    if earlier := earlier_of(trial.study, record.network_key, record.seed) if config.search else None:
+    if earlier := earlier_of(trial.study, record.network_key, record.seed):
         watch.note(earlier.record.training["epochs"])
         record = take_over(record, earlier, trial, context.folder)
     else:

@@ -74,7 +74,7 @@ def _lines(setting: Setting, census: Census, run: StudyRun) -> list[tuple[str, s
     rate = f"{protocol.learning_rate:g}"
     rates = " ".join(f"{rate:g}" for rate in setting.rates)
     batches = " and ".join(map(str, config.latency_batches))
-    confirm = f"up to {setting.confirm} networks and the reference, seeds 1 to {setting.confirm_seeds}, learning rate of {rates}"
+    confirm = f"up to {setting.confirm} networks and the reference, {setting.confirm_seeds} fresh seeds, learning rate of {rates}"
     return [
         ("Search", f"{census.num_combinations:,} combinations of {', '.join(setting.space.factors)}"),
         ("Networks", _networks(census)),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -16,6 +17,8 @@ from ablation.design.space import Levels, Space
 from ablation.design.spec import ModelSpec
 from ablation.record.search import Candidate
 from studies.engine.opened import StudyRun, open_run
+from studies.engine.proposals import Search
+from studies.engine.search.earlier import earlier_records, store_earlier
 from studies.search.folder import CONFIRM, NETWORK, RATE, REFERENCE, SWEEP, WHY, WINNER, arm, level_of, study_of
 from studies.search.setting import Setting
 from studies.store.storage import open_storage, study_names
@@ -28,6 +31,11 @@ CONFIRM_LATENCY_S, QUICK_LATENCY_S = 30.0, 6.0
 def swept_rates(setting: Setting) -> list[float]:
     """Rates of the sweep but the search's own: with that one everything has been trained, by the same protocol and seed."""
     return [rate for rate in setting.rates if rate != setting.protocol.learning_rate]
+
+
+def first_fresh(setting: Setting) -> int:
+    """The first seed that neither the search, which trains its reference with several, nor the sweep has."""
+    return max(1, Search(**setting.config.search).reference_seeds)
 
 
 def sweep(setting: Setting, finalists: Sequence[Candidate], console: Console) -> StudyRun:
@@ -46,7 +54,7 @@ def confirm(setting: Setting, finalists: Sequence[Candidate], rates: Mapping[str
     levels = {arm(name, rates[name]): {**difference(setting.reference, spec), RATE: rates[name]} for name, spec in specs.items()}
     latency_s = QUICK_LATENCY_S if setting.quick else CONFIRM_LATENCY_S
     return _open(
-        setting, CONFIRM, {NETWORK: levels}, console, seeds=setting.confirm_seeds, first_seed=1,
+        setting, CONFIRM, {NETWORK: levels}, console, seeds=setting.confirm_seeds, first_seed=first_fresh(setting),
         batches=setting.config.latency_batches, latency_s=latency_s * len(levels),
     )  # fmt: skip
 
@@ -56,7 +64,7 @@ def why(setting: Setting, winner: Candidate, undone: Mapping[str, ModelSpec], ra
     base = spec_of(winner)
     levels = {WINNER: {}, **{name: difference(base, spec) for name, spec in undone.items()}}
     protocol = {**setting.config.protocol, RATE: rate}
-    seeds = {"seeds": setting.why_seeds, "first_seed": 1}
+    seeds = {"seeds": setting.why_seeds, "first_seed": first_fresh(setting)}
     return _open(
         setting, f"{WHY}-{winner.number}", {NETWORK: levels}, console, base=base, protocol=protocol, **seeds,
         batches=setting.config.latency_batches, latency_s=None,
@@ -102,7 +110,9 @@ def _open(
         study=name,
         latency_budget_s=latency_s,
     )
-    return open_run(config, options, setting.dataset, console)
+    run = open_run(config, options, setting.dataset, console)
+    store_earlier(run.study, earlier_records(map(Path, setting.earlier), run.config))  # what --from names is not trained again
+    return run
 
 
 def _levels_of(where: str, name: str) -> dict[str, Levels]:

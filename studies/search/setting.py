@@ -135,7 +135,14 @@ def _space_file(options: SearchOptions) -> Path:
 
 
 def _check_space(space: Space) -> None:
-    """InputError where networks of the space would not all see the same images."""
+    """InputError where networks of the space would not all see the same images, or be trained differently."""
+    varied = [
+        (name, factor) for factor, levels in space.factors.items() for each in levels.values() for name in each if name in FACTORS
+    ]
+    if varied:
+        name, factor = varied[0]
+        remedy = "Take the factor out; --rates gives each confirmed network its own learning rate."
+        raise must_be(f"Factor {factor!r}", "of fields of the network alone, since a search compares networks", name, remedy)
     for factor, levels in space.factors.items():
         for fields in levels.values():
             for name in ("image_size", "in_channels"):
