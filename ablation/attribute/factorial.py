@@ -34,6 +34,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "architecture": ("architecture",),
     "image size": ("image_size",),
     "input channels": ("in_channels",),
+    # one factor, since stem and end belong together: where the work at full resolution is left and taken up again
+    "resolution": ("stem", "stem_factor", "end", "end_factor", "innermost_resampling"),
     "encoder widths": ("encoder_stem", "encoder_widths"),
     "encoder connectivity": ("encoder_connectivity",),
     "encoder convolution": ("encoder_conv",),
@@ -41,6 +43,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "head": ("head",),
     "head channels": ("head_channels",),
     "latent dimension": ("latent_dim",),
+    "latent stem": ("latent_stem",),
+    "latent stem channels": ("stem_channels",),
     "stem width": ("decoder_stem",),
     "decoder widths": ("decoder_widths",),
     "decoder connectivity": ("decoder_connectivity",),
@@ -55,6 +59,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "dense bottleneck": ("dense_bottleneck",),
     "normalisation": ("norm",),
     "activation": ("activation",),
+    "attention": ("attention",),
 }
 # factors of one part of the network, for a coarser answer
 COARSE: dict[str, tuple[str, ...]] = {

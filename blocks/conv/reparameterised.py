@@ -46,20 +46,24 @@ class Reparameterised(nn.Module):
         norms = [self.wide[1], self.point[1], *([] if self.identity is None else [self.identity])]
         if not all(type(norm) in (nn.BatchNorm2d, nn.Identity) for norm in norms):
             return self
-        out = convolution(*self.shape, transposed=self.transposed)
-        kernels = [self._kernel(*self.wide), self._kernel(*self.point)]  # weight and bias of each branch, in float64
+        kernels = [self._kernel(*self.wide[0].parameters(), self.wide[1]), self._kernel(*self.point[0].parameters(), self.point[1])]
+        like = kernels[0][0]
         if self.identity is not None:
-            kernels.append(self._kernel(_identity(self.shape[1], self.wide[0]), self.identity))
+            channels = self.shape[1]
+            eye = torch.eye(channels, dtype=like.dtype, device=like.device)[..., None, None]
+            kernels.append(self._kernel(eye, torch.zeros_like(kernels[0][1]), self.identity))
         margin = self.shape[2] // 2
         weights = [w if w.shape[-1] == self.shape[2] else nn.functional.pad(w, [margin] * 4) for w, _ in kernels]
-        like = next(self.parameters())
-        out.weight = _frozen(torch.stack(weights).sum(0), like)
-        out.bias = _frozen(torch.stack([bias for _, bias in kernels]).sum(0), like)
+        with torch.device("meta"):  # its own weights are not drawn
+            out = convolution(*self.shape, transposed=self.transposed)
+        dtype = next(self.parameters()).dtype
+        out.weight = nn.Parameter(torch.stack(weights).sum(0).to(dtype), requires_grad=False)
+        out.bias = nn.Parameter(torch.stack([bias for _, bias in kernels]).sum(0).to(dtype), requires_grad=False)
         return out.train(self.training)
 
-    def _kernel(self, conv: nn.Module, norm: nn.Module) -> tuple[Tensor, Tensor]:
-        """Weight and bias of a convolution and the norm behind it; out is a transposed weight's second dimension."""
-        weight, bias = (value.detach().double() for value in conv.parameters())
+    def _kernel(self, weight: Tensor, bias: Tensor, norm: nn.Module) -> tuple[Tensor, Tensor]:
+        """Weight and bias of a convolution and the norm behind it, in float64; out is a transposed weight's second dimension."""
+        weight, bias = weight.detach().double(), bias.detach().double()
         if not isinstance(norm, nn.BatchNorm2d):
             return weight, bias
         scale, shift = (value.detach() for value in scale_and_shift(norm))
@@ -74,16 +78,3 @@ def scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     scale = scale if norm.weight is None else scale * norm.weight.double()
     shift = -norm.running_mean.double() * scale
     return scale, shift if norm.bias is None else shift + norm.bias.double()
-
-
-def _identity(channels: int, like: nn.Module) -> nn.Module:
-    """A 1x1 convolution that changes nothing."""
-    device = next(like.parameters()).device
-    out = nn.Conv2d(channels, channels, 1, device=device)
-    out.weight = nn.Parameter(torch.eye(channels, device=device)[..., None, None])
-    out.bias = nn.Parameter(torch.zeros(channels, device=device))
-    return out
-
-
-def _frozen(value: Tensor, like: Tensor) -> nn.Parameter:
-    return nn.Parameter(value.to(device=like.device, dtype=like.dtype).contiguous(), requires_grad=False)
