@@ -30,11 +30,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ablation.design.compose import VAE, deployed, sampled
+from ablation.design.compose import VAE, build_without_weights, deployed, sampled
 from ablation.design.space import Space
 from ablation.design.spec import FAMILY_FIELDS, ModelSpec
 from ablation.machine.text import first_line
 from ablation.measure.costs.form import Form
+from ablation.measure.costs.operation import Operation
 from ablation.measure.costs.static import OTHER, Cost, StaticCost, count_forward, static_cost, summed
 from blocks import ACTIVATIONS, ARCHITECTURES, FAMILIES, Architecture
 from blocks.architectures.base import Plan, Recipe, recipes
@@ -52,6 +53,7 @@ class Module:
     cost: Cost
     training_params: int  # before it was folded for deployment
     by_class: Mapping[str, Cost]
+    operations: tuple[Operation, ...]
     outputs: tuple[Form, ...]
 
 
@@ -110,6 +112,13 @@ class SpaceCosts:
         if walk is None:
             return Cost(*(getattr(self._in_full(spec), name) for name in METRICS))
         return Cost(*map(sum, zip(*(_numbers(module.cost) for _, module in walk), strict=True)))
+
+    def operations(self, spec: ModelSpec) -> tuple[Operation, ...]:
+        """All operations of one forward pass, in the order of execution; raising what `static_cost` raises."""
+        walk = self._walk(spec)
+        if walk is None:
+            return count_forward(deployed(build_without_weights(spec)), [_input(spec, self.batch_size)]).operations
+        return tuple(operation for _, module in walk for operation in module.operations)
 
     def _walk(self, spec: ModelSpec) -> Walk | None:
         """The modules of a network; None where their costs are not known to add up."""
@@ -224,7 +233,7 @@ def _count(recipe: Recipe, forms: tuple[Form, ...]) -> Module:
         made = nn.ModuleList([recipe.module()])
         (module,) = deployed(made)  # in a list, since what folds is replaced in its parent
     counted = count_forward(module, forms)
-    return Module(counted.by_part[OTHER], sum(p.numel() for p in made.parameters()), counted.by_class, counted.outputs)
+    return Module(counted.by_part[OTHER], sum(p.numel() for p in made.parameters()), counted.by_class, counted.operations, counted.outputs)
 
 
 class _NoInitialisation(TorchFunctionMode):

@@ -40,6 +40,7 @@ from ablation.design.spec import ModelSpec
 from ablation.machine.device import evaluating
 from ablation.machine.text import first_line
 from ablation.measure.costs.form import Form
+from ablation.measure.costs.operation import Operation, described
 from ablation.measure.costs.opcount import CLASSES, Formula, register_op
 from ablation.measure.costs.operations import OTHER, Operations, following, part_names
 from blocks.errors import InputError, check_whole, must_be
@@ -147,6 +148,8 @@ class Counted:
 
     by_part: Mapping[str, Cost]
     by_class: Mapping[str, Cost]
+    # in the order of execution
+    operations: tuple[Operation, ...]
     outputs: tuple[Form, ...]
 
 
@@ -162,7 +165,7 @@ def count_forward(model: nn.Module, inputs: Sequence[Form], parts: Sequence[str]
         by_part[part] += cost
     for part, params in _params_by_part(model, parts).items():
         by_part[part] += Cost(params=params)
-    return Counted(by_part, _by_class(counter), outputs)
+    return Counted(by_part, _by_class(counter), tuple(counter.operations), outputs)
 
 
 @contextmanager
@@ -224,6 +227,7 @@ class _Counter(Operations):
         self.sums: dict[tuple[str, str], Cost] = {}
         # class of operation -> elements of the parameters that such an operation read first
         self.params: dict[str, int] = {}
+        self.operations: list[Operation] = []
 
     def operation(self, func: Any, entry: Formula, args: Any, kwargs: Mapping[str, Any]) -> Any:
         """Counts the operation."""
@@ -238,6 +242,8 @@ class _Counter(Operations):
         cost = Cost(0, entry.macs(args, out), sum(t.numel() for t in written), _num_bytes(read) + _num_bytes(written), 1)
         key = (self.running[-1], name)
         self.sums[key] = self.sums.get(key, Cost()) + cost
+        amounts = {"macs": cost.macs, "bytes_moved": cost.bytes_moved, "elements_written": cost.elements_written}
+        self.operations.append(Operation(**described(func, name, args, out), **amounts))
         return out
 
 
