@@ -233,7 +233,9 @@ def _count(recipe: Recipe, forms: tuple[Form, ...]) -> Module:
         made = nn.ModuleList([recipe.module()])
         (module,) = deployed(made)  # in a list, since what folds is replaced in its parent
     counted = count_forward(module, forms)
-    return Module(counted.by_part[OTHER], sum(p.numel() for p in made.parameters()), counted.by_class, counted.operations, counted.outputs)
+    return Module(
+        counted.by_part[OTHER], sum(p.numel() for p in made.parameters()), counted.by_class, counted.operations, counted.outputs
+    )
 
 
 class _NoInitialisation(TorchFunctionMode):

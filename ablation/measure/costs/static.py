@@ -40,8 +40,8 @@ from ablation.design.spec import ModelSpec
 from ablation.machine.device import evaluating
 from ablation.machine.text import first_line
 from ablation.measure.costs.form import Form
-from ablation.measure.costs.operation import Operation, described
 from ablation.measure.costs.opcount import CLASSES, Formula, register_op
+from ablation.measure.costs.operation import Operation, described
 from ablation.measure.costs.operations import OTHER, Operations, following, part_names
 from blocks.errors import InputError, check_whole, must_be
 
