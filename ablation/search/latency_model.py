@@ -1,23 +1,20 @@
 """Latency before training: a model of this machine, from some dozens of timed networks of a space, with its error on others.
 
-The latency of a network is the sum over its operations of what each takes, times one factor for what is spent between them. What an
-operation takes is learned from the timed networks, operation by operation (a table of operations with predictions for the rest, as
-Cai et al. 2019, ProxylessNAS, section 4.1, and Zhang et al. 2021, nn-Meter, section 5, have it):
-
-- Operations of one name (torch's; a convolution's with its kernel, stride and groups) share rates: ms for a call, a byte, a
-  multiply-accumulate and so on (`amounts`), none negative, by least squares that pull them towards the rates of their class, and
-  those of a class towards those of all. A name that no timed network has takes the rates of its class, else those of all.
-- An operation that was timed n times itself takes the geometric mean of its median and what the rates say, weighted n : 1.
+The latency of a network is the sum over its operations of what each takes, times one factor for what is spent between them. What
+an operation takes is learned from the timed networks, operation by operation (as Zhang et al. 2021, nn-Meter, section 5, do by
+kernel). Operations of one name (torch's; a convolution's with its kernel, stride and groups) share rates: ms for a call, a byte,
+a multiply-accumulate and so on (`amounts`), none negative, by least squares that pull them towards the rates of their class, and
+those of a class towards those of all. A name that no timed network has takes the rates of its class, else those of all.
 
 `error` says how far predictions were off for networks that the model did not know: each timed network is left out in one of
-NUM_FOLDS folds, and predicted from the others. Nothing is drawn from a random generator but the folds, which a seed decides.
+NUM_FOLDS folds, and predicted from the others. Nothing is random but the folds, which a seed decides.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, field
-from math import isfinite, log2, sqrt
+from dataclasses import dataclass
+from math import isfinite, sqrt
 from statistics import median
 from typing import Any
 
@@ -26,6 +23,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from ablation.measure.costs.operation import Operation
+from ablation.record.convert import from_plain, to_plain
 from blocks.errors import must_be
 
 LEAST_NETWORKS = 20
@@ -34,16 +32,17 @@ NUM_FOLDS = 10
 TOLERANCE = 0.1
 # channels that a convolution on a CPU computes together: fewer take as long
 LANES = 16
-# weight of what rates are pulled towards, in relation to one operation
-RIDGE = 0.2
+# weight of the rates that others are pulled towards; that of an operation of mean time is 1
+PULL = 2.0
 # no operation takes less, in ms: what a clock shows below that is noise
 LEAST_MS = 1e-4
+# the name of the rates of all operations together
 ALL = ""
-
 NUM_AMOUNTS = 8
 
 Floats = NDArray[np.float64]
-Times = Mapping[Operation, Sequence[float]]
+Rates = Mapping[str, tuple[float, ...]]
+Measured = list[tuple[Operation, float]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,13 +98,12 @@ class Predicted:
 class LatencyModel:
     """Predicts latencies on the machine, and at the batch size, of the networks that it was fitted to.
 
-    >>> from ablation.search.latency_model import LatencyModel, TimedNetwork
     >>> adds = [Operation("add", "elementwise", 0, 3000 * n, 1000 * n, 8, 8) for n in range(1, 25)]
     >>> timed = {str(n): TimedNetwork(ms=1.1 * n, operations=(add,), operation_ms=(1.0 * n,)) for n, add in enumerate(adds, 1)}
     >>> model = LatencyModel.fit(timed, "10")
     >>> new = model.predict([Operation("add", "elementwise", 0, 30000, 10000, 8, 8)] * 2)
-    >>> round(new.ms), round(new.ratio), model.error.within
-    (22, 2, 1.0)
+    >>> round(new.ms), round(new.ratio), model.error.num
+    (22, 2, 24)
     """
 
     # of the reference, as it was timed among the others
@@ -113,11 +111,8 @@ class LatencyModel:
     # of a network over the sum of its operations
     factor: float
     # name or class of operations -> ms for one of each of the `amounts`
-    rates: Mapping[str, tuple[float, ...]]
-    # of those that were timed
-    operation_ms: Mapping[Operation, float]
+    rates: Rates
     error: HeldOut
-    _known: dict[Operation, float] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def fit(cls, timed: Mapping[str, TimedNetwork], reference: str, *, seed: int = 0) -> LatencyModel:
@@ -126,41 +121,26 @@ class LatencyModel:
             raise must_be("The timed networks", f"at least {LEAST_NETWORKS}", len(timed), "Time more of the space's networks.")
         if reference not in timed:
             raise must_be("reference", "one of the timed networks", reference)
-        networks, reference_ms = list(timed.values()), timed[reference].ms
-        return cls(reference_ms=reference_ms, error=HeldOut.of(_left_out(networks, seed)), **_fitted(networks))
+        networks = list(timed.values())
+        factor, rates = _fitted(networks)
+        error = HeldOut.of(_left_out(networks, seed))
+        return cls(reference_ms=timed[reference].ms, factor=factor, rates=rates, error=error)
 
     def predict(self, operations: Iterable[Operation]) -> Predicted:
         """The latency of a network of these operations."""
-        ms = self.factor * sum(map(self._ms, operations))
+        ms = self.factor * _sum(self.rates, operations)
         ratio, error = ms / self.reference_ms, self.error.rms
         return Predicted(ms=ms, ms_error=ms * error, ratio=ratio, ratio_error=ratio * error)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {
-            "reference_ms": self.reference_ms,
-            "factor": self.factor,
-            "rates": {name: list(rates) for name, rates in self.rates.items()},
-            "operation_ms": [[*astuple(operation), ms] for operation, ms in self.operation_ms.items()],
-            "error": asdict(self.error),
-        }
+        values: dict[str, Any] = to_plain(self)
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> LatencyModel:
-        """The inverse of `to_dict`, also after a trip through JSON."""
-        return cls(
-            reference_ms=values["reference_ms"],
-            factor=values["factor"],
-            rates={name: tuple(rates) for name, rates in values["rates"].items()},
-            operation_ms={Operation(*fields): ms for *fields, ms in values["operation_ms"]},
-            error=HeldOut(**values["error"]),
-        )
-
-    def _ms(self, operation: Operation) -> float:
-        ms = self._known.get(operation)
-        if ms is None:
-            ms = self._known[operation] = self.operation_ms.get(operation) or _by_rates(self.rates, operation)
-        return ms
+        """The inverse of `to_dict`, also after a trip through JSON; ValueError for what it did not make."""
+        return from_plain(cls, values)
 
 
 def amounts(operation: Operation) -> tuple[float, ...]:
@@ -179,54 +159,43 @@ def _left_out(networks: Sequence[TimedNetwork], seed: int) -> list[float]:
     """The relative error of each network, predicted from those of the other folds."""
     errors = []
     for fold in np.array_split(np.random.default_rng(seed).permutation(len(networks)), NUM_FOLDS):
-        others = _fitted([network for number, network in enumerate(networks) if number not in set(fold.tolist())])
-        model = LatencyModel(reference_ms=1.0, error=HeldOut.of([0.0]), **others)
-        errors += [model.predict(networks[number].operations).ms / networks[number].ms - 1 for number in fold]
+        left_out = set(fold.tolist())
+        factor, rates = _fitted([network for number, network in enumerate(networks) if number not in left_out])
+        errors += [factor * _sum(rates, networks[number].operations) / networks[number].ms - 1 for number in left_out]
     return errors
 
 
-def _fitted(networks: Sequence[TimedNetwork]) -> dict[str, Any]:
-    """The model's fields but for its error and the reference."""
-    times: dict[Operation, list[float]] = {}
-    for network in networks:
-        for operation, ms in zip(network.operations, network.operation_ms, strict=True):
-            times.setdefault(operation, []).append(max(ms, LEAST_MS))
-    groups: dict[str, tuple[str, dict[Operation, list[float]]]] = {}
-    for operation, measured in times.items():
-        groups.setdefault(operation.kind, (ALL, {}))[1][operation] = measured
-    for operation, measured in times.items():
-        groups.setdefault(operation.name, (operation.kind, {}))[1][operation] = measured
-    rates: dict[str, tuple[float, ...]] = {ALL: _rates(times, [0.0] * NUM_AMOUNTS)}
-    for name, (parent, group) in groups.items():
-        rates[name] = _rates(group, rates[parent])
-    return {
-        "factor": median(network.ms / sum(network.operation_ms) for network in networks),
-        "rates": rates,
-        "operation_ms": {operation: _shrunk(measured, _by_rates(rates, operation)) for operation, measured in times.items()},
-    }
+def _fitted(networks: Sequence[TimedNetwork]) -> tuple[float, Rates]:
+    """The factor of whole networks, and the rates of operations: of all, then of each class, then of each name."""
+    measured = [pair for network in networks for pair in zip(network.operations, network.operation_ms, strict=True)]
+    rates = {ALL: _rates(measured, (0.0,) * NUM_AMOUNTS)}
+    for level in (lambda one: (one.kind, ALL), lambda one: (one.name, one.kind)):
+        groups: dict[tuple[str, str], Measured] = {}
+        for operation, ms in measured:
+            groups.setdefault(level(operation), []).append((operation, ms))
+        rates |= {name: _rates(group, rates[wider]) for (name, wider), group in groups.items()}
+    return median(network.ms / _sum(rates, network.operations) for network in networks), rates
 
 
-def _rates(times: Times, expected: Sequence[float]) -> tuple[float, ...]:
+def _rates(measured: Measured, expected: Sequence[float]) -> tuple[float, ...]:
     """Rates by least squares, none negative, pulled towards those that are expected.
 
     Errors count in relation to the square root of a time, between absolute and relative.
     """
-    ms: Floats = np.concatenate([np.asarray(measured) for measured in times.values()])
-    rows: Floats = np.array([amounts(operation) for operation, measured in times.items() for _ in measured])
-    scale = (rows.mean(axis=0) + 1e-12) / ms.mean()  # in shares of the mean time; amounts that are 0 everywhere get no rate
-    weights = np.sqrt(ms.mean() / ms)
-    pull, towards = RIDGE * np.eye(len(scale)), RIDGE * np.array(expected) * scale
-    solved, _ = nnls(
-        np.vstack([rows / (scale * ms.mean()) * weights[:, None], pull]), np.concatenate([ms / ms.mean() * weights, towards])
-    )
-    return tuple((solved / scale).tolist())
+    ms: Floats = np.maximum([ms for _, ms in measured], LEAST_MS)
+    mean = ms.mean()
+    rows: Floats = np.array([amounts(operation) for operation, _ in measured]) / mean
+    scale = rows.mean(axis=0) + 1e-12  # amounts that are 0 everywhere get no rate
+    weights = np.sqrt(mean / ms)
+    left = np.vstack([rows / scale * weights[:, None], PULL * np.eye(len(scale))])
+    right = np.concatenate([ms / mean * weights, PULL * np.array(expected) * scale])
+    return tuple((nnls(left, right)[0] / scale).tolist())
 
 
-def _by_rates(rates: Mapping[str, Sequence[float]], operation: Operation) -> float:
-    group = next(rates[name] for name in (operation.name, operation.kind, ALL) if name in rates)
-    return max(LEAST_MS, sum(rate * amount for rate, amount in zip(group, amounts(operation), strict=True)))
-
-
-def _shrunk(measured: Sequence[float], expected: float) -> float:
-    num = len(measured)
-    return float(2 ** ((num * log2(median(measured)) + log2(expected)) / (num + 1)))
+def _sum(rates: Rates, operations: Iterable[Operation]) -> float:
+    """ms of all operations by the rates of their names, else of their classes, else of all."""
+    total = 0.0
+    for one in operations:
+        group = rates.get(one.name) or rates.get(one.kind) or rates[ALL]
+        total += max(LEAST_MS, sum(rate * amount for rate, amount in zip(group, amounts(one), strict=True)))
+    return total

@@ -26,7 +26,7 @@ def sample_for_timing(features: Sequence[Floats] | Floats, num: int, *, seed: in
     `first` are taken as they are, e.g. the reference; without, one is drawn from `seed`. All where the pool has no more than `num`.
 
     >>> sample_for_timing([[0.0], [1.0], [10.0], [9.0]], 3, first=[0])
-    [0, 2, 1]
+    [0, 2, 3]
     """
     points: Floats = np.array(features, dtype=np.float64)
     if points.ndim != 2 or not len(points) or not np.isfinite(points).all():
