@@ -100,17 +100,17 @@ class _Lane:
         self.watched: list[Sequence[int]] = []
 
     def calibrate(self) -> None:
-        """Counts the operations and chooses the number of calls; RuntimeError where other operations run than are counted."""
+        """Counts the operations and chooses the number of calls."""
         self.operations = count_forward(self.model, [Form.of(self.x)]).operations
-        ran = [operation.kind for operation in run_instrumented(self.model, self.x)[0]]
-        if ran != [operation.kind for operation in self.operations]:
-            raise RuntimeError(f"{len(ran)} operations ran where {len(self.operations)} are counted, or others")
         self.num_calls = min(MOST_CALLS, calls_per_block(self._call_ms(1)))
 
     def block(self) -> Mapping[str, float]:
-        """ms of a call, undisturbed; what its operations took in another call is kept."""
+        """ms of an undisturbed call; what operations took in another is kept. RuntimeError where others run than are counted."""
         plain = self._call_ms(self.num_calls)
-        self.watched.append(run_instrumented(self.model, self.x, clock=self.clock)[1])
+        ran, nanoseconds = run_instrumented(self.model, self.x, clock=self.clock)
+        if [one.kind for one in ran] != [one.kind for one in self.operations]:
+            raise RuntimeError(f"{len(ran)} operations ran where {len(self.operations)} are counted, or others")
+        self.watched.append(nanoseconds)
         return {CALL: plain}
 
     def medians(self, slowed: Floats) -> tuple[float, ...]:

@@ -26,14 +26,10 @@ class Operation:
     out_channels: int
 
 
-def described(func: Any, kind: str, args: Any, out: Any) -> dict[str, Any]:
-    """The fields of an operation that its cost does not tell."""
-    return {
-        "name": _convolution(args) if "convolution" in kind else func.overloadpacket.__name__,
-        "kind": kind,
-        "in_channels": _channels(args),
-        "out_channels": _channels(out),
-    }
+def described(func: Any, kind: str, args: Any, out: Any, macs: int, bytes_moved: int, elements_written: int) -> Operation:
+    """An overload of torch, its class, arguments and result, with what was counted of it."""
+    name = _convolution(args) if "convolution" in kind else func.overloadpacket.__name__
+    return Operation(name, kind, macs, bytes_moved, elements_written, _channels(args), _channels(out))
 
 
 def _convolution(args: Any) -> str:

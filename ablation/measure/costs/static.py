@@ -242,8 +242,7 @@ class _Counter(Operations):
         cost = Cost(0, entry.macs(args, out), sum(t.numel() for t in written), _num_bytes(read) + _num_bytes(written), 1)
         key = (self.running[-1], name)
         self.sums[key] = self.sums.get(key, Cost()) + cost
-        amounts = {"macs": cost.macs, "bytes_moved": cost.bytes_moved, "elements_written": cost.elements_written}
-        self.operations.append(Operation(**described(func, name, args, out), **amounts))
+        self.operations.append(described(func, name, args, out, cost.macs, cost.bytes_moved, cost.elements_written))
         return out
 
 
