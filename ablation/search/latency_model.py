@@ -110,7 +110,7 @@ class LatencyModel:
     reference_ms: float
     # of a network over the sum of its operations
     factor: float
-    # name or class of operations -> ms for one of each of the `amounts`
+    # "class: name" of operations, their class, or ALL -> ms for one of each of the `amounts`
     rates: Rates
     error: HeldOut
 
@@ -169,7 +169,7 @@ def _fitted(networks: Sequence[TimedNetwork]) -> tuple[float, Rates]:
     """The factor of whole networks, and the rates of operations: of all, then of each class, then of each name."""
     measured = [pair for network in networks for pair in zip(network.operations, network.operation_ms, strict=True)]
     rates = {ALL: _rates(measured, (0.0,) * NUM_AMOUNTS)}
-    for level in (lambda one: (one.kind, ALL), lambda one: (one.name, one.kind)):
+    for level in (lambda one: (one.kind, ALL), lambda one: (_name(one), one.kind)):
         groups: dict[tuple[str, str], Measured] = {}
         for operation, ms in measured:
             groups.setdefault(level(operation), []).append((operation, ms))
@@ -192,10 +192,15 @@ def _rates(measured: Measured, expected: Sequence[float]) -> tuple[float, ...]:
     return tuple((nnls(left, right)[0] / scale).tolist())
 
 
+def _name(operation: Operation) -> str:
+    # a mean over positions and one over channels are of different classes
+    return f"{operation.kind}: {operation.name}"
+
+
 def _sum(rates: Rates, operations: Iterable[Operation]) -> float:
     """ms of all operations by the rates of their names, else of their classes, else of all."""
     total = 0.0
     for one in operations:
-        group = rates.get(one.name) or rates.get(one.kind) or rates[ALL]
+        group = rates.get(_name(one)) or rates.get(one.kind) or rates[ALL]
         total += max(LEAST_MS, sum(rate * amount for rate, amount in zip(group, amounts(one), strict=True)))
     return total

@@ -142,6 +142,20 @@ def test_a_model_survives_json() -> None:
         LatencyModel.from_dict({"factor": 1.0})
 
 
+def test_operations_of_one_name_and_two_classes_have_rates_of_their_own() -> None:
+    # a mean over positions is quick, one over channels slow
+    networks, slow = campaign(30, 15, peculiarity=0.0, noise=0.0), {"pooling": 1e-6, "reduction": 1e-4}
+    means = {kind: [Operation("mean", kind, 0, 4000 * n, 10, 16, 16) for n in range(1, 31)] for kind in slow}
+    for number, network in enumerate(networks.values()):
+        more = [means[kind][number] for kind in slow]
+        ms = (*network.operation_ms, *(slow[one.kind] * one.bytes_moved for one in more))
+        timed_too = TimedNetwork(ms=sum(ms), operations=(*network.operations, *more), operation_ms=ms)
+        networks[str(number)] = timed_too
+    model = LatencyModel.fit(networks, "0")
+    for kind, rate in slow.items():
+        assert model.predict([means[kind][19]]).ms == pytest.approx(model.factor * rate * 80_000, rel=0.1)
+
+
 def test_what_no_timed_network_has_takes_the_rates_of_its_class_or_of_all() -> None:
     networks = campaign(30, 12, peculiarity=0.0, noise=0.0)
     model = LatencyModel.fit(networks, "0")
