@@ -19,7 +19,7 @@ All counts are those of `ablation.measure.costs.static.static_cost`, equal in ev
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from operator import attrgetter
 from typing import Any
@@ -53,7 +53,7 @@ class Module:
     cost: Cost
     training_params: int  # before it was folded for deployment
     by_class: Mapping[str, Cost]
-    operations: tuple[Operation, ...]
+    operations: tuple[Operation, ...] = field(compare=False)  # the names of activations differ where their costs don't
     outputs: tuple[Form, ...]
 
 
@@ -115,18 +115,18 @@ class SpaceCosts:
 
     def operations(self, spec: ModelSpec) -> tuple[Operation, ...]:
         """All operations of one forward pass, in the order of execution; raising what `static_cost` raises."""
-        walk = self._walk(spec)
+        walk = self._walk(spec, own_activation=True)
         if walk is None:
             return count_forward(deployed(build_without_weights(spec)), [_input(spec, self.batch_size)]).operations
         return tuple(operation for _, module in walk for operation in module.operations)
 
-    def _walk(self, spec: ModelSpec) -> Walk | None:
+    def _walk(self, spec: ModelSpec, *, own_activation: bool = False) -> Walk | None:
         """The modules of a network; None where their costs are not known to add up."""
         foreign, architecture = _foreign(spec), ARCHITECTURES.get(spec.architecture)
         if foreign & self._not_sums or architecture.mask_decoder is not Architecture.mask_decoder:
             return None
         new: dict[Key, Module] = {}
-        alike = spec.activation if foreign else self._as_costly(spec.activation)
+        alike = spec.activation if foreign or own_activation else self._as_costly(spec.activation)
         try:
             if (layout := architecture(spec if alike == spec.activation else spec.replace(activation=alike)).layout()) is None:
                 return None
