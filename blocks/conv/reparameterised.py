@@ -46,12 +46,12 @@ class Reparameterised(nn.Module):
         norms = [self.wide[1], self.point[1], *([] if self.identity is None else [self.identity])]
         if not all(type(norm) in (nn.BatchNorm2d, nn.Identity) for norm in norms):
             return self
-        kernels = [self._kernel(*self.wide[0].parameters(), self.wide[1]), self._kernel(*self.point[0].parameters(), self.point[1])]
+        kernels = [self._kernel(*branch[0].parameters(), norm=branch[1]) for branch in (self.wide, self.point)]
         like = kernels[0][0]
         if self.identity is not None:
             channels = self.shape[1]
             eye = torch.eye(channels, dtype=like.dtype, device=like.device)[..., None, None]
-            kernels.append(self._kernel(eye, torch.zeros_like(kernels[0][1]), self.identity))
+            kernels.append(self._kernel(eye, torch.zeros_like(kernels[0][1]), norm=self.identity))
         margin = self.shape[2] // 2
         weights = [w if w.shape[-1] == self.shape[2] else nn.functional.pad(w, [margin] * 4) for w, _ in kernels]
         with torch.device("meta"):  # its own weights are not drawn
@@ -61,7 +61,7 @@ class Reparameterised(nn.Module):
         out.bias = nn.Parameter(torch.stack([bias for _, bias in kernels]).sum(0).to(dtype), requires_grad=False)
         return out.train(self.training)
 
-    def _kernel(self, weight: Tensor, bias: Tensor, norm: nn.Module) -> tuple[Tensor, Tensor]:
+    def _kernel(self, weight: Tensor, bias: Tensor, *, norm: nn.Module) -> tuple[Tensor, Tensor]:
         """Weight and bias of a convolution and the norm behind it, in float64; out is a transposed weight's second dimension."""
         weight, bias = weight.detach().double(), bias.detach().double()
         if not isinstance(norm, nn.BatchNorm2d):

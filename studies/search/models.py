@@ -24,7 +24,7 @@ from studies.search.setting import Setting
 from studies.store.storage import get_system_attrs
 from studies.work.progress import LatencyBar
 
-NUM_TIMED = {False: 40, True: LEAST_NETWORKS + 2}  # by whether the search is quick
+NUM_TIMED = {False: 50, True: LEAST_NETWORKS + 2}  # by whether the search is quick
 BUDGET_S = {False: 120.0, True: 15.0}  # for each batch size
 POOL = 300  # combinations from which the timed ones are chosen, as far apart as they can be
 
