@@ -1,8 +1,10 @@
 """A network under a stack of remedies, ready to run: the interface of a `VAE`, for inference on one device.
 
+Modules that are deployed in another form than they are trained in (reparameterised convolutions) are always so here.
+
 Steps, applied in this order whatever order they are named in. "exact" means to rounding, about 1e-6 in float32.
 
-    fold            batch norm behind a convolution folded into it, reparameterised convolutions to one each; exact
+    fold            batch norm behind a convolution folded into it; exact
     flip            transposed convolutions of stride 1 as convolutions; exact
     pool first      average pooling in front of 1x1 convolutions; exact
     upsample late   nearest upsampling behind all that acts on positions alone, or merged with what follows; exact
@@ -59,7 +61,7 @@ Function = Callable[..., Any]
 
 def rewritten(model: VAE, steps: Sequence[str]) -> VAE:
     """A copy of `model` in evaluation mode with the rewriting steps among `steps` applied."""
-    copied = deployed(checked_copy(model)) if "fold" in steps else checked_copy(model)
+    copied = deployed(checked_copy(model))
     if "upsample late" in steps:
         move_last_upsampling(copied)
     return rewrite(copied, [rule for name, rule in RULES.items() if name in steps])

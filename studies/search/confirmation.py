@@ -10,7 +10,7 @@ from typing import Any
 import optuna
 
 from ablation.record.search import Candidate
-from ablation.record.search_confirmed import Confirmation, Confirmed, SeedLoss
+from ablation.record.search_confirmed import Confirmation, Confirmed, FastestMode, SeedLoss
 from ablation.record.trial import COMPLETE, FAILED, Record
 from ablation.search.confirm import CORRECTED, verdicts
 from studies.engine.config import StudyConfig
@@ -55,11 +55,20 @@ def confirmation_of(
     finalists: Sequence[Candidate],
     rates: Mapping[str, Rates],
     confirm: Stored,
+    fastest: Mapping[str, Mapping[str, Any]],
 ) -> Confirmation:
-    """Values and verdicts of the reference and the finalists, each with its own best rate. `rates`: level -> losses by rate."""
+    """Values and verdicts of the reference and the finalists, each with its own best rate.
+
+    `rates`: level -> losses by rate; `fastest`: place -> level -> its fastest mode, plain.
+    """
     stored = confirm.records()
     networks = [_confirmed(each, rates[level_of(each)], stored) for each in (reference, *finalists)]
     networks[0] = replace(networks[0], number=None)
+    levels = [level_of(each) for each in (reference, *finalists)]
+    networks = [
+        replace(each, fastest={place: FastestMode(**of[level]) for place, of in fastest.items() if level in of})
+        for level, each in zip(levels, networks, strict=True)
+    ]
     first, *rest = networks
     trained = [network for network in rest if network.seeds or network.latency]
     return Confirmation(

@@ -81,7 +81,7 @@ class SearchState:
         rates, confirm = self.rates(), self.parts.get(CONFIRM)
         if confirm is None or best_rate(rates[level_of(self.reference)]) is None:
             return None
-        return confirmation_of(self.reference, self.finalists, rates, confirm)
+        return confirmation_of(self.reference, self.finalists, rates, confirm, self.facts.get("fastest", {}))
 
 
 def read_search(folder: SearchFolder, where: str | None = None) -> SearchState | None:

@@ -21,11 +21,12 @@ from studies.search.candidates import spent_s
 from studies.search.census import Census, take_census
 from studies.search.confirmation import best_rate, expected_s
 from studies.search.drawing import drawing
+from studies.search.fastest import fastest_modes
 from studies.search.folder import level_of
 from studies.search.models import can_be_fitted, fit_models
+from studies.search.parts import swaps_between
 from studies.search.result import SearchState, read_search, to_toml
 from studies.search.setting import Setting, training_s
-from studies.search.why import swaps_between
 from studies.store.queue import trial_state
 from studies.store.source import propose_until
 from studies.work.progress import duration
@@ -159,6 +160,19 @@ def confirm(stages: Stages) -> int:
     return run_trials(parts.confirm(setting, chosen, rates, stages.search.console))
 
 
+def modes(stages: Stages) -> int:
+    """Time the reference and the finalists each in its own fastest mode; what is known stays."""
+    setting, state = stages.setting, stages.state()
+    specs = {level_of(each): parts.spec_of(each) for each in (state.reference, *state.finalists)}
+    known = {place: dict(of) for place, of in state.facts.get("fastest", {}).items()}
+    for batch in setting.config.latency_batches:
+        place = f"{setting.config.device}/{batch}"
+        if set(specs) - set(known.get(place, {})):
+            known[place] = fastest_modes(specs, setting.config, place, compile=not setting.quick, say=stages.say)
+            setting.folder.note(fastest=known)
+    return 0
+
+
 def why(stages: Stages) -> int:
     """Train the winner with each of its differences from the reference undone."""
     setting, state = stages.setting, stages.state()
@@ -179,4 +193,4 @@ def why(stages: Stages) -> int:
     return run_trials(parts.why(setting, winner, swaps.undone, float(rate), stages.search.console))
 
 
-STAGES: tuple[Callable[[Stages], int], ...] = (predict, search, sweep, confirm, why)
+STAGES: tuple[Callable[[Stages], int], ...] = (predict, search, sweep, confirm, modes, why)

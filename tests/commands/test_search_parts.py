@@ -25,7 +25,7 @@ from studies.search.census import assignments
 from studies.search.confirmation import best_rate, expected_s, floors
 from studies.search.folder import SearchFolder
 from studies.search.insight import distribution_of, growth_of
-from studies.search.why import swaps_between
+from studies.search.parts import swaps_between
 from studies.store.history import LOST
 
 
