@@ -34,7 +34,15 @@ SPACES = Path(__file__).parent / "engine" / "spaces"
 OWN_SPACES = ("small", "paper", "loss", "search", "replay")  # those that come with the suite
 SMALL_BELOW = 96  # pixels under which the default space is `small`
 NUM_FACES = 1000
-ALLOWED_DEFAULTS = ("epochs", "batch_size", "learning_rate", "patience", "images", "seeds")
+ALLOWED_DEFAULTS = (
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "patience",
+    "images",
+    "seeds",
+    "reference_rate",
+)  # the last is for a search
 
 
 def space_file(name: str | None, image_size: int | None) -> Path:

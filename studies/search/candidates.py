@@ -28,10 +28,9 @@ def candidates(study: optuna.Study, config: StudyConfig, facts: Mapping[str, Any
     start = min((t.datetime_start.timestamp() for t in trials.values() if t.datetime_start), default=0.0)
     stored = records(study, config.limits)
     known = Candidate(label=facts["reference"]["label"], key=key, spec=facts["reference"]["spec"])
-    ours = [
-        record for record in stored if record.network_key == key and trials[record.number].user_attrs.get("role") == "reference"
-    ]
-    reference = replace(_candidate(ours[0], trials[ours[0].number], start), number=None, label=known.label) if ours else known
+    ours = [record for record in stored if trials[record.number].user_attrs.get("role") == "reference"]
+    first = _candidate(ours[0], trials[ours[0].number], start) if ours else known
+    reference = replace(first, number=None, label=known.label, key=key)
     predicted = facts.get("predicted", {})
     proposed = [_candidate(r, trials[r.number], start, predicted.get(r.network_key, {})) for r in stored if r not in ours]
     return reference, _with_front(sorted(proposed, key=lambda candidate: candidate.number or 0))

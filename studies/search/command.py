@@ -71,7 +71,8 @@ def _lines(setting: Setting, census: Census, run: StudyRun) -> list[tuple[str, s
     config, protocol, data = setting.config, setting.protocol, setting.dataset
     split = split_indices(len(data), seed=protocol.split_seed)
     sizes = f"{len(split.train)} to train, {len(split.validation)} to validate, {len(split.test)} to test"
-    rate = f"{protocol.learning_rate:g}"
+    own = config.search.get("reference_rate")
+    rate = f"{protocol.learning_rate:g}" + (f", the reference {own:g}" if own else "")
     rates = " ".join(f"{rate:g}" for rate in setting.rates)
     batches = " and ".join(map(str, config.latency_batches))
     confirm = f"up to {setting.confirm} networks and the reference, {setting.confirm_seeds} fresh seeds, learning rate of {rates}"

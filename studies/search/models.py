@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 from ablation.design.compose import build
 from ablation.design.space import Space
 from ablation.design.spec import ModelSpec
+from ablation.measure.costs.operation import Operation
+from ablation.measure.costs.static import StaticCost, static_cost
 from ablation.record.search import PredictionError
 from ablation.search.costs import SpaceCosts
 from ablation.search.latency_model import LEAST_NETWORKS, LatencyModel
 from ablation.search.latency_sample import features_of, sample_for_timing
 from ablation.search.latency_timing import time_networks
+from ablation.search.limits import LATENCY, LATENCY_RATIO, broken, with_ratios
 from ablation.search.samplers import FREE, RANDOM
 from blocks.errors import InputError
 from studies.engine.latency_session import hardware_digest
@@ -26,7 +30,8 @@ from studies.work.progress import LatencyBar
 
 NUM_TIMED = {False: 50, True: LEAST_NETWORKS + 2}  # by whether the search is quick
 BUDGET_S = {False: 120.0, True: 15.0}  # for each batch size
-POOL = 300  # combinations from which the timed ones are chosen, as far apart as they can be
+FAR = 3.0  # times a limit on latency, beyond which a network is not timed at larger batch sizes
+POOL = 600  # combinations from which the timed ones are chosen, as far apart as they can be
 
 Say = Callable[[str], None]
 
@@ -37,10 +42,10 @@ def fit_models(setting: Setting, run: StudyRun, say: Say) -> list[dict[str, Any]
     if stored is not None:
         models = {int(batch): LatencyModel.from_dict(values) for batch, values in stored.items()}
         return [_error(f"{device}/{batch}", model) for batch, model in models.items()]
-    specs = timed_specs(setting)
-    networks = {key: build(spec, seed=0) for key, spec in specs.items()}
-    models = {}
-    for batch in setting.config.latency_batches:
+    models = dict[int, LatencyModel]()
+    for batch in sorted(setting.config.latency_batches):
+        specs = timed_specs(setting, models)
+        networks = {key: build(spec, seed=0) for key, spec in specs.items()}
         with LatencyBar(f"latency model {device}/{batch}, {len(specs)} networks", run.console) as bar:
             timed = time_networks(
                 networks, batch_size=batch, device=device, budget_s=BUDGET_S[setting.quick], progress=bar.update,
@@ -67,18 +72,38 @@ def without_model(setting: Setting) -> Setting:
     return replace(setting, config=replace(setting.config, search=search))
 
 
-def timed_specs(setting: Setting) -> dict[str, ModelSpec]:
-    """Network -> spec of the reference and of networks of the space that differ much in what they are made of."""
-    counts, features, specs = SpaceCosts(), [], dict[str, ModelSpec]()
+def timed_specs(setting: Setting, models: Mapping[int, LatencyModel]) -> dict[str, ModelSpec]:
+    """Network -> spec of the reference and of networks of the space that differ much in what they are made of.
+
+    Networks that no search would train are left out, as far as enough others are there: those outside of the limits on costs, and
+    those that a model of a smaller batch size predicts far beyond the limit there. They take the longest to time.
+    """
+    num, seen = NUM_TIMED[setting.quick], dict[str, tuple[ModelSpec, StaticCost, bool]]()
+    counts, worthwhile = SpaceCosts(), _worthwhile(setting, models)
     for spec in (setting.reference, *_drawn(setting.space)):
-        if spec.network_key not in specs:
+        if spec.network_key not in seen:
             try:
-                features.append(features_of(counts.of(spec)))
+                seen[spec.network_key] = (spec, cost := counts.of(spec), worthwhile(cost, counts.operations(spec)))
             except Exception:  # whatever a user's own piece raises: its trial records it
                 continue
-            specs[spec.network_key] = spec
-    chosen, keys = sample_for_timing(features, NUM_TIMED[setting.quick], first=[0]), list(specs)
-    return {keys[position]: specs[keys[position]] for position in chosen}
+    reference, *others = seen
+    kept = [reference, *(key for key in others if seen[key][2])]
+    keys = kept if len(kept) >= num else list(seen)
+    chosen = sample_for_timing([features_of(seen[key][1]) for key in keys], num, first=[0])
+    return {keys[position]: seen[keys[position]][0] for position in chosen}
+
+
+def _worthwhile(setting: Setting, models: Mapping[int, LatencyModel]) -> Callable[[StaticCost, Sequence[Operation]], bool]:
+    """Whether a network may be inside the limits, by its costs and by the models that there are."""
+    limits, reference = dict(setting.config.search.get("limits", {})), static_cost(setting.reference).to_dict()
+    latency = {batch: limits.get(f"{LATENCY_RATIO}@{batch}", math.inf) for batch in models if batch == 1}
+
+    def check(cost: StaticCost, operations: Sequence[Operation]) -> bool:
+        if broken({k: v for k, v in limits.items() if not k.startswith(LATENCY)}, with_ratios(cost.to_dict(), reference)):
+            return False
+        return all(models[batch].predict(operations).ratio <= FAR * limit for batch, limit in latency.items())
+
+    return check
 
 
 def _drawn(space: Space) -> list[ModelSpec]:

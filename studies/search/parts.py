@@ -31,8 +31,8 @@ CONFIRM_LATENCY_S, QUICK_LATENCY_S = 30.0, 6.0
 
 
 def swept_rates(setting: Setting) -> list[float]:
-    """Rates of the sweep but the search's own: with that one everything has been trained, by the same protocol and seed."""
-    return [rate for rate in setting.rates if rate != setting.protocol.learning_rate]
+    """Rates of the sweep; none where there is only the search's own. What the search trained is taken over, not trained again."""
+    return list(setting.rates) if len(setting.rates) > 1 else []
 
 
 def first_fresh(setting: Setting) -> int:
@@ -113,7 +113,9 @@ def _open(
         latency_budget_s=latency_s,
     )
     run = open_run(config, options, setting.dataset, console)
-    store_earlier(run.study, earlier_records(map(Path, setting.earlier), run.config))  # what --from names is not trained again
+    # what the search itself and --from know is not trained again
+    folders = [setting.options.out, *map(Path, setting.earlier)]
+    store_earlier(run.study, earlier_records(folders, run.config))
     return run
 
 

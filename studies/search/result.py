@@ -73,7 +73,9 @@ class SearchState:
     def rates(self) -> dict[str, Rates]:
         """Level of the reference and of each finalist -> loss by learning rate."""
         rate = self.search.config.training_protocol().learning_rate
-        return {level_of(each): rates_of(each, rate, self.parts.get(SWEEP)) for each in (self.reference, *self.finalists)}
+        own = self.search.config.search.get("reference_rate") or rate
+        sweep, networks = self.parts.get(SWEEP), [(self.reference, own), *((each, rate) for each in self.finalists)]
+        return {level_of(each): rates_of(each, of, sweep) for each, of in networks}
 
     @cached_property
     def confirmation(self) -> Confirmation | None:
@@ -180,11 +182,9 @@ def _limit(stored: Mapping[str, Any], reference: Candidate, device: str) -> Limi
 
 
 def _protocol(config: StudyConfig) -> str:
-    protocol = config.training_protocol()
-    return (
-        f"At most {protocol.epochs} epochs, batch {protocol.batch_size}, Adam {protocol.learning_rate:g}, {protocol.precision}, "
-        "seed 0."
-    )
+    protocol, own = config.training_protocol(), config.search.get("reference_rate")
+    rate = f"{protocol.learning_rate:g}" + (f" (the reference {own:g})" if own else "")
+    return f"At most {protocol.epochs} epochs, batch {protocol.batch_size}, Adam {rate}, {protocol.precision}, seed 0."
 
 
 def _rungs(state: SearchState) -> tuple[Rung, ...]:

@@ -86,9 +86,11 @@ def prepare(options: SearchOptions) -> Setting:
     _check_space(space)
     reference, name = _reference(options, space)
     check_trainable({name: reference}, protocol)
-    config = _config(options, space, data_of(options, defaults, space), reference)
+    own = options.reference_rate or (0.0 if options.learning_rate else float(defaults.get("reference_rate", 0.0)))
+    own = 0.0 if own == protocol.learning_rate else own
+    config = _config(options, space, data_of(options, defaults, space), reference, own)
     run_options = run_options_of(options, f"search-{options.data}-{space.base.image_size}", SEARCH)
-    rates = _rates(options.rates, protocol)
+    rates = _rates(options.rates, protocol, config.search.get("reference_rate", 0.0))
     _check_folders(options)
     if options.workers == 1:
         torch.set_num_threads(num_threads())
@@ -106,7 +108,7 @@ def prepare(options: SearchOptions) -> Setting:
     return setting
 
 
-def _config(options: SearchOptions, space: Space, data: dict[str, Any], reference: ModelSpec) -> StudyConfig:
+def _config(options: SearchOptions, space: Space, data: dict[str, Any], reference: ModelSpec, rate: float) -> StudyConfig:
     """The study whose networks are proposed."""
     batches = tuple(dict.fromkeys(options.latency_batches))
     limits = parse_limits(options.limit, batches)
@@ -119,7 +121,7 @@ def _config(options: SearchOptions, space: Space, data: dict[str, Any], referenc
         device=pick_device(options.device),
         latency_batches=batches,
         latency_threads=options.latency_threads,
-        search=_search(options, limits, space.protocol, reference).to_dict(),
+        search=replace(_search(options, limits, space.protocol, reference), reference_rate=rate).to_dict(),
     )
 
 
@@ -176,11 +178,12 @@ def _search(options: SearchOptions, limits: dict[str, float], protocol: Protocol
     )  # fmt: skip
 
 
-def _rates(rates: tuple[float, ...], protocol: Protocol) -> tuple[float, ...]:
-    """Those asked for and the search's own, which costs nothing: its trainings are there."""
-    for rate in rates:
+def _rates(rates: tuple[float, ...], protocol: Protocol, own: float) -> tuple[float, ...]:
+    """Those asked for and the search's own, the reference's too, which cost little: their trainings are there."""
+    every = {*map(float, rates), float(protocol.learning_rate), *([own] if own else [])}
+    for rate in every:
         replace(protocol, learning_rate=rate)
-    return tuple(sorted({*map(float, rates), float(protocol.learning_rate)}))
+    return tuple(sorted(every))
 
 
 def _check_folders(options: SearchOptions) -> None:

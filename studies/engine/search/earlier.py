@@ -121,6 +121,7 @@ def _key_here(record: Record, config: StudyConfig) -> str:
     own, study = Protocol(**{**LATER_OF_PROTOCOLS, **record.protocol}), config.training_protocol()
     variant = Variant.of(ModelSpec.from_dict(record.spec), {name: getattr(own, name) for name in FACTORS}, study)
     varied = {n for levels in config.space["factors"].values() for fields in levels.values() for n in fields}
+    varied |= {"learning_rate"} if (config.search or {}).get("reference_rate") else set()
     other = next((name for name, value in own.to_dict().items() if value != getattr(study, name) and name not in varied), None)
     if other:
         raise InputError(f"its protocol has another {other}: {getattr(own, other)}, not {getattr(study, other)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import compress
 
 import optuna
@@ -33,10 +34,11 @@ def first_jobs(study: optuna.Study, config: StudyConfig, describe: Describe) -> 
 
 def reference_jobs(config: StudyConfig, space: Space) -> list[Job]:
     """The reference, once for each of its seeds; with levels where it is in the space."""
-    variant = Variant(spec=reference_spec(config))
-    levels = levels_of(space, variant)
+    rate = search_of(config).reference_rate
+    variant = Variant.of(reference_spec(config), {"learning_rate": rate} if rate else {}, config.training_protocol())
+    levels = None if variant.changes else levels_of(space, variant)  # trained differently it is no observation of the space
     variant = space.described(variant, [levels or {}]) if levels else variant
-    attrs = variant_attrs(variant) if levels else {"spec": variant.spec.to_dict(), "intents": [{}], "factors": {}}
+    attrs = variant_attrs(variant if levels else replace(variant, intents=({},)))
     attrs["label"] = "reference"
     jobs = (Job(variant.key, seed, levels or {}, attrs) for seed in range(search_of(config).reference_seeds))
     return [with_role(job, REFERENCE) for job in jobs]

@@ -42,6 +42,8 @@ def observations(study: optuna.Study, config: StudyConfig) -> list[FrozenTrial]:
     space = Space.from_dict(config.space, config.training_protocol())
     by_variant: dict[str, list[EarlierRecord]] = {}
     for one in stored_earlier(study):
+        if config.search.get("reference_rate") and "-" in one.record.network_key:
+            continue  # trained as the reference is, not as the space
         by_variant.setdefault(one.record.network_key, []).append(one)
     shown = []
     for key, found in by_variant.items():

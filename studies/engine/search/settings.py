@@ -33,6 +33,7 @@ class Search:
     proposals_per_trial: int = 20  # at most, on average, those refused included
     reference: Mapping[str, Any] = field(default_factory=dict)  # fields of a spec; empty: the base of the space
     reference_seeds: int = 0  # with which the reference is trained before all others, 0 and up
+    reference_rate: float = 0.0  # the reference's learning rate; 0: that of all. A rate that suits the space may suit no reference
     # most seconds in which a proposal is timed at each batch size; 0: as long as an interval takes
     timing_s: float = 0.0
     rungs: tuple[float, ...] = ()  # fractions of the epochs after which a training may be stopped
