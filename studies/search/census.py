@@ -10,8 +10,8 @@ from typing import Any
 
 from ablation.design.space import Space
 from ablation.measure.costs.static import static_cost
-from ablation.search.costs import space_costs
-from ablation.search.limits import LATENCY, broken, limit_text, num_excluded, quantity_of, with_ratios
+from ablation.search.costs import SpaceCosts, space_costs
+from ablation.search.limits import LATENCY, broken, latency_values, limit_text, num_excluded, num_params, quantity_of, with_ratios
 from blocks.errors import InputError, must_be
 from studies.engine.search.predicted import Predict, lowest_values
 from studies.search.setting import Setting
@@ -62,6 +62,23 @@ def take_census(setting: Setting, predict: Predict | None = None, most: int = MO
     if not inside:
         raise _nothing_left(census, limits, networks)
     return census
+
+
+def drawn_inside(setting: Setting, predict: Predict, num: int = 200) -> list[dict[str, Any]]:
+    """Networks of the space drawn by chance, as many as are inside all limits, with predicted latency; see `insight.Drawn`."""
+    space, limits, counts = setting.space, dict(setting.config.search.get("limits", {})), SpaceCosts()
+    reference, inside = static_cost(setting.reference).to_dict(), list[dict[str, Any]]()
+    for factors in assignments(space, min(4 * num, space.num_combinations()), seed=1):
+        try:
+            spec = space.variant(factors).spec
+            costs, predicted = counts.of(spec).to_dict(), predict(spec)
+        except Exception:  # whatever a user's own piece raises: its trial records it
+            continue
+        latency = latency_values({b: one.ms for b, one in predicted.items()}, {b: one.ratio for b, one in predicted.items()})
+        if len(inside) < num and not broken(limits, {**with_ratios(costs, reference), **latency}):
+            ratio = predicted[setting.config.latency_batches[0]].ratio
+            inside.append({"factors": dict(factors), "ratio": ratio, "params": num_params(costs)})
+    return inside
 
 
 def combinations(space: Space) -> itertools.product[tuple[str, ...]]:

@@ -27,7 +27,7 @@ from studies.engine.search.rungs import rank_correlations
 from studies.search.candidates import candidates, finalists, spent_s
 from studies.search.confirmation import Rates, Stored, best_rate, confirmation_of, data_text, floors, rates_of
 from studies.search.folder import CONFIRM, NETWORK, SWEEP, WHY, WINNER, SearchFolder, arm, level_of, study_of
-from studies.search.insight import distribution_of, growth_of
+from studies.search.insight import Drawn, distribution_of, growth_of
 from studies.store.storage import open_storage, study_names
 
 
@@ -108,7 +108,7 @@ def _stored(name: str, storage: optuna.storages.BaseStorage) -> Stored:
 def result_of(state: SearchState) -> SearchResult:
     """The search as its page shows it."""
     facts, config, confirmation = state.facts, state.search.config, state.confirmation
-    number = state.winner.number if state.winner else None
+    number, factors = state.winner.number if state.winner else None, {f: list(of) for f, of in config.space["factors"].items()}
     known: Mapping[str, Any] = state.search.study.user_attrs.get(FACTS, {})
     hardware = known.get("provenance", {}).get("hardware", {})
     return SearchResult(
@@ -131,8 +131,8 @@ def result_of(state: SearchState) -> SearchResult:
         undone=undone_of(state, number),
         prediction=tuple(PredictionError(**error) for error in facts.get("prediction", ())),
         rungs=_rungs(state),
-        growth=growth_of(state.proposals),
-        distribution=distribution_of(state.proposals, config.space["factors"]),
+        growth=growth_of(state.proposals, factors, [Drawn(**each) for each in facts.get("drawn", ())]),
+        distribution=distribution_of(state.proposals, factors),
         drawings=_drawings(facts.get("drawings", {}), number),
         gallery_reason="" if config.data["name"] == "faces" else "The licence of these images does not let them be shown.",
         missing=_missing(state, confirmation),

@@ -18,7 +18,7 @@ from studies.engine.search.predicted import predictor
 from studies.options import SearchOptions
 from studies.search import parts
 from studies.search.candidates import spent_s
-from studies.search.census import Census, take_census
+from studies.search.census import Census, drawn_inside, take_census
 from studies.search.confirmation import best_rate, expected_s
 from studies.search.drawing import drawing
 from studies.search.fastest import fastest_modes
@@ -78,7 +78,8 @@ class Stages:
         if predict is not None:
             known = {c.key: predict(parts.spec_of(c)) for c in state.proposals if c.spec}
             predicted = {key: {f"{device}/{batch}": one.ms for batch, one in by.items()} for key, by in known.items()}
-            self.setting.folder.note(predicted=predicted)
+            drawn = state.facts.get("drawn") or drawn_inside(self.setting, predict)
+            self.setting.folder.note(predicted=predicted, drawn=drawn)
         stages = {"reference": drawing(self.setting.reference)}
         if best is not None:
             stages["winner"] = drawing(parts.spec_of(best))

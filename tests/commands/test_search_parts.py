@@ -24,7 +24,7 @@ from studies.search.candidates import finalists, spent_s
 from studies.search.census import assignments
 from studies.search.confirmation import best_rate, expected_s, floors
 from studies.search.folder import SearchFolder
-from studies.search.insight import distribution_of, growth_of
+from studies.search.insight import Drawn, distribution_of, growth_of
 from studies.search.parts import swaps_between
 from studies.store.history import LOST
 
@@ -118,11 +118,30 @@ def test_what_undoing_a_swap_changes() -> None:
 
 
 def test_the_front_grows_from_nothing_and_never_shrinks() -> None:
-    grown = growth_of([network(n, loss, ratio, 100 + n) for n, (loss, ratio) in enumerate(((0.9, 2.0), (0.5, 1.0), (0.7, 0.5)), 1)])
+    grown = growth_of(
+        [network(n, loss, ratio, 100 + n) for n, (loss, ratio) in enumerate(((0.9, 2.0), (0.5, 1.0), (0.7, 0.5)), 1)], {}
+    )
     assert grown is not None
     assert list(grown.reached) == sorted(grown.reached)
     assert 0 <= grown.reached[0] <= grown.reached[-1] <= 1
-    assert growth_of([network(1, 0.5, 1.0, 100)]) is None
+    assert growth_of([network(1, 0.5, 1.0, 100)], {}) is None
+
+
+def test_beside_the_front_stands_what_chance_would_have_reached() -> None:
+    """A search that is lucky with its first network leads; eight levels of one factor tell the model little, so it stays below."""
+    factors = {"a": tuple("01234567")}
+    trained = [
+        network(n, 0.9 - 0.05 * a, 1.0 - 0.05 * a, 100 - a, factors={"a": str(a)})
+        for n, a in enumerate((7, 0, 1, 2, 3, 4, 5, 6), 1)
+    ]
+    drawn = [Drawn(factors={"a": str(a)}, ratio=1.0 - 0.05 * a, params=100 - a) for a in range(8)]
+    grown = growth_of(trained, factors, drawn)
+    assert grown is not None and len(grown.random) == len(grown.reached) == 8
+    assert list(grown.random) == sorted(grown.random)
+    assert grown.random[0] < 0.5 < grown.reached[0] == pytest.approx(1.0)
+    assert grown.random[0] < grown.random[-1] < 1.0
+    assert all(low <= mean <= high for low, mean, high in zip(grown.random_low, grown.random, grown.random_high, strict=True))
+    assert growth_of(trained, factors).random == ()
 
 
 def test_losses_of_the_space_follow_those_that_were_trained() -> None:
