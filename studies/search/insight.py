@@ -48,7 +48,7 @@ def growth_of(
     rng, num = np.random.default_rng(seed), min(len(values), len(others))
     runs = np.array([_shares(others[rng.permutation(len(others))[:num]]) for _ in range(ORDERS)])
     ends = np.quantile(runs, (0.025, 0.975), axis=0)
-    return Growth(reached=reached, random=tuple(runs.mean(axis=0)), random_low=tuple(ends[0]), random_high=tuple(ends[1]))
+    return Growth(reached=reached, random=tuple(np.median(runs, axis=0)), random_low=tuple(ends[0]), random_high=tuple(ends[1]))
 
 
 def _shares(points: Values) -> tuple[float, ...]:

@@ -140,7 +140,7 @@ def test_beside_the_front_stands_what_chance_would_have_reached() -> None:
     assert list(grown.random) == sorted(grown.random)
     assert grown.random[0] < 0.5 < grown.reached[0] == pytest.approx(1.0)
     assert grown.random[0] < grown.random[-1] < 1.0
-    assert all(low <= mean <= high for low, mean, high in zip(grown.random_low, grown.random, grown.random_high, strict=True))
+    assert all(low <= middle <= high for low, middle, high in zip(grown.random_low, grown.random, grown.random_high, strict=True))
     assert growth_of(trained, factors).random == ()
 
 
