@@ -136,7 +136,8 @@ _SPLIT = {"train": "images to train", "validation": "to validate", "test": "to t
 def _protocol(config: StudyConfig, reference: Confirmed) -> str:
     protocol = config.training_protocol()
     seeds = f"seeds {config.first_seed} to {config.first_seed + config.seeds - 1}, which neither search nor sweep had"
-    rates = f"of {', '.join(reference.rates)} the learning rate with the lowest validation loss with seed 0, for each network"
+    several = f"of {', '.join(reference.rates)} the learning rate with the lowest validation loss with seed 0, for each network"
+    rates = several if len(reference.rates) > 1 else f"learning rate {reference.rate}"
     return f"At most {protocol.epochs} epochs, batch {protocol.batch_size}, Adam; {rates}; {seeds}."
 
 
