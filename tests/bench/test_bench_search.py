@@ -13,6 +13,7 @@ from scipy import stats
 
 from ablation.search.samplers import FREE, GP, RANDOM, TPE
 from studies.bench import search as bench_search_module
+from studies.bench.command import PARTS, possible_parts
 from studies.bench.result import Bench
 from studies.bench.search import Runs, bench_search, holm, median_interval, needed, never_worse
 from tests.search.replay_table import made_up
@@ -98,3 +99,11 @@ def test_the_verdicts() -> None:
     assert not lost.met and lost.value == 6
     assert not needed(bad, dict.fromkeys(bad, 0.0)).met
     assert "never" in needed({**bad, FREE: dict.fromkeys(range(30), [0.1] * 120)}, dict.fromkeys(bad, 0.0)).detail
+
+
+def test_without_the_table_all_other_parts_are_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bench = Bench("cpu", True, Console(stderr=True), tmp_path, tmp_path / "table.csv")
+    assert possible_parts(bench) == [part for part in PARTS if part != "search"]
+    assert "table.csv, which is not there" in capsys.readouterr().err.replace("\n", "")
+    bench.table.write_text("")
+    assert possible_parts(bench) == list(PARTS)
