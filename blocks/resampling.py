@@ -115,5 +115,5 @@ class ResidualShuffle(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """N x C x H x W -> N x C x 2H x 2W."""
-        out: Tensor = self.shuffle(self.conv(x) + x.repeat_interleave(4, dim=1))
+        out: Tensor = self.shuffle(self.conv(x) + x.unsqueeze(2).expand(-1, -1, 4, -1, -1).flatten(1, 2))
         return out

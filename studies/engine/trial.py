@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ablation.data import Dataset, Split
 from ablation.data.batches import Images
-from ablation.design.compose import VAE, build, deployed
+from ablation.design.compose import VAE, build
 from ablation.design.protocol import LOSS, Protocol
 from ablation.design.spec import ModelSpec
 from ablation.design.variant import network_of
@@ -192,7 +192,7 @@ def _common_loss(model: VAE, protocol: Protocol, seed: int, result: TrainResult,
 
 def count(spec: ModelSpec, model: VAE) -> dict[str, Any]:
     """Our static costs at batch 1, and fvcore's counts beside them or the reason why it has none, as a record holds them."""
-    return {**static_cost(spec).to_dict(), **published_counts(deployed(model), spec.image_size, spec.in_channels)}
+    return {**static_cost(spec).to_dict(), **published_counts(model, spec.image_size, spec.in_channels)}
 
 
 def objective_latency(latency: dict[str, Any], config: StudyConfig) -> float:

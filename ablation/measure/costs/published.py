@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ablation.design.compose import deployed
 from ablation.machine.text import first_line
 from blocks.errors import InputError, must_be
 
@@ -105,12 +106,12 @@ def published_counts(model: nn.Module, image_size: int | None = None, in_channel
 
 
 def published_cost(model: nn.Module, image_size: int | None = None, in_channels: int = 3) -> PublishedCost:
-    """fvcore's counts at batch 1."""
+    """fvcore's counts at batch 1, in the form in which the network is deployed."""
     side = image_size or getattr(getattr(model, "spec", None), "image_size", None)
     if side is None:
         raise must_be("image_size", "given for a module that has no spec", None, "Pass image_size.")
     # a copy: tracing touches modes, and its input must be where the weights are
-    traced = copy.deepcopy(model).to("cpu", torch.float32).eval()
+    traced = deployed(copy.deepcopy(model)).to("cpu", torch.float32).eval()
     params = int(parameter_count(traced)[""])
     analysis = FlopCountAnalysis(traced, torch.zeros(1, in_channels, side, side)).uncalled_modules_warnings(False)
     analysis.unsupported_ops_warnings(False).tracer_warnings("none")
