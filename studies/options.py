@@ -160,6 +160,9 @@ class SearchOptions(Latency, Training, Data, Storage, WithPlugins, OnDevice):
         None, "what is to be beaten: a preset, a preset with changes, a TOML or JSON file; by default what the space is built on",
         metavar="SPEC",
     )  # fmt: skip
+    network: tuple[str, ...] = option(
+        (), "confirm this network against --reference, without a search; a spec as there, may be repeated", metavar="SPEC"
+    )
     limit: tuple[str, ...] = option(
         (), "nothing beyond is trained: params=3M, macs=300M, latency=0.5x, latency@32=40ms; may be repeated", metavar="NAME=VALUE"
     )

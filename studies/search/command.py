@@ -19,7 +19,7 @@ from studies.engine.runner import INTERRUPTED
 from studies.grid import note_facts
 from studies.options import SearchOptions
 from studies.search.census import Census, take_census
-from studies.search.folder import SEARCH
+from studies.search.folder import NETWORK, SEARCH
 from studies.search.models import can_be_fitted, without_model
 from studies.search.page import report_search
 from studies.search.setting import MOST_TRIALS, Setting, prepare
@@ -81,7 +81,7 @@ def _lines(setting: Setting, census: Census, run: StudyRun) -> list[tuple[str, s
         ("Networks", _networks(census)),
         *(("Limit", text) for text in _limits(setting, census)),
         ("Reference", setting.reference_name),
-        ("Sampler", f"{config.search['sampler']}, {_budget(setting)}; {setting.options.workers} at a time"),
+        ("Sampler", f"{_sampler(setting)}; {setting.options.workers} at a time"),
         ("Data", f"{data.name}, {len(data)} images at {data.image_size} px: {sizes}"),
         *(("", f"note: {note}") for note in data.notes),
         ("Training", f"{config.device}, at most {protocol.epochs} epochs, batch {protocol.batch_size}, Adam {rate}"),
@@ -104,6 +104,11 @@ def _limits(setting: Setting, census: Census) -> list[str]:
         f"{limit_text(key, value)}: " + (f"excludes {census.num_excluded[key]:,}" if key in census.num_excluded else "by timing")
         for key, value in limits.items()
     ]
+
+
+def _sampler(setting: Setting) -> str:
+    named = setting.space.factors.keys() == {NETWORK}
+    return "none, all networks that were named" if named else f"{setting.config.search['sampler']}, {_budget(setting)}"
 
 
 def _budget(setting: Setting) -> str:

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ablation.design.spec import ModelSpec
 from ablation.machine.files import write_atomic
 from ablation.record.search import Candidate
 from studies.engine.config import StudyFolder
@@ -102,3 +103,14 @@ def arm(level: str, rate: float) -> str:
     'reference at 0.0003'
     """
     return f"{level} at {rate:g}"
+
+
+def difference(base: ModelSpec, spec: ModelSpec) -> dict[str, Any]:
+    """The fields in which a spec differs from another, as a level sets them.
+
+    >>> from ablation import preset
+    >>> difference(preset("small"), preset("small").replace(head="pooled"))
+    {'head': 'pooled'}
+    """
+    before = base.to_dict()
+    return {name: value for name, value in spec.to_dict().items() if value != before[name]}

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from ablation.record.search import SearchResult
-from ablation.record.search_confirmed import LATENCY, LOSS, PARAMS, TEST_LOSS, Verdict
+from ablation.record.search_confirmed import FASTEST, LATENCY, LOSS, PARAMS, RATIOS, TEST_LOSS, Verdict
 from ablation.report.search.writer import GALLERY, write_search
 from ablation.report.search.writer import read_search as read_result
 from ablation.search.confirm import beats_everywhere
@@ -18,7 +18,13 @@ from studies.search.folder import CONFIRM, NETWORK, SearchFolder
 from studies.search.result import SearchState, read_search, result_of, write_files
 from studies.work.progress import print_line
 
-LABELS = {PARAMS: "parameters", LATENCY: "latency", LOSS: "validation loss", TEST_LOSS: "test loss"}
+LABELS = {
+    PARAMS: "parameters",
+    LATENCY: "latency",
+    FASTEST: "latency in the fastest mode",
+    LOSS: "validation loss",
+    TEST_LOSS: "test loss",
+}
 
 
 def report_search(folder: SearchFolder, console: Console, *, storage: str | None = None, to: Path | None = None) -> SearchResult:
@@ -76,7 +82,7 @@ def verdict_lines(result: SearchResult) -> list[str]:
 
 def _line(verdict: Verdict) -> str:
     name = " ".join(part for part in (LABELS.get(verdict.metric, verdict.metric), verdict.place) if part)
-    is_ratio, ends = verdict.metric == LATENCY, ""
+    is_ratio, ends = verdict.metric in RATIOS, ""
     if verdict.low is not None and verdict.high is not None:
         ends = f" ({verdict.low:+.4f} to {verdict.high:+.4f})" if not is_ratio else f" ({verdict.low:.3f} to {verdict.high:.3f})"
     if verdict.value is None or verdict.reference is None or verdict.effect is None:

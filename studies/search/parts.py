@@ -21,7 +21,7 @@ from blocks.errors import InputError
 from studies.engine.opened import StudyRun, open_run
 from studies.engine.proposals import Search
 from studies.engine.search.earlier import earlier_records, store_earlier
-from studies.search.folder import CONFIRM, NETWORK, RATE, REFERENCE, SWEEP, WHY, WINNER, arm, level_of, study_of
+from studies.search.folder import CONFIRM, NETWORK, RATE, REFERENCE, SWEEP, WHY, WINNER, arm, difference, level_of, study_of
 from studies.search.setting import Setting
 from studies.store.storage import open_storage, study_names
 
@@ -76,17 +76,6 @@ def why(setting: Setting, winner: Candidate, undone: Mapping[str, ModelSpec], ra
 def spec_of(candidate: Candidate) -> ModelSpec:
     """The spec of a network of the search."""
     return ModelSpec.from_dict(candidate.spec)
-
-
-def difference(base: ModelSpec, spec: ModelSpec) -> dict[str, Any]:
-    """The fields in which a spec differs from another, as a level sets them.
-
-    >>> from ablation import preset
-    >>> difference(preset("small"), preset("small").replace(head="pooled"))
-    {'head': 'pooled'}
-    """
-    before = base.to_dict()
-    return {name: value for name, value in spec.to_dict().items() if value != before[name]}
 
 
 def _open(

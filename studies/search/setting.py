@@ -16,6 +16,7 @@ from ablation.design.spec import ModelSpec, resolve
 from ablation.machine.cores import num_threads
 from ablation.machine.device import pick_device
 from ablation.search.limits import parse_limits
+from ablation.search.samplers import RANDOM
 from ablation.train.speed import compare_training
 from ablation.train.trainable import check_trainable
 from blocks.errors import must_be
@@ -26,7 +27,7 @@ from studies.engine.worker import open_dataset
 from studies.explain.command import read_spec
 from studies.grid import ALLOWED_DEFAULTS, SMALL_BELOW, data_of, protocol_of, run_options_of, space_file
 from studies.options import SearchOptions
-from studies.search.folder import SEARCH, SearchFolder
+from studies.search.folder import NETWORK, SEARCH, SearchFolder, difference
 from studies.store.storage import open_storage
 from studies.work.progress import duration, parse_budget
 
@@ -78,13 +79,10 @@ def prepare(options: SearchOptions) -> Setting:
     """What flags and space come to; InputError for whatever is wrong, before anything is written but the image cache."""
     options = _whole(options)
     budget_s = parse_budget(options.budget) if options.budget is not None else None
-    path = _space_file(options)
-    defaults = load_defaults(path, ALLOWED_DEFAULTS)
-    protocol = protocol_of(options, defaults)
-    size = {"image_size": options.image_size} if options.image_size is not None else {}
-    space = load_space(path, protocol=protocol, whole=False, **size)
+    space, defaults = _networks(options) if options.network else _space(options)
+    protocol = space.protocol
     _check_space(space)
-    reference, name = _reference(options, space)
+    reference, name = (space.base, str(options.reference)) if options.network else _reference(options, space)
     check_trainable({name: reference}, protocol)
     own = options.reference_rate or (0.0 if options.learning_rate else float(defaults.get("reference_rate", 0.0)))
     own = 0.0 if own == protocol.learning_rate else own
@@ -106,6 +104,28 @@ def prepare(options: SearchOptions) -> Setting:
     if budget_s is not None:
         _check_budget(setting, budget_s, str(options.budget))
     return setting
+
+
+def _space(options: SearchOptions) -> tuple[Space, dict[str, Any]]:
+    """The space that is searched, with the protocol of flags and of the space's defaults, and these."""
+    path = _space_file(options)
+    defaults = load_defaults(path, ALLOWED_DEFAULTS)
+    size = {"image_size": options.image_size} if options.image_size is not None else {}
+    return load_space(path, protocol=protocol_of(options, defaults), whole=False, **size), defaults
+
+
+def _networks(options: SearchOptions) -> tuple[Space, dict[str, Any]]:
+    """The networks that the user names as a space of their own: all of them are trained, and none is proposed."""
+    if options.reference is None:
+        raise must_be("--reference", "given with --network", None, "Name what the network is compared with.")
+    if options.space is not None or options.limit:
+        raise must_be("--space and --limit", "left out with --network", options.space or options.limit, "Nothing is searched.")
+    size = {"image_size": options.image_size} if options.image_size is not None else {}
+    reference = read_spec(options.reference).replace(**size)
+    levels = {text: difference(reference, read_spec(text).replace(**size)) for text in options.network}
+    if same := next((text for text, fields in levels.items() if not fields), None):
+        raise must_be("--network", "another network than the reference", same)
+    return Space(name="networks", base=reference, factors={NETWORK: levels}, protocol=protocol_of(options, {})), {}
 
 
 def _config(options: SearchOptions, space: Space, data: dict[str, Any], reference: ModelSpec, rate: float) -> StudyConfig:
@@ -170,10 +190,10 @@ def _reference(options: SearchOptions, space: Space) -> tuple[ModelSpec, str]:
 
 def _search(options: SearchOptions, limits: dict[str, float], protocol: Protocol, reference: ModelSpec) -> Search:
     """How networks are proposed, timed and stopped. Proposals are timed briefly: what counts is the confirmation's latency."""
-    trials = options.trials or (TRIALS if options.budget is None else MOST_TRIALS)
-    rungs = RUNGS if protocol.epochs >= RUNGS_FROM else ()
+    trials = len(set(options.network)) or options.trials or (TRIALS if options.budget is None else MOST_TRIALS)
+    rungs = RUNGS if protocol.epochs >= RUNGS_FROM and not options.network else ()
     return Search(
-        num_trials=trials, sampler=options.sampler, seed=options.seed, limits=limits, rungs=rungs,
+        num_trials=trials, sampler=RANDOM if options.network else options.sampler, seed=options.seed, limits=limits, rungs=rungs,
         reference=reference.to_dict(), reference_seeds=2 if rungs else 1, timing_s=options.latency_budget or 0.0,
     )  # fmt: skip
 

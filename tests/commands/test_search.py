@@ -222,6 +222,72 @@ def test_a_proposal_that_fails_to_train_is_recorded_and_the_search_goes_on(
     assert {v.metric: v.verdict for v in held.verdicts}["params"] == BETTER
 
 
+NAMED = [
+    "search",
+    "--network",
+    "small,head=pooled",
+    "--reference",
+    "small",
+    "--image-size",
+    "16",
+    "--images",
+    "40",
+    "--epochs",
+    "1",
+]
+
+
+def test_a_named_network_is_confirmed_without_a_search_and_no_training_is_made_twice(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Reference and network with two rates and two fresh seeds: the search's two trainings are taken over by the sweep."""
+    real, made = trial_module.train, list[tuple[str, float, int]]()
+
+    def counted(model: Any, dataset: Any, split: Any, protocol: Any, **named: Any) -> Any:
+        made.append((model.spec.head, protocol.learning_rate, named["seed"]))
+        return real(model, dataset, split, protocol, **named)
+
+    monkeypatch.setattr(trial_module, "train", counted)
+    more = [
+        "--rates",
+        "1e-3",
+        "3e-3",
+        "--learning-rate",
+        "1e-3",
+        "--reference-rate",
+        "3e-3",
+        "--confirm",
+        "1",
+        "--confirm-seeds",
+        "2",
+    ]
+    rest = ["--why-seeds", "0", "--latency-batches", "1", "--device", "cpu", "--out", str(FOLDER)]
+    assert main([*NAMED, *more, *rest]) == 0
+    assert sorted(made[:2]) == [("flatten", 3e-3, 0), ("pooled", 1e-3, 0)]  # each by its own rate
+    assert sorted(made[2:4]) == [("flatten", 1e-3, 0), ("pooled", 3e-3, 0)]
+    assert len(made) == 8 and {seed for *_, seed in made[4:]} == {1, 2}
+    held = confirmation()
+    assert [network.label for network in held.networks] == ["small,head=pooled"]
+    assert set(held.reference.rates) == set(held.networks[0].rates) == {"0.001", "0.003"}
+    assert held.reference.rates["0.003"] == held.reference.search_loss
+    assert {verdict.metric for verdict in held.verdicts} >= {"params", "latency", "fastest", "loss", "test_loss"}
+    assert "none, all networks that were named" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (NAMED[:3], "--reference must be given"),
+        ([*NAMED[:3], "--reference", "small,head=pooled"], "another network than the reference"),
+    ],
+)
+def test_a_named_network_needs_another_one_as_its_reference(
+    place: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    assert main([*arguments, "--images", "40"]) == 2
+    assert words in last_line(capsys.readouterr().err)
+
+
 def wrong(name: str, arguments: list[str], *words: str) -> object:
     return pytest.param(arguments, words, id=name)
 
@@ -245,12 +311,15 @@ def wrong(name: str, arguments: list[str], *words: str) -> object:
         wrong("too many finalists", ["--confirm", "6"], "--confirm", "0 to 5"),
         wrong("a rate that is none", ["--rates", "2"], "learning_rate"),
         wrong("no trials", ["--trials", "0"], "--trials"),
+        wrong("a protocol as a factor", ["--space", "rates.toml"], "'learning_rate'", "of the network alone", "--rates"),
+        wrong("a network and a space", ["--network", "small,head=pooled", "--reference", "small"], "--space", "--network"),
     ],
 )  # fmt: skip
 def test_wrong_input_is_one_line_before_anything_is_stored(
     place: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: tuple[str, ...]
 ) -> None:
     (place / "space.toml").write_text(SPACE)
+    (place / "rates.toml").write_text(SPACE + "learning_rate = [1e-3, 1e-2]\n")
     assert main(search(*arguments)) == 2
     message = last_line(capsys.readouterr().err)
     assert message.startswith("error: ")
