@@ -65,7 +65,7 @@ class Networks:
 
 
 class Pool:
-    """Networks of a space: all that are allowed where the space has at most `most` assignments, else a sample by `seed`.
+    """Networks of a space: all that are allowed where the space has at most `most` assignments, else `sample` of them by `seed`.
 
     `describe` is asked for many assignments at once and never twice for one. Raises InputError where no network is allowed.
 
@@ -78,11 +78,13 @@ class Pool:
     (['w8', 'w16'], {'width': 16})
     """
 
-    def __init__(self, factors: Mapping[str, Sequence[Level]], describe: Describe, *, most: int = 4000, seed: int = 0) -> None:
+    def __init__(
+        self, factors: Mapping[str, Sequence[Level]], describe: Describe, *, most: int = 4000, sample: int = 1000, seed: int = 0
+    ) -> None:
         if not factors or any(len(levels) == 0 for levels in factors.values()):
             raise must_be("factors", "at least one factor, each with at least one level", dict(factors))
         self.factors = {factor: tuple(levels) for factor, levels in factors.items()}
-        self._describe, self._most, self._seed = describe, most, seed
+        self._describe, self._most, self._sample, self._seed = describe, most, min(sample, most), seed
         self._known: dict[Code, tuple[str, bool, tuple[float, ...]]] = {}
 
     @property
@@ -134,9 +136,9 @@ class Pool:
         for _ in range(DRAWS_PER_NETWORK):
             drawn = rng.integers(0, self.sizes, (self._most, len(self.sizes)))
             networks = networks.joined(self._only_allowed(map(tuple, drawn.tolist())))
-            if len(networks) >= self._most:
+            if len(networks) >= self._sample:
                 break
-        return self._some(networks.take(np.arange(min(len(networks), self._most))))
+        return self._some(networks.take(np.arange(min(len(networks), self._sample))))
 
     def neighbours(self, codes: Iterable[Code]) -> Networks:
         """The allowed networks that differ from one of these in the level of one factor."""

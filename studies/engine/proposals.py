@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import optuna
+from filelock import FileLock
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
@@ -15,6 +19,7 @@ from optuna.trial import FrozenTrial
 from ablation.design.space import Space
 from ablation.design.spec import ModelSpec
 from ablation.design.variant import Variant
+from ablation.machine.files import write_atomic
 from ablation.machine.text import first_line
 from ablation.search.costs import SpaceCosts
 from ablation.search.limits import LATENCY_MS, with_ratios
@@ -24,10 +29,10 @@ from ablation.search.samplers import make_sampler as named_sampler
 from blocks.errors import InputError, must_be
 from studies.engine.config import StudyConfig
 from studies.engine.search.observations import distributions_of, observations
-from studies.engine.search.predicted import Predict, lowest_values, predictor
+from studies.engine.search.predicted import Predict, lowest_values, models_digest, predictor
 from studies.engine.search.rungs import with_projections
 from studies.engine.search.settings import Search as Search
-from studies.engine.search.settings import reference_spec
+from studies.engine.search.settings import reference_spec, search_of
 from studies.store.levels import Level
 from studies.store.queue import Job
 from studies.store.source import Enumerated, Proposal, Sampled, TrialSource
@@ -35,15 +40,16 @@ from studies.store.source import Enumerated, Proposal, Sampled, TrialSource
 EXISTS = "exists"  # the constraint that what makes no network breaks
 
 
-def source_of(config: StudyConfig, study: optuna.Study | None = None) -> TrialSource:
+def source_of(config: StudyConfig, study: optuna.Study | None = None, folder: Path | None = None) -> TrialSource:
     """Where the trials of a study come from: the queue that its plan filled, or the sampler of its search.
 
-    With the study, its predicted latencies and what earlier studies know are used.
+    With the study, its predicted latencies and what earlier studies know are used. In the folder processes of this machine share
+    what they know of the networks that may be proposed.
     """
     if not config.search:
         return Enumerated(limits=config.limits)
-    search, space = Search(**config.search), Space.from_dict(config.space, config.training_protocol())
-    describe = Describe(space, search, reference_spec(config), predictor(study, config) if study else None)
+    search, describe = Search(**config.search), describe_of(config, study, folder)
+    space = describe.space
     known = observations(study, config) if study else []
 
     def seen(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
@@ -62,6 +68,17 @@ def source_of(config: StudyConfig, study: optuna.Study | None = None) -> TrialSo
     )
 
 
+def describe_of(config: StudyConfig, study: optuna.Study | None, folder: Path | None, predict: Predict | None = None) -> Describe:
+    """What is known of the networks of a search before they are timed; `predict`: the study's own unless given."""
+    search, space, reference = search_of(config), Space.from_dict(config.space, config.training_protocol()), reference_spec(config)
+    if study is None:
+        return Describe(space, search, reference)
+    facts = [config.space, dict(search.limits), reference.to_dict(), search.seed, models_digest(study, config)]
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
+    shared = folder / f"pool-{digest}.json" if folder is not None else None
+    return Describe(space, search, reference, predict or predictor(study, config), shared)
+
+
 def make_sampler(search: Search, num_trials: int, describe: Describe) -> BaseSampler:
     """The sampler for the next proposal of a study with so many trials."""
     if search.sampler in ABOUT:
@@ -74,11 +91,24 @@ def make_sampler(search: Search, num_trials: int, describe: Describe) -> BaseSam
     return sampler
 
 
+class Row(NamedTuple):
+    """What a pool needs of one network."""
+
+    key: str
+    allowed: bool
+    params: float
+    macs: float
+    latency_ms: float
+
+
 class Describe:
     """Networks that levels of a space's factors make, held to the limits by static costs and predicted latency; each once."""
 
-    def __init__(self, space: Space, search: Search, reference: ModelSpec, predict: Predict | None = None) -> None:
-        self.space, self.search, self.reference, self.predict = space, search, reference, predict
+    def __init__(
+        self, space: Space, search: Search, reference: ModelSpec, predict: Predict | None = None, shared: Path | None = None
+    ) -> None:
+        self.space, self.search, self.reference, self.predict, self.shared = space, search, reference, predict, shared
+        self._rows: dict[str, Row] = {}  # levels, as JSON -> what the pool needs
         self._count = cost_counter()
         self._known: dict[tuple[str, ...], tuple[Proposal, dict[str, float]]] = {}
 
@@ -99,20 +129,32 @@ class Describe:
         return Pool({factor: list(levels) for factor, levels in self.space.factors.items()}, self.many, seed=self.search.seed)
 
     def prepare(self) -> None:
-        """Describe the networks of the pool. InputError where none is inside of the limits."""
-        assert self.pool.base is not None
+        """Describe the networks of the pool, once on this machine where a file is shared. InputError where none is allowed."""
+        if self.shared is None:
+            assert self.pool.base is not None
+            return
+        with FileLock(self.shared.with_suffix(".lock")):
+            if self.shared.is_file():
+                self._rows.update({levels: Row(*row) for levels, row in json.loads(self.shared.read_text()).items()})
+            num = len(self._rows)
+            assert self.pool.base is not None
+            if len(self._rows) > num:
+                write_atomic(self.shared, json.dumps(self._rows))
 
     def many(self, assignments: Sequence[Mapping[str, Level]]) -> Described:
         """The same for the pool of a sampler, by the first batch size that is predicted."""
-        rows = [self._of(each) for each in assignments]
-        latency = [next((ms for key, ms in values.items() if key.startswith(LATENCY_MS)), 1.0) for _, values in rows]
-        return Described(
-            keys=[proposal.job.network_key if proposal.job else "" for proposal, _ in rows],
-            allowed=[not proposal.reason for proposal, _ in rows],
-            params=[values.get("params", 1.0) for _, values in rows],
-            macs=[values.get("macs", 1.0) for _, values in rows],
-            latency_ms=latency,
-        )
+        rows = [self._row(each) for each in assignments]
+        columns = {name: [getattr(row, name) for row in rows] for name in ("params", "macs", "latency_ms")}
+        return Described(keys=[row.key for row in rows], allowed=[row.allowed for row in rows], **columns)
+
+    def _row(self, params: Mapping[str, Level]) -> Row:
+        levels = json.dumps([str(params[factor]) for factor in self.space.factors])
+        if levels not in self._rows:
+            proposal, values = self._of(params)
+            ms = next((ms for key, ms in values.items() if key.startswith(LATENCY_MS)), 1.0)
+            key = proposal.job.network_key if proposal.job else ""
+            self._rows[levels] = Row(key, not proposal.reason, values.get("params", 1.0), values.get("macs", 1.0), ms)
+        return self._rows[levels]
 
     def _of(self, params: Mapping[str, Level]) -> tuple[Proposal, dict[str, float]]:
         levels = tuple(str(params[factor]) for factor in self.space.factors)
@@ -131,8 +173,8 @@ class Describe:
         except Exception as error:  # whatever a user's own piece raises
             reason = f"{type(error).__name__}: {first_line(error, '')}"
             return Proposal(job=job, constraints={EXISTS: 1.0}, reason=reason), {}
-        predicted = self.predict(variant.spec) if self.predict is not None else {}
         constraints, reason = self.search.constraints(costs), self.search.broken(costs)
+        predicted = self.predict(variant.spec) if self.predict is not None and not reason else {}
         lowest = lowest_values(predicted)
         if not reason and (slow := self.search.broken(lowest)):
             # only what is refused unmeasured: the others get the constraints that are measured

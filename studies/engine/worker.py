@@ -73,7 +73,7 @@ def work(
             raise
 
     report = run_worker(
-        study, objective, source=source_of(context.config, study), limits=context.config.limits,
+        study, objective, source=source_of(context.config, study, context.folder.path), limits=context.config.limits,
         should_stop=should_stop, on_event=on_event, linger=linger,
     )  # fmt: skip
     if unwritable:

@@ -11,7 +11,9 @@ from typing import Any
 from ablation.record.search import Candidate
 from ablation.record.trial import COMPLETE
 from ablation.search.limits import LATENCY
+from ablation.search.samplers import FREE
 from studies.engine.opened import StudyRun
+from studies.engine.proposals import describe_of
 from studies.engine.runner import INTERRUPTED, run_trials
 from studies.engine.search.earlier import earlier_records, store_earlier, stored_earlier
 from studies.engine.search.predicted import predictor
@@ -111,11 +113,14 @@ def predict(stages: Stages) -> int:
     setting, run = stages.setting, stages.search
     if can_be_fitted(stages.census):
         setting.folder.note(prediction=fit_models(setting, run, stages.say))
-        limits = setting.config.search.get("limits", {})
+        limits, known = setting.config.search.get("limits", {}), predictor(run.study, run.config)
         if any(key.startswith(LATENCY) for key in limits):
-            census = take_census(setting, predictor(run.study, run.config))
+            census = take_census(setting, known)
             setting.folder.note(space=census.facts(setting.space), limits=limits_plain(limits, census))
             stages.say(f"Inside all limits, by predicted latency: {census.num_inside:,} of {census.num_valid:,} networks")
+        if setting.config.search.get("sampler") == FREE:
+            stages.say("Describing the networks that may be proposed ...")
+            describe_of(run.config, run.study, run.folder.path, known).prepare()
     return 0
 
 

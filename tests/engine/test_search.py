@@ -30,7 +30,7 @@ from blocks.errors import InputError
 from studies.engine import latency_session
 from studies.engine.config import StudyConfig
 from studies.engine.opened import RunOptions, StudyRun, open_run
-from studies.engine.proposals import Describe, Search, source_of
+from studies.engine.proposals import Describe, Search, describe_of, source_of
 from studies.engine.reporting import report_study
 from studies.engine.runner import plan_search, run_study, run_trials
 from studies.engine.search.earlier import COPIED, earlier_records, store_earlier, stored_earlier
@@ -213,6 +213,24 @@ def test_free_needs_a_predicted_latency_and_some_network(tmp_path: Path, dataset
     with pytest.raises(InputError):
         run_worker(run.study, lambda trial: (1.0, 1.0, 1.0), source=source_of(wanted, run.study))
     assert run.study.trials == []
+
+
+def test_processes_of_a_machine_share_what_they_know_of_the_pool(
+    tmp_path: Path, dataset: Any, model: LatencyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = config(dataset, num_trials=1, sampler="free")
+    run = opened(tmp_path / "out", wanted, dataset)
+    store_models(run.study, wanted, {1: model})
+    first = describe_of(wanted, run.study, tmp_path)
+    first.prepare()
+    monkeypatch.setattr(Describe, "_of", lambda *_: pytest.fail("described again"))
+    second = describe_of(wanted, run.study, tmp_path)
+    second.prepare()
+    assert second.pool.base.keys.tolist() == first.pool.base.keys.tolist() != []
+    assert second.pool.base.costs.tolist() == first.pool.base.costs.tolist()
+    # another limit is another pool
+    other = describe_of(replace(wanted, search={**wanted.search, "limits": {"params": 1e9}}), run.study, tmp_path)
+    assert first.shared != other.shared != describe_of(wanted, None, tmp_path).shared
 
 
 def test_limits_relative_to_the_reference_and_predicted_latency() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -65,3 +67,9 @@ def predictor(study: optuna.Study, config: StudyConfig) -> Predict | None:
         return {batch: Predicted(ms=one.ms, ratio=one.ratio, error=errors[batch]) for batch, one in predicted.items()}
 
     return predict
+
+
+def models_digest(study: optuna.Study, config: StudyConfig) -> str:
+    """8 hex digits for the models that predict on this hardware; empty where there are none of its own."""
+    values = get_system_attrs(study).get(MODELS + hardware_digest(config.device))
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8] if values else ""
