@@ -98,7 +98,7 @@ def _announcement(run: StudyRun) -> list[tuple[str, str]]:
         ("Data", f"{data.name}, {len(data)} images at {data.image_size} px: {sizes}"),
         *(("", f"note: {note}") for note in data.notes),
         ("Training", f"{training}, {protocol.precision}; {run.options.workers} at a time"),
-        ("Latency", f"batch {batches} on {config.device}{threads}, all networks in turns, before training"),
+        ("Latency", f"batch {batches} on {config.device}{threads}, all networks interleaved, before training"),
         ("Folder", str(run.options.out)),
         ("Dashboard", dashboard_command(run.options.where, run.folder.artifacts)),
     ]

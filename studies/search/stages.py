@@ -16,7 +16,7 @@ from studies.engine.opened import StudyRun
 from studies.engine.proposals import describe_of
 from studies.engine.runner import INTERRUPTED, run_trials
 from studies.engine.search.earlier import earlier_records, store_earlier, stored_earlier
-from studies.engine.search.predicted import predictor
+from studies.engine.search.predicted import models_digest, predictor
 from studies.options import SearchOptions
 from studies.search import parts
 from studies.search.candidates import spent_s
@@ -34,6 +34,10 @@ from studies.store.source import propose_until
 from studies.work.progress import duration
 
 Say = Callable[[str], None]
+
+
+CENSUS_BY = "census_by"  # fact: the models of latency by which the stored census was taken
+MOST_PREDICTED = 1000  # combinations whose latency is predicted for it
 
 
 @dataclass(kw_only=True)
@@ -61,12 +65,12 @@ class Stages:
         setting, folder = self.setting, self.setting.folder
         spec, limits = setting.reference.to_dict(), setting.config.search.get("limits", {})
         text = options.reference or ""
+        counted = {"space": self.census.facts(setting.space), "limits": limits_plain(limits, self.census)}
         folder.note(
             study=setting.options.study,
             command=options.line,
             reference={"label": text or "reference", "text": text, "key": setting.reference.network_key, "spec": spec},
-            space=self.census.facts(setting.space),
-            limits=limits_plain(limits, self.census),
+            **({} if CENSUS_BY in folder.read_facts() else counted),
             budget=options.budget or f"{setting.config.search['num_trials']} trainings",
             asked={"confirm": setting.confirm, "confirm_seeds": setting.confirm_seeds, "why_seeds": setting.why_seeds,
                    "quick": setting.quick, "rates": list(setting.rates)},
@@ -114,9 +118,10 @@ def predict(stages: Stages) -> int:
     if can_be_fitted(stages.census):
         setting.folder.note(prediction=fit_models(setting, run, stages.say))
         limits, known = setting.config.search.get("limits", {}), predictor(run.study, run.config)
-        if any(key.startswith(LATENCY) for key in limits):
-            census = take_census(setting, known)
-            setting.folder.note(space=census.facts(setting.space), limits=limits_plain(limits, census))
+        by = models_digest(run.study, run.config)
+        if any(key.startswith(LATENCY) for key in limits) and setting.folder.read_facts().get(CENSUS_BY) != by:
+            census = take_census(setting, known, MOST_PREDICTED)
+            setting.folder.note(space=census.facts(setting.space), limits=limits_plain(limits, census), **{CENSUS_BY: by})
             stages.say(f"Inside all limits, by predicted latency: {census.num_inside:,} of {census.num_valid:,} networks")
         if setting.config.search.get("sampler") == FREE:
             stages.say("Describing the networks that may be proposed ...")
