@@ -14,6 +14,7 @@ from studies.engine.trial import TrialContext
 from studies.engine.worker import work
 from studies.store.history import ERROR
 from studies.store.queue import StudyState, trial_state
+from studies.store.source import proposes_until
 from studies.work.loop import Event
 from studies.work.processes import run_workers
 from studies.work.progress import Board, ProgressFile, duration
@@ -24,7 +25,8 @@ def train_all(run: StudyRun, total: int, complete: int, stop: StopRequest) -> No
     """Train what waits or may be proposed, here or in worker processes, with a bar for the study and one for each running trial."""
     for file in ProgressFile.all(run.folder.progress):
         file.clear()
-    with Board(run.config.name, total, complete, run.console) as board:
+    until = proposes_until(run.study) if run.config.search else None
+    with Board(run.config.name, total, complete, run.console, until) as board:
         (_train_here if run.options.workers == 1 else _train_in_workers)(run, board, stop)
 
 

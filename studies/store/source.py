@@ -125,7 +125,7 @@ class Sampled:
         return Enumerated().remaining(study) + self._num_left(study, read_histories(study, self.limits))
 
     def _num_left(self, study: optuna.Study, histories: Histories) -> int:
-        until = get_system_attrs(study).get(UNTIL)
+        until = proposes_until(study)
         if until is not None and time.time() >= until:
             return 0
         own = [h for h in histories.jobs.values() if h.last is None or ROLE not in h.last.user_attrs]
@@ -167,6 +167,12 @@ class Sampled:
 def propose_until(study: optuna.Study, time_s: float | None) -> None:
     """Propose nothing more after a time, in seconds since 1970, on any machine; None takes that back. What runs goes on."""
     set_system_attr(study, UNTIL, time_s)
+
+
+def proposes_until(study: optuna.Study) -> float | None:
+    """The time after which nothing more is proposed; None where the number of trials alone decides."""
+    until: float | None = get_system_attrs(study).get(UNTIL)
+    return until
 
 
 def _taken(worker: Worker, trial: optuna.Trial) -> bool:

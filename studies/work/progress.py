@@ -55,14 +55,18 @@ def _columns(*more: ProgressColumn) -> list[ProgressColumn]:
 
 
 class Board:
-    """What a person sees while a study runs. Finished trials are lines; running ones are bars on a terminal."""
+    """What a person sees while a study runs. Finished trials are lines; running ones are bars on a terminal.
 
-    def __init__(self, title: str, total: int, done: int, console: Console | None = None) -> None:
+    `until`: of a study that a time ends, in seconds since 1970; it has no total.
+    """
+
+    def __init__(self, title: str, total: int, done: int, console: Console | None = None, until: float | None = None) -> None:
         self.console = console or Console(stderr=True)
-        self.total, self.done, self.first, self.started = total, done, done, time.monotonic()
+        self.total, self.until = total if until is None else None, until
+        self.done, self.first, self.started = done, done, time.monotonic()
         detail = TextColumn("{task.fields[detail]}", markup=False)
         self._bars = Progress(*_columns(MofNCompleteColumn()), detail, console=self.console, disable=not self.console.is_terminal)
-        self._study = self._bars.add_task(title, total=total, completed=done, detail="")
+        self._study = self._bars.add_task(title, total=self.total, completed=done, detail="")
         self._trials: dict[int, TaskID] = {}
 
     def __enter__(self) -> Board:
@@ -92,15 +96,21 @@ class Board:
 
     def finished(self, label: str, outcome: str) -> None:
         """A line for a trial that ended, and the study's bar one further."""
-        self.done = min(self.done + 1, self.total)
+        self.done += self.total is None or self.done < self.total
         self._bars.update(self._study, completed=self.done)
-        print_line(self.console, f"[{self.done}/{self.total}] {label}: {outcome}{self._left()}")
+        print_line(self.console, f"[{self._number()}] {label}: {outcome}{self._left()}")
 
     def failed(self, label: str, reason: str) -> None:
         """A line for an attempt that failed; the study's bar stays."""
-        print_line(self.console, f"[{self.done}/{self.total}] {label}: {reason}")
+        print_line(self.console, f"[{self._number()}] {label}: {reason}")
+
+    def _number(self) -> str:
+        return str(self.done) if self.total is None else f"{self.done}/{self.total}"
 
     def _left(self) -> str:
+        if self.total is None:
+            left_s = (self.until or 0.0) - time.time()
+            return f" ({duration(left_s)} left to propose)" if left_s > 0 and not self.console.is_terminal else ""
         fresh, left = self.done - self.first, self.total - self.done
         if not left or not fresh or self.console.is_terminal:
             return ""
