@@ -27,6 +27,6 @@ def test_a_study_of_so_many_trials_counts_them() -> None:
 
 def test_a_study_that_a_time_ends_has_no_total() -> None:
     first, second, _ = lines(until=time.time() + 3600)
-    assert first.startswith("[1] first: loss 1 (59:") and first.endswith(" left to propose)")
+    assert first.startswith("[1] first: loss 1 (") and first.endswith(" left to propose)")
     assert second == "[1] second: no kernel"
     assert lines(until=time.time() - 5)[0] == "[1] first: loss 1"
