@@ -44,7 +44,7 @@ class _Tested:
 
 
 def verdicts(reference: Confirmed, networks: Sequence[Confirmed], floors: Mapping[str, float] | None = None) -> tuple[Verdict, ...]:
-    """All verdicts, network by network; an axis for which either network has no value has none.
+    """All verdicts, network by network; a latency for which either network has no value has none, a loss is then not settled.
 
     `floors`: place -> half-width of the A/A interval of the logarithm of a ratio, 0 unless given.
     """
@@ -55,7 +55,7 @@ def verdicts(reference: Confirmed, networks: Sequence[Confirmed], floors: Mappin
         replace(each.verdict, p=chances.get(n), corrected_p=corrected.get(n), verdict=_side(each, corrected.get(n)))
         for n, each in enumerate(tested)
     ]
-    counted = [verdict for network in networks for verdict in _counted(reference, network)]
+    counted = [verdict for network in networks for verdict in (*_counted(reference, network), *_untrained(reference, network))]
     numbers = [network.number for network in networks]
     return tuple(sorted([*counted, *judged], key=lambda verdict: numbers.index(verdict.number)))
 
@@ -66,9 +66,9 @@ def winner(confirmation: Confirmation) -> int | None:
     A network that is better on every axis so comes first. None where none was confirmed.
     """
 
-    def rank(network: Confirmed) -> tuple[int, int, float]:
-        kinds = axes_of(confirmation, number_of(network))
-        return -kinds.count(BETTER), kinds.count(WORSE), mean(losses_of(network)) or float("inf")
+    def rank(network: Confirmed) -> tuple[bool, int, int, float]:
+        kinds, losses = axes_of(confirmation, number_of(network)), losses_of(network)
+        return not losses, -kinds.count(BETTER), kinds.count(WORSE), mean(losses) or float("inf")
 
     best = min(confirmation.networks, key=rank, default=None)
     return best.number if best is not None else None
@@ -109,6 +109,15 @@ def _counted(reference: Confirmed, network: Confirmed) -> Iterator[Verdict]:
             yield Verdict(
                 number=number_of(network), metric=metric, reference=before, value=after, effect=after - before, verdict=kind
             )
+
+
+def _untrained(reference: Confirmed, network: Confirmed) -> Iterator[Verdict]:
+    """Losses that one of both does not have: nothing that was not trained is better on every axis."""
+    for metric, test in ((LOSS, False), (TEST_LOSS, True)):
+        ours, theirs = losses_of(network, test), losses_of(reference, test)
+        if not (ours and theirs):
+            number, before, after = number_of(network), mean(theirs), mean(ours)
+            yield Verdict(number=number, metric=metric, reference=before, value=after, of="seeds", verdict=UNSETTLED)
 
 
 def _tested(reference: Confirmed, network: Confirmed, floors: Mapping[str, float]) -> Iterator[_Tested]:

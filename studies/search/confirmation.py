@@ -31,6 +31,7 @@ class Stored:
         return current_records(self.study, self.config)
 
 
+WAITS = "not trained yet"  # reason of a seed without which nothing is settled
 Rates = dict[str, float | None]  # learning rate, as written -> validation loss, None where it diverged
 
 
@@ -55,18 +56,19 @@ def confirmation_of(
     finalists: Sequence[Candidate],
     rates: Mapping[str, Rates],
     confirm: Stored,
-    fastest: Mapping[str, Mapping[str, Any]],
+    fastest: Mapping[str, Mapping[str, Mapping[str, Any] | None]],
 ) -> Confirmation:
     """Values and verdicts of the reference and the finalists, each with its own best rate.
 
     `rates`: level -> losses by rate; `fastest`: place -> level -> its fastest mode, plain.
     """
     stored = confirm.records()
-    networks = [_confirmed(each, rates[level_of(each)], stored) for each in (reference, *finalists)]
+    seeds = range(confirm.config.first_seed, confirm.config.first_seed + confirm.config.seeds)
+    networks = [_confirmed(each, rates[level_of(each)], stored, seeds) for each in (reference, *finalists)]
     networks[0] = replace(networks[0], number=None)
     levels = [level_of(each) for each in (reference, *finalists)]
     networks = [
-        replace(each, fastest={place: FastestMode(**of[level]) for place, of in fastest.items() if level in of})
+        replace(each, fastest={place: FastestMode(**mode) for place, of in fastest.items() if (mode := of.get(level))})
         for level, each in zip(levels, networks, strict=True)
     ]
     first, *rest = networks
@@ -92,12 +94,14 @@ def floors(noise: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     return {place: max(abs(math.log(floor["low"])), abs(math.log(floor["high"]))) for place, floor in known.items()}
 
 
-def _confirmed(candidate: Candidate, rates: Rates, stored: Sequence[Record]) -> Confirmed:
+def _confirmed(candidate: Candidate, rates: Rates, stored: Sequence[Record], seeds: Sequence[int]) -> Confirmed:
     rate = best_rate(rates)
     level = arm(level_of(candidate), float(rate)) if rate is not None else None
     ours = sorted((r for r in stored if r.factors.get(NETWORK) == level), key=lambda record: record.seed)
     ended = [record for record in ours if record.state in (COMPLETE, FAILED)]
     first = next((record for record in ours if record.state == COMPLETE), None)
+    known = {record.seed: _seed(record) for record in ended}
+    waiting = {seed: SeedLoss(seed=seed, reason=WAITS) for seed in seeds} if ours else {}
     latency = next((record.latency for record in ours if record.latency), {})
     return Confirmed(
         number=candidate.number,
@@ -107,7 +111,7 @@ def _confirmed(candidate: Candidate, rates: Rates, stored: Sequence[Record]) -> 
         rates=rates,
         rate=rate or "",
         search_loss=candidate.best_loss,
-        seeds=tuple(map(_seed, ended)),
+        seeds=tuple({**waiting, **known}.values()),
         **(sizes(first.costs) if first else {"params": candidate.params, "macs": candidate.macs}),
         latency={place: timing(entry) for place, entry in latency.items()},
     )

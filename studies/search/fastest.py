@@ -11,6 +11,7 @@ from ablation.design.compose import build
 from ablation.design.spec import ModelSpec
 from ablation.faster.optimise import optimise
 from ablation.faster.optimised import Optimised
+from ablation.machine.text import first_line
 from ablation.measure.latency.compare import compare_latency, settled
 from ablation.record.convert import to_plain
 from ablation.record.search_confirmed import FastestMode
@@ -23,8 +24,8 @@ Say = Callable[[str], None]
 
 def fastest_modes(
     specs: Mapping[str, ModelSpec], config: StudyConfig, place: str, *, compile: bool, say: Say
-) -> dict[str, dict[str, Any]]:
-    """Network -> its fastest mode of those that compute the same function in float32, as plain values.
+) -> dict[str, dict[str, Any] | None]:
+    """Network -> its fastest mode of those that compute the same function in float32, as plain values; None where none works.
 
     `specs`: by level, the reference first; `place`: "cpu/32". Ratios are to the reference in the reference's own fastest mode,
     paired by round, their intervals over sittings with weights at other places in memory.
@@ -34,14 +35,18 @@ def fastest_modes(
     with settled(torch.device(config.device), threads):
         for level, spec in specs.items():
             say(f"Fastest mode of {level} at {place} ...")
-            model = build(spec, seed=0)
-            made[level] = optimise(model, device=config.device, batch_size=batch_size, compile=compile, budget_s=BUDGET_S / 3)
-    reference = next(iter(made))
+            try:
+                model = build(spec, seed=0)
+                made[level] = optimise(model, device=config.device, batch_size=batch_size, compile=compile, budget_s=BUDGET_S / 3)
+            except Exception as error:  # too little memory, or no stack that keeps the outputs
+                say(f"{level} has no fastest mode at {place}: {first_line(error)}")
+    reference, modes = next(iter(specs)), dict[str, dict[str, Any] | None](dict.fromkeys(specs))
+    if reference not in made:
+        return modes
     times = compare_latency(
         made, batch_size=batch_size, device=config.device, reference=reference, image_size=config.data["image_size"],
         num_threads=threads, budget_s=BUDGET_S * len(made), only_calls=True,
     )  # fmt: skip
-    modes = {}
     for level, network in made.items():
         timed = times[level]
         if timed.median_ms is not None:

@@ -96,6 +96,11 @@ def level_of(candidate: Candidate) -> str:
     return REFERENCE if candidate.number is None else f"proposal {candidate.number}"
 
 
+def why_of(winner: Candidate, rate: float) -> str:
+    """The kind of the study of a winner's swaps, each trained with the winner's own learning rate."""
+    return f"{WHY}-{winner.number}-{rate:g}"
+
+
 def arm(level: str, rate: float) -> str:
     """A network with its own learning rate as a level.
 

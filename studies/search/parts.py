@@ -21,7 +21,7 @@ from blocks.errors import InputError
 from studies.engine.opened import StudyRun, open_run
 from studies.engine.proposals import Search
 from studies.engine.search.earlier import earlier_records, store_earlier
-from studies.search.folder import CONFIRM, NETWORK, RATE, REFERENCE, SWEEP, WHY, WINNER, arm, difference, level_of, study_of
+from studies.search.folder import CONFIRM, NETWORK, RATE, REFERENCE, SWEEP, WINNER, arm, difference, level_of, study_of, why_of
 from studies.search.setting import Setting
 from studies.store.storage import open_storage, study_names
 
@@ -36,8 +36,8 @@ def swept_rates(setting: Setting) -> list[float]:
 
 
 def first_fresh(setting: Setting) -> int:
-    """The first seed that neither the search, which trains its reference with several, nor the sweep has."""
-    return max(1, Search(**setting.config.search).reference_seeds)
+    """The first seed that neither the search, which trains its reference with several, nor the sweep, nor an earlier study has."""
+    return max(1, Search(**setting.config.search).reference_seeds, setting.first_unknown)
 
 
 def sweep(setting: Setting, finalists: Sequence[Candidate], console: Console) -> StudyRun:
@@ -47,7 +47,11 @@ def sweep(setting: Setting, finalists: Sequence[Candidate], console: Console) ->
         RATE: {f"{rate:g}": {RATE: rate} for rate in swept_rates(setting)},
     }
     num = len(factors[NETWORK])
-    return _open(setting, SWEEP, factors, console, batches=setting.config.latency_batches[:1], latency_s=SWEEP_LATENCY_S * num)
+    run = _open(setting, SWEEP, factors, console, batches=setting.config.latency_batches[:1], latency_s=SWEEP_LATENCY_S * num)
+    # what the search itself and --from know is not trained again; a confirmation takes nothing over, so that its seeds are fresh
+    folders = [setting.options.out, *map(Path, setting.earlier)]
+    store_earlier(run.study, earlier_records(folders, run.config))
+    return run
 
 
 def confirm(setting: Setting, finalists: Sequence[Candidate], rates: Mapping[str, float], console: Console) -> StudyRun:
@@ -55,20 +59,24 @@ def confirm(setting: Setting, finalists: Sequence[Candidate], rates: Mapping[str
     specs = {REFERENCE: setting.reference, **{level_of(each): spec_of(each) for each in finalists}}
     levels = {arm(name, rates[name]): {**difference(setting.reference, spec), RATE: rates[name]} for name, spec in specs.items()}
     latency_s = QUICK_LATENCY_S if setting.quick else CONFIRM_LATENCY_S
+    num = len({**_levels_of(setting.options.where, study_of(setting.options.study, CONFIRM)).get(NETWORK, {}), **levels})
     return _open(
         setting, CONFIRM, {NETWORK: levels}, console, seeds=setting.confirm_seeds, first_seed=first_fresh(setting),
-        batches=setting.config.latency_batches, latency_s=latency_s * len(levels),
+        batches=setting.config.latency_batches, latency_s=latency_s * num,
     )  # fmt: skip
 
 
 def why(setting: Setting, winner: Candidate, undone: Mapping[str, ModelSpec], rate: float, console: Console) -> StudyRun:
-    """The winner, and the winner with each of its differences from the reference undone (name -> spec); a study for each winner."""
+    """The winner, and the winner with each of its differences from the reference undone (name -> spec); a study for each winner.
+
+    Its seeds come after those by which the winner was chosen among the finalists.
+    """
     base = spec_of(winner)
     levels = {WINNER: {}, **{name: difference(base, spec) for name, spec in undone.items()}}
     protocol = {**setting.config.protocol, RATE: rate}
-    seeds = {"seeds": setting.why_seeds, "first_seed": first_fresh(setting)}
+    seeds = {"seeds": setting.why_seeds, "first_seed": first_fresh(setting) + setting.confirm_seeds}
     return _open(
-        setting, f"{WHY}-{winner.number}", {NETWORK: levels}, console, base=base, protocol=protocol, **seeds,
+        setting, why_of(winner, rate), {NETWORK: levels}, console, base=base, protocol=protocol, **seeds,
         batches=setting.config.latency_batches, latency_s=None,
     )  # fmt: skip
 
@@ -101,11 +109,7 @@ def _open(
         study=name,
         latency_budget_s=latency_s,
     )
-    run = open_run(config, options, setting.dataset, console)
-    # what the search itself and --from know is not trained again
-    folders = [setting.options.out, *map(Path, setting.earlier)]
-    store_earlier(run.study, earlier_records(folders, run.config))
-    return run
+    return open_run(config, options, setting.dataset, console)
 
 
 def _levels_of(where: str, name: str) -> dict[str, Levels]:

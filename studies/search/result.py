@@ -25,8 +25,8 @@ from studies.engine.config import StudyConfig
 from studies.engine.reporting import FACTS, NOISE
 from studies.engine.search.rungs import rank_correlations
 from studies.search.candidates import candidates, finalists, spent_s
-from studies.search.confirmation import Rates, Stored, best_rate, confirmation_of, data_text, floors, rates_of
-from studies.search.folder import CONFIRM, NETWORK, SWEEP, WHY, WINNER, SearchFolder, arm, level_of, study_of
+from studies.search.confirmation import WAITS, Rates, Stored, best_rate, confirmation_of, data_text, floors, rates_of
+from studies.search.folder import CONFIRM, NETWORK, SWEEP, WHY, WINNER, SearchFolder, arm, level_of, study_of, why_of
 from studies.search.insight import Drawn, distribution_of, growth_of
 from studies.store.storage import open_storage, study_names
 
@@ -47,6 +47,14 @@ class SearchState:
         """The networks that are confirmed, as chosen when the search had ended; none before."""
         chosen = self.facts.get("finalists", ())
         return [candidate for number in chosen for candidate in self.proposals if candidate.number == number]
+
+    @property
+    def begun(self) -> list[int]:
+        """Numbers of the networks whose confirmation has begun, in that order."""
+        confirm = self.parts.get(CONFIRM)
+        arms = [name.partition(" at ")[0] for name in confirm.config.space["factors"][NETWORK]] if confirm else []
+        known = {level_of(candidate): candidate.number for candidate in self.proposals}
+        return list(dict.fromkeys(number for name in arms if (number := known.get(name)) is not None))
 
     @property
     def shows_faces(self) -> bool:
@@ -143,14 +151,17 @@ def result_of(state: SearchState) -> SearchResult:
 
 def undone_of(state: SearchState, number: int | None) -> tuple[Undone, ...]:
     """What undoing the winner's differences changes, as far as it was trained."""
-    why, about = state.parts.get(f"{WHY}-{number}"), state.facts.get("undone", {}).get(str(number))
+    winner = next((candidate for candidate in state.finalists if candidate.number == number), None)
+    rate = best_rate(state.rates()[level_of(winner)]) if winner is not None else None
+    why = state.parts.get(why_of(winner, float(rate))) if winner is not None and rate is not None else None
+    about = state.facts.get("undone", {}).get(str(number))
     if why is None or about is None:
         return ()
     stored = why.records()
     by_level = {level: [r for r in stored if r.factors.get(NETWORK) == level] for level in why.config.space["factors"][NETWORK]}
-    winner = by_level.pop(WINNER)
+    whole = by_level.pop(WINNER)
     levels = {factor: tuple(pair) for factor, pair in about["levels"].items()}
-    return undone(levels, winner, by_level, about["reasons"], floors(why.study.user_attrs.get(NOISE, {})))
+    return undone(levels, whole, by_level, about["reasons"], floors(why.study.user_attrs.get(NOISE, {})))
 
 
 def write_files(state: SearchState, result: SearchResult, target: Path) -> None:
@@ -209,6 +220,8 @@ def _missing(state: SearchState, confirmation: Confirmation | None) -> tuple[str
     if confirmation is None:
         reason = "--confirm 0 leaves that out" if asked.get("confirm") == 0 else "the search has not got that far"
         texts.append(f"No network was confirmed: {reason}.")
+    elif any(seed.reason == WAITS for network in (confirmation.reference, *confirmation.networks) for seed in network.seeds):
+        texts.append("The confirmation is not complete: until every seed was trained no loss is settled.")
     elif asked.get("quick"):
         texts.append(f"This was a quick search: with {asked['confirm_seeds']} fresh seeds no loss is settled, whatever it is.")
     failed = sum(candidate.state == FAILED for candidate in state.proposals)
@@ -222,5 +235,7 @@ def _missing(state: SearchState, confirmation: Confirmation | None) -> tuple[str
 def _next(state: SearchState, number: int | None) -> dict[str, str]:
     if number is None:
         return {}
-    reference = state.facts["reference"]["text"] or str(state.folder.reference)
-    return {"explain why it differs": f"python -m studies.run explain {reference} {state.folder.winner}"}
+    folder = state.folder.path
+    place = Path(folder.name) if folder.is_absolute() else folder  # no path of this machine
+    reference = state.facts["reference"]["text"] or str(place / state.folder.reference.name)
+    return {"explain why it differs": f"python -m studies.run explain {reference} {place / state.folder.winner.name}"}

@@ -33,6 +33,7 @@ from studies.work.progress import duration, parse_budget
 
 RATES = (1e-4, 3e-4, 1e-3)
 TRIALS, MOST_TRIALS = 40, 10_000  # by default, and where a budget decides
+MOST_NAMED = 5  # as --confirm allows
 RUNGS, RUNGS_FROM = (0.25, 0.5), 4  # fractions of the epochs, and the epochs from which stopping early saves anything
 # of a quick search, for what no flag sets: 48 px, and what two CPU cores do in 6 minutes
 QUICK: dict[str, Any] = {
@@ -58,6 +59,8 @@ class Setting:
     rates: tuple[float, ...]  # of the sweep, the search's own among them
     earlier: tuple[str, ...]
     quick: bool
+    named: bool = False  # its networks were named, none is proposed
+    first_unknown: int = 0  # above every seed of the earlier studies
 
     @property
     def folder(self) -> SearchFolder:
@@ -82,7 +85,7 @@ def prepare(options: SearchOptions) -> Setting:
     space, defaults = _networks(options) if options.network else _space(options)
     protocol = space.protocol
     _check_space(space)
-    reference, name = (space.base, str(options.reference)) if options.network else _reference(options, space)
+    reference, name = (space.base, public_name(str(options.reference))) if options.network else _reference(options, space)
     check_trainable({name: reference}, protocol)
     own = options.reference_rate or (0.0 if options.learning_rate else float(defaults.get("reference_rate", 0.0)))
     own = 0.0 if own == protocol.learning_rate else own
@@ -99,7 +102,7 @@ def prepare(options: SearchOptions) -> Setting:
     setting = Setting(
         config=replace(config, fingerprint=dataset.fingerprint), options=run_options, dataset=dataset, reference=reference,
         reference_name=name, budget_s=budget_s, confirm=options.confirm or 0, confirm_seeds=options.confirm_seeds or 0,
-        why_seeds=options.why_seeds or 0, rates=rates, earlier=options.from_, quick=options.quick,
+        why_seeds=options.why_seeds or 0, rates=rates, earlier=options.from_, quick=options.quick, named=bool(options.network),
     )  # fmt: skip
     if budget_s is not None:
         _check_budget(setting, budget_s, str(options.budget))
@@ -122,10 +125,23 @@ def _networks(options: SearchOptions) -> tuple[Space, dict[str, Any]]:
         raise must_be("--space and --limit", "left out with --network", options.space or options.limit, "Nothing is searched.")
     size = {"image_size": options.image_size} if options.image_size is not None else {}
     reference = read_spec(options.reference).replace(**size)
-    levels = {text: difference(reference, read_spec(text).replace(**size)) for text in options.network}
-    if same := next((text for text, fields in levels.items() if not fields), None):
-        raise must_be("--network", "another network than the reference", same)
+    specs = {public_name(text): read_spec(text).replace(**size) for text in options.network}
+    keys = [reference.network_key, *(spec.network_key for spec in specs.values())]
+    if same := next((text for text, spec in specs.items() if keys.count(spec.network_key) > 1), None):
+        raise must_be("--network", "another network than the reference, and than the others", same)
+    if len(specs) > MOST_NAMED:
+        raise must_be("--network", f"at most {MOST_NAMED} networks", len(specs))
+    levels = {text: difference(reference, spec) for text, spec in specs.items()}
     return Space(name="networks", base=reference, factors={NETWORK: levels}, protocol=protocol_of(options, {})), {}
+
+
+def public_name(text: str) -> str:
+    """A spec as it was typed; of a file in a folder of this machine only the last two names.
+
+    >>> public_name("/home/me/results/winner.toml"), public_name("small,head=pooled")
+    ('results/winner.toml', 'small,head=pooled')
+    """
+    return "/".join(Path(text).parts[-2:]) if Path(text).is_absolute() else text
 
 
 def _config(options: SearchOptions, space: Space, data: dict[str, Any], reference: ModelSpec, rate: float) -> StudyConfig:
@@ -148,6 +164,8 @@ def _config(options: SearchOptions, space: Space, data: dict[str, Any], referenc
 def _whole(options: SearchOptions) -> SearchOptions:
     """The options with the defaults that depend on --quick."""
     defaults = {**WHOLE, **(QUICK if options.quick else {})}
+    if options.network:  # all of them are confirmed, whatever they cost
+        defaults = {**defaults, "limit": (), "confirm": len(options.network)}
     return replace(options, **{name: value for name, value in defaults.items() if getattr(options, name) in (None, ())})
 
 
@@ -185,7 +203,7 @@ def _reference(options: SearchOptions, space: Space) -> tuple[ModelSpec, str]:
         if got != wanted:
             remedy = f"For example: --reference {options.reference},{name}={wanted}."
             raise must_be("--reference", f"a network of the space's {name}, {wanted}", got, remedy)
-    return spec, options.reference
+    return spec, public_name(options.reference)
 
 
 def _search(options: SearchOptions, limits: dict[str, float], protocol: Protocol, reference: ModelSpec) -> Search:

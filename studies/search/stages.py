@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ablation.design.variant import network_of
 from ablation.record.search import Candidate
 from ablation.record.trial import COMPLETE
+from ablation.search.confirm import losses_of
 from ablation.search.limits import LATENCY
 from ablation.search.samplers import FREE
 from studies.engine.opened import StudyRun
@@ -28,7 +30,7 @@ from studies.search.folder import level_of
 from studies.search.models import can_be_fitted, fit_models
 from studies.search.parts import swaps_between
 from studies.search.result import SearchState, read_search, to_toml
-from studies.search.setting import Setting, training_s
+from studies.search.setting import Setting, public_name, training_s
 from studies.store.queue import trial_state
 from studies.store.source import propose_until
 from studies.work.progress import duration
@@ -56,15 +58,17 @@ class Stages:
         store_earlier(self.search.study, earlier)
         for place, reason in earlier.refused.items():
             self.say(f"--from     {place} is left out: {reason}")
+        known = stored_earlier(self.search.study)
+        self.setting = replace(self.setting, first_unknown=1 + max((one.record.seed for one in known), default=-1))
         if earlier.records:
             self.say(f"--from     {len(earlier.records)} trials are known already")
-        self.setting.folder.note(num_warm=len(stored_earlier(self.search.study)))
+        self.setting.folder.note(num_warm=len(known))
 
     def note_begin(self, options: SearchOptions) -> None:
         """Facts of the search that no study holds."""
         setting, folder = self.setting, self.setting.folder
         spec, limits = setting.reference.to_dict(), setting.config.search.get("limits", {})
-        text = options.reference or ""
+        text = public_name(options.reference or "")
         counted = {"space": self.census.facts(setting.space), "limits": limits_plain(limits, self.census)}
         folder.note(
             study=setting.options.study,
@@ -101,7 +105,9 @@ class Stages:
         """Say how long trainings of these networks and the reference will take, by those that were timed."""
         workers, stored = self.setting.options.workers, self.state().search.records()
         keys = {candidate.key for candidate in networks} | {self.setting.reference.network_key}
-        seconds = [[r.training["seconds"] for r in stored if r.network_key == key and r.state == COMPLETE] for key in keys]
+        seconds = [
+            [r.training["seconds"] for r in stored if network_of(r.network_key) == key and r.state == COMPLETE] for key in keys
+        ]
         expected = expected_s(seconds, num, workers)
         time_text = f", about {duration(expected)} if all are still to be trained" if expected else ""
         self.say(f"{what}: {num} trainings of each of {len(keys)} networks{time_text}")
@@ -133,17 +139,25 @@ def search(stages: Stages) -> int:
     """Propose and train until the budget or the number of trainings is reached, then choose what is confirmed."""
     setting, run = stages.setting, stages.search
     left = None if setting.budget_s is None else setting.budget_s - spent_s(run.study)
+    asked = {"budget_s": setting.budget_s or 0.0, "trials": setting.config.search["num_trials"]}
+    before = setting.folder.read_facts().get("searched", {})
+    if before and all(asked[name] <= before[name] for name in asked):
+        left = 0.0  # it came to its end, and no more is asked for
     waiting = trial_state(run.study, run.config.limits).waiting
     if left is None or left > 0 or waiting:
         propose_until(run.study, None if left is None else time.time() + left)
         if run_trials(run) == INTERRUPTED:
             return INTERRUPTED
     state = stages.state()
-    best = state.best(setting.confirm)
-    setting.folder.note(finalists=[candidate.number for candidate in best])
-    complete = sum(candidate.state == COMPLETE for candidate in state.proposals)
-    stages.say(f"Searched  {complete} networks trained to the end in {duration(spent_s(run.study))}")
-    stages.ended = not best
+    complete = [candidate for candidate in state.proposals if candidate.state == COMPLETE]
+    best = complete if setting.named else state.best(setting.confirm)
+    # those whose confirmation has begun stay: to leave them out later would be a choice by their result
+    chosen = [*state.begun, *(candidate.number for candidate in best if candidate.number not in state.begun)]
+    setting.folder.note(searched=asked)
+    if setting.confirm:
+        setting.folder.note(finalists=chosen[: max(setting.confirm, len(state.begun))])
+    stages.say(f"Searched  {len(complete)} networks trained to the end in {duration(spent_s(run.study))}")
+    stages.ended = not setting.confirm or not chosen
     return 0 if complete else 1
 
 
@@ -154,7 +168,7 @@ def sweep(stages: Stages) -> int:
     if not rates:
         return 0
     stages.expect("Sweep of learning rates", len(rates), chosen)
-    return run_trials(parts.sweep(setting, chosen, stages.search.console))
+    return _interrupted(run_trials(parts.sweep(setting, chosen, stages.search.console)))  # a rate that diverges is an answer
 
 
 def confirm(stages: Stages) -> int:
@@ -168,7 +182,10 @@ def confirm(stages: Stages) -> int:
         stages.ended = True
         return 1
     stages.expect("Confirmation", setting.confirm_seeds, chosen)
-    return run_trials(parts.confirm(setting, chosen, rates, stages.search.console))
+    if run_trials(parts.confirm(setting, chosen, rates, stages.search.console)) == INTERRUPTED:
+        return INTERRUPTED
+    held = stages.state().confirmation
+    return 0 if held and losses_of(held.reference) and any(map(losses_of, held.networks)) else 1
 
 
 def modes(stages: Stages) -> int:
@@ -195,13 +212,22 @@ def why(stages: Stages) -> int:
     setting.folder.note(undone={**known, str(winner.number): swaps.facts()})
     if not swaps.undone:
         return 0
-    seconds = training_s(setting, {"winner": parts.spec_of(winner), **swaps.undone})
-    total = setting.why_seeds * sum(seconds.values()) / setting.options.workers
     what = f"Why: the best without each of {len(swaps.undone)} differences from the reference, {setting.why_seeds} seeds"
-    stages.say(f"{what}, about {duration(total)} if all are still to be trained")
+    try:
+        seconds = training_s(setting, {"winner": parts.spec_of(winner), **swaps.undone})
+        total = setting.why_seeds * sum(seconds.values()) / setting.options.workers
+        what += f", about {duration(total)} if all are still to be trained"
+    except Exception:  # of a network that can't be trained: its trial says why
+        pass
+    stages.say(what)
     rate = best_rate(state.rates()[level_of(winner)])
     assert rate is not None, "it was confirmed"
-    return run_trials(parts.why(setting, winner, swaps.undone, float(rate), stages.search.console))
+    return _interrupted(run_trials(parts.why(setting, winner, swaps.undone, float(rate), stages.search.console)))
+
+
+def _interrupted(code: int) -> int:
+    """Whether a stage was stopped; what fails in it is on the page and ends nothing."""
+    return code if code == INTERRUPTED else 0
 
 
 STAGES: tuple[Callable[[Stages], int], ...] = (predict, search, sweep, confirm, modes, why)

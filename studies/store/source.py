@@ -29,6 +29,7 @@ from studies.store.storage import exclusive, get_system_attrs, set_attrs, set_co
 OnRefusal = Callable[[int, str, str], None]  # (number of a trial that is not to be run, kind of the reason, reason)
 # attribute of a job that was planned beside those that a sampler proposes, and does not count as one of them
 ROLE = "role"
+MOST_REFUSED = 200  # duplicates one after another, after which nothing more is proposed
 UNTIL = "propose_until"  # hidden study attribute
 
 
@@ -128,6 +129,9 @@ class Sampled:
         until = proposes_until(study)
         if until is not None and time.time() >= until:
             return 0
+        last = histories.trials[-MOST_REFUSED:]
+        if len(last) == MOST_REFUSED and all(trial.user_attrs.get("reason_kind") == REFUSED for trial in last):
+            return 0  # whatever is proposed is there already: the space is used up, or the sampler at its end
         own = [h for h in histories.jobs.values() if h.last is None or ROLE not in h.last.user_attrs]
         trained = [h for h in own if h.pruned != INFEASIBLE]
         planned = sum(ROLE in trial.user_attrs for trial in histories.trials)

@@ -18,13 +18,14 @@ import pytest
 from optuna.trial import TrialState
 
 from ablation.design.spec import ModelSpec
+from ablation.faster.optimise import optimise
 from ablation.measure.latency.compare import compare_latency
 from ablation.record.convert import from_plain
 from ablation.record.search_confirmed import BETTER, UNSETTLED, Confirmation
 from studies.engine import latency_session
 from studies.engine import trial as trial_module
 from studies.run import main
-from studies.search import stages
+from studies.search import fastest, stages
 from studies.store.storage import open_storage, study_names
 from tests.commands.conftest import enter
 from tests.tiny_grid import last_line
@@ -52,6 +53,8 @@ def search(*more: str) -> list[str]:
 def _quick() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(latency_session, "compare_latency", partial(compare_latency, sittings=1, rounds=(2, 2)))
+        patch.setattr(fastest, "compare_latency", lambda made, **more: compare_latency(made, **{**more, "budget_s": 0.5}))
+        patch.setattr(fastest, "optimise", lambda model, **more: optimise(model, **{**more, "compile": False, "budget_s": 0.3}))
         yield
 
 
@@ -93,14 +96,15 @@ def confirmation() -> Confirmation:
 
 def test_every_stage_stores_a_study_and_the_confirmation_has_fresh_seeds(found: Path) -> None:
     names = list(studies())
-    winner = confirmation().networks[0].number
-    assert names == ["found", "found-sweep", "found-confirm", f"found-why-{winner}"]
+    winner = confirmation().networks[0]
+    part = f"why-{winner.number}-{winner.rate}"
+    assert names == ["found", "found-sweep", "found-confirm", f"found-{part}"]
     by_study = trained()
     assert {seed for _, seed in by_study["found"]} == {seed for _, seed in by_study["found-sweep"]} == {0}
     assert by_study["found"][0] == ("reference", 0)
     assert sorted(seed for _, seed in by_study["found-confirm"]) == [1, 1, 2, 2]
-    assert {seed for _, seed in by_study[names[-1]]} == {1}
-    assert all((FOLDER / part).is_dir() for part in ("sweep", "confirm", f"why-{winner}"))
+    assert {seed for _, seed in by_study[names[-1]]} == {3}
+    assert all((FOLDER / each).is_dir() for each in ("sweep", "confirm", part))
 
 
 def test_each_network_is_confirmed_with_its_own_best_rate_and_two_seeds_settle_nothing(found: Path) -> None:
@@ -189,7 +193,7 @@ def test_ctrl_c_at_each_stage_says_how_to_go_on(
         assert "the same command goes on from here:" in message
         assert last_line(message).startswith("  python -m studies.run search --space space.toml")
     assert main(search()) == 0
-    assert [len(names) for names in trained().values()] == [3, 2, 4, len(trained()[list(trained())[-1]])]
+    assert [len(names) for names in trained().values()] == [3, 4, 4, len(trained()[list(trained())[-1]])]
     assert confirmation().networks[0].seeds
 
 

@@ -84,9 +84,12 @@ def test_nothing_is_settled_on_too_little(losses: list[float | None], num: int) 
         assert verdict.effect is not None
 
 
-def test_what_was_not_measured_has_no_verdict() -> None:
+def test_what_was_not_trained_is_not_settled_and_no_winner() -> None:
     bare = Confirmed(number=1, label="bare", params=50)
-    assert kinds(verdicts(BASE, [bare])) == {PARAMS: BETTER}
+    assert kinds(verdicts(BASE, [bare])) == {PARAMS: BETTER, LOSS: UNSETTLED, TEST_LOSS: UNSETTLED}
+    trained = network(2, [0.6, 0.601, 0.599], [2.0, 2.01, 1.99], params=200)  # worse on every axis, but there
+    confirmation = Confirmation(reference=BASE, networks=(bare, trained), verdicts=verdicts(BASE, [bare, trained]))
+    assert not beats_everywhere(confirmation, 1) and winner(confirmation) == 2
 
 
 def test_the_winner_is_better_on_most_axes_then_lowest_in_loss() -> None:
