@@ -177,7 +177,9 @@ class SearchOptions(Latency, Training, Data, Storage, WithPlugins, OnDevice):
         metavar="FOLDER",
     )
     reference_rate: float | None = option(
-        None, "learning rate of the reference while others are searched; by default that of the space, else the same"
+        None,
+        "learning rate of the reference while others are searched; by default that of the space, else the same",
+        rule=Rule("a positive number", lambda value: value > 0),
     )
     rates: tuple[float, ...] = option(
         (), "learning rates of which each confirmed network and the reference get their best; 1e-4 3e-4 1e-3 by default",

@@ -43,6 +43,9 @@ class FastestMode:
     high: float | None = None
 
 
+WAITS = "not trained yet"  # reason of a seed, without which no loss is settled
+
+
 @dataclass(frozen=True, kw_only=True)
 class SeedLoss:
     """One training with one fresh seed."""

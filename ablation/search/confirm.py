@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import log
 
+from ablation.attribute.interaction import LEAST_SEEDS
 from ablation.record.search_confirmed import (
     BETTER,
     FASTEST,
@@ -30,7 +31,6 @@ from ablation.record.search_confirmed import (
 )  # fmt: skip
 from ablation.stats import CONFIDENCE, LEAST_SITTINGS, Estimate, chance, contrast_estimate, holm, t_quantile
 
-LEAST_SEEDS = 3  # for an interval of a loss; with fewer nothing is settled
 CORRECTED = "Holm over every axis of every network that was measured, so that with 95 % certainty no verdict is wrong"
 
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from functools import cached_property
+from functools import cache, cached_property
 from operator import attrgetter
 from typing import Any
 
@@ -226,6 +226,12 @@ def _row(space: Space, factors: Mapping[str, str], counts: SpaceCosts) -> tuple[
         return key, str(error), none
     except Exception as error:  # whatever a user's own piece raises
         return key, f"{type(error).__name__}: {first_line(error, '')}", none
+
+
+@cache
+def shared_costs(batch_size: int = 1) -> SpaceCosts:
+    """The costs that this process remembers at a batch size: what one of its tasks counted, no other counts again."""
+    return SpaceCosts(batch_size)
 
 
 def _count(recipe: Recipe, forms: tuple[Form, ...]) -> Module:

@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import exp, log
 
+from ablation.attribute.interaction import LEAST_SEEDS
 from ablation.attribute.verdicts import judged, without_interval
 from ablation.record.attribution import Effect
 from ablation.record.search_confirmed import Undone
 from ablation.record.trial import COMPLETE, Record
-from ablation.search.confirm import LEAST_SEEDS
 from ablation.stats import LEAST_SITTINGS, Estimate, contrast_estimate, mean_estimate
 
 Levels = Mapping[str, tuple[str, str]]  # factor -> its level in the reference and in the winner
@@ -55,7 +55,8 @@ def _loss(winner: Sequence[Record], records: Sequence[Record]) -> Estimate | Non
     if not all(groups):
         return None
     estimate = contrast_estimate(groups, [1.0, -1.0])
-    return estimate if estimate.num >= LEAST_SEEDS else without_interval(estimate)
+    whole = all(len(group) == len(each) for group, each in zip(groups, (records, winner), strict=True))  # no choice of survivors
+    return estimate if whole and estimate.num >= LEAST_SEEDS else without_interval(estimate)
 
 
 def _ratios(place: str, without: Mapping[str, Sequence[Record]], floor: float) -> dict[str, Effect]:

@@ -22,7 +22,7 @@ from ablation.report.kit import plot_style as style
 from ablation.search.pool import Pool
 from ablation.search.replay import Table, read_table, replay
 from ablation.search.samplers import DEFAULT, FREE, GP, NSGA2, RANDOM, TPE, make_sampler
-from ablation.stats import CONFIDENCE
+from ablation.stats import CONFIDENCE, holm
 from studies.bench.result import Bench, Result
 
 # sampler -> trainings of a run; GPSampler takes about a second for each proposal
@@ -135,17 +135,6 @@ def median_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> 
     return (middle, ordered[rank - 1], ordered[num - rank]) if rank else (middle, None, None)
 
 
-def holm(chances: Sequence[float]) -> list[float]:
-    """Chances corrected for being judged together (Holm 1979).
-
-    >>> holm([0.01, 0.04, 0.03])
-    [0.03, 0.06, 0.06]
-    """
-    order = np.argsort(chances, kind="stable")
-    raised = np.maximum.accumulate([min(1.0, chances[i] * (len(chances) - rank)) for rank, i in enumerate(order)])
-    return [float(raised[rank]) for rank in np.argsort(order)]
-
-
 def needed(runs: Runs, repeated: Mapping[str, float]) -> Result:
     """Trainings that the default needs for the median hypervolume of a random search after TARGET, beside all others'."""
     target = float(np.median([shares[TARGET - 1] for shares in runs[RANDOM].values()]))
@@ -169,11 +158,10 @@ def _interval_text(values: Sequence[float]) -> str:
 def never_worse(runs: Runs) -> Result:
     """At how many of COMPARED trainings a rival has the larger hypervolume: one-sided Wilcoxon tests paired by seed, corrected."""
     pairs = [(name, num) for name in RIVALS if name in runs for num in COMPARED]
-    worse = holm([_chance(runs[name], runs[DEFAULT], num) for name, num in pairs])
-    num_worse = sum(chance <= 1 - CONFIDENCE for chance in worse)
-    others = [name for name in runs if name != DEFAULT]
-    better = holm([_chance(runs[DEFAULT], runs[name], AIM) for name in others])
-    texts = [f"{name} {chance:.2g}" for name, chance in zip(others, better, strict=True)]
+    worse = holm({pair: _chance(runs[pair[0]], runs[DEFAULT], pair[1]) for pair in pairs})
+    num_worse = sum(chance <= 1 - CONFIDENCE for chance in worse.values())
+    better = holm({name: _chance(runs[DEFAULT], runs[name], AIM) for name in runs if name != DEFAULT})
+    texts = [f"{name} {chance:.2g}" for name, chance in better.items()]
     seeds = len(runs[DEFAULT])
     detail = f"chance of so large a lead of {DEFAULT} after {AIM} if it had none: {', '.join(texts)}; Wilcoxon, {seeds} seeds, Holm"
     name = f"comparisons after {', '.join(map(str, COMPARED))} trainings that {DEFAULT} loses to {' or '.join(dict(pairs))}"

@@ -21,7 +21,7 @@ from ablation.design.spec import ModelSpec
 from ablation.design.variant import Variant
 from ablation.machine.files import write_atomic
 from ablation.machine.text import first_line
-from ablation.search.costs import SpaceCosts
+from ablation.search.costs import shared_costs
 from ablation.search.limits import LATENCY_MS, with_ratios
 from ablation.search.pool import Described, Pool
 from ablation.search.samplers import ABOUT, FREE
@@ -84,7 +84,7 @@ def make_sampler(search: Search, num_trials: int, describe: Describe) -> BaseSam
     if search.sampler in ABOUT:
         pool = describe.pool if search.sampler == FREE else None
         return named_sampler(search.sampler, seed=search.seed, num_trials=num_trials, pool=pool, settings=search.settings)
-    seed = search.seed + num_trials
+    seed = search.seed + num_trials  # as studies of earlier versions go on
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # else with each proposal
         sampler: BaseSampler = getattr(optuna.samplers, search.sampler)(seed=seed, **search.settings)
@@ -189,8 +189,7 @@ class Describe:
 
 def cost_counter() -> Callable[[ModelSpec], dict[str, Any]]:
     """Static costs of networks at batch 1, as plain values; what they have in common is counted once."""
-    counts = SpaceCosts()
-    return lambda spec: counts.of(spec).to_dict()
+    return lambda spec: shared_costs().of(spec).to_dict()
 
 
 def variant_attrs(variant: Variant) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ablation.design.space import Space
 from ablation.measure.costs.static import static_cost
-from ablation.search.costs import SpaceCosts, space_costs
+from ablation.search.costs import shared_costs, space_costs
 from ablation.search.limits import LATENCY, broken, latency_values, limit_text, num_excluded, num_params, quantity_of, with_ratios
 from blocks.errors import InputError, must_be
 from studies.engine.search.predicted import Predict, lowest_values
@@ -43,7 +43,7 @@ def take_census(setting: Setting, predict: Predict | None = None, most: int = MO
     space, limits = setting.space, dict(setting.config.search.get("limits", {}))
     total = space.num_combinations()
     drawn = assignments(space, most) if total > most else [dict(zip(space.factors, c, strict=True)) for c in combinations(space)]
-    table = space_costs(space, drawn)
+    table = space_costs(space, drawn, shared_costs())
     if not any(table.valid):
         raise must_be("--space", "a space with a network that can be built", space.name, next(iter(table.reasons), ""))
     reference = static_cost(setting.reference).to_dict()
@@ -66,7 +66,7 @@ def take_census(setting: Setting, predict: Predict | None = None, most: int = MO
 
 def drawn_inside(setting: Setting, predict: Predict, num: int = 200) -> list[dict[str, Any]]:
     """Networks of the space drawn by chance, as many as are inside all limits, with predicted latency; see `insight.Drawn`."""
-    space, limits, counts = setting.space, dict(setting.config.search.get("limits", {})), SpaceCosts()
+    space, limits, counts = setting.space, dict(setting.config.search.get("limits", {})), shared_costs()
     reference, inside = static_cost(setting.reference).to_dict(), list[dict[str, Any]]()
     for factors in assignments(space, min(4 * num, space.num_combinations()), seed=1):
         try:

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from ablation.data import split_indices
 from ablation.search.limits import limit_text
+from ablation.search.samplers import ABOUT
 from studies.engine.dashboard import dashboard_command
 from studies.engine.folder import take_grid_folder
 from studies.engine.opened import StudyRun, open_run
@@ -108,7 +109,8 @@ def _limits(setting: Setting, census: Census) -> list[str]:
 
 def _sampler(setting: Setting) -> str:
     named = setting.space.factors.keys() == {NETWORK}
-    return "none, all networks that were named" if named else f"{setting.config.search['sampler']}, {_budget(setting)}"
+    name = setting.config.search["sampler"]
+    return "none, all networks that were named" if named else f"{name} ({ABOUT[name]}), {_budget(setting)}"
 
 
 def _budget(setting: Setting) -> str:

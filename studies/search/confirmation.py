@@ -10,7 +10,7 @@ from typing import Any
 import optuna
 
 from ablation.record.search import Candidate
-from ablation.record.search_confirmed import Confirmation, Confirmed, FastestMode, SeedLoss
+from ablation.record.search_confirmed import WAITS, Confirmation, Confirmed, FastestMode, SeedLoss
 from ablation.record.trial import COMPLETE, FAILED, Record
 from ablation.search.confirm import CORRECTED, verdicts
 from studies.engine.config import StudyConfig
@@ -31,7 +31,6 @@ class Stored:
         return current_records(self.study, self.config)
 
 
-WAITS = "not trained yet"  # reason of a seed without which nothing is settled
 Rates = dict[str, float | None]  # learning rate, as written -> validation loss, None where it diverged
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
 from ablation.design.compose import build
 from ablation.design.space import Space
 from ablation.design.spec import ModelSpec
-from ablation.measure.costs.operation import Operation
 from ablation.measure.costs.static import StaticCost, static_cost
 from ablation.record.search import PredictionError
-from ablation.search.costs import SpaceCosts
+from ablation.search.costs import shared_costs
 from ablation.search.latency_model import LEAST_NETWORKS, LatencyModel
 from ablation.search.latency_sample import features_of, sample_for_timing
 from ablation.search.latency_timing import time_networks
@@ -79,11 +77,11 @@ def timed_specs(setting: Setting, models: Mapping[int, LatencyModel]) -> dict[st
     those that a model of a smaller batch size predicts far beyond the limit there. They take the longest to time.
     """
     num, seen = NUM_TIMED[setting.quick], dict[str, tuple[ModelSpec, StaticCost, bool]]()
-    counts, worthwhile = SpaceCosts(), _worthwhile(setting, models)
+    counts, worthwhile = shared_costs(), _worthwhile(setting, models)
     for spec in (setting.reference, *_drawn(setting.space)):
         if spec.network_key not in seen:
             try:
-                seen[spec.network_key] = (spec, cost := counts.of(spec), worthwhile(cost, counts.operations(spec)))
+                seen[spec.network_key] = (spec, cost := counts.of(spec), worthwhile(spec, cost))
             except Exception:  # whatever a user's own piece raises: its trial records it
                 continue
     reference, *others = seen
@@ -93,15 +91,16 @@ def timed_specs(setting: Setting, models: Mapping[int, LatencyModel]) -> dict[st
     return {keys[position]: seen[keys[position]][0] for position in chosen}
 
 
-def _worthwhile(setting: Setting, models: Mapping[int, LatencyModel]) -> Callable[[StaticCost, Sequence[Operation]], bool]:
+def _worthwhile(setting: Setting, models: Mapping[int, LatencyModel]) -> Callable[[ModelSpec, StaticCost], bool]:
     """Whether a network may be inside the limits, by its costs and by the models that there are."""
     limits, reference = dict(setting.config.search.get("limits", {})), static_cost(setting.reference).to_dict()
-    latency = {batch: limits.get(f"{LATENCY_RATIO}@{batch}", math.inf) for batch in models if batch == 1}
+    on_costs = {key: limit for key, limit in limits.items() if not key.startswith(LATENCY)}
+    far = {batch: FAR * limits[key] for batch in models if (key := f"{LATENCY_RATIO}@{batch}") in limits}
 
-    def check(cost: StaticCost, operations: Sequence[Operation]) -> bool:
-        if broken({k: v for k, v in limits.items() if not k.startswith(LATENCY)}, with_ratios(cost.to_dict(), reference)):
+    def check(spec: ModelSpec, cost: StaticCost) -> bool:
+        if broken(on_costs, with_ratios(cost.to_dict(), reference)):
             return False
-        return all(models[batch].predict(operations).ratio <= FAR * limit for batch, limit in latency.items())
+        return all(models[batch].predict(shared_costs(batch).operations(spec)).ratio <= most for batch, most in far.items())
 
     return check
 

@@ -16,16 +16,19 @@ from ablation.machine.files import write_atomic
 from ablation.machine.hardware import machine_name
 from ablation.record.convert import from_plain, to_plain
 from ablation.record.search import STOPPED, Candidate, Limit, PredictionError, Rung, SearchedSpace, SearchResult
-from ablation.record.search_confirmed import Confirmation, Stage, Undone
+from ablation.record.search_confirmed import WAITS, Confirmation, Stage, Undone
 from ablation.record.trial import FAILED
+from ablation.report.kit.numbers import capital
+from ablation.report.search.networks import spec_toml
 from ablation.search.confirm import winner as winner_of
 from ablation.search.limits import RATIO, limit_text, quantity_of
+from ablation.search.samplers import ABOUT
 from ablation.search.undone import undone
 from studies.engine.config import StudyConfig
 from studies.engine.reporting import FACTS, NOISE
 from studies.engine.search.rungs import rank_correlations
 from studies.search.candidates import candidates, finalists, spent_s
-from studies.search.confirmation import WAITS, Rates, Stored, best_rate, confirmation_of, data_text, floors, rates_of
+from studies.search.confirmation import Rates, Stored, best_rate, confirmation_of, data_text, floors, rates_of
 from studies.search.folder import CONFIRM, NETWORK, SWEEP, WHY, WINNER, SearchFolder, arm, level_of, study_of, why_of
 from studies.search.insight import Drawn, distribution_of, growth_of
 from studies.store.storage import open_storage, study_names
@@ -130,6 +133,7 @@ def result_of(state: SearchState) -> SearchResult:
         limits=tuple(_limit(limit, state.reference, config.device) for limit in facts.get("limits", ())),
         space=SearchedSpace(**facts["space"]),
         sampler=str(config.search.get("sampler", "")),
+        sampler_text=capital(ABOUT.get(str(config.search.get("sampler")), "")),
         budget=facts.get("budget", ""),
         num_warm=facts.get("num_warm", 0),
         seconds=spent_s(state.search.study),
@@ -170,13 +174,8 @@ def write_files(state: SearchState, result: SearchResult, target: Path) -> None:
         write_atomic(target / "confirmation.json", json.dumps(to_plain(result.confirmation), indent=2) + "\n")
     winner = result.candidate(result.winner)
     if winner is not None:
-        write_atomic(target / "winner.toml", to_toml(winner.spec))
-    write_atomic(target / "reference.toml", to_toml(state.reference.spec))
-
-
-def to_toml(spec: Mapping[str, Any]) -> str:
-    """A spec as `ModelSpec.to_toml` writes it, which this can't make without torch."""
-    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in spec.items())
+        write_atomic(target / "winner.toml", spec_toml(winner.spec))
+    write_atomic(target / "reference.toml", spec_toml(state.reference.spec))
 
 
 def _limit(stored: Mapping[str, Any], reference: Candidate, device: str) -> Limit:

@@ -21,6 +21,7 @@ from ablation.train.speed import compare_training
 from ablation.train.trainable import check_trainable
 from blocks.errors import must_be
 from studies.engine.config import StudyConfig, prepare_folder
+from studies.engine.folder import holder
 from studies.engine.opened import RunOptions
 from studies.engine.proposals import Search
 from studies.engine.worker import open_dataset
@@ -226,8 +227,8 @@ def _rates(rates: tuple[float, ...], protocol: Protocol, own: float) -> tuple[fl
 
 def _check_folders(options: SearchOptions) -> None:
     for folder in options.from_:
-        if not (Path(folder) / "journal.log").is_file():
-            raise must_be("--from", "the folder of a study", folder, "It holds no journal.log.")
+        if not (Path(folder) / "journal.log").is_file() and "storage" not in holder(Path(folder)):
+            raise must_be("--from", "the folder of a study", folder, "It holds no journal.log, and names no storage.")
 
 
 def _check_budget(setting: Setting, budget_s: float, text: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from ablation.design.variant import network_of
 from ablation.record.search import Candidate
 from ablation.record.trial import COMPLETE
+from ablation.report.search.networks import spec_toml
 from ablation.search.confirm import losses_of
 from ablation.search.limits import LATENCY
 from ablation.search.samplers import FREE
@@ -19,6 +20,7 @@ from studies.engine.proposals import describe_of
 from studies.engine.runner import INTERRUPTED, run_trials
 from studies.engine.search.earlier import earlier_records, store_earlier, stored_earlier
 from studies.engine.search.predicted import models_digest, predictor
+from studies.engine.search.rungs import no_longer_stopped
 from studies.options import SearchOptions
 from studies.search import parts
 from studies.search.candidates import spent_s
@@ -29,9 +31,9 @@ from studies.search.fastest import fastest_modes
 from studies.search.folder import level_of
 from studies.search.models import can_be_fitted, fit_models
 from studies.search.parts import swaps_between
-from studies.search.result import SearchState, read_search, to_toml
+from studies.search.result import SearchState, read_search
 from studies.search.setting import Setting, public_name, training_s
-from studies.store.queue import trial_state
+from studies.store.queue import go_on, trial_state
 from studies.store.source import propose_until
 from studies.work.progress import duration
 
@@ -79,7 +81,7 @@ class Stages:
             asked={"confirm": setting.confirm, "confirm_seeds": setting.confirm_seeds, "why_seeds": setting.why_seeds,
                    "quick": setting.quick, "rates": list(setting.rates)},
         )  # fmt: skip
-        folder.reference.write_text(to_toml(spec), encoding="utf-8")
+        folder.reference.write_text(spec_toml(spec), encoding="utf-8")
 
     def note_end(self) -> None:
         """What only torch can tell: reference and winner stage by stage, and the predicted latency of what was proposed."""
@@ -143,6 +145,8 @@ def search(stages: Stages) -> int:
     before = setting.folder.read_facts().get("searched", {})
     if before and all(asked[name] <= before[name] for name in asked):
         left = 0.0  # it came to its end, and no more is asked for
+    elif back := go_on(run.study, no_longer_stopped(run.study), run.config.limits):
+        stages.say(f"{back} trainings that were stopped go on: by what is known now they would not be stopped")
     waiting = trial_state(run.study, run.config.limits).waiting
     if left is None or left > 0 or waiting:
         propose_until(run.study, None if left is None else time.time() + left)

@@ -12,10 +12,11 @@ from rich.console import Console
 from scipy import stats
 
 from ablation.search.samplers import FREE, GP, RANDOM, TPE
+from ablation.stats import holm
 from studies.bench import search as bench_search_module
 from studies.bench.command import PARTS, possible_parts
 from studies.bench.result import Bench
-from studies.bench.search import Runs, bench_search, holm, median_interval, needed, never_worse
+from studies.bench.search import Runs, bench_search, median_interval, needed, never_worse
 from tests.search.replay_table import made_up
 
 
@@ -72,9 +73,9 @@ def test_the_interval_of_a_median_covers() -> None:
 
 
 def test_holm_by_hand() -> None:
-    assert holm([0.5, 0.01, 0.02]) == pytest.approx([0.5, 0.03, 0.04])
-    assert holm([0.04, 0.04]) == pytest.approx([0.08, 0.08])
-    assert holm([]) == []
+    assert holm({"a": 0.5, "b": 0.01, "c": 0.02}) == pytest.approx({"a": 0.5, "b": 0.03, "c": 0.04})
+    assert holm({"a": 0.04, "b": 0.04}) == pytest.approx({"a": 0.08, "b": 0.08})
+    assert holm({}) == {}
 
 
 def runs(free: float, tpe: float) -> Runs:

@@ -26,6 +26,7 @@ from studies.engine import latency_session
 from studies.engine import trial as trial_module
 from studies.run import main
 from studies.search import fastest, stages
+from studies.store import source
 from studies.store.storage import open_storage, study_names
 from tests.commands.conftest import enter
 from tests.tiny_grid import last_line
@@ -137,6 +138,34 @@ def test_the_same_command_again_trains_nothing(found: Path, monkeypatch: pytest.
     monkeypatch.setattr(trial_module, "train", lambda *a, **b: pytest.fail("trained"))
     assert main(search()) == 0
     assert trained() == before
+
+
+def test_what_is_confirmed_stays_whatever_is_searched_or_asked_later(found: Path) -> None:
+    """Leaving a network out by its result would choose; leaving out the confirmation would lose it."""
+    before, kept = confirmation(), (FOLDER / "confirmation.json").read_text()
+    assert main(search("--confirm", "0")) == 0
+    assert (FOLDER / "confirmation.json").read_text() == kept
+    assert main(search("--trials", "4", "--why-seeds", "0")) == 0
+    assert [network.number for network in confirmation().networks] == [network.number for network in before.networks]
+
+
+def test_a_used_up_space_ends_the_search_and_a_finished_one_proposes_no_more(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (place / "space.toml").write_text(SPACE)
+    monkeypatch.setattr(source, "MOST_REFUSED", 20)
+    long = [*search("--budget", "1h", "--confirm", "0")]
+    at = long.index("--trials")
+    del long[at : at + 2]  # the time alone would end it
+    assert main(long) == 0
+    done = trained()["found"]
+    assert 3 <= len(done) <= 9  # the reference and most of the eight networks
+    monkeypatch.setattr(trial_module, "train", lambda *a, **b: pytest.fail("trained"))
+    monkeypatch.setattr(stages, "spent_s", lambda study: 0.0)
+    monkeypatch.setattr(source, "MOST_REFUSED", 10**6)
+    num = len(studies()["found"].trials)
+    assert main(long) == 0
+    assert trained()["found"] == done and len(studies()["found"].trials) == num
 
 
 def test_another_finalist_goes_on_from_there(found: Path) -> None:

@@ -17,7 +17,7 @@ import pytest
 from ablation.design.spec import ModelSpec
 from ablation.record.convert import from_plain, to_plain
 from ablation.record.search import STOPPED, Candidate, Growth, SearchResult
-from ablation.record.search_confirmed import BETTER, LOSS, PARAMS, UNSETTLED, WORSE, SeedLoss, Timing
+from ablation.record.search_confirmed import BETTER, LOSS, PARAMS, UNSETTLED, WAITS, WORSE, Confirmed, SeedLoss, Timing
 from ablation.record.trial import COMPLETE, FAILED
 from ablation.report.explain.plots import Plot
 from ablation.report.kit.page import Heading, Table
@@ -236,6 +236,22 @@ def test_without_a_confirmation_nothing_is_called_certain() -> None:
     assert table.headings == ["", "original, search", f"#{result.winner}, search", "difference", "verdict"]
     assert _cells(table, "validation loss")[3:] == ["−0.0223", "not confirmed"]
     assert _cells(table, "parameters")[4] == "counted"
+
+
+def test_seeds_that_still_wait_are_no_failures() -> None:
+    winner = winner_of(fake_search())
+    assert winner is not None
+    whole = fake_confirmation(winner)
+
+    def without_last(network: Confirmed, reason: str) -> Confirmed:
+        *ended, last = network.seeds
+        return replace(network, seeds=(*ended, SeedLoss(seed=last.seed, reason=reason)))
+
+    for reason, failed in ((WAITS, False), ("out of memory", True)):
+        networks = tuple(without_last(network, reason) for network in whole.networks)
+        text = _plain(answer(fake_search(confirmation=replace(whole, networks=networks))))
+        assert "Confirmed with 4 fresh seeds for each" in text
+        assert ("1 training of both gave no loss" in text) == failed
 
 
 def test_two_seeds_have_no_interval() -> None:

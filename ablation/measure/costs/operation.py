@@ -41,13 +41,14 @@ def _convolution(args: Any) -> str:
 
 
 def _channels(value: Any) -> int:
-    tensor = next(_tensors(value), None)
+    tensor = next(tensors_in(value), None)
     return int(tensor.shape[1]) if tensor is not None and tensor.dim() > 1 else 1
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """The tensors in nested lists and tuples, in order."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, (list, tuple)):
         for item in value:
-            yield from _tensors(item)
+            yield from tensors_in(item)

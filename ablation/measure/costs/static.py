@@ -41,7 +41,7 @@ from ablation.machine.device import evaluating
 from ablation.machine.text import first_line
 from ablation.measure.costs.form import Form
 from ablation.measure.costs.opcount import CLASSES, Formula, register_op
-from ablation.measure.costs.operation import Operation, described
+from ablation.measure.costs.operation import Operation, described, tensors_in
 from ablation.measure.costs.operations import OTHER, Operations, following, part_names
 from blocks.errors import InputError, check_whole, must_be
 
@@ -159,7 +159,7 @@ def count_forward(model: nn.Module, inputs: Sequence[Form], parts: Sequence[str]
     with _without_values(model, mode), mode, evaluating(model), torch.no_grad(), following(model, parts) as running:
         counter = _Counter({_memory(p): p.numel() for p in _parameters(model)}, running)
         out = _forward(model, [form.empty() for form in inputs], counter)
-        outputs = tuple(map(Form.of, _tensors(out)))
+        outputs = tuple(map(Form.of, tensors_in(out)))
     by_part: dict[str, Cost] = {name: Cost() for name in (*parts, OTHER)}
     for (part, _), cost in counter.sums.items():
         by_part[part] += cost
@@ -234,9 +234,9 @@ class _Counter(Operations):
         out = func(*args, **kwargs)
         name = entry.classify(args)
         inputs = [args[1:] if entry.overwrites else args, *(value for key, value in kwargs.items() if key != "out")]
-        read = {id(t): t for t in _tensors(inputs)}.values()
+        read = {id(t): t for t in tensors_in(inputs)}.values()
         # an operation that returns nothing writes what its signature says it changes
-        written = list(_tensors(out)) or [a for a, s in zip(args, func._schema.arguments, strict=False) if s.is_write]
+        written = list(tensors_in(out)) or [a for a, s in zip(args, func._schema.arguments, strict=False) if s.is_write]
         for tensor in read:
             self.params[name] = self.params.get(name, 0) + self.unread.pop(_memory(tensor), 0)
         cost = Cost(0, entry.macs(args, out), sum(t.numel() for t in written), _num_bytes(read) + _num_bytes(written), 1)
@@ -263,14 +263,6 @@ def _params_by_part(model: nn.Module, parts: Sequence[str]) -> Counter[str]:
     for p in model.parameters():
         sizes[owners.get(id(p), OTHER)] += p.numel()
     return sizes
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _tensors(item)
 
 
 def _num_bytes(tensors: Iterable[Tensor]) -> int:

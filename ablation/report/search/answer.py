@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from ablation.attribute.interaction import LEAST_SEEDS
 from ablation.record.search import REFUSED, STOPPED, Candidate, SearchResult
-from ablation.record.search_confirmed import BETTER, FASTEST, LOSS, MACS, PARAMS, RATIOS, WORSE, Confirmed, Verdict
+from ablation.record.search_confirmed import BETTER, FASTEST, LOSS, MACS, PARAMS, RATIOS, WAITS, WORSE, Confirmed, Verdict
 from ablation.record.trial import COMPLETE, FAILED
 from ablation.report.explain.style import plain
 from ablation.report.kit.numbers import capital, count, joined, signed
@@ -15,7 +16,6 @@ from ablation.report.search.axes import COUNTS, Axis, axes_text, finite, losses,
 from ablation.report.search.networks import confirmed_winner, front_axes, name, of_state, states_text, winner_of
 from ablation.stats import LEAST_SITTINGS
 
-LEAST_SEEDS = 3
 LUCKY = (
     "The best of many trainings with one seed is partly luck, so its loss should be expected to be higher with fresh seeds, and "
     "nothing here is certain before a confirmation."
@@ -93,7 +93,7 @@ def _how(result: SearchResult, network: Confirmed, verdicts: Sequence[Verdict]) 
     both = (result.confirmation.reference, network)
     num = min(len(losses(n, LOSS)) for n in both)
     sittings = [v.num for v in verdicts if v.metric in RATIOS and v.num is not None]
-    failed = sum(len(n.seeds) - len(losses(n, LOSS)) for n in both)
+    failed = sum(len([s for s in n.seeds if s.reason != WAITS]) - len(losses(n, LOSS)) for n in both)
     how = "Confirmed" if num >= LEAST_SEEDS else "Trained again"
     text = f"{how} with {count(num, 'fresh seed')} for each" if num else "No loss is confirmed: no training of both ended well"
     text += f" and {count(min(sittings), 'sitting')} of timing" if sittings else ", without fresh timing"

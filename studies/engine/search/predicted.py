@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import optuna
 
 from ablation.design.spec import ModelSpec
-from ablation.search.costs import SpaceCosts
+from ablation.search.costs import shared_costs
 from ablation.search.latency_model import LatencyModel
 from ablation.search.limits import latency_values
 from studies.engine.config import StudyConfig
@@ -59,7 +59,7 @@ def predictor(study: optuna.Study, config: StudyConfig) -> Predict | None:
     if values is None:
         return None
     models = {b: LatencyModel.from_dict(values[str(b)]) for b in config.latency_batches if str(b) in values}
-    counts = {batch: SpaceCosts(batch) for batch in models}
+    counts = {batch: shared_costs(batch) for batch in models}
 
     def predict(spec: ModelSpec) -> dict[int, Predicted]:
         predicted = {batch: model.predict(counts[batch].operations(spec)) for batch, model in models.items()}
