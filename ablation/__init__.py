@@ -1,6 +1,6 @@
 """Compose VAE variants from interchangeable pieces, cost them, time them, and say what each piece costs and buys.
 
-`from ablation import ModelSpec, preset, build, static_cost, compare_latency, optimise`
+`from ablation import ModelSpec, preset, build, static_cost, compare_latency, optimise, load`
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ablation.design.compose import build as build
     from ablation.design.spec import ModelSpec as ModelSpec
     from ablation.design.spec import preset as preset
+    from ablation.export.folder import load as load
     from ablation.faster.optimise import optimise as optimise
     from ablation.measure.costs.static import static_cost as static_cost
     from ablation.measure.latency.compare import compare_latency as compare_latency
@@ -23,8 +24,9 @@ _WHERE = {
     "static_cost": "ablation.measure.costs.static",
     "compare_latency": "ablation.measure.latency.compare",
     "optimise": "ablation.faster.optimise",
+    "load": "ablation.export.folder",
 }
-__all__ = ["ModelSpec", "build", "compare_latency", "optimise", "preset", "static_cost"]
+__all__ = ["ModelSpec", "build", "compare_latency", "load", "optimise", "preset", "static_cost"]
 
 
 def __getattr__(name: str) -> Any:

@@ -80,6 +80,11 @@ COMMANDS = {
         "Which piece makes two networks differ, by how much, how sure, and what helps.\n\nAnd by which mechanism.",
         "original modified --quick", resumes=True,
     ),
+    "export": Command(
+        "studies.export.command:run_export", kinds.ExportOptions,
+        "A network in the formats that people deploy, each checked and timed.\n\nWeights, PyTorch, ONNX, OpenVINO and a card.",
+        "small --to exported",
+    ),
     "paper": Command(
         "studies.paper.command:run_paper", kinds.PaperOptions,
         "The paper from data to verdict: figures, tables, and each claim judged.\n\nBoth models are trained again.",

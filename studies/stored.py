@@ -28,7 +28,7 @@ PAGES = ("plan.json", "explanation.json", "about.json")  # a folder with one of 
 
 def run_status(options: StatusOptions) -> int:
     """One line of counts for each study, then each trial that is not complete, with its reason."""
-    for study, _, config in _opened(options):
+    for study, _, config in opened_studies(options):
         state = trial_state(study, config.limits)
         shown = [name for name in STATES if getattr(state, name) or name not in PRUNED]
         print(f"{study.study_name}: {state.planned} planned: {', '.join(f'{getattr(state, name)} {name}' for name in shown)}")
@@ -49,7 +49,7 @@ def run_report(options: ReportOptions) -> int:
         pages = [path.parent for name in PAGES for path in sorted(RESULTS.glob(f"*/{name}"))]
     for folder in pages:
         _write_page(folder, None)
-    opened = [(s, files, c) for s, files, c in _opened(options) if not {files.path, *files.path.parents} & set(pages)]
+    opened = [(s, files, c) for s, files, c in opened_studies(options) if not {files.path, *files.path.parents} & set(pages)]
     if options.to is not None and len(opened) > 1:
         raise must_be("--to", "given with one study", f"{len(opened)} studies", "Name the FOLDER of one.")
     for study, files, config in opened:
@@ -88,7 +88,7 @@ def _write_explanation(folder: Path, to: Path | None) -> None:
     print(f"The page: {next(path for path in paths if path.suffix == '.html')}")
 
 
-def _opened(options: StatusOptions) -> list[tuple[optuna.Study, StudyFolder, StudyConfig]]:
+def opened_studies(options: StatusOptions) -> list[tuple[optuna.Study, StudyFolder, StudyConfig]]:
     """The studies that the flags name: one folder, one study of a storage, or all folders under results/."""
     if options.storage:
         opened = _of_storage(options.storage, options)

@@ -25,8 +25,9 @@ from torch import Tensor, nn
 
 from ablation.explain.prepared import common_shape, prepared
 from ablation.faster.optimise import EAGER, beyond, reason_of
-from ablation.faster.optimised import REWRITES
+from ablation.faster.optimised import REWRITES, precision_of, runtime_of
 from ablation.faster.rewrite import checked_copy
+from ablation.faster.runtimes import RUNTIMES
 from ablation.machine.device import checked_device
 from ablation.measure.latency.compare import compare_latency
 from ablation.measure.latency.interleave import SITTINGS
@@ -51,10 +52,11 @@ class Mode:
     def __init__(self, text: str, *steps: str) -> None:
         self.text, self.steps = text, steps
         # whether preparing it takes long
-        self.compiles = bool({"compile", "max-autotune"} & set(steps))
+        self.compiles = bool({"compile", "max-autotune", "int8"} & set(steps))
         self.needs_cuda = "CUDA graph" in steps
+        self.runtime = runtime_of(steps)
         # what it keeps of the network: one of KEEPS
-        self.keeps = OTHER if "mean only" in steps else REDUCED if "bf16" in steps else SAME
+        self.keeps = OTHER if "mean only" in steps else SAME if precision_of(steps) == "float32" else REDUCED
 
 
 # those that take long to prepare last, the most promising of them first
@@ -72,12 +74,19 @@ MODES: Mapping[str, Mode] = {
     "folded + reordered + channels_last + bf16": Mode(
         "all four, and activations in place", *REWRITES, "in place", "channels_last", "bf16"
     ),
+    "ONNX Runtime": Mode("the network in ONNX Runtime", "onnxruntime"),
+    "OpenVINO": Mode("the network in OpenVINO", "openvino"),
+    "TensorRT": Mode("the network in TensorRT, through ONNX Runtime", "tensorrt"),
+    "folded + reordered + ONNX Runtime": Mode("the rewritten network in ONNX Runtime", *REWRITES, "onnxruntime"),
+    "folded + reordered + OpenVINO": Mode("the rewritten network in OpenVINO", *REWRITES, "openvino"),
+    "OpenVINO + bf16": Mode("OpenVINO, arithmetic in bfloat16", "openvino", "bf16"),
     "CUDA graph": Mode("one launch replays the whole pass", "CUDA graph"),
     "folded + reordered + CUDA graph": Mode("fewer operations, and one launch", *REWRITES, "in place", "CUDA graph"),
     "compiled + folded + reordered + channels_last": Mode("torch.compile of the rewritten network, ELU by exp", *FUSED),
     "compiled + folded + reordered + channels_last + CUDA graph": Mode(
         "the rewritten network compiled, ELU by exp, and one launch", *FUSED, "CUDA graph"
     ),
+    "OpenVINO + int8": Mode("OpenVINO, weights and arithmetic in 8-bit integers, calibrated on rendered faces", "openvino", "int8"),
     "compiled": Mode("torch.compile of the network as it is", "compile"),
     "compiled + channels_last": Mode("torch.compile and memory in the order N, H, W, C", "compile", "channels_last"),
     "compiled + CUDA graph": Mode("torch.compile, then one launch", "compile", "CUDA graph"),
@@ -209,8 +218,11 @@ def _checked(names: Sequence[str] | None, budget_s: float) -> list[str]:
 def _unusable(mode: Mode, kind: str, quick: bool, elapsed: float, budget_s: float) -> str:
     if mode.needs_cuda and kind != "cuda":
         return "needs a CUDA device"
+    missing = RUNTIMES[mode.runtime].missing(kind) if mode.runtime else ""
+    if missing:
+        return missing
     if mode.compiles and quick:
-        return "left out: compiling takes a minute or so, and this was a quick run"
+        return "left out: preparing it takes a minute or so, and this was a quick run"
     if mode.compiles and elapsed > PREPARING * budget_s:
         return f"left out: {PREPARING:.0%} of the {budget_s:g} s were spent before it could be compiled"
     return ""
@@ -236,6 +248,7 @@ def _result(name: str, both: Networks | None, reason: str, times: LatencyCompari
         first_max_error=getattr(both[0], "max_error", 0.0),
         max_error=getattr(both[1], "max_error", 0.0),
         prepare_s=sum(getattr(model, "prepare_s", 0.0) for model in both),
+        num_threads=getattr(getattr(both[0], "elsewhere", None), "num_threads", None),
         reason=reason or "; ".join(failures),
         rounds=times.rounds,
         sittings=num_whole(np.array(times.sittings)),

@@ -9,17 +9,19 @@ import torch
 from torch import Tensor, nn
 
 from ablation.design.compose import VAE
-from ablation.faster.optimised import REWRITES, Optimised, check_steps
+from ablation.faster.optimised import PRECISIONS, REWRITES, Optimised, check_steps, precision_of
 from ablation.faster.rewrite import checked_copy
+from ablation.faster.runtimes import RUNTIMES
 from ablation.machine.device import checked_device, keeping_buffers, own_randomness
 from ablation.machine.text import first_line
 from ablation.measure.latency.compare import ModelLatency, compare_latency
 from blocks.errors import InputError, check_whole, choices, must_be
 
 # largest error of an output, as `errors` gives it. On the CPU float32 stays near 1e-6; convolutions on a GPU use TF32 by default
-TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-2}
+TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-2, "int8": 2e-1}
 ROUNDS = (7, 20)
 EAGER = "eager"
+AUTO = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +46,8 @@ def optimise(
     steps: Sequence[str] | None = None,
     precision: str = "float32",
     compile: bool = True,
+    runtime: str | None = None,
+    calibration: Tensor | None = None,
     tolerance: float | None = None,
     budget_s: float = 10.0,
     seed: int = 0,
@@ -53,10 +57,12 @@ def optimise(
     Without `steps` (names from `ablation.faster.optimised.STEPS`), the likely stacks are prepared and timed side by side for
     `budget_s` seconds on `device` (the model's own unless given) at `batch_size`, and the fastest is kept whose outputs differ by
     at most `tolerance` from the eager ones; the result's `measured` lists all of them, with the reason where one couldn't be used.
-    `tolerance` (see `errors`) is 0.001 unless given, and 0.05 for a stack that computes in bfloat16.
-    `precision` "bfloat16" lets stacks compute in it; `compile` False leaves out those that compile, which takes a minute or so.
-    InputError for a module that is no `VAE` in float32, for wrong arguments, and where no stack, or not the one that `steps` names,
-    keeps to the tolerance.
+    `tolerance` (see `errors`) is 0.001 unless given, 0.05 for a stack that computes in bfloat16, 0.2 in int8.
+    `precision` "bfloat16" or "int8" lets stacks compute in it; int8 needs OpenVINO and `calibration`: images N x C x S x S like
+    those that it will see. `compile` False leaves out stacks that compile, which takes a minute or so. `runtime` "auto" tries every
+    other runtime that is installed too (`ablation.faster.runtimes.RUNTIMES`), a name that one alone.
+    InputError for a module that is no `VAE` in float32, for wrong arguments, for a runtime that is not installed, and where no
+    stack, or not the one that `steps` names, keeps to the tolerance.
 
     >>> from ablation import build, preset
     >>> faster = optimise(build(preset("small"), seed=0), steps=["fold", "in place"])
@@ -66,15 +72,20 @@ def optimise(
     _check(model, batch_size, precision, tolerance, budget_s)
     assert isinstance(model, VAE)
     place = checked_device(device or str(next(model.parameters()).device))
+    runtimes = _runtimes(runtime, place)
+    if precision == "int8" and calibration is None:
+        raise must_be("calibration", "images, for the precision int8", None, "Pass some dozens of training images.")
     eager = checked_copy(model).to(device=place)
     x = example(eager, batch_size, seed)
     if steps is not None:
         check_steps(steps, place)
-        made = prepared(eager, steps, x)
+        made = prepared(eager, steps, x, calibration)
         if beyond(made, tolerance):
             raise _refusal(eager, made, x, tolerance)
         return made
-    tried = [_try(eager, stack, x, tolerance) for stack in likely_stacks(place, precision=precision, compile=compile)]
+    stacks = likely_stacks(place, precision=precision, compile=compile) if runtime in (None, AUTO) else [()]
+    stacks += [stack for name in runtimes for stack in runtime_stacks(name, precision)]
+    tried = [_try(eager, stack, x, tolerance, calibration) for stack in stacks]
     usable = {_name(candidate): made for candidate, made in tried if made is not None}
     if not usable:
         reasons = "; ".join(dict.fromkeys(candidate.reason for candidate, _ in tried))
@@ -94,9 +105,9 @@ def example(model: VAE, batch_size: int, seed: int = 0) -> Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed)).to(next(model.parameters()).device)
 
 
-def prepared(eager: VAE, steps: Sequence[str], x: Tensor) -> Optimised:
+def prepared(eager: VAE, steps: Sequence[str], x: Tensor, calibration: Tensor | None = None) -> Optimised:
     """The stack of steps on a network in evaluation mode, prepared for inputs like `x`, with its errors. Raises whatever fails."""
-    made = Optimised(eager, steps, x.device)
+    made = Optimised(eager, steps, x.device, calibration)
     made.prepare(x)
     made.errors = errors(eager, made, x)
     made.max_error = max(made.errors.values())
@@ -135,7 +146,7 @@ def difference(a: Tensor, b: Tensor) -> float:
 
 def tolerance_of(steps: Sequence[str]) -> float:
     """The error that a stack of steps may have unless said otherwise."""
-    return TOLERANCE["bfloat16" if "bf16" in steps else "float32"]
+    return TOLERANCE[precision_of(steps)]
 
 
 def beyond(made: Optimised, tolerance: float | None = None) -> str:
@@ -149,7 +160,7 @@ def beyond(made: Optimised, tolerance: float | None = None) -> str:
 
 def _refusal(eager: VAE, made: Optimised, x: Tensor, tolerance: float | None) -> InputError:
     # names the steps that err by themselves, as far as they are quick to prepare
-    quick = [step for step in made.steps if step not in ("compile", "max-autotune", "CUDA graph")]
+    quick = [step for step in made.steps if step not in ("compile", "max-autotune", "CUDA graph", *RUNTIMES, "int8")]
     guilty = [step for step in quick if beyond(prepared(eager, [step], x), tolerance)]
     allowed = tolerance_of(made.steps) if tolerance is None else tolerance
     remedy = f"Leave out {', '.join(guilty) or 'a step'}."
@@ -171,6 +182,29 @@ def likely_stacks(place: torch.device, *, precision: str = "float32", compile: b
     return [(), *stacks]
 
 
+def runtime_stacks(runtime: str, precision: str = "float32") -> list[tuple[str, ...]]:
+    """Stacks worth timing in another runtime: the network as it is, whose layers it merges by itself, and rewritten."""
+    exact: list[tuple[str, ...]] = [(runtime,), (*REWRITES, runtime)]
+    reduced = next((step for step, name in PRECISIONS.items() if name == precision), None)
+    if reduced is None or precision not in RUNTIMES[runtime].precisions:
+        return exact
+    return exact + [(*stack, reduced) for stack in exact]
+
+
+def _runtimes(runtime: str | None, place: torch.device) -> list[str]:
+    """The runtimes to try beside PyTorch; InputError for one that is unknown or can't be used."""
+    if runtime is None:
+        return []
+    usable = [name for name, kind in RUNTIMES.items() if not kind.missing(place.type)]
+    if runtime == AUTO:
+        return usable
+    if runtime not in RUNTIMES:
+        raise must_be("runtime", choices((AUTO, *RUNTIMES)), runtime)
+    if runtime not in usable:
+        raise must_be("runtime", "one that can be used here", runtime, f"{RUNTIMES[runtime].missing(place.type).capitalize()}.")
+    return [runtime]
+
+
 def _check(model: nn.Module, batch_size: int, precision: str, tolerance: float | None, budget_s: float) -> None:
     if not isinstance(model, VAE):
         raise must_be("model", "a VAE that `ablation.build` made", type(model).__name__)
@@ -185,9 +219,11 @@ def _check(model: nn.Module, batch_size: int, precision: str, tolerance: float |
             raise must_be(name, "a positive number", value)
 
 
-def _try(eager: VAE, steps: tuple[str, ...], x: Tensor, tolerance: float | None) -> tuple[Candidate, Optimised | None]:
+def _try(
+    eager: VAE, steps: tuple[str, ...], x: Tensor, tolerance: float | None, calibration: Tensor | None
+) -> tuple[Candidate, Optimised | None]:
     try:
-        made = prepared(eager, steps, x)
+        made = prepared(eager, steps, x, calibration if "int8" in steps else None)
     except Exception as error:  # a remedy that doesn't work here is a recorded failure; the others go on
         return Candidate(steps=steps, reason=reason_of(error)), None
     reason = beyond(made, tolerance)

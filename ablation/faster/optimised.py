@@ -17,15 +17,21 @@ Steps, applied in this order whatever order they are named in. "exact" means to 
     compile         torch.compile for the input's shape, weights as constants; exact
     max-autotune    the same, choosing kernels by trying them
     CUDA graph      one launch for the whole pass, for the input shape that it was prepared with; the same bits
+    onnxruntime     in ONNX Runtime instead of PyTorch, as far as it is installed; exact
+    openvino        in OpenVINO; exact
+    tensorrt        in TensorRT, through ONNX Runtime
+    int8            weights and arithmetic in 8-bit integers, calibrated on images; with OpenVINO
 """
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import logging
 import time
 import types
 import warnings
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -35,12 +41,14 @@ from torch import Tensor, nn
 from ablation.design.compose import VAE, deployed
 from ablation.faster.dense_buffer import without_concatenation
 from ablation.faster.fold import act_in_place, fast_elu, flip_transposed, fold_batch_norm
+from ablation.faster.graph import DECODER, ENCODER, RECONSTRUCTION, mean_of
+from ablation.faster.in_runtime import InRuntime
 from ablation.faster.reorder import move_last_upsampling, pool_first, upsample_late
-from ablation.faster.rewrite import Rule, checked_copy, is_plain, rewrite
+from ablation.faster.rewrite import Rule, checked_copy, rewrite
+from ablation.faster.runtimes import RUNTIMES
 from ablation.machine.device import keeping_buffers, own_randomness
 from ablation.measure.latency.timers import capture
 from blocks.errors import choices, must_be
-from blocks.heads import GaussianHead
 
 RULES: Mapping[str, Rule] = {
     "fold": fold_batch_norm,
@@ -51,10 +59,14 @@ RULES: Mapping[str, Rule] = {
     "fast ELU": fast_elu,
     "in place": act_in_place,
 }
-STEPS = (*RULES, "mean only", "bf16", "channels_last", "compile", "max-autotune", "CUDA graph")
+STEPS = (*RULES, "mean only", "bf16", "channels_last", "compile", "max-autotune", "CUDA graph", *RUNTIMES, "int8")
+# what a step of reduced precision is, beside float32
+PRECISIONS: Mapping[str, str] = {"bf16": "bfloat16", "int8": "int8"}
 # exact, and fewer multiply-accumulates or fewer operations on every machine
 REWRITES = ("fold", "flip", "pool first", "upsample late")
 _unique = itertools.count(1)
+# network -> how its graphs were made -> graph -> ONNX: the same for every runtime
+_exported: weakref.WeakKeyDictionary[VAE, dict[Any, dict[str, bytes]]] = weakref.WeakKeyDictionary()
 
 Function = Callable[..., Any]
 
@@ -73,12 +85,13 @@ class Optimised(nn.Module):
     Images float32 N x C x S x S on the device it was made for. Draws the noise of `forward` from torch's generator exactly as `VAE`
     does, so that both agree under one seed. With "mean only", log_var is None. With "upsample late", the last upsampling belongs to
     the part `output`. It can't be changed: a deep copy is itself, with its weights at another place in memory (`relocate`), and
-    moving it to another device raises InputError. Not for several threads at once with "CUDA graph".
+    moving it to another device raises InputError. Not for several threads at once with "CUDA graph" or in another runtime.
+    `calibration`: images for "int8".
     """
 
     parts = VAE.parts
 
-    def __init__(self, model: VAE, steps: Sequence[str], place: torch.device) -> None:
+    def __init__(self, model: VAE, steps: Sequence[str], place: torch.device, calibration: Tensor | None = None) -> None:
         super().__init__()
         check_steps(steps, place)
         self.encoder_body: nn.Module
@@ -88,9 +101,19 @@ class Optimised(nn.Module):
         self.output: nn.Module
         self.steps = tuple(name for name in STEPS if name in steps)
         self.spec, self.place = model.spec, place
-        self.dtype = torch.bfloat16 if "bf16" in steps else torch.float32
+        runtime = runtime_of(self.steps)
+        self.dtype = torch.bfloat16 if "bf16" in steps and runtime is None else torch.float32
         self.memory_format = torch.channels_last if "channels_last" in steps else torch.contiguous_format
         network = rewritten(model, self.steps).to(device=place, dtype=self.dtype)
+        precision = precision_of(self.steps)
+        if precision == "int8" and calibration is None:
+            raise must_be("calibration", "images for the step 'int8'", None, "Pass some dozens of training images.")
+        self.elsewhere: InRuntime | None = None
+        if runtime is not None:
+            sample = "mean only" not in self.steps
+            key = sample, tuple(step for step in self.steps if step in RULES), _digest(model)
+            onnx = _exported.setdefault(model, {}).setdefault(key, {})
+            self.elsewhere = InRuntime(network, runtime, sample=sample, precision=precision, calibration=calibration, onnx=onnx)
         for name in self.parts:
             setattr(self, name, getattr(network, name).to(memory_format=self.memory_format))
         super().train(False)
@@ -122,12 +145,17 @@ class Optimised(nn.Module):
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Images -> mean and log-variance, each N x latent_dim, in float32."""
         with torch.inference_mode():
-            mean, log_var = self._encode(self._entering(x))
+            if self.elsewhere is not None and "mean only" not in self.steps:
+                mean, log_var = self.elsewhere(ENCODER, self._entering(x))
+            else:
+                mean, log_var = self._encode(self._entering(x))
             return mean.float(), log_var.float()
 
     def decode(self, z: Tensor) -> Tensor:
         """Latent vectors N x latent_dim -> images, in float32."""
         with torch.inference_mode():
+            if self.elsewhere is not None:
+                return self.elsewhere(DECODER, z.float())[0]
             image: Tensor = self._decode(z.to(self.dtype))
             return image.float()
 
@@ -151,6 +179,8 @@ class Optimised(nn.Module):
         return self
 
     def _whole(self, x: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
+        if self.elsewhere is not None:
+            return self._in_runtime(self.elsewhere, x)
         if "mean only" in self.steps:
             mean = self._mean(x)
             return self._decode(mean).float(), mean.float(), None
@@ -160,6 +190,14 @@ class Optimised(nn.Module):
             noise = torch.randn_like(mean)
         z = mean + torch.exp(0.5 * log_var) * noise  # in float32 whatever the network computes in
         return self._decode(z.to(self.dtype)).float(), mean, log_var
+
+    def _in_runtime(self, run: InRuntime, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        noise = self._noise(len(x))
+        if noise is None:
+            image, mean = run(RECONSTRUCTION, x)
+            return image, mean, None
+        image, mean, log_var = run(RECONSTRUCTION, x, noise)
+        return image, mean, log_var
 
     def _noise(self, num: int) -> Tensor | None:
         return None if "mean only" in self.steps else torch.randn((num, self.spec.latent_dim), device=self.place)
@@ -171,9 +209,7 @@ class Optimised(nn.Module):
         return self.head(self.encoder_body(x))
 
     def _encoding_mean(self, x: Tensor) -> Any:
-        if is_plain(self.head, [GaussianHead]):
-            return self.head.mean(self.head.reduce(self.encoder_body(x)))
-        return self._encoding(x)[0]
+        return mean_of(self, x)
 
     def _decoding(self, z: Tensor) -> Any:
         return self.output(self.decoder_body(self.stem(z)))
@@ -191,6 +227,9 @@ class Optimised(nn.Module):
 
         Compiled code of torch 2.15 takes the weights as arguments, so that it uses them wherever they lie.
         """
+        if self.elsewhere is not None:
+            self.elsewhere.reload()
+            return
         reallocate(self)
         with torch.inference_mode():
             self._graphs = {name: _Replayed(self._whole, graph.x, graph.noise) for name, graph in self._graphs.items()}
@@ -208,6 +247,13 @@ def reallocate(module: nn.Module) -> None:
             tensor.data = tensor.data.clone(memory_format=torch.preserve_format)
 
 
+def _digest(model: nn.Module) -> bytes:
+    digest = hashlib.blake2b()
+    for value in model.state_dict().values():
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.digest()
+
+
 def check_steps(steps: Sequence[str], place: torch.device) -> None:
     """InputError for a step that doesn't exist, contradicts another one or can't run on the device."""
     if isinstance(steps, str):
@@ -219,6 +265,38 @@ def check_steps(steps: Sequence[str], place: torch.device) -> None:
         raise must_be("steps", "without 'compile' where they have 'max-autotune', which compiles too", list(steps))
     if "CUDA graph" in steps and place.type != "cuda":
         raise must_be("The step 'CUDA graph'", "used on a CUDA device", str(place), "Leave it out.")
+    _check_runtime(steps, place)
+
+
+def _check_runtime(steps: Sequence[str], place: torch.device) -> None:
+    """InputError for a runtime that isn't there, and for what it can't be combined with."""
+    runtime = runtime_of(steps)
+    named = [name for name in steps if name in RUNTIMES]
+    if len(named) > 1:
+        raise must_be("steps", "with one runtime at most", named)
+    if runtime is None:
+        if "int8" in steps:
+            raise must_be("The step 'int8'", "used with 'openvino'", list(steps))
+        return
+    clash = [name for name in ("channels_last", "compile", "max-autotune", "CUDA graph", "no concatenation") if name in steps]
+    if clash:
+        raise must_be(f"steps with {runtime!r}", "without what PyTorch alone does", clash, "Leave them out.")
+    reason = RUNTIMES[runtime].missing(place.type)
+    if reason:
+        raise must_be(f"The step {runtime!r}", "a runtime that can be used here", reason)
+    precision = precision_of(steps)
+    if precision not in ("float32", *RUNTIMES[runtime].precisions):
+        raise must_be(f"The precision with {runtime!r}", choices(("float32", *RUNTIMES[runtime].precisions)), precision)
+
+
+def runtime_of(steps: Sequence[str]) -> str | None:
+    """The runtime among the steps; None is PyTorch."""
+    return next((name for name in steps if name in RUNTIMES), None)
+
+
+def precision_of(steps: Sequence[str]) -> str:
+    """The precision that a stack of steps computes in."""
+    return next((precision for step, precision in PRECISIONS.items() if step in steps), "float32")
 
 
 def compiled(function: Function, *, tuned: bool = False) -> Function:

@@ -44,6 +44,8 @@ class ModeResult:
     first_max_error: float | None = None
     # compile, autotune, capture
     prepare_s: float | None = None
+    # of the CPU, as a runtime said that it uses
+    num_threads: int | None = None
     # why it could not be used here; empty otherwise
     reason: str = ""
     # of all sittings together; sittings that an interval rests on
@@ -59,6 +61,21 @@ class ModeResult:
     def interval(self) -> Ends:
         """The 95 % interval of the ratio; (None, None) where there is none."""
         return self.ratio_low, self.ratio_high
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeShare:
+    """One class of operation inside a runtime, by the runtime's own profiler: of the operations that it made of the network's."""
+
+    # "openvino"
+    runtime: str
+    # "first" or "second"
+    network: str
+    kind: str
+    ms: float
+    # of all that the profiler saw
+    share: float
+    num_ops: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,6 +257,7 @@ class Explanation:
     device: str = "cpu"
     attributions: tuple[Attribution, ...] = ()
     modes: tuple[ModeResult, ...] = ()
+    runtime_shares: tuple[RuntimeShare, ...] = ()
     sweep: tuple[SweepPoint, ...] = ()
     # name -> batch size from which time grows in proportion to the batch
     knee: Mapping[str, int | None] = field(default_factory=dict)

@@ -209,7 +209,7 @@ def _kept(remedy: Remedy) -> str:
         return "another network, to be trained"
     within = f"within {tiny(remedy.max_error)}"
     return {
-        REDUCED: f"weights rounded to bfloat16, outputs {within}",
+        REDUCED: f"computed in fewer digits, outputs {within}",
         OTHER: f"same weights, another function: the latent mean instead of a sample; {within} of that function run eagerly",
     }.get(remedy.keeps, f"same weights, outputs {within}")
 

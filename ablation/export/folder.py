@@ -1,0 +1,131 @@
+"""The folder of an export: which files it has, how it is written whole or not at all, and how its network is loaded again."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+
+from ablation.design.compose import VAE, build
+from ablation.design.spec import ModelSpec
+from ablation.machine.text import first_line
+from blocks.errors import InputError, must_be
+
+WEIGHTS, CONFIG, PREPROCESS, PARITY, CARD = "model.safetensors", "config.json", "preprocess.json", "parity.json", "README.md"
+MODEL_TYPE, FORMAT = "vae-ablation", 1
+
+
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """A folder beside this one to write into, which takes its place once the block has ended; what is there stays until then.
+
+    InputError where the folder is not empty and is no export.
+    """
+    check_folder(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        yield partial
+        partial.chmod(0o777 & ~_umask())
+        if folder.is_dir():
+            old = partial.with_name(f"{partial.name}-old")
+            folder.rename(old)
+            partial.rename(folder)
+            shutil.rmtree(old)
+        else:
+            partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def check_folder(folder: Path) -> None:
+    """InputError where something else is there than an export or an empty folder."""
+    if folder.exists() and not folder.is_dir():
+        raise must_be("--to", "a folder", str(folder), "There is a file of that name.")
+    if folder.is_dir() and any(folder.iterdir()) and _config(folder).get("model_type") != MODEL_TYPE:
+        raise must_be("--to", "a new folder, an empty one or an export, which is replaced", str(folder), "It holds something else.")
+
+
+def write_network(model: VAE, folder: Path, about: Mapping[str, Any], versions: Mapping[str, str]) -> None:
+    """The weights as trained, the spec that they belong to, and what images must look like."""
+    spec = model.spec
+    safetensors.torch.save_model(model.cpu(), str(folder / WEIGHTS), metadata={"format": "pt"})
+    config = {"model_type": MODEL_TYPE, "format": FORMAT, "spec": spec.to_dict(), **about, "versions": dict(versions)}
+    write_json(folder / CONFIG, config)
+    images = {
+        "size": [spec.image_size, spec.image_size], "channels": spec.in_channels, "order": "RGB", "layout": "NCHW",
+        "dtype": "float32", "range": [0.0, 1.0], "outputs": "the same",
+        "how": "centre square, resized to the size with antialiasing, divided by 255",
+    }  # fmt: skip
+    write_json(folder / PREPROCESS, images)
+
+
+def load(folder: str | Path) -> VAE:
+    """The network of an export with its weights, in evaluation mode, as it was trained (and so can be trained on).
+
+    InputError where the folder is no export, is of a later version, needs pieces that are not registered, or is damaged.
+    """
+    path = Path(folder)
+    config = _config(path)
+    if config.get("model_type") != MODEL_TYPE:
+        raise must_be("The folder", f"an export, whose {CONFIG} names {MODEL_TYPE}", str(path), "`export` writes one.")
+    version = config.get("format")
+    if not isinstance(version, int) or version > FORMAT:
+        remedy = "A later version of this package wrote it: update the package."
+        raise must_be("The export", f"of format {FORMAT} at most", f"format {version}", remedy)
+    try:
+        spec = ModelSpec.from_dict(config["spec"])
+    except InputError as error:
+        plugins = ", ".join(config.get("plugins", ()))
+        remedy = f" Import first what registers its pieces: {plugins}." if plugins else ""
+        raise InputError(f"{error}{remedy} It stands in {path / CONFIG}.") from None
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"{path / CONFIG} must hold a spec. Got {first_line(error)!r} instead. Export the network again."
+        ) from None
+    model = build(spec)
+    try:
+        safetensors.torch.load_model(model, path / WEIGHTS)
+    except (OSError, RuntimeError, safetensors.SafetensorError) as error:
+        reason = first_line(error)
+        raise InputError(f"{path / WEIGHTS} must hold the weights of this network. {reason} Export the network again.") from None
+    return model.eval()
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Plain values, indented."""
+    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def randomised(spec: ModelSpec, seed: int = 1) -> VAE:
+    """Another network of the spec: random weights, and random statistics where there are any, for checks."""
+    model = build(spec, seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, value in model.named_buffers():
+            if name.endswith("running_mean"):
+                value.copy_(0.1 * torch.randn(value.shape, generator=generator))
+            elif name.endswith("running_var"):
+                value.copy_(0.5 + torch.rand(value.shape, generator=generator))
+    return model.eval()

@@ -1,0 +1,1 @@
+"""`export`: leave with the model."""
