@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
 from functools import cache
 from io import TextIOWrapper
-from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -24,14 +23,14 @@ from cyclopts import App, CycloptsError, Group, Parameter, Token
 from cyclopts.exceptions import ConsumeMultipleError, MissingArgumentError, UnknownCommandError, UnusedCliTokensError
 
 from ablation.machine.plugins import load_plugins
-from ablation.machine.text import printable
 from blocks.errors import InputError, choices, must_be
 from studies import options as kinds
+from studies.export.options import ExportOptions
 from studies.options import Options, flags_of
+from studies.work.line import program, public_line
 from studies.work.stopping import interrupt_everywhere
 
 BAD_INPUT, DEFECT, INTERRUPTED = 2, 70, 130
-SCRIPT = "ablation"  # the installed command
 
 
 @dataclass(frozen=True)
@@ -81,9 +80,8 @@ COMMANDS = {
         "original modified --quick", resumes=True,
     ),
     "export": Command(
-        "studies.export.command:run_export", kinds.ExportOptions,
-        "A network in the formats that people deploy, each checked and timed.\n\nWeights, PyTorch, ONNX, OpenVINO and a card.",
-        "small --to exported",
+        "studies.export.command:run_export", ExportOptions,
+        "A network in the formats that people deploy, checked, timed, with a card.", "small --to exported",
     ),
     "paper": Command(
         "studies.paper.command:run_paper", kinds.PaperOptions,
@@ -104,11 +102,6 @@ COMMANDS = {
         "static --quick",
     ),
 }  # fmt: skip
-
-
-def program() -> str:
-    """How this program was started, as messages and help name it."""
-    return SCRIPT if Path(sys.argv[0]).stem == SCRIPT else "python -m studies.run"
 
 
 def parse(arguments: Sequence[str]) -> Options:
@@ -241,21 +234,6 @@ def _value(kind: Any, token: Token) -> Any:
         return kind(token.value)
     except ValueError:
         raise must_be(flag, "a whole number" if kind is int else "a number", token.value) from None
-
-
-def public_line(arguments: Sequence[str]) -> str:
-    """The command as it may be stored and passed on: no credentials, and of this machine's folders only their names."""
-    shown = []
-    for argument in arguments:
-        flag, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
-        if "://" in value:
-            from studies.store.storage import public_url
-
-            value = public_url(value)
-        elif Path(value).is_absolute():
-            value = Path(value).name
-        shown.append(shlex.quote(printable(f"{flag}{equals}{value}")))
-    return " ".join([program(), *shown])
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -21,7 +21,7 @@ ROOMS = (
     ("ablation.train",),
     ("ablation.attribute", "ablation.faster"),
     ("ablation.explain",),
-    ("ablation.search",),
+    ("ablation.search", "ablation.export"),
     ("ablation.report",),
     ("studies.store",),
     ("studies.work",),
@@ -31,6 +31,7 @@ ROOMS = (
     ("studies.search",),
     ("studies.bench", "studies.paper"),
     ("studies.stored", "studies.reference"),
+    ("studies.export",),
     ("studies.run",),
     ("studies.__main__",),
 )
@@ -40,7 +41,7 @@ FILES = {
     for folder in ("blocks", "ablation", "studies")
     for path in sorted((ROOT / folder).rglob("*.py"))
 }
-MOST_LINES, MOST_FUNCTION, MOST_FILES, MOST_STUDIES = 300, 40, 15, 14
+MOST_LINES, MOST_FUNCTION, MOST_FILES, MOST_STUDIES = 300, 40, 15, 15
 
 
 def room(module: str) -> str:

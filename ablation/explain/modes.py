@@ -25,9 +25,9 @@ from torch import Tensor, nn
 
 from ablation.explain.prepared import common_shape, prepared
 from ablation.faster.optimise import EAGER, beyond, reason_of
-from ablation.faster.optimised import REWRITES, precision_of, runtime_of
 from ablation.faster.rewrite import checked_copy
 from ablation.faster.runtimes import RUNTIMES
+from ablation.faster.steps import REWRITES, precision_of, runtime_of
 from ablation.machine.device import checked_device
 from ablation.measure.latency.compare import compare_latency
 from ablation.measure.latency.interleave import SITTINGS

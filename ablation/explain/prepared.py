@@ -15,8 +15,9 @@ from ablation.data.faces.rendered import MIN_SIZE, render_faces
 from ablation.design.compose import VAE
 from ablation.faster.optimise import difference
 from ablation.faster.optimise import prepared as optimised
-from ablation.faster.optimised import RULES, Optimised, compiled, reallocate
+from ablation.faster.optimised import Optimised, compiled, reallocate
 from ablation.faster.rewrite import rewrite
+from ablation.faster.steps import RULES
 from ablation.machine.device import keeping_buffers
 from ablation.measure.costs.static import image_shape
 from blocks.errors import must_be

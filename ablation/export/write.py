@@ -18,8 +18,8 @@ from ablation.export.formats import FORMATS, Format, OpenVinoInt8
 from ablation.export.parity import BATCHES, NUM_IMAGES, NUM_RANDOM, inputs_of, largest, largest_errors
 from ablation.faster.graph import RECONSTRUCTION, Graph, graphs
 from ablation.faster.optimise import reason_of
-from ablation.faster.optimised import REWRITES, rewritten
 from ablation.faster.rewrite import checked_copy
+from ablation.faster.steps import REWRITES, rewritten
 from ablation.machine.hardware import describe_software, provenance
 from ablation.measure.latency.compare import compare_latency
 from ablation.measure.quality.evaluate import measured
@@ -87,7 +87,7 @@ def export_network(
     """Write the network to a folder that needs nothing of this package; format -> what came of it.
 
     `images` N x C x S x S in [0, 1] are what outputs are compared on. `plain` leaves the graph as it is; otherwise it is rewritten
-    to the same function (`ablation.faster.optimised.REWRITES`). `calibration` images add int8 in OpenVINO, judged on `test_images`.
+    to the same function (`ablation.faster.steps.REWRITES`). `calibration` images add int8 in OpenVINO, judged on `test_images`.
     A format that cannot be written, or whose outputs are beyond its tolerance, is left out with its reason; the others are written.
     InputError where the folder holds something else. Until all is done, the folder stays as it is.
     """

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ablation.design.compose import VAE
-from ablation.faster.optimised import PRECISIONS, REWRITES, Optimised, check_steps, precision_of
+from ablation.faster.optimised import Optimised
 from ablation.faster.rewrite import checked_copy
 from ablation.faster.runtimes import RUNTIMES
+from ablation.faster.steps import PRECISIONS, REWRITES, check_steps, precision_of
 from ablation.machine.device import checked_device, keeping_buffers, own_randomness
 from ablation.machine.text import first_line
 from ablation.measure.latency.compare import ModelLatency, compare_latency
@@ -54,7 +56,7 @@ def optimise(
 ) -> Optimised:
     """`model` as an `Optimised` network of the same weights; the model itself stays as it is.
 
-    Without `steps` (names from `ablation.faster.optimised.STEPS`), the likely stacks are prepared and timed side by side for
+    Without `steps` (names from `ablation.faster.steps.STEPS`), the likely stacks are prepared and timed side by side for
     `budget_s` seconds on `device` (the model's own unless given) at `batch_size`, and the fastest is kept whose outputs differ by
     at most `tolerance` from the eager ones; the result's `measured` lists all of them, with the reason where one couldn't be used.
     `tolerance` (see `errors`) is 0.001 unless given, 0.05 for a stack that computes in bfloat16, 0.2 in int8.
@@ -86,13 +88,17 @@ def optimise(
     stacks = likely_stacks(place, precision=precision, compile=compile) if runtime in (None, AUTO) else [()]
     stacks += [stack for name in runtimes for stack in runtime_stacks(name, precision)]
     tried = [_try(eager, stack, x, tolerance, calibration) for stack in stacks]
+    return _fastest(eager, tried, batch_size=batch_size, budget_s=budget_s, seed=seed)
+
+
+def _fastest(eager: VAE, tried: Sequence[tuple[Candidate, Optimised | None]], **timing: Any) -> Optimised:
+    """The fastest of the stacks that can be used, all timed side by side; InputError where there is none."""
     usable = {_name(candidate): made for candidate, made in tried if made is not None}
     if not usable:
         reasons = "; ".join(dict.fromkeys(candidate.reason for candidate, _ in tried))
         raise must_be("model", "a network whose outputs repeat under one seed of the noise", reasons, "Use it as it is.")
-    times = compare_latency(
-        {EAGER: eager, **usable}, batch_size=batch_size, device=str(place), rounds=ROUNDS, budget_s=budget_s, seed=seed
-    )
+    place = str(next(eager.parameters()).device)
+    times = compare_latency({EAGER: eager, **usable}, device=place, rounds=ROUNDS, **timing)
     measured = [_timed(candidate, times[_name(candidate)]) for candidate, made in tried if made is not None]
     best = usable[_name(max(measured, key=lambda candidate: candidate.gain or 0.0))]
     best.measured = (*measured, *(candidate for candidate, made in tried if made is None))

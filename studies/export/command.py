@@ -9,8 +9,8 @@ from rich.console import Console
 
 from ablation.export.folder import check_folder
 from ablation.export.write import export_network
+from studies.export.options import ExportOptions
 from studies.export.source import source_of
-from studies.options import ExportOptions
 from studies.work.progress import print_line
 
 

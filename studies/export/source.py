@@ -27,7 +27,8 @@ from studies.engine.folder import holder
 from studies.engine.reporting import study_info
 from studies.engine.worker import open_dataset
 from studies.explain.command import read_spec
-from studies.options import ExportOptions, StatusOptions
+from studies.export.options import ExportOptions
+from studies.options import StatusOptions
 from studies.search.folder import SearchFolder, is_search
 from studies.store.records import records
 from studies.stored import opened_studies

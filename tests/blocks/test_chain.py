@@ -12,7 +12,7 @@ from ablation.attribute.factorial import Factorial
 from ablation.design.compose import VAE
 from ablation.design.spec import FIELDS, ModelSpec
 from ablation.faster.optimise import example, prepared
-from ablation.faster.optimised import RULES
+from ablation.faster.steps import RULES
 from ablation.measure.costs.published import published_cost
 from ablation.measure.costs.static import static_cost
 from ablation.measure.latency.compare import compare_latency

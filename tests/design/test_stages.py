@@ -17,7 +17,7 @@ from ablation.design.compose import build
 from ablation.design.space import Space
 from ablation.design.spec import PER_STAGE, PIECE_FIELDS, ModelSpec, preset
 from ablation.faster.optimise import example, prepared
-from ablation.faster.optimised import RULES
+from ablation.faster.steps import RULES
 from ablation.measure.costs.published import published_cost
 from ablation.measure.costs.static import static_cost
 from blocks import FAMILIES

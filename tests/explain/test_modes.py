@@ -15,7 +15,7 @@ from ablation.explain.modes import EAGER, MODES, _judged, _result, run_modes
 from ablation.explain.prepared import prepared
 from ablation.explain.remedies import rank_remedies, spec_remedies
 from ablation.faster.optimise import example, optimise
-from ablation.faster.optimised import check_steps
+from ablation.faster.steps import check_steps
 from ablation.measure.latency.interleave import Run
 from ablation.measure.latency.result import LatencyComparison, summarise
 from ablation.record.explanation import KEEPS, OTHER, REDUCED, SAME, ModeResult

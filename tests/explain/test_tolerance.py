@@ -13,8 +13,8 @@ from ablation.explain.modes import MODES, ModeResult, run_modes
 from ablation.explain.remedies import rank_remedies
 from ablation.faster import optimise as module
 from ablation.faster.optimise import example, optimise, prepared
-from ablation.faster.optimised import RULES
 from ablation.faster.rewrite import Layers
+from ablation.faster.steps import RULES
 from blocks.errors import InputError
 from tests.faster.test_optimise import MODIFIED, SMALL, network
 

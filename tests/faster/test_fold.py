@@ -12,9 +12,9 @@ from ablation.design.compose import build
 from ablation.design.spec import preset
 from ablation.faster.dense_buffer import BufferedDenseBlock, without_concatenation
 from ablation.faster.fold import FastELU, act_in_place, fast_elu, flip_transposed, fold_batch_norm
-from ablation.faster.optimised import rewritten
 from ablation.faster.reorder import UpsampledDense, pool_first, upsample_late, upsampling_convolution
 from ablation.faster.rewrite import flat, rewrite
+from ablation.faster.steps import rewritten
 from ablation.measure.costs.static import static_cost
 from blocks.connectivity import DenseBlock, Stage
 from blocks.conv import convolution

@@ -12,7 +12,7 @@ from ablation.design.compose import VAE, build
 from ablation.design.spec import PIECE_FIELDS, ModelSpec, preset
 from ablation.faster import optimise as module
 from ablation.faster.optimise import errors, example, likely_stacks, optimise, prepared
-from ablation.faster.optimised import REWRITES, RULES
+from ablation.faster.steps import REWRITES, RULES
 from ablation.measure.latency.compare import compare_latency
 from blocks import FAMILIES
 from blocks.errors import InputError

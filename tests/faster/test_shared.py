@@ -15,9 +15,9 @@ from ablation.design.spec import ModelSpec
 from ablation.faster.dense_buffer import BufferedDenseBlock, without_concatenation
 from ablation.faster.fold import act_in_place, fast_elu, flip_transposed, fold_batch_norm
 from ablation.faster.optimise import example, optimise, prepared
-from ablation.faster.optimised import RULES
 from ablation.faster.reorder import UpsampledDense, pool_first, upsample_late
 from ablation.faster.rewrite import Layers, flat, rewrite
+from ablation.faster.steps import RULES
 from ablation.machine.device import keeping_buffers
 from blocks.connectivity import DenseBlock, Residual
 from blocks.conv.basic import pointwise_first
