@@ -160,6 +160,8 @@ class OnnxRuntime(Session):
         for _ in range(WARM_UP + PROFILED):
             self(*inputs)
         events = json.loads(Path(self.session.end_profiling()).read_text())
+        assert self._folder is not None
+        self._folder.cleanup()
         times: dict[tuple[str, str], list[float]] = defaultdict(list)
         for event in events:
             if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):

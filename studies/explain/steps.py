@@ -26,6 +26,7 @@ from ablation.explain.calibrate import calibrate
 from ablation.explain.controls import find_controls
 from ablation.explain.decompose import decompose, plain_latency
 from ablation.explain.guidelines import guidelines
+from ablation.explain.inside import inside_runtimes
 from ablation.explain.modes import EAGER, run_modes
 from ablation.explain.remedies import SpecGain, rank_remedies
 from ablation.explain.sweep import batch_sweep
@@ -46,7 +47,7 @@ MAX_PEAK_NETWORKS = 512
 # what is kept of a control's timing
 TIMED = ("median_ms", "ratio", "ratio_low", "ratio_high", "rounds", "sittings")
 # of the budget; calibration, decomposition and guidelines take what they need, about two minutes
-SHARES = {"latency": 0.6, "modes": 0.25, "sweep": 0.1}
+SHARES = {"latency": 0.55, "modes": 0.3, "sweep": 0.1}
 QUICK_BATCHES, BATCHES = (1, 4, 16), (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 # step -> the fields that it gave
@@ -224,6 +225,14 @@ def _trained(pair: Pair, factorial: Factorial, earlier: Results, report: Report)
     return {"attributions": attributions, "limits": limits}
 
 
+def _runtimes(pair: Pair, factorial: Factorial, earlier: Results, report: Report) -> Mapping[str, Any]:
+    """Where the time goes inside the runtimes that are installed."""
+    if pair.quick:
+        return {"limits": ["Operations inside the runtimes were not measured: this was a quick run."]}
+    shares, limits = inside_runtimes(*pair.models().values(), **pair.timing, progress=report)
+    return {"runtime_shares": shares, "limits": limits}
+
+
 STEPS: dict[str, Callable[[Pair, Factorial, Results, Report], Mapping[str, Any]]] = {
     "static": _static,
     "latency": _latency,
@@ -232,5 +241,6 @@ STEPS: dict[str, Callable[[Pair, Factorial, Results, Report], Mapping[str, Any]]
     "guidelines": _guidelines,
     "machine": _machine,
     # after everything that is timed: once a profiler has run, CUPTI stays attached and slows every launch of the process
+    "runtimes": _runtimes,
     "trained": _trained,
 }

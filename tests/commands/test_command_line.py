@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from studies import run
-from studies.run import COMMANDS, main, parse, public_line
+from studies.run import COMMANDS, main, parse
+from studies.work.line import public_line
 from tests.tiny_grid import grid, last_line
 
 REPO = Path(__file__).parents[2]

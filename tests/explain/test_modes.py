@@ -11,10 +11,11 @@ from torch import nn
 
 from ablation.design.compose import VAE, build
 from ablation.design.spec import preset
-from ablation.explain.modes import EAGER, MODES, _judged, _result, run_modes
+from ablation.explain.modes import EAGER, MODES, Mode, _judged, _result, run_modes
 from ablation.explain.prepared import prepared
 from ablation.explain.remedies import rank_remedies, spec_remedies
 from ablation.faster.optimise import example, optimise
+from ablation.faster.runtimes import RUNTIMES
 from ablation.faster.steps import check_steps
 from ablation.measure.latency.interleave import Run
 from ablation.measure.latency.result import LatencyComparison, summarise
@@ -27,7 +28,11 @@ SECOND = build(preset("small_modified").replace(image_size=32), seed=0)
 
 def test_every_mode_has_steps_that_exist() -> None:
     for mode in MODES.values():
-        check_steps(mode.steps, torch.device("cuda"))
+        if mode.runtime is None:
+            check_steps(mode.steps, torch.device("cuda"))
+        elif RUNTIMES[mode.runtime].devices != ("cuda",):
+            check_steps(mode.steps, torch.device("cpu"))
+    assert {mode.runtime for mode in MODES.values()} - {None} == set(RUNTIMES)
     assert next(iter(MODES)) == EAGER
     assert MODES[EAGER].steps == ()
 
@@ -39,8 +44,12 @@ def test_a_quick_run_accounts_for_every_mode() -> None:
         mode = MODES[result.mode]
         if mode.needs_cuda:
             assert result.reason == "needs a CUDA device"
+        elif mode.runtime == "tensorrt":
+            assert result.reason == "does not run on cpu"
         elif mode.compiles:
             assert "quick" in result.reason
+        elif mode.runtime and result.reason:
+            assert result.reason == "left out: 50% of the 4 s were spent before it could be prepared"
         else:
             assert result.reason == ""
             assert result.max_error is not None
@@ -71,7 +80,9 @@ def test_a_spent_budget_leaves_compiling_out_and_says_so() -> None:
 
 def test_every_mode_says_what_it_keeps() -> None:
     assert {name for name, mode in MODES.items() if mode.keeps == OTHER} == {"inference only"}
-    assert {name for name, mode in MODES.items() if mode.keeps == REDUCED} == {name for name in MODES if "bf16" in name}
+    assert {name for name, mode in MODES.items() if mode.keeps == REDUCED} == {
+        name for name in MODES if {"bf16", "int8"} & set(name.split())
+    }
 
 
 def compared(ms: list[float], sittings: int = 3) -> LatencyComparison:
@@ -204,9 +215,14 @@ def test_remedies_are_ranked_by_what_they_keep() -> None:
     assert [r.keeps for r in remedies] == [SAME, SAME, REDUCED, OTHER, ""]
 
 
-@pytest.mark.parametrize("name", [name for name, m in MODES.items() if name != EAGER and not m.compiles and not m.needs_cuda])
+def quick_to_prepare(mode: Mode) -> bool:
+    return bool(mode.steps) and mode.runtime != "tensorrt" and not mode.needs_cuda and (not mode.compiles or "int8" in mode.steps)
+
+
+@pytest.mark.parametrize("name", [name for name, mode in MODES.items() if quick_to_prepare(mode)])
 def test_the_code_of_a_mode_can_be_pasted(name: str) -> None:
     [remedy] = rank_remedies([mode(name, 2.0, 1.9)])
+    assert ("calibration" in remedy.code) == ("int8" in name)
     space: dict[str, object] = {"model": SECOND, "x": example(SECOND, 1)}
     exec(remedy.code, space)
     reconstruction, made = space["reconstruction"], space["fast"]

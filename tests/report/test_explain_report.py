@@ -420,7 +420,7 @@ def test_bfloat16_has_other_weights_and_the_mean_is_another_function(tmp_path: P
     kinds = {"bf16": "reduced precision", "inference only": "another function"}
     remedies = [replace(full.remedies[0], name=name, keeps=keeps, gain=9.0) for name, keeps in kinds.items()]
     text = _markdown(replace(full, remedies=(*remedies, *full.remedies)), tmp_path)
-    assert "**4. bf16: ×9.00 (2.58 to 2.69) as fast** (weights rounded to bfloat16, outputs within 2.9e-06)" in text
+    assert "**4. bf16: ×9.00 (2.58 to 2.69) as fast** (computed in fewer digits, outputs within 2.9e-06)" in text
     assert "**5. inference only: ×9.00 (2.58 to 2.69) as fast** (same weights, another function: the latent mean" in text
     best = words.best_remedy(replace(full, remedies=(*remedies, *full.remedies)))
     assert best is not None

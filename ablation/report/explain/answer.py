@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ablation.record.attribution import Attribution, Effect
 from ablation.record.explanation import SAME, Explanation, ModeResult, SweepPoint
+from ablation.report.explain.inside import removed
 from ablation.report.explain.mechanism import LEAST_SHARE, added_time, decomposed
 from ablation.report.explain.style import (
     LOG,
@@ -162,4 +163,7 @@ def _remedy(explanation: Explanation) -> str:
     text = f"{kept}, **{best.name}** helps most: {explanation.second} then runs {gain} as fast"
     text += f", its outputs within {tiny(best.max_error)}"
     text += ", a gain without an interval" if best.gain_low is None else ""
+    share = removed(explanation, next((m for m in explanation.modes if m.mode == best.name), None))
+    if share is not None and share > 0:
+        text += f" ({share_text(share).lstrip('+')} of the slowdown gone)"
     return text + (f", and takes {times(line.ratio / best.gain)} the time of {explanation.first} as it was." if line else ".")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ablation.record.attribution import Attribution
 from ablation.record.explanation import LIMITING, OTHER, REDUCED, VERSION, Explanation, ModeResult, Remedy
-from ablation.report.explain import machine, mechanism, modes, plots, style, sweep, tables, words
+from ablation.report.explain import inside, machine, mechanism, modes, plots, style, sweep, tables, words
 from ablation.report.explain.answer import REASONS, headline
 from ablation.report.explain.plots import Plot
 from ablation.report.kit.numbers import capital, significant, times_span, tiny
@@ -168,6 +168,19 @@ def _mode(mode: ModeResult) -> str:
     return f"**{mode.mode}**: {mode.text.rstrip('.')}." + (f" Not usable here: {mode.reason}." if mode.reason else "")
 
 
+def _inside(e: Explanation) -> list[Part]:
+    timed = inside.sentences(e)
+    if not timed:
+        return []
+    table = inside.table(e)
+    note = (
+        "By each runtime's own profiler, of the networks as they are: the share of a call, and in how many operations. A runtime "
+        "merges operations, so that there are fewer than in PyTorch."
+    )
+    tail: list[Part] = [Missing(words.missing(e, "operations inside the runtimes", ("inside",)))]
+    return [Bullets(timed), *([table, Paragraph(note)] if table else tail)]
+
+
 def _controls(e: Explanation) -> list[Part]:
     if not e.controls:
         return []
@@ -240,6 +253,7 @@ SECTIONS: tuple[tuple[str, Callable[[Explanation], list[Part]], str, Sequence[st
     ("How far from the machine's limits", _roofline, "the roofline, which needs time by class", ("roofline", *_MECHANISM)),
     ("Against batch size", _sweep, "the batch sweep", ("sweep", "batch siz")),
     ("Other ways of running", _modes, "other ways of running", ("ways of running", "modes", *_TIMED)),
+    ("Inside the runtimes that people deploy", _inside, "the runtimes", ("runtime", "ways of running", "modes", *_TIMED)),
     ("Controls: plain networks of the same cost", _controls, "plain networks cut to the same cost", ("control", *_TIMED)),
     ("ShuffleNet V2's guidelines here", _guidelines, "the guidelines' experiments", ("guideline",)),
     ("What to do about {second}", _remedies, "remedies", REASONS["which remedy removes it"]),

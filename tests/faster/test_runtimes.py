@@ -1,0 +1,242 @@
+"""Other runtimes: every registered piece in each, threads, precisions, profiles, refusals, and runtimes that crash."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ablation.design.compose import VAE, build
+from ablation.design.spec import PRESETS, ModelSpec, preset
+from ablation.faster import alone
+from ablation.faster.graph import exported, graphs, onnx_of
+from ablation.faster.in_runtime import CrashError, outputs_alone
+from ablation.faster.optimise import errors, example, optimise, prepared
+from ablation.faster.runtimes import RUNTIMES, OpenVino, kind_of, shares
+from ablation.faster.steps import REWRITES
+from ablation.measure.latency.compare import compare_latency
+from blocks.errors import InputError
+from tests.faster.test_optimise import MODIFIED, SMALL, network, swaps
+from tests.faster.test_shared import SHARING
+
+HERE = ("onnxruntime", "openvino")
+# one of each piece is enough here: the rewrites in both presets are tested by `test_optimise`
+EVERY_PIECE = [(name, spec) for name, spec in swaps() if name.startswith("small ")]
+
+
+def at(model: VAE, runtime: str, *steps: str, num: int = 3) -> dict[str, float]:
+    return errors(model, prepared(model, (*steps, runtime), example(model, num)), example(model, num, seed=4))
+
+
+@pytest.mark.parametrize(("name", "spec"), [pytest.param(name, spec, id=name) for name, spec in EVERY_PIECE])
+def test_every_piece_agrees_with_eager_in_every_runtime(name: str, spec: ModelSpec) -> None:
+    model = network(spec)
+    x, other = example(model, 3), example(model, 2, seed=4)
+    for runtime in HERE:
+        made = prepared(model, (*REWRITES, runtime), x)
+        assert made.max_error < 1e-5, runtime
+        # another batch size than it was prepared with
+        assert max(errors(model, made, other).values()) < 1e-5, runtime
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_agrees_with_eager(name: str) -> None:
+    spec = preset(name)
+    model = network(spec if "toledo" in name else spec.replace(image_size=48))
+    for runtime in HERE:
+        assert max(at(model, runtime).values()) < 1e-5, runtime
+
+
+@pytest.mark.parametrize("share", SHARING)
+def test_what_stands_in_several_places(share: Callable[[VAE], None]) -> None:
+    model = network(MODIFIED, 2)
+    share(model)
+    for runtime in HERE:
+        assert max(at(model, runtime, *REWRITES).values()) < 1e-4, runtime
+
+
+def test_encoder_and_decoder_run_there_too_and_the_mean_alone() -> None:
+    model = network(SMALL)
+    x = example(model, 2)
+    for runtime in HERE:
+        made = prepared(model, (runtime,), x)
+        torch.testing.assert_close(made.encode(x), model.encode(x), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(made.decode(model.encode(x)[0]), model.decode(model.encode(x)[0]), atol=1e-5, rtol=1e-5)
+        mean = prepared(model, ("mean only", runtime), x)
+        assert mean.max_error < 1e-5
+        assert mean(x)[2] is None
+
+
+def test_weights_that_change_are_exported_again() -> None:
+    model = network(SMALL)
+    x = example(model, 2)
+    prepared(model, ("onnxruntime",), x)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.5)
+    assert prepared(model, ("onnxruntime",), x).max_error < 1e-5
+
+
+@pytest.mark.parametrize("runtime", HERE)
+def test_threads_are_set_and_read_back(runtime: str) -> None:
+    model, before = network(SMALL), torch.get_num_threads()
+    made = prepared(model, (runtime,), example(model, 1))
+    assert made.elsewhere is not None
+    for num in (1, 2):
+        compare_latency({"made": made}, num_threads=num, image_size=32, rounds=(2, 2), sittings=1)
+        assert made.elsewhere.num_threads == num
+    assert torch.get_num_threads() == before
+
+
+def test_a_copy_is_loaded_anew_and_computes_the_same() -> None:
+    model = network(SMALL)
+    x = example(model, 2)
+    for runtime in HERE:
+        made = prepared(model, (runtime,), x)
+        assert made.elsewhere is not None
+        sessions = dict(made.elsewhere.sessions)
+        assert copy.deepcopy(made) is made
+        assert sessions.keys() == made.elsewhere.sessions.keys()
+        assert all(made.elsewhere.sessions[key] is not session for key, session in sessions.items())
+        assert max(errors(model, made, x).values()) < 1e-5
+
+
+def test_reduced_precision_stands_apart_and_is_near() -> None:
+    model = network(SMALL)
+    x = example(model, 8)
+    reduced = prepared(model, ("openvino", "int8"), x, example(model, 16, seed=2))
+    exact = prepared(model, ("openvino",), x)
+    assert exact.max_error < 1e-5 < reduced.max_error < 0.3
+    fast = optimise(model, runtime="openvino", precision="int8", calibration=x, budget_s=1, tolerance=1.0)
+    assert {each.steps for each in fast.measured} >= {("openvino",), ("openvino", "int8"), (*REWRITES, "openvino", "int8")}
+    if "BF16" in _capabilities():
+        assert 1e-6 < prepared(model, ("openvino", "bf16"), x).max_error < 5e-2
+
+
+def _capabilities() -> list[str]:
+    from ablation.faster.runtimes import silent_openvino
+
+    return list(silent_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+
+
+def test_the_automatic_choice_tries_every_runtime_and_says_what_it_measured() -> None:
+    model = network(MODIFIED)
+    made = optimise(model, runtime="auto", compile=False, budget_s=2)
+    tried = {candidate.steps: candidate for candidate in made.measured}
+    assert {("onnxruntime",), ("openvino",), (*REWRITES, "openvino"), ()} <= set(tried)
+    assert all(candidate.latency_ms and candidate.gain for candidate in tried.values())
+    assert tried[made.steps].gain == max(candidate.gain or 0 for candidate in tried.values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"runtime": "tensorflow"}, "runtime must be one of auto, onnxruntime, openvino, tensorrt"),
+        ({"runtime": "tensorrt"}, "runtime must be one that can be used here. Got 'tensorrt' instead. Does not run on cpu."),
+        ({"steps": ["openvino", "compile"]}, "without what PyTorch alone does"),
+        ({"steps": ["openvino", "onnxruntime"]}, "one runtime at most"),
+        ({"steps": ["int8"]}, "must be used with 'openvino'"),
+        ({"steps": ["openvino", "int8"]}, "calibration must be images"),
+        ({"precision": "int8", "runtime": "auto"}, "calibration must be images"),
+        ({"steps": ["onnxruntime", "bf16"]}, "must be one of float32"),
+    ],
+)
+def test_bad_requests_are_refused_in_one_line(arguments: dict[str, object], words: str) -> None:
+    with pytest.raises(InputError, match=words.replace("(", r"\(")) as refused:
+        optimise(network(SMALL), **arguments)  # type: ignore[arg-type]
+    assert "\n" not in str(refused.value)
+
+
+def test_a_runtime_that_is_not_installed_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(OpenVino, "package", "no_such_package")
+    assert RUNTIMES["openvino"].missing("cpu") == "not installed: pip install no_such_package"
+    with pytest.raises(InputError, match="Not installed: pip install no_such_package"):
+        optimise(network(SMALL), runtime="openvino")
+    assert all(
+        "openvino" not in each.steps for each in optimise(network(SMALL), runtime="auto", compile=False, budget_s=1).measured
+    )
+
+
+class Drawing(nn.Module):
+    """Looks at the values of its input, which no graph can."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x if float(x.sum()) > 0 else -x
+
+
+def test_a_network_that_no_graph_expresses_leaves_the_other_stacks() -> None:
+    model = network(SMALL)
+    model.encoder_body = nn.Sequential(Drawing(), model.encoder_body)
+    made = optimise(model, runtime="auto", compile=False, budget_s=1)
+    reasons = {each.steps: each.reason for each in made.measured if each.reason}
+    assert set(reasons) >= {("onnxruntime",), ("openvino",)}
+    assert all("\n" not in reason and reason for reason in reasons.values())
+
+
+def test_a_runtime_that_crashes_takes_nothing_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Path(alone.__file__).read_text(encoding="utf-8").replace("import onnxruntime\n", "import os; os.abort()\n", 1)
+    (tmp_path / "alone.py").write_text(script, encoding="utf-8")
+    monkeypatch.setattr(alone, "__file__", str(tmp_path / "alone.py"))
+    model = network(SMALL)
+    graph = graphs(model)["decoder"]
+    with pytest.raises(CrashError, match="ONNX Runtime ended with signal 6"):
+        outputs_alone(onnx_of(exported(graph), graph), "onnxruntime", [{"latent": torch.zeros(2, 8)}])
+    with pytest.raises(CrashError, match="OpenVINO ended with exit code 1: "):
+        outputs_alone(b"no graph", "openvino", [{"latent": torch.zeros(2, 8)}])
+    made = optimise(model, runtime="auto", compile=False, budget_s=1)
+    reasons = {each.steps: each.reason for each in made.measured}
+    assert "signal 6" in reasons[("onnxruntime",)]
+    assert reasons[("openvino",)] == ""
+
+
+def test_what_a_process_without_torch_and_this_package_computes_is_the_same(tmp_path: Path) -> None:
+    model = network(SMALL)
+    graph = graphs(model)["reconstruction"]
+    path = tmp_path / "graph.onnx"
+    path.write_bytes(onnx_of(exported(graph), graph))
+    x = example(model, 2)
+    for runtime in HERE:
+        [outputs] = outputs_alone(path, runtime, [{"image": x}])
+        torch.testing.assert_close(outputs["mean"], model.encode(x)[0], atol=1e-5, rtol=1e-5)
+    code = Path(alone.__file__).read_text(encoding="utf-8")
+    assert "import torch" not in code
+    assert "ablation" not in code
+
+
+@pytest.mark.parametrize("runtime", HERE)
+def test_a_profile_accounts_for_every_class(runtime: str) -> None:
+    model = network(SMALL)
+    x = example(model, 2)
+    made = prepared(model, (runtime,), x)
+    assert made.elsewhere is not None
+    operations = made.elsewhere.operations(x)
+    classes = {share.kind: share for share in shares(operations, runtime=runtime, network="first")}
+    assert {"convolution", "linear"} <= set(classes)
+    assert sum(share.share for share in classes.values()) == pytest.approx(1)
+    assert sum(share.num_ops for share in classes.values()) == len(operations)
+    assert classes["convolution"].ms > 0
+
+
+@pytest.mark.parametrize(
+    ("operation", "kind"),
+    [
+        ("Convert", "memory layout"), ("Convolution", "convolution"), ("ConvolutionBackpropData", "transposed convolution"),
+        ("Gemm", "linear"), ("Concat", "concatenation"), ("Elu", "activation"), ("Interpolate", "upsampling and rearranging"),
+        ("SomethingNew", "other"),
+    ],
+)  # fmt: skip
+def test_operations_are_counted_in_their_class(operation: str, kind: str) -> None:
+    assert kind_of(operation) == kind
+
+
+def test_openvino_tells_nobody() -> None:
+    from ablation.faster.runtimes import silent_openvino
+
+    silent_openvino()
+    assert sys.modules.get("openvino_telemetry") is None
+    assert build(SMALL, seed=0) is not None
