@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import warnings
 from collections.abc import Callable, Mapping
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 from ablation.design.compose import VAE
 from ablation.faster.rewrite import is_plain
 from ablation.machine.device import own_randomness
+from ablation.machine.text import first_line
 from blocks.heads import GaussianHead
 
 if TYPE_CHECKING:
@@ -106,18 +108,30 @@ def mean_of(network: Any, x: Tensor) -> Tensor:
     return mean
 
 
+class GraphError(RuntimeError):
+    """A computation that a format can't express; names the operation where it is known."""
+
+
 def exported(graph: Graph) -> ExportedProgram:
-    """The graph by torch.export, for any number of images. Raises what torch raises where the module can't be expressed."""
+    """The graph by torch.export, for any number of images. GraphError where the module can't be expressed."""
     batch = torch.export.Dim("batch", min=1)
     shapes = (tuple({0: batch} for _ in graph.example),)
-    with torch.no_grad(), own_randomness(graph.example[0].device), _quiet():
-        return torch.export.export(graph.module, graph.example, dynamic_shapes=shapes, strict=False)
+    try:
+        with torch.no_grad(), own_randomness(graph.example[0].device), _quiet():
+            return torch.export.export(graph.module, graph.example, dynamic_shapes=shapes, strict=False)
+    except Exception as error:  # torch raises some of every kind
+        branches = "DataDependent" in type(error).__name__
+        reason = "it branches on values of its input" if branches else first_line(error)
+        raise GraphError(f"torch.export cannot express the {graph.name}: {reason}") from error
 
 
 def onnx_of(program: ExportedProgram, graph: Graph) -> bytes:
-    """The exported graph in ONNX, in which inputs and outputs have the graph's names. Raises what torch's exporter raises."""
-    with torch.no_grad(), _quiet():
-        made = torch.onnx.export(program, dynamo=True, verbose=False)
+    """The exported graph in ONNX, in which inputs and outputs have the graph's names. GraphError where it can't be expressed."""
+    try:
+        with torch.no_grad(), _quiet():
+            made = torch.onnx.export(program, dynamo=True, verbose=False)
+    except Exception as error:
+        raise GraphError(f"ONNX cannot express the {graph.name}: {_operation(error)}") from error
     assert made is not None
     nodes = made.model.graph
     for number, node in enumerate(nodes):
@@ -131,17 +145,22 @@ def onnx_of(program: ExportedProgram, graph: Graph) -> bytes:
     return bytes(made.model_proto.SerializeToString())
 
 
+def _operation(error: BaseException) -> str:
+    """The operation that an exporter could not translate, or the first line of its reason."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    named = re.search(r"op='([\w.:]+)'", str(error))
+    return f"it has no operation {named[1]}" if named else first_line(error)
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Exporters warn of what they do inside themselves and print; what fails is raised all the same."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+    """Exporters warn of what they do inside themselves, log and print; what fails is raised all the same."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.disable(before)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import statistics
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,10 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from ablation.design.compose import build
+from ablation.design.compose import VAE, build
 from ablation.design.spec import ModelSpec, preset
+from ablation.faster.optimise import example, prepared, reason_of
+from ablation.faster.runtimes import RUNTIMES
 from ablation.machine.device import pick_device
 from ablation.machine.hardware import provenance
 from ablation.measure.costs.published import published_cost
@@ -79,12 +82,14 @@ def measure(device: str, image_size: int, budget_s: float, console: Console) -> 
             rows[-1] |= {f"paper_ms_{batch_size}": paper_mean, f"paper_sd_{batch_size}": paper_sd}
             rows[-1] |= {f"mean_ms_{batch_size}": mean, f"sd_ms_{batch_size}": sd}
     settings: dict[str, Any] = {"device": device, "image_size": image_size, "budget_s": budget_s, "overrun": True, "num_threads": 1}
-    comparisons = {}
+    comparisons, runtimes = {}, Runtimes(models, torch.device(device))
     for batch_size in CALLS:
         expected = f"about {budget_s:.0f} s, or what an interval takes"
         console.print(f"both, interleaved, at batch {batch_size} on {device} ({expected}) ...", highlight=False)
-        comparisons[batch_size] = compare_latency(models, batch_size=batch_size, reference="original", **settings)
+        beside = runtimes.prepared(batch_size)
+        comparisons[batch_size] = compare_latency({**models, **beside}, batch_size=batch_size, reference="original", **settings)
     facts = {
+        "runtimes": runtimes.facts,
         **provenance(device, begin),
         "image_size": image_size,
         "seed": 0,
@@ -92,6 +97,30 @@ def measure(device: str, image_size: int, budget_s: float, console: Console) -> 
         "paper_calls": {str(k): v for k, v in CALLS.items()},
     }
     return Table1(device=device, rows=rows, comparisons=comparisons, provenance=facts)
+
+
+class Runtimes:
+    """Both models in every other runtime that is installed, and what is to be said of each."""
+
+    def __init__(self, models: Mapping[str, VAE], place: torch.device) -> None:
+        self.models = models
+        # title -> why it isn't timed, or the largest error against eager PyTorch by batch size
+        self.facts: dict[str, dict[str, Any]] = {kind.title: {"reason": kind.missing(place.type)} for kind in RUNTIMES.values()}
+
+    def prepared(self, batch_size: int) -> dict[str, nn.Module]:
+        """Title and model -> the network in that runtime, for a batch size; those that fail are noted."""
+        made: dict[str, nn.Module] = {}
+        for step, kind in RUNTIMES.items():
+            facts = self.facts[kind.title]
+            try:
+                both = {} if facts["reason"] else {n: prepared(m, (step,), example(m, batch_size)) for n, m in self.models.items()}
+            except Exception as error:  # what a runtime can't load is a line of the table
+                facts["reason"] = reason_of(error)
+                continue
+            made |= {f"{kind.title}: {name}": network for name, network in both.items()}
+            if both:
+                facts.setdefault("largest_error", {})[str(batch_size)] = max(network.max_error for network in both.values())
+        return made
 
 
 def _counts(name: str, spec: ModelSpec, model: nn.Module) -> dict[str, Any]:
@@ -140,6 +169,26 @@ def _latency_lines(table: Table1, batch: int) -> list[tuple[str, ...]]:
         ("  times slower", "", slower[0], "", slower[1]),
         (f"latency, batch {batch}, interleaved", "", "", *(f"{timed[name].median_ms:.2f} ms" for name in MODELS)),
         (f"  times slower, 95 % over {ratio.sittings} sittings", "", "", "", interval),
+        *(line for title in table.provenance.get("runtimes", {}) for line in _runtime_lines(table, batch, title)),
+    ]
+
+
+def _runtime_lines(table: Table1, batch: int, title: str) -> list[tuple[str, ...]]:
+    """Both latencies in a runtime, in the same rounds as the eager ones; or why they are missing."""
+    names, comparison, facts = (
+        [f"{title}: {name}" for name in MODELS],
+        table.comparisons[batch],
+        table.provenance["runtimes"][title],
+    )
+    timed = [comparison.models.get(name) for name in names]
+    if any(each is None or each.median_ms is None for each in timed):
+        reason = facts["reason"] or "; ".join(dict.fromkeys(each.reason for each in timed if each is not None))
+        return [(f"latency, batch {batch}, {title}", "", "", reason, "")]
+    ratio = comparison.paired(names[1], names[0])
+    within = f", errors {facts['largest_error'][str(batch)]:.0e} at most"
+    return [
+        (f"latency, batch {batch}, {title}", "", "", *(f"{each.median_ms:.2f} ms" for each in timed if each is not None)),
+        (f"  times slower{within}", "", "", "", "" if ratio is None else spanned(ratio.value, ratio.low, ratio.high, digits=2)),
     ]
 
 
