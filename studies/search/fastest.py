@@ -27,8 +27,9 @@ def fastest_modes(
 ) -> dict[str, dict[str, Any] | None]:
     """Network -> its fastest mode of those that compute the same function in float32, as plain values; None where none works.
 
-    `specs`: by level, the reference first; `place`: "cpu/32". Ratios are to the reference in the reference's own fastest mode,
-    paired by round, their intervals over sittings with weights at other places in memory.
+    Runtimes that are installed are among the modes. `specs`: by level, the reference first; `place`: "cpu/32". Ratios are to the
+    reference in the reference's own fastest mode, paired by round, their intervals over sittings with weights at other places in
+    memory.
     """
     batch_size, threads = int(place.partition("/")[2]), config.latency_threads if config.device == "cpu" else None
     made: dict[str, Optimised] = {}
@@ -37,7 +38,8 @@ def fastest_modes(
             say(f"Fastest mode of {level} at {place} ...")
             try:
                 model = build(spec, seed=0)
-                made[level] = optimise(model, device=config.device, batch_size=batch_size, compile=compile, budget_s=BUDGET_S / 3)
+                timing = {"device": config.device, "batch_size": batch_size, "budget_s": BUDGET_S / 3}
+                made[level] = optimise(model, compile=compile, runtime="auto", **timing)  # type: ignore[arg-type]
             except Exception as error:  # too little memory, or no stack that keeps the outputs
                 say(f"{level} has no fastest mode at {place}: {first_line(error)}")
     reference, modes = next(iter(specs)), dict[str, dict[str, Any] | None](dict.fromkeys(specs))

@@ -237,4 +237,7 @@ def _next(state: SearchState, number: int | None) -> dict[str, str]:
     folder = state.folder.path
     place = Path(folder.name) if folder.is_absolute() else folder  # no path of this machine
     reference = state.facts["reference"]["text"] or str(place / state.folder.reference.name)
-    return {"explain why it differs": f"python -m studies.run explain {reference} {place / state.folder.winner.name}"}
+    return {
+        "explain why it differs": f"python -m studies.run explain {reference} {place / state.folder.winner.name}",
+        "leave with it": f"python -m studies.run export {place}:winner --to exported",
+    }
