@@ -290,7 +290,10 @@ class BenchOptions(OnDevice):
     """Options of `bench`."""
 
     parts: tuple[str, ...] = option(
-        (), "static, space, latency, training, overhead, kill, coverage, search; all by default", positional=True, name="PART"
+        (),
+        "static, space, latency, training, overhead, kill, coverage, search, runtimes, int8; all by default",
+        positional=True,
+        name="PART",
     )
     quick: bool = option(False, "small sizes, for a look; the targets are for the full ones")
     table: Path = option(Path("results/reference/replay/faces48.csv"), "CSV of trained networks, which search replays")

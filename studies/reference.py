@@ -66,7 +66,7 @@ def commands(device: str, machine: str, data_root: str) -> dict[str, list[str]]:
             *("paper", *on, "--out", f"{PAPER}-celeba-{machine}", *lent, *celeba),
             *("--images", "2000", "--groups", "models", "pieces"),
         ],
-        "bench": ["bench", "static", "latency", "training", "overhead", "kill", *on],
+        "bench": ["bench", "static", "space", "latency", "training", "overhead", "kill", "runtimes", "int8", *on],
         "grid": ["grid", *celeba, *on, "--out", f"{GRID}-{machine}", *(large if cuda else small)],
         "search": ["search", *(_confirmed_again() if cuda else SEARCHED), *celeba, *on, "--out", f"{SEARCH}-{machine}"],
         "coverage": ["bench", "coverage", *on],

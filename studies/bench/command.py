@@ -12,6 +12,7 @@ from ablation.machine.device import pick_device
 from ablation.machine.hardware import provenance
 from blocks.errors import choices, must_be
 from studies.bench.result import Bench, Result, line
+from studies.bench.runtimes import bench_int8, bench_runtimes
 from studies.bench.safety import bench_coverage, bench_kill, bench_overhead
 from studies.bench.search import bench_search
 from studies.bench.space import bench_space
@@ -29,6 +30,8 @@ PARTS: Mapping[str, Callable[[Bench], list[Result]]] = {
     "kill": bench_kill,
     "coverage": bench_coverage,
     "search": bench_search,
+    "runtimes": bench_runtimes,
+    "int8": bench_int8,
 }
 
 
