@@ -13,7 +13,7 @@ from studies.options import flags_of
 from studies.run import COMMANDS, build_app
 
 REPO = Path(__file__).parents[2]
-FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")
+FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*[a-z0-9]")
 FOREIGN = {
     *("--error-unmatch", "--porcelain", "--untracked-files"),  # git
     *("--query-gpu", "--format", "--id"),  # nvidia-smi

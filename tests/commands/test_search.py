@@ -55,7 +55,12 @@ def _quick() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(latency_session, "compare_latency", partial(compare_latency, sittings=1, rounds=(2, 2)))
         patch.setattr(fastest, "compare_latency", lambda made, **more: compare_latency(made, **{**more, "budget_s": 0.5}))
-        patch.setattr(fastest, "optimise", lambda model, **more: optimise(model, **{**more, "compile": False, "budget_s": 0.3}))
+        quick = {"compile": False, "runtime": None, "budget_s": 0.3}
+        patch.setattr(fastest, "optimise", lambda model, **more: optimise(model, **{**more, **quick}))
+            fastest,
+            "optimise",
+            lambda model, **more: optimise(model, **{**more, "compile": False, "runtime": None, "budget_s": 0.3}),
+        )
         yield
 
 
@@ -77,17 +82,17 @@ def found(finished_search: Path, place: Path) -> Path:
     return place
 
 
-def studies() -> dict[str, optuna.Study]:
-    storage = open_storage(FOLDER / "journal.log")
+def studies(where: str | Path = FOLDER / "journal.log") -> dict[str, optuna.Study]:
+    storage = open_storage(where)
     return {name: optuna.load_study(study_name=name, storage=storage) for name in study_names(storage)}
 
 
-def trained() -> dict[str, list[tuple[str, int]]]:
+def trained(where: str | Path = FOLDER / "journal.log") -> dict[str, list[tuple[str, int]]]:
     """Study -> (label, seed) of each complete trial."""
     complete = (TrialState.COMPLETE,)
     return {
         name: [(t.user_attrs["label"], t.user_attrs["seed"]) for t in study.get_trials(states=complete)]
-        for name, study in studies().items()
+        for name, study in studies(where).items()
     }
 
 
@@ -180,6 +185,38 @@ def test_another_finalist_goes_on_from_there(found: Path) -> None:
     assert any(v.low is not None for v in held.verdicts if v.metric == "loss"), "three seeds give an interval"
     again = next(network for network in held.networks if network.number == first.number)
     assert again.seeds[:2] == first.seeds
+
+
+def test_two_workers_on_a_shared_database_and_another_folder_that_joins(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "space.toml").write_text(SPACE)
+    shared = f"sqlite:///{place / 'shared.db'}"
+    on = ("--storage", shared, "--study", "found")
+    assert main(search(*on, "--workers", "2")) == 0
+    before = trained(shared)
+    assert {name.partition("found")[2].partition("-")[2].partition("-")[0] for name in before} == {"", "sweep", "confirm", "why"}
+    assert all(len(set(trials)) == len(trials) for trials in before.values())
+    assert len(before["found"]) == 3  # the reference and two proposals
+    assert json.loads((FOLDER / "confirmation.json").read_text())["networks"]
+    assert not (FOLDER / "journal.log").exists()
+    # another machine with a folder of its own finds everything done
+    joined = [*search(*on)]
+    joined[joined.index(str(FOLDER))] = "results/joined"
+    assert main(joined) == 0
+    assert trained(shared) == before
+    assert main(["status", "--storage", shared]) == 0
+    assert "found-confirm: 4 planned: 4 complete" in capsys.readouterr().out
+
+
+def test_the_winner_and_the_reference_can_be_exported(found: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("winner", "reference"):
+        assert main(["export", f"{FOLDER}:{name}", "--to", name, "--budget", "0.3", "--latency-batches", "1"]) == 0
+        assert "| validation loss, mean |" in (found / name / "README.md").read_text()
+    assert (
+        json.loads(Path("winner/config.json").read_text())["spec"]
+        == ModelSpec.from_toml((FOLDER / "winner.toml").read_text()).to_dict()
+    )
+    assert main(["export", f"{FOLDER}:nobody", "--to", "made"]) == 2
+    assert "FOLDER:NUMBER of a proposal" in last_line(capsys.readouterr().err)
 
 
 def test_report_and_status_read_what_is_stored_without_torch(found: Path) -> None:
