@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -23,7 +23,6 @@ def inside_runtimes(
     *,
     device: str = "cpu",
     batch_size: int = 1,
-    names: Sequence[str] = ("onnxruntime", "openvino"),
     progress: Callable[[str], None] = lambda line: None,
 ) -> tuple[tuple[RuntimeShare, ...], tuple[str, ...]]:
     """Shares of both networks in each runtime, as they are (not rewritten), in float32; and what could not be profiled, and why.
@@ -33,12 +32,14 @@ def inside_runtimes(
     place, made, limits = checked_device(device), list[RuntimeShare](), list[str]()
     networks = [checked_copy(model).to(place) for model in (first, second)]
     x = torch.rand((batch_size, *common_shape(networks, None)), generator=torch.Generator().manual_seed(0)).to(place)
-    for name in names:
-        reason = RUNTIMES[name].missing(place.type)
+    for name, kind in RUNTIMES.items():
+        if place.type not in kind.devices:
+            continue
+        reason = kind.missing(place.type)
         for side, model in zip(SIDES, networks, strict=True):
             if reason:
                 break
-            progress(f"{RUNTIMES[name].title}: {side} network")
+            progress(f"{kind.title}: {side} network")
             try:
                 network = prepared(model, (name,), x)
                 assert isinstance(network, Optimised)
@@ -47,5 +48,5 @@ def inside_runtimes(
             except Exception as error:  # what a runtime can't load is a stated limit
                 reason = reason_of(error)
         if reason:
-            limits.append(f"Operations inside {RUNTIMES[name].title} were not measured: {reason}.")
+            limits.append(f"Operations inside {kind.title} were not measured: {reason}.")
     return tuple(made), tuple(limits)

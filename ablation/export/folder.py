@@ -17,7 +17,7 @@ import torch
 from ablation.design.compose import VAE, build
 from ablation.design.spec import ModelSpec
 from ablation.machine.text import first_line
-from blocks.errors import InputError, must_be
+from blocks.errors import InputError, WriteError, must_be
 
 WEIGHTS, CONFIG, PREPROCESS, PARITY, CARD = "model.safetensors", "config.json", "preprocess.json", "parity.json", "README.md"
 MODEL_TYPE, FORMAT = "vae-ablation", 1
@@ -54,10 +54,22 @@ def check_folder(folder: Path) -> None:
         raise must_be("--to", "a new folder, an empty one or an export, which is replaced", str(folder), "It holds something else.")
 
 
+def check_room(folder: Path, num_bytes: int) -> None:
+    """InputError where the disk of a folder, which need not exist yet, has less room than this."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
+    free = shutil.disk_usage(there).free
+    if free < num_bytes:
+        raise must_be("--to", f"on a disk with room for {num_bytes / 1e6:,.1f} MB", str(folder), f"It has {free / 1e6:,.1f} MB.")
+
+
 def write_network(model: VAE, folder: Path, about: Mapping[str, Any], versions: Mapping[str, str]) -> None:
     """The weights as trained, the spec that they belong to, and what images must look like."""
     spec = model.spec
-    safetensors.torch.save_model(model.cpu(), str(folder / WEIGHTS), metadata={"format": "pt"})
+    try:
+        safetensors.torch.save_model(model.cpu(), str(folder / WEIGHTS), metadata={"format": "pt"})
+    except (OSError, safetensors.SafetensorError) as error:
+        rule = "a folder that can be written, with space left"
+        raise WriteError(f"--to must be {rule}. Got {str(folder.parent)!r} instead: {first_line(error)}.") from None
     config = {"model_type": MODEL_TYPE, "format": FORMAT, "spec": spec.to_dict(), **about, "versions": dict(versions)}
     write_json(folder / CONFIG, config)
     images = {

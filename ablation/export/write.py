@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ablation.design.compose import VAE
 from ablation.export.card import card
-from ablation.export.folder import CARD, PARITY, randomised, replacing, write_json, write_network
+from ablation.export.folder import CARD, PARITY, check_room, randomised, replacing, write_json, write_network
 from ablation.export.formats import FORMATS, Format, OpenVinoInt8
 from ablation.export.parity import BATCHES, NUM_IMAGES, NUM_RANDOM, inputs_of, largest, largest_errors
 from ablation.faster.graph import RECONSTRUCTION, Graph, graphs
@@ -26,6 +26,10 @@ from ablation.measure.quality.evaluate import measured
 from ablation.stats import mean_estimate
 
 EAGER = "PyTorch, eager"
+# bytes on disk over those of the weights: the weights, and two graphs of about as many in each of three formats
+ROOM = 8
+# bytes; a disk with less is full, whatever a format says when it fails
+LEAST_ROOM = 1 << 20
 # of each batch size
 BUDGET_S = 20.0
 LATENCY_BATCHES = (1, 8)
@@ -93,6 +97,8 @@ def export_network(
     """
     begin = time.time()
     eager = checked_copy(model).cpu()
+    size = sum(value.numel() * value.element_size() for value in eager.state_dict().values())
+    check_room(Path(folder), ROOM * size)
     with replacing(Path(folder)) as partial:
         write_network(
             eager, partial, {"name": origin.name, "source": origin.source, "plugins": list(origin.plugins)}, describe_software()
@@ -140,6 +146,7 @@ class _Formats:
         try:
             self._written(kind, written)
         except Exception as error:  # a network that a format can't express, or a runtime that crashes: the other formats go on
+            check_room(self.folder, LEAST_ROOM)
             written.reason = reason_of(error)
         if written.reason:
             for name in self.graphs:

@@ -75,8 +75,10 @@ def optimise(
     assert isinstance(model, VAE)
     place = checked_device(device or str(next(model.parameters()).device))
     runtimes = _runtimes(runtime, place)
-    if precision == "int8" and calibration is None:
-        raise must_be("calibration", "images, for the precision int8", None, "Pass some dozens of training images.")
+    if precision == "int8" and (calibration is None or not any("int8" in RUNTIMES[name].precisions for name in runtimes)):
+        remedy = "Pass some dozens of training images, and runtime='auto' or 'openvino'."
+        got = None if calibration is None else f"runtime {runtime!r}"
+        raise must_be("calibration", "images, for the precision int8 in a runtime that has it", got, remedy)
     eager = checked_copy(model).to(device=place)
     x = example(eager, batch_size, seed)
     if steps is not None:

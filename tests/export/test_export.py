@@ -5,18 +5,21 @@ from __future__ import annotations
 import errno
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors
 import torch
 from torch import Tensor, nn
 
 import ablation
 from ablation.design.compose import VAE, build
 from ablation.design.spec import preset
+from ablation.export import folder as folder_module
 from ablation.export import formats, write
 from ablation.export.folder import CONFIG, load, replacing
 from ablation.export.formats import FORMATS, Onnx, TorchExport
@@ -282,3 +285,34 @@ def test_the_folder_takes_its_place_at_once(tmp_path: Path) -> None:
 def test_formats_have_one_title_and_one_ending_each() -> None:
     assert len({kind.title for kind in FORMATS}) == len({kind.ending for kind in FORMATS}) == len(FORMATS)
     assert isinstance(build(SPEC, seed=0), VAE)
+
+
+def test_a_disk_without_room_is_one_line_before_any_work(model: VAE, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder_module.shutil, "disk_usage", lambda place: type("Usage", (), {"free": 10_000}))
+    with pytest.raises(InputError, match=r"--to must be on a disk with room for [\d.]+ MB\. Got .* instead\. It has 0\.0 MB\."):
+        exported(model, tmp_path / "deep" / "made")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_fills_up_on_the_way_is_no_fault_of_a_format(
+    model: VAE, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage
+
+    def full(*_: object, **__: object) -> None:
+        monkeypatch.setattr(folder_module.shutil, "disk_usage", lambda place: type("Usage", (), {"free": 0}))
+        raise RuntimeError("PytorchStreamWriter failed writing file")
+
+    monkeypatch.setattr(TorchExport, "write", full)
+    with pytest.raises(InputError, match=r"It has 0\.0 MB"):
+        exported(model, tmp_path / "made")
+    assert list(tmp_path.iterdir()) == []
+
+    def broken(*_: object, **__: object) -> None:
+        raise safetensors.SafetensorError("I/O error: No space left on device")
+
+    monkeypatch.setattr(folder_module.shutil, "disk_usage", usage)
+    monkeypatch.setattr(folder_module.safetensors.torch, "save_model", broken)
+    with pytest.raises(InputError, match="No space left on device"):
+        exported(model, tmp_path / "made")
+    assert list(tmp_path.iterdir()) == []

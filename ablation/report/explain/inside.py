@@ -19,6 +19,8 @@ RUNTIMES = {
 FREE, NAMED = 0.01, 0.1
 ACTIVATION, CONCATENATION, LAYOUT, TRANSPOSED = "activation", "concatenation", "memory layout", "transposed convolution"
 LONGEST = 3
+# a runtime of another kind of device is not missed
+ELSEWHERE = "does not run on"
 
 
 def removed(explanation: Explanation, mode: ModeResult | None) -> float | None:
@@ -43,7 +45,7 @@ def _of_runtime(e: Explanation, runtime: str) -> str:
     timed = [m for m in modes if m.first_ms and m.second_ms]
     if not timed:
         reason = next((m.reason for m in modes if m.reason), "")
-        return f"**{RUNTIMES[runtime][0]}**: not measured, {reason}." if reason else ""
+        return f"**{RUNTIMES[runtime][0]}**: not measured: {reason}." if reason and not reason.startswith(ELSEWHERE) else ""
     best, as_built = min(timed, key=lambda m: m.second_ms or 0.0), eager(e)
     share = removed(e, best)
     text = f"**{best.mode}**: {e.first} runs {times(best.first_gain or 1)}, {e.second} "

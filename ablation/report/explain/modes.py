@@ -42,6 +42,7 @@ def modes(explanation: Explanation) -> Plot:
     fields = (
         "mode", "text", "first_ms", "second_ms", "ratio", "ratio_low", "ratio_high", "first_gain", "second_gain", "second_gain_low",
         "second_gain_high", "max_error", "prepare_s", "reason", "rounds", "sittings", "keeps", "ratio_verdict", "gain_verdict",
+        "num_threads",
     )  # fmt: skip
     return Plot(
         stem="modes", alt="Latency of both networks and their ratio in each way of running them",

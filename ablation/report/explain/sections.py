@@ -146,9 +146,19 @@ def _modes(e: Explanation) -> list[Part]:
     note = (
         "Gain: eager time over this mode's. Largest error: against the eager reconstruction, both with the same noise; of another "
         "function, which takes the latent mean instead of a sample, against that function run eagerly. Preparation (compiling, "
-        f"capturing) is no part of latency.{_sittings(e)}"
+        f"capturing, loading) is no part of latency.{_threads(e)}{_sittings(e)}"
     )
     return [*drawn, tables.modes_table(e), Paragraph(note), Bullets([_mode(m) for m in tables.by_keeping(e)])]
+
+
+def _threads(e: Explanation) -> str:
+    """How many threads the other runtimes used, as they say themselves."""
+    nums = sorted({m.num_threads for m in e.modes if m.num_threads})
+    return (
+        f" Other runtimes used {' or '.join(map(str, nums))} CPU thread{'' if nums == [1] else 's'}, read back from them."
+        if nums
+        else ""
+    )
 
 
 def _sittings(e: Explanation) -> str:
