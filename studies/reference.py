@@ -56,6 +56,7 @@ def commands(device: str, machine: str, data_root: str) -> dict[str, list[str]]:
     budget = ["--budget", "330"] if cuda else ["--budget", "880", "--batches", "1", "8"]
     # on a CPU the small space, as its 144 px networks would take days; on a GPU every network between the paper's two
     large, small = ["--image-size", "144", "--epochs", "10", "--seeds", "3", "--workers", "4"], ["--images", "1500", "--seeds", "3"]
+    of_cpu = [] if cuda else ["runtimes", "precision"]
     return {
         "table1": ["table1", *on],
         "explain": ["explain", "original", "modified", *on, *budget],
@@ -66,7 +67,7 @@ def commands(device: str, machine: str, data_root: str) -> dict[str, list[str]]:
             *("paper", *on, "--out", f"{PAPER}-celeba-{machine}", *lent, *celeba),
             *("--images", "2000", "--groups", "models", "pieces"),
         ],
-        "bench": ["bench", "static", "space", "latency", "training", "overhead", "kill", "runtimes", "int8", *on],
+        "bench": ["bench", "static", "space", "latency", "training", "overhead", "kill", *of_cpu, *on],
         "grid": ["grid", *celeba, *on, "--out", f"{GRID}-{machine}", *(large if cuda else small)],
         "search": ["search", *(_confirmed_again() if cuda else SEARCHED), *celeba, *on, "--out", f"{SEARCH}-{machine}"],
         "coverage": ["bench", "coverage", *on],

@@ -261,7 +261,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             raise
-        where, remedy = error.filename or "the study's folder", "What is stored is intact; make room or use --out."
+        where, remedy = error.filename or "the study's folder", "What is stored is intact; make room, or name another folder."
         print(f"error: {where} must be writable with room left. {error.strerror}. {remedy}", file=sys.stderr)
         return BAD_INPUT
 

@@ -51,8 +51,8 @@ class Mode:
 
     def __init__(self, text: str, *steps: str) -> None:
         self.text, self.steps = text, steps
-        # whether preparing it takes long
-        self.compiles = bool({"compile", "max-autotune", "int8"} & set(steps))
+        # whether preparing it takes a minute or so
+        self.slow = bool({"compile", "max-autotune", "int8"} & set(steps))
         self.needs_cuda = "CUDA graph" in steps
         self.runtime = runtime_of(steps)
         # what it keeps of the network: one of KEEPS
@@ -218,12 +218,12 @@ def _checked(names: Sequence[str] | None, budget_s: float) -> list[str]:
 def _unusable(mode: Mode, kind: str, quick: bool, elapsed: float, budget_s: float) -> str:
     if mode.needs_cuda and kind != "cuda":
         return "needs a CUDA device"
-    missing = RUNTIMES[mode.runtime].missing(kind) if mode.runtime else ""
+    missing = RUNTIMES[mode.runtime].missing(kind, precision_of(mode.steps)) if mode.runtime else ""
     if missing:
         return missing
-    if mode.compiles and quick:
+    if mode.slow and quick:
         return "left out: preparing it takes a minute or so, and this was a quick run"
-    if (mode.compiles or mode.runtime) and elapsed > PREPARING * budget_s:
+    if (mode.slow or mode.runtime) and elapsed > PREPARING * budget_s:
         return f"left out: {PREPARING:.0%} of the {budget_s:g} s were spent before it could be prepared"
     return ""
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from ablation.data.faces.rendered import MIN_SIZE, render_faces
 from ablation.design.compose import VAE
+from ablation.faster.examples import example_faces
 from ablation.faster.optimise import difference
 from ablation.faster.optimise import prepared as optimised
 from ablation.faster.optimised import Optimised, compiled, reallocate
@@ -33,14 +33,6 @@ def common_shape(models: Sequence[nn.Module], shape: tuple[int, ...] | None, ima
     if len(set(shapes)) > 1:
         raise must_be("Channels and size of the images", "the same for both networks", shapes)
     return shapes[0]
-
-
-def faces_like(x: Tensor) -> Tensor:
-    """NUM_CALIBRATED rendered faces of the size of these images, to calibrate on; random where there are not three channels."""
-    num, channels, size = NUM_CALIBRATED, x.shape[1], x.shape[2]
-    if channels != 3 or size < MIN_SIZE:
-        return torch.rand((num, *x.shape[1:]), generator=torch.Generator().manual_seed(0))
-    return torch.from_numpy(render_faces(num, size, seed=0).images).float() / 255
 
 
 class Prepared(nn.Module):
@@ -78,7 +70,8 @@ class Prepared(nn.Module):
 def prepared(model: nn.Module, steps: Sequence[str], x: Tensor) -> Optimised | Prepared:
     """The stack of steps on a network in evaluation mode, prepared for inputs like `x`, with its errors. Raises whatever fails."""
     if isinstance(model, VAE):
-        return optimised(model, steps, x, faces_like(x) if "int8" in steps else None)
+        calibration = example_faces(NUM_CALIBRATED, *x.shape[1:3]) if "int8" in steps else None
+        return optimised(model, steps, x, calibration)
     unknown = [step for step in steps if step not in STEPS]
     if unknown:
         raise must_be("The network", "a VAE that `ablation.build` made", type(model).__name__, f"For: {', '.join(unknown)}.")

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-import torch
 
 from ablation.design.compose import VAE, build
 from ablation.design.spec import ModelSpec
@@ -21,35 +20,46 @@ from blocks.errors import InputError, WriteError, must_be
 
 WEIGHTS, CONFIG, PREPROCESS, PARITY, CARD = "model.safetensors", "config.json", "preprocess.json", "parity.json", "README.md"
 MODEL_TYPE, FORMAT = "vae-ablation", 1
+# all that an export may hold
+FILES = {WEIGHTS, CONFIG, PREPROCESS, PARITY, CARD} | {
+    f"{graph}{ending}" for graph in ("model", "encoder", "decoder", "mask")
+    for ending in (".pt2", ".onnx", ".xml", ".bin", "_int8.xml", "_int8.bin")
+}  # fmt: skip
 
 
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
-    """A folder beside this one to write into, which takes its place once the block has ended; what is there stays until then.
+    """A folder inside this one to write into, whose files take the places of an export's once the block has ended.
 
-    InputError where the folder is not empty and is no export.
+    Until then an export that is there stays as it is; files in the folder that are not an export's stay in any case. InputError
+    where the folder is not empty and is no export, or cannot be written.
     """
     check_folder(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    is_new = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
+    except OSError as error:
+        raise must_be("--to", "a folder that can be written to", str(folder), f"{error.strerror}. Name another folder.") from None
     try:
         yield partial
-        partial.chmod(0o777 & ~_umask())
-        if folder.is_dir():
-            old = partial.with_name(f"{partial.name}-old")
-            folder.rename(old)
-            partial.rename(folder)
-            shutil.rmtree(old)
-        else:
-            partial.rename(folder)
+        for path in [path for path in folder.iterdir() if path.name in FILES]:
+            path.unlink()
+        for path in partial.iterdir():
+            path.chmod(0o666 & ~_umask())
+            path.rename(folder / path.name)
+        is_new = False
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        if is_new:
+            folder.rmdir()
 
 
 def check_folder(folder: Path) -> None:
     """InputError where something else is there than an export or an empty folder."""
-    if folder.exists() and not folder.is_dir():
-        raise must_be("--to", "a folder", str(folder), "There is a file of that name.")
+    above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not above.is_dir():
+        raise must_be("--to", "a folder", str(folder), f"{above.name} is a file.")
     if folder.is_dir() and any(folder.iterdir()) and _config(folder).get("model_type") != MODEL_TYPE:
         raise must_be("--to", "a new folder, an empty one or an export, which is replaced", str(folder), "It holds something else.")
 
@@ -73,8 +83,8 @@ def write_network(model: VAE, folder: Path, about: Mapping[str, Any], versions: 
     config = {"model_type": MODEL_TYPE, "format": FORMAT, "spec": spec.to_dict(), **about, "versions": dict(versions)}
     write_json(folder / CONFIG, config)
     images = {
-        "size": [spec.image_size, spec.image_size], "channels": spec.in_channels, "order": "RGB", "layout": "NCHW",
-        "dtype": "float32", "range": [0.0, 1.0], "outputs": "the same",
+        "size": [spec.image_size, spec.image_size], "channels": spec.in_channels, "layout": "NCHW", "dtype": "float32",
+        "order": "RGB" if spec.in_channels == 3 else "as trained", "range": [0.0, 1.0], "outputs": "the same",
         "how": "centre square, resized to the size with antialiasing, divided by 255",
     }  # fmt: skip
     write_json(folder / PREPROCESS, images)
@@ -103,7 +113,7 @@ def load(folder: str | Path) -> VAE:
         raise InputError(
             f"{path / CONFIG} must hold a spec. Got {first_line(error)!r} instead. Export the network again."
         ) from None
-    model = build(spec)
+    model = build(spec, seed=0)  # leaves the caller's generator alone
     try:
         safetensors.torch.load_model(model, path / WEIGHTS)
     except (OSError, RuntimeError, safetensors.SafetensorError) as error:
@@ -114,7 +124,7 @@ def load(folder: str | Path) -> VAE:
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Plain values, indented."""
-    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _config(folder: Path) -> dict[str, Any]:
@@ -128,16 +138,3 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-def randomised(spec: ModelSpec, seed: int = 1) -> VAE:
-    """Another network of the spec: random weights, and random statistics where there are any, for checks."""
-    model = build(spec, seed=seed)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, value in model.named_buffers():
-            if name.endswith("running_mean"):
-                value.copy_(0.1 * torch.randn(value.shape, generator=generator))
-            elif name.endswith("running_var"):
-                value.copy_(0.5 + torch.rand(value.shape, generator=generator))
-    return model.eval()

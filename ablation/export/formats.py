@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from ablation.faster.graph import RECONSTRUCTION, Graph, exported, onnx_of
 from ablation.faster.in_runtime import outputs_alone
-from ablation.faster.runtimes import RUNTIMES, quantised, silent_openvino
+from ablation.faster.runtimes import EXPORTERS, RUNTIMES, not_installed, quantised, silent_openvino
 
 # file of a graph, without its ending
 STEMS: Mapping[str, str] = {RECONSTRUCTION: "model"}
@@ -28,12 +27,12 @@ class Format(ABC):
     title: ClassVar[str]
     ending: ClassVar[str]
     packages: ClassVar[Sequence[str]] = ()
-    tolerance: ClassVar[float] = 1e-4
+    # largest error; None: it is no copy to rounding, and what it loses is stated instead
+    tolerance: ClassVar[float | None] = 1e-4
 
     def missing(self) -> str:
         """Why it can't be written here; empty where it can."""
-        absent = [name for name in self.packages if find_spec(name) is None]
-        return f"not installed: pip install {' '.join(absent)}" if absent else ""
+        return not_installed(self.packages)
 
     def path(self, folder: Path, graph: str) -> Path:
         """The file of a graph."""
@@ -83,7 +82,7 @@ class Onnx(Format):
     """ONNX, run by ONNX Runtime."""
 
     title, ending, runtime = "ONNX", ".onnx", "onnxruntime"
-    packages: ClassVar[Sequence[str]] = ("onnx", "onnxscript", "onnxruntime")
+    packages: ClassVar[Sequence[str]] = (*EXPORTERS, "onnxruntime")
 
     def write(self, graph: Graph, path: Path) -> None:
         """See `Format`."""
@@ -99,11 +98,11 @@ class Onnx(Format):
         return _Loaded(lambda example: RUNTIMES[self.runtime](source, example), graph)
 
 
-class OpenVino(Onnx):
+class OpenVinoFiles(Onnx):
     """OpenVINO's own format, by way of ONNX."""
 
     title, ending, runtime = "OpenVINO", ".xml", "openvino"
-    packages: ClassVar[Sequence[str]] = ("onnx", "onnxscript", "openvino")
+    packages: ClassVar[Sequence[str]] = (*EXPORTERS, "openvino")
 
     def write(self, graph: Graph, path: Path) -> None:
         """See `Format`; the weights lie beside it, in a file `.bin`."""
@@ -126,12 +125,12 @@ class OpenVino(Onnx):
         return made
 
 
-class OpenVinoInt8(OpenVino):
+class OpenVinoInt8(OpenVinoFiles):
     """OpenVINO in 8-bit integers, calibrated on images by NNCF."""
 
     title, ending = "OpenVINO, int8", "_int8.xml"
-    packages = ("onnx", "onnxscript", "openvino", "nncf")
-    tolerance = float("inf")  # its loss is stated in place of an error
+    packages = (*EXPORTERS, "openvino", "nncf")
+    tolerance = None
 
     def __init__(self, calibration: Mapping[str, Sequence[Sequence[Tensor]]]) -> None:
         # graph -> sets of inputs
@@ -162,4 +161,4 @@ class _Loaded(nn.Module):
         return _Loaded(self.load, self.graph)
 
 
-FORMATS: tuple[Format, ...] = (TorchExport(), Onnx(), OpenVino())
+FORMATS: tuple[Format, ...] = (TorchExport(), Onnx(), OpenVinoFiles())

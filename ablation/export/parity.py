@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ablation.design.compose import VAE
+from ablation.design.compose import VAE, build
+from ablation.design.spec import ModelSpec
 from ablation.export.formats import Format, Inputs
 from ablation.faster.graph import DECODER, MASK, RECONSTRUCTION, Graph
 from ablation.faster.optimise import difference
@@ -72,3 +73,16 @@ def largest_errors(
 def largest(errors: Mapping[str, Mapping[str, Any]]) -> float:
     """The largest of all errors."""
     return max((value for each in errors.values() for value in each.values()), default=0.0)
+
+
+def randomised(spec: ModelSpec, seed: int = 1) -> VAE:
+    """Another network of the spec: random weights, and random statistics where there are any, for checks."""
+    model = build(spec, seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, value in model.named_buffers():
+            if name.endswith("running_mean"):
+                value.copy_(0.1 * torch.randn(value.shape, generator=generator))
+            elif name.endswith("running_var"):
+                value.copy_(0.5 + torch.rand(value.shape, generator=generator))
+    return model.eval()

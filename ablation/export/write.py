@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ from torch import Tensor, nn
 
 from ablation.design.compose import VAE
 from ablation.export.card import card
-from ablation.export.folder import CARD, PARITY, check_room, randomised, replacing, write_json, write_network
+from ablation.export.folder import CARD, PARITY, check_room, replacing, write_json, write_network
 from ablation.export.formats import FORMATS, Format, OpenVinoInt8
-from ablation.export.parity import BATCHES, NUM_IMAGES, NUM_RANDOM, inputs_of, largest, largest_errors
+from ablation.export.parity import BATCHES, NUM_IMAGES, NUM_RANDOM, inputs_of, largest, largest_errors, randomised
 from ablation.faster.graph import RECONSTRUCTION, Graph, graphs
 from ablation.faster.optimise import reason_of
 from ablation.faster.rewrite import checked_copy
@@ -49,6 +50,8 @@ class Origin:
     # what it was trained on and how; empty where it was not trained
     data: str = ""
     licence: str = ""
+    # of the weights, by which model hubs know it
+    licence_id: str = "other"
     protocol: str = ""
     # what, value, and an interval or how many it rests on
     losses: Sequence[tuple[str, str, str]] = ()
@@ -65,7 +68,7 @@ class Written:
     title: str
     files: list[str] = field(default_factory=list)
     reason: str = ""
-    tolerance: float = 0.0
+    tolerance: float | None = None
     errors: dict[str, Any] = field(default_factory=dict)
     largest_error: float | None = None
     # batch size -> ms, and how many times as fast as eager with its interval
@@ -113,15 +116,14 @@ def export_network(
         _time(eager, modules, written, batches, budget_s, say)
         int8 = modules.get(OpenVinoInt8.title)
         if int8 is not None:
+            say("Quality in int8 ...")
             written[OpenVinoInt8.title].quality = quality_lost(eager, int8, images if test_images is None else test_images)
         facts = {**provenance("cpu", begin), "command": origin.command, "threads": torch.get_num_threads()}
-        parity = {
-            "formats": {title: vars(each) for title, each in written.items()},
-            "batches": list(BATCHES),
-            "images": len(images),
-        }
-        write_json(partial / PARITY, parity | {"random_weights_images": min(NUM_RANDOM, len(images)), "provenance": facts})
-        (partial / CARD).write_text(card(eager, origin, written, facts, sample=sample, plain=plain), encoding="utf-8")
+        facts |= {"images": len(images[:NUM_IMAGES]), "random_weights_images": len(images[:NUM_RANDOM])}
+        parity = {"formats": {title: vars(each) for title, each in written.items()}, "batches": list(BATCHES)}
+        write_json(partial / PARITY, parity | {"provenance": facts})
+        text = card(eager, origin, written, facts, sample=sample, plain=plain)
+        (partial / CARD).write_text(text, encoding="utf-8")
     return written
 
 
@@ -156,18 +158,21 @@ class _Formats:
 
     def _written(self, kind: Format, written: Written) -> None:
         # random weights first: their files are written over
-        for label, model, made, images in (
-            ("random weights", self.random, self.random_graphs, self.images[:NUM_RANDOM]),
-            ("images", self.model, self.graphs, self.images),
-        ):
+        checks = (
+            [("random weights", self.random, self.random_graphs, self.images[:NUM_RANDOM])] if kind.tolerance is not None else []
+        )
+        for label, model, made, images in (*checks, ("images", self.model, self.graphs, self.images)):
             for name, graph in made.items():
                 kind.write(graph, kind.path(self.folder, name))
-            written.errors[label] = largest_errors(kind, model, made, self.folder, images)
-            error = largest(written.errors[label])
-            written.largest_error = max(error, written.largest_error or 0.0)
-            if not error <= kind.tolerance:
+            errors = largest_errors(kind, model, made, self.folder, images)
+            error = largest(errors)
+            if not isfinite(error):
+                written.reason = f"its outputs on {label} are not finite, or of another shape"
+            elif kind.tolerance is not None and error > kind.tolerance:
                 written.reason = f"its largest error, {error:.1e} on {label}, is over the tolerance {kind.tolerance:g}"
+            if written.reason:
                 return
+            written.errors[label], written.largest_error = errors, max(error, written.largest_error or 0.0)
         written.files = [kind.path(self.folder, name).name for name in self.graphs]
 
     def loaded(self, kind: Format) -> nn.Module:

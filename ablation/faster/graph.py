@@ -70,8 +70,9 @@ def graphs(network: VAE, *, sample: bool = False) -> Mapping[str, Graph]:
     ('reconstruction', ('image',), ('reconstruction', 'mean'))
     """
     spec, place = network.spec, next(network.parameters()).device
-    image = torch.rand(EXAMPLES, spec.in_channels, spec.image_size, spec.image_size, device=place)
-    latent = torch.rand(EXAMPLES, spec.latent_dim, device=place)
+    draw = torch.Generator().manual_seed(0)  # the caller's stays as it is
+    image = torch.rand(EXAMPLES, spec.in_channels, spec.image_size, spec.image_size, generator=draw).to(place)
+    latent = torch.rand(EXAMPLES, spec.latent_dim, generator=draw).to(place)
 
     def whole(x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         mean, log_var = network.encode(x)

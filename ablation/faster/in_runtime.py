@@ -16,10 +16,12 @@ from torch import Tensor
 from ablation.design.compose import VAE
 from ablation.faster import alone
 from ablation.faster.graph import RECONSTRUCTION, exported, graphs, onnx_of
-from ablation.faster.runtimes import RUNTIMES, Session, quantised
+from ablation.faster.runtimes import RUNTIMES, Session, quantised, silent_openvino
 from ablation.machine.device import own_randomness
 
 Key = tuple[str, tuple[int, ...]]
+# of a graph in a process of its own, after which it hangs
+LONGEST_S = 1800
 
 
 class InRuntime:
@@ -62,12 +64,12 @@ class InRuntime:
         return made
 
     def reload(self) -> None:
-        """Load anew what is loaded, into other memory."""
-        keys, self.sessions = list(self.sessions), {}
-        for name, shape in keys:
-            example = self.graphs[name].example
-            inputs = [value.new_zeros((shape[0], *value.shape[1:])) for value in example]
-            self.sessions[name, shape] = self.session(name, inputs)
+        """Load anew what is loaded; into other memory, since the old sessions go only when the new ones are there."""
+        made: dict[Key, Session] = {}
+        for name, shape in self.sessions:
+            inputs = [value.new_zeros((shape[0], *value.shape[1:])) for value in self.graphs[name].example]
+            made[name, shape] = self.session(name, inputs)
+        self.sessions = made
 
     def operations(self, image: Tensor) -> list[tuple[str, float]]:
         """(type, ms) of the operations of a reconstruction, by the runtime's own profiler."""
@@ -77,17 +79,27 @@ class InRuntime:
     def _loadable(self, name: str) -> Any:
         graph = self.graphs[name]
         made = self.onnx[name] = self.onnx.get(name) or onnx_of(exported(graph), graph)
-        if self.runtime in alone.RUNTIMES and graph.example[0].device.type == "cpu":
-            outputs_alone(made, self.runtime, [dict(zip(graph.inputs, graph.example, strict=True))])  # raises where it crashes
+        self._survives(name, made)
         if self.precision != "int8":
             return made
         assert self.calibration is not None
-        return quantised(made, [self._inputs(name, image[None]) for image in self.calibration])
+        reduced = quantised(made, [self._inputs(name, image[None]) for image in self.calibration])
+        with tempfile.TemporaryDirectory() as folder:
+            silent_openvino().save_model(reduced, Path(folder) / "graph.xml", compress_to_fp16=False)
+            self._survives(name, Path(folder) / "graph.xml")
+        return reduced
+
+    def _survives(self, name: str, graph: bytes | Path) -> None:
+        """CrashError where the runtime crashes on a graph, which it does in another process."""
+        example = self.graphs[name].example
+        if self.runtime in alone.RUNTIMES and example[0].device.type == "cpu":
+            inputs = dict(zip(self.graphs[name].inputs, example, strict=True))
+            outputs_alone(graph, self.runtime, [inputs], precision=self.precision)
 
     def _inputs(self, name: str, image: Tensor) -> tuple[Tensor, ...]:
         """What a graph is given for an image."""
         graph = self.graphs[name]
-        with torch.inference_mode(), own_randomness(image.device):
+        with torch.inference_mode(), own_randomness(image.device, 0):
             if graph.inputs[0] == "image":
                 return image, *(torch.randn((1, *value.shape[1:])) for value in graph.example[1:])
             return (self.network.encode(image)[0],)
@@ -98,7 +110,7 @@ class CrashError(RuntimeError):
 
 
 def outputs_alone(
-    graph: bytes | Path, runtime: str, sets: Sequence[Mapping[str, Tensor]], *, num_threads: int = 1
+    graph: bytes | Path, runtime: str, sets: Sequence[Mapping[str, Tensor]], *, num_threads: int = 1, precision: str = "float32"
 ) -> list[dict[str, Tensor]]:
     """The outputs of a graph for each set of inputs, computed in a process that can import neither torch nor this package.
 
@@ -111,17 +123,12 @@ def outputs_alone(
             path.write_bytes(graph)
         arrays = {f"{number}/{name}": value.numpy() for number, each in enumerate(sets) for name, value in each.items()}
         np.savez(folder / "inputs.npz", **arrays)  # type: ignore[arg-type]
-        command = [
-            sys.executable,
-            "-I",
-            alone.__file__,
-            runtime,
-            path,
-            folder / "inputs.npz",
-            folder / "outputs.npz",
-            str(num_threads),
-        ]
-        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, errors="replace")
+        files = (path, folder / "inputs.npz", folder / "outputs.npz")
+        command = [sys.executable, "-P", alone.__file__, runtime, *files, num_threads, precision]
+        try:
+            done = subprocess.run(list(map(str, command)), capture_output=True, text=True, errors="replace", timeout=LONGEST_S)
+        except subprocess.TimeoutExpired:
+            raise CrashError(f"{RUNTIMES[runtime].title} did not end within {LONGEST_S} s") from None
         if done.returncode:
             end = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
             lines = [line for line in done.stderr.splitlines() if line.strip()]

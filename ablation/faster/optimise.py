@@ -74,11 +74,9 @@ def optimise(
     _check(model, batch_size, precision, tolerance, budget_s)
     assert isinstance(model, VAE)
     place = checked_device(device or str(next(model.parameters()).device))
-    runtimes = _runtimes(runtime, place)
-    if precision == "int8" and (calibration is None or not any("int8" in RUNTIMES[name].precisions for name in runtimes)):
-        remedy = "Pass some dozens of training images, and runtime='auto' or 'openvino'."
-        got = None if calibration is None else f"runtime {runtime!r}"
-        raise must_be("calibration", "images, for the precision int8 in a runtime that has it", got, remedy)
+    runtimes = _runtimes(runtime, place, precision)
+    if steps is not None and runtime is not None:
+        raise must_be("runtime", "None where steps are named, which may name one", runtime)
     eager = checked_copy(model).to(device=place)
     x = example(eager, batch_size, seed)
     if steps is not None:
@@ -199,18 +197,23 @@ def runtime_stacks(runtime: str, precision: str = "float32") -> list[tuple[str, 
     return exact + [(*stack, reduced) for stack in exact]
 
 
-def _runtimes(runtime: str | None, place: torch.device) -> list[str]:
-    """The runtimes to try beside PyTorch; InputError for one that is unknown or can't be used."""
-    if runtime is None:
-        return []
-    usable = [name for name, kind in RUNTIMES.items() if not kind.missing(place.type)]
-    if runtime == AUTO:
-        return usable
-    if runtime not in RUNTIMES:
+def _runtimes(runtime: str | None, place: torch.device, precision: str) -> list[str]:
+    """The runtimes to try beside PyTorch; InputError for one that is unknown, can't be used or does not have the precision."""
+    if runtime not in (None, AUTO, *RUNTIMES):
         raise must_be("runtime", choices((AUTO, *RUNTIMES)), runtime)
-    if runtime not in usable:
-        raise must_be("runtime", "one that can be used here", runtime, f"{RUNTIMES[runtime].missing(place.type).capitalize()}.")
-    return [runtime]
+    named = RUNTIMES.get(runtime or "")
+    if named is not None and (reason := named.missing(place.type, precision)):
+        raise must_be("runtime", "one that can be used here", runtime, f"{reason.capitalize()}.")
+    usable = [name for name, kind in RUNTIMES.items() if runtime in (AUTO, name) and not kind.missing(place.type)]
+    has = [name for name in usable if precision in RUNTIMES[name].precisions and not RUNTIMES[name].missing(place.type, precision)]
+    if (precision == "int8" or (named is not None and precision != "float32")) and not has:
+        remedy = f"Of the runtimes here these have {precision}: {', '.join(_having(precision, place)) or 'none'}."
+        raise must_be("runtime", f"one that computes in {precision}", runtime, remedy)
+    return usable
+
+
+def _having(precision: str, place: torch.device) -> list[str]:
+    return [n for n, kind in RUNTIMES.items() if precision in kind.precisions and not kind.missing(place.type, precision)]
 
 
 def _check(model: nn.Module, batch_size: int, precision: str, tolerance: float | None, budget_s: float) -> None:

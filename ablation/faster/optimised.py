@@ -61,8 +61,8 @@ class Optimised(nn.Module):
         self.memory_format = torch.channels_last if "channels_last" in steps else torch.contiguous_format
         network = rewritten(model, self.steps).to(device=place, dtype=self.dtype)
         precision = precision_of(self.steps)
-        if precision == "int8" and calibration is None:
-            raise must_be("calibration", "images for the step 'int8'", None, "Pass some dozens of training images.")
+        if precision == "int8":
+            _check_calibration(calibration, model)
         self.elsewhere: InRuntime | None = None
         if runtime is not None:
             sample = "mean only" not in self.steps
@@ -202,10 +202,20 @@ def reallocate(module: nn.Module) -> None:
             tensor.data = tensor.data.clone(memory_format=torch.preserve_format)
 
 
+def _check_calibration(images: Tensor | None, model: VAE) -> None:
+    """InputError for what cannot be calibrated on."""
+    shape = (model.spec.in_channels, model.spec.image_size, model.spec.image_size)
+    rule = f"images N x {' x '.join(map(str, shape))} in float32 on the CPU for the step 'int8'"
+    if images is None or not len(images) or (images.shape[1:], images.dtype, images.device.type) != (shape, torch.float32, "cpu"):
+        got = None if images is None else f"{' x '.join(map(str, images.shape))}, {images.dtype}, {images.device}"
+        raise must_be("calibration", rule, got, "Pass some dozens of training images.")
+
+
 def _digest(model: nn.Module) -> bytes:
-    digest = hashlib.blake2b()
-    for value in model.state_dict().values():
-        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    digest = hashlib.blake2b(repr(model).encode())
+    for name, value in (*model.named_parameters(), *model.named_buffers()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return digest.digest()
 
 

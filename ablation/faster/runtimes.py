@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
+from statistics import median
 from typing import Any, ClassVar
 
 import torch
@@ -65,14 +66,17 @@ KINDS: Mapping[str, tuple[str, ...]] = {
 }
 OTHER = "other"
 WARM_UP, PROFILED = 2, 10
+# what writes the graphs that all of them load
+EXPORTERS = ("onnx", "onnxscript")
 
 
 class Session(ABC):
     """A graph in a runtime, for inputs of one batch size on one device: `session(*inputs) -> outputs`, torch tensors in float32."""
 
-    # how it is called, what has to be installed, and on which kind of device it runs
+    # how it is called, what has to be installed, for int8 too, and on which kinds of device it runs
     title: ClassVar[str]
-    package: ClassVar[str]
+    packages: ClassVar[Sequence[str]]
+    packages_int8: ClassVar[Sequence[str]] = ()
     devices: ClassVar[Sequence[str]] = ("cpu",)
     # precisions beside float32
     precisions: ClassVar[tuple[str, ...]] = ()
@@ -80,11 +84,11 @@ class Session(ABC):
     num_threads: int | None = None
 
     @classmethod
-    def missing(cls, kind: str) -> str:
+    def missing(cls, kind: str, precision: str = "float32") -> str:
         """Why it can't be used on a kind of device ("cpu", "cuda"); empty where it can."""
         if kind not in cls.devices:
             return f"does not run on {kind}"
-        return "" if find_spec(cls.package.partition("-")[0]) else f"not installed: pip install {cls.package}"
+        return not_installed((*cls.packages, *(cls.packages_int8 if precision == "int8" else ())))
 
     @abstractmethod
     def __init__(self, graph: Any, example: Sequence[Tensor], *, precision: str = "float32", profile: bool = False) -> None:
@@ -102,13 +106,15 @@ class Session(ABC):
 class OnnxRuntime(Session):
     """ONNX Runtime, on the CPU or by its CUDA provider."""
 
-    title, package = "ONNX Runtime", "onnxruntime"
+    title = "ONNX Runtime"
+    packages: ClassVar[Sequence[str]] = (*EXPORTERS, "onnxruntime")
     devices: ClassVar[Sequence[str]] = ("cpu", "cuda")
     provider: ClassVar[Mapping[str, str]] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
     @classmethod
-    def missing(cls, kind: str) -> str:
-        reason = super().missing(kind)
+    def missing(cls, kind: str, precision: str = "float32") -> str:
+        """See `Session`."""
+        reason = super().missing(kind, precision)
         if not reason and kind != "cpu":
             import onnxruntime
 
@@ -131,7 +137,7 @@ class OnnxRuntime(Session):
             options.enable_profiling, options.profile_file_prefix = True, str(Path(self._folder.name) / "profile")
         provider = self.provider[self.place.type]
         chosen = [provider] if self.place.type == "cpu" else [(provider, {"device_id": self.place.index or 0})]
-        self.session = onnxruntime.InferenceSession(graph, options, providers=chosen)
+        self.session = onnxruntime.InferenceSession(graph, options, providers=chosen, enable_fallback=0)
         if provider not in self.session.get_providers():
             raise RuntimeError(f"{provider} is not usable here")
         self.num_threads = self.session.get_session_options().intra_op_num_threads
@@ -142,6 +148,8 @@ class OnnxRuntime(Session):
         if self.place.type == "cpu":
             arrays = {name: value.numpy() for name, value in zip(self.inputs, inputs, strict=True)}
             return tuple(torch.from_numpy(value) for value in self.session.run(self.outputs, arrays))
+        if torch.cuda.is_current_stream_capturing():
+            raise RuntimeError(f"{self.title} cannot be captured in a CUDA graph")
         import numpy as np
 
         binding = self.session.io_binding()
@@ -151,12 +159,14 @@ class OnnxRuntime(Session):
             binding.bind_input(name, element_type=np.float32, shape=tuple(value.shape), buffer_ptr=value.data_ptr(), **place)
         for name in self.outputs:
             binding.bind_output(name, **place)
-        torch.cuda.current_stream().synchronize()  # the runtime has a stream of its own
+        torch.cuda.current_stream(self.place).synchronize()  # the runtime has a stream of its own
         self.session.run_with_iobinding(binding)
         return tuple(torch.from_dlpack(value._ortvalue) for value in binding.get_outputs())
 
     def operations(self, *inputs: Tensor) -> list[tuple[str, float]]:
-        """See `Session`; the median over PROFILED calls."""
+        """See `Session`; the median over PROFILED calls. On the CPU, where an operation has ended when its time is taken."""
+        if self.place.type != "cpu":
+            raise RuntimeError(f"{self.title} profiles on a CPU alone")
         for _ in range(WARM_UP + PROFILED):
             self(*inputs)
         events = json.loads(Path(self.session.end_profiling()).read_text())
@@ -166,25 +176,23 @@ class OnnxRuntime(Session):
         for event in events:
             if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
                 times[event["name"], event["args"]["op_name"]].append(event["dur"] / 1e3)
-        return [(kind, _median(each[WARM_UP:])) for (_, kind), each in times.items()]
+        return [(kind, median(each[WARM_UP:])) for (_, kind), each in times.items()]
 
 
 class TensorRT(OnnxRuntime):
     """TensorRT, through ONNX Runtime's provider."""
 
     title, devices = "TensorRT", ("cuda",)
+    packages: ClassVar[Sequence[str]] = (*EXPORTERS, "onnxruntime", "tensorrt")
     provider: ClassVar[Mapping[str, str]] = {"cuda": "TensorrtExecutionProvider"}
-
-    @classmethod
-    def missing(cls, kind: str) -> str:
-        reason = super().missing(kind)
-        return "not installed: pip install onnxruntime-gpu tensorrt" if reason.startswith("not installed") else reason
 
 
 class OpenVino(Session):
     """OpenVINO on the CPU."""
 
-    title, package, precisions = "OpenVINO", "openvino", ("bfloat16", "int8")
+    title, precisions = "OpenVINO", ("bfloat16", "int8")
+    packages: ClassVar[Sequence[str]] = (*EXPORTERS, "openvino")
+    packages_int8: ClassVar[Sequence[str]] = ("nncf",)
 
     def __init__(self, graph: Any, example: Sequence[Tensor], *, precision: str = "float32", profile: bool = False) -> None:
         core = silent_openvino().Core()
@@ -198,6 +206,8 @@ class OpenVino(Session):
             raise RuntimeError("this CPU does not compute in bfloat16")
         compiled = core.compile_model(model, "CPU", settings)
         self.num_threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
+        if self.num_threads != torch.get_num_threads():
+            raise RuntimeError(f"OpenVINO uses {self.num_threads} threads in place of {torch.get_num_threads()}")
         self.request = compiled.create_infer_request()
         self.count = len(compiled.outputs)
 
@@ -211,7 +221,7 @@ class OpenVino(Session):
         for _ in range(WARM_UP + PROFILED):
             self(*inputs)
             calls.append({(i.node_name, i.node_type): i.real_time.total_seconds() * 1e3 for i in self.request.get_profiling_info()})
-        return [(kind, ms) for name, kind in calls[-1] if (ms := _median([call[name, kind] for call in calls[WARM_UP:]]))]
+        return [(kind, ms) for name, kind in calls[-1] if (ms := median([call[name, kind] for call in calls[WARM_UP:]]))]
 
 
 RUNTIMES: Mapping[str, type[Session]] = {"onnxruntime": OnnxRuntime, "openvino": OpenVino, "tensorrt": TensorRT}
@@ -240,8 +250,10 @@ def shares(operations: Sequence[tuple[str, float]], *, runtime: str, network: st
     return tuple(sorted(made, key=lambda share: -share.ms))
 
 
-def _median(values: Sequence[float]) -> float:
-    return sorted(values)[len(values) // 2] if values else 0.0
+def not_installed(packages: Sequence[str]) -> str:
+    """'not installed: pip install ...' for those of these that are not; empty where all are."""
+    absent = [name for name in packages if find_spec(name) is None]
+    return f"not installed: pip install {' '.join(absent)}" if absent else ""
 
 
 def silent_openvino() -> Any:

@@ -86,10 +86,10 @@ def _check_runtime(steps: Sequence[str], place: torch.device) -> None:
     clash = [name for name in ("channels_last", "compile", "max-autotune", "CUDA graph", "no concatenation") if name in steps]
     if clash:
         raise must_be(f"steps with {runtime!r}", "without what PyTorch alone does", clash, "Leave them out.")
-    reason = RUNTIMES[runtime].missing(place.type)
+    precision = precision_of(steps)
+    reason = RUNTIMES[runtime].missing(place.type, precision)
     if reason:
         raise must_be(f"The step {runtime!r}", "a runtime that can be used here", reason)
-    precision = precision_of(steps)
     if precision not in ("float32", *RUNTIMES[runtime].precisions):
         raise must_be(f"The precision with {runtime!r}", choices(("float32", *RUNTIMES[runtime].precisions)), precision)
 

@@ -12,7 +12,7 @@ from ablation.machine.device import pick_device
 from ablation.machine.hardware import provenance
 from blocks.errors import choices, must_be
 from studies.bench.result import Bench, Result, line
-from studies.bench.runtimes import bench_int8, bench_runtimes
+from studies.bench.runtimes import bench_precision, bench_runtimes
 from studies.bench.safety import bench_coverage, bench_kill, bench_overhead
 from studies.bench.search import bench_search
 from studies.bench.space import bench_space
@@ -31,7 +31,7 @@ PARTS: Mapping[str, Callable[[Bench], list[Result]]] = {
     "coverage": bench_coverage,
     "search": bench_search,
     "runtimes": bench_runtimes,
-    "int8": bench_int8,
+    "precision": bench_precision,
 }
 
 
@@ -54,11 +54,12 @@ def run_bench(options: BenchOptions) -> int:
 
 
 def possible_parts(bench: Bench) -> list[str]:
-    """All parts, but for a replay without its table, which is said."""
-    if bench.table.is_file():
-        return list(PARTS)
-    bench.say(f"search is left out: it replays {bench.table}, which is not there")
-    return [part for part in PARTS if part != "search"]
+    """All parts, but for a replay without its table, which is said, and on a GPU those that are about a CPU."""
+    absent = set() if bench.device == "cpu" else {"runtimes", "precision"}
+    if not bench.table.is_file():
+        bench.say(f"search is left out: it replays {bench.table}, which is not there")
+        absent.add("search")
+    return [part for part in PARTS if part not in absent]
 
 
 def _write(results: list[dict[str, Any]], bench: Bench, command: str) -> None:

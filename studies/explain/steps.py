@@ -30,6 +30,7 @@ from ablation.explain.inside import inside_runtimes
 from ablation.explain.modes import EAGER, run_modes
 from ablation.explain.remedies import SpecGain, rank_remedies
 from ablation.explain.sweep import batch_sweep
+from ablation.faster.runtimes import RUNTIMES
 from ablation.machine.hardware import git_commit, hardware_name
 from ablation.measure.costs.memory import activation_bytes
 from ablation.measure.costs.static import static_cost
@@ -92,6 +93,7 @@ class Pair:
     def key(self) -> str:
         """What a stored step must have been made for."""
         facts = {**vars(self), "trained": str(self.trained), "specs": [spec.to_dict() for spec in self.specs]}
+        facts |= {"runtimes": [kind.missing(self.device, "int8") for kind in RUNTIMES.values()]}
         facts |= {"torch": torch.__version__, "hardware": hardware_name(self.device), "commit": git_commit()}
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 

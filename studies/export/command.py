@@ -15,7 +15,7 @@ from studies.work.progress import print_line
 
 
 def run_export(options: ExportOptions) -> int:
-    """Write the folder; 1 where a format that was asked for could not be written."""
+    """Write the folder; 1 where a format could not be written, which is said."""
     check_folder(options.to)
     source = source_of(options)
     torch.set_num_threads(options.threads)
@@ -33,4 +33,4 @@ def run_export(options: ExportOptions) -> int:
         gains = [f"{row['ms']:.2f} ms ({row['gain']:.2f} x eager) at batch {b}" for b, row in each.latency.items() if row["gain"]]
         print(f"{title:<16} largest error {each.largest_error:.1e}; {', '.join(gains)}")
     print(f"The card: {options.to / 'README.md'}")
-    return 0
+    return int(any(each.reason for each in written.values()))

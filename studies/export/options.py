@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 
-from studies.options import COUNT, COUNTS, SECONDS, Storage, WithPlugins, option
+from studies.options import COUNT, COUNTS, SECONDS, Rule, Storage, WithPlugins, option
+
+SEED = Rule("a whole number from 0 to 2**63 - 1", lambda value: 0 <= value < 2**63)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +19,7 @@ class ExportOptions(WithPlugins, Storage):
         "reference); or a preset or spec file, untrained", positional=True,
     )  # fmt: skip
     to: Path = option(MISSING, "folder to write; an export that is there is replaced", metavar="DIR")
-    seed: int | None = option(None, "of the trial; by default the one with the lowest validation loss")
+    seed: int | None = option(None, "of the trial; by default the one with the lowest validation loss", rule=SEED)
     image_size: int | None = option(None, "pixels, of a preset", rule=COUNT)
     sample: bool = option(False, "the noise is an input of the graphs; otherwise z is the mean")
     plain: bool = option(False, "the graphs as they are: nothing folded or reordered")

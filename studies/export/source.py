@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,14 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ablation.data.faces.rendered import MIN_SIZE, render_faces
 from ablation.data.splits import split_indices
 from ablation.design.compose import VAE, build
+from ablation.design.protocol import Protocol
 from ablation.design.spec import ModelSpec
 from ablation.export.write import Origin
+from ablation.faster.examples import example_faces
 from ablation.measure.costs.static import static_cost
+from ablation.record.search import Candidate
 from ablation.record.trial import COMPLETE, METRICS, Record, shown
-from ablation.report.study.rows import rows_of
+from ablation.report.study.rows import Row, rows_of
 from ablation.stats import mean_estimate
 from ablation.train.checkpoint import BEST, load_weights
 from blocks.errors import InputError, must_be
@@ -29,7 +32,8 @@ from studies.engine.worker import open_dataset
 from studies.explain.command import read_spec
 from studies.export.options import ExportOptions
 from studies.options import StatusOptions
-from studies.search.folder import SearchFolder, is_search
+from studies.search.folder import CONFIRM, NETWORK, REFERENCE, WINNER, SearchFolder, is_search, level_of
+from studies.search.result import SearchState, read_search
 from studies.store.records import records
 from studies.stored import opened_studies
 
@@ -63,127 +67,121 @@ def source_of(options: ExportOptions) -> Source:
 
 def _split(what: str) -> tuple[Path | None, str]:
     """The folder of a study and the network in it: 'results/grid:3'; no folder where it names a preset or a spec."""
-    if Path(what).is_dir():
-        return Path(what), ""
-    folder, colon, network = what.partition(":")
-    if colon and Path(folder).is_dir():
+    folder, colon, network = (what, "", "") if holder(Path(what)) else what.partition(":")
+    if holder(Path(folder)):
         return Path(folder), network
+    if Path(folder).is_dir() and (colon or "/" in what):
+        raise must_be("WHAT", "a preset, a spec or the folder of a study, as FOLDER:NETWORK", what, "It holds no study.")
     if colon or ("/" in what and not what.endswith((".toml", ".json"))):
         raise must_be("WHAT", "a preset, a spec or the folder of a study, as FOLDER:NETWORK", what, "There is no such folder.")
     return None, ""
 
 
 def _untrained(options: ExportOptions) -> Source:
+    _refuse("--storage", options.storage, "a study is exported")
+    _refuse("--study", options.study, "a study is exported")
+    _refuse("--data-root", options.data_root, "a study is exported with --int8")
     spec = read_spec(options.what)
     if options.image_size is not None:
         spec = spec.replace(image_size=options.image_size)
-    seed = options.seed or 0
+    seed, is_file = options.seed or 0, options.what.endswith((".toml", ".json"))
+    name = Path(options.what).stem if is_file else options.what  # no path of this machine
     origin = Origin(
-        name=options.what, trained=False, source=f"`{options.what}`, seed {seed}", costs=_costs(spec), plugins=options.plugin,
+        name=name, trained=False, source=f"`{name}`, seed {seed}", licence_id="mit", costs=_costs(spec), plugins=options.plugin,
         command=options.line,
     )  # fmt: skip
-    images = faces(spec, NUM_IMAGES)
+    size = (spec.in_channels, spec.image_size)
     return Source(
-        model=build(spec, seed=seed).eval(), origin=origin, images=images,
-        calibration=faces(spec, NUM_CALIBRATION, seed=1) if options.int8 else None,
+        model=build(spec, seed=seed).eval(), origin=origin, images=example_faces(NUM_IMAGES, *size),
+        calibration=example_faces(NUM_CALIBRATION, *size, seed=1) if options.int8 else None,
     )  # fmt: skip
 
 
-def faces(spec: ModelSpec, num: int, seed: int = 0) -> Tensor:
-    """Rendered faces of a network's size, N x 3 x S x S in [0, 1]; random images where it has no three channels."""
-    size = spec.image_size
-    if spec.in_channels != 3 or size < MIN_SIZE:
-        return torch.rand(num, spec.in_channels, size, size, generator=torch.Generator().manual_seed(seed))
-    return torch.from_numpy(render_faces(num, size, seed=seed).images).float() / 255
+def _refuse(flag: str, value: object, rule: str) -> None:
+    """InputError for a flag that would do nothing here."""
+    if value is not None:
+        raise must_be(flag, f"left out unless {rule}", value)
+
+
+Trial = tuple[Record, StudyFolder, StudyConfig]
 
 
 class _Study:
-    """The trials of a folder, of all studies in it: a search has its confirmation beside it."""
+    """The trials of a folder; of a search those of its confirmation too."""
 
     def __init__(self, folder: Path, options: ExportOptions) -> None:
+        _refuse("--image-size", options.image_size, "a preset is exported: a study has its own")
+        if not options.int8:
+            _refuse("--data-root", options.data_root, "a study is exported with --int8")
         self.folder, self.options = folder, options
-        self.opened = opened_studies(StatusOptions(folder=folder, storage=options.storage, study=options.study))
-        self.is_search = is_search(folder, holder(folder))
+        # a folder whose study is kept elsewhere knows where
+        self.storage = options.storage or holder(folder).get("storage")
 
     def source(self, network: str) -> Source:
         """The network that is named, with the weights of its best seed or of the one named."""
-        candidates = self._of_search(network) if self.is_search else self._of_grid(network)
-        complete = [each for each in candidates if each[0].state == COMPLETE]
+        is_found = is_search(self.folder, holder(self.folder))
+        trials = self._of_search(network) if is_found else self._of_grid(network)
+        complete = [each for each in trials if each[0].state == COMPLETE]
         if not complete:
-            states = ", ".join(dict.fromkeys(record.state for record, _, _ in candidates))
+            states = ", ".join(dict.fromkeys(record.state for record, _, _ in trials)) or "not there"
             raise must_be("WHAT", "a network that was trained", self.options.what, f"Its trials are {states}.")
         wanted = self.options.seed
         if wanted is not None and wanted not in (seeds := [record.seed for record, _, _ in complete]):
             raise must_be("--seed", f"one of {', '.join(map(str, seeds))}", wanted)
-        record, files, config = min(
-            (each for each in complete if wanted in (None, each[0].seed)), key=lambda each: shown(each[0], METRICS["loss"]) or 0.0
-        )
-        return self._source(record, files, config, [each[0] for each in complete])
+        stored = [each for each in complete if wanted in (None, each[0].seed) and _weights(each).is_file()]
+        if not stored:
+            remedy = "An earlier version kept none, another machine trained it, or they were removed: train it again."
+            raise must_be("The network", "stored with its weights in this folder", complete[0][0].label, remedy)
+        return self._source(min(stored, key=_loss), [each[0] for each in complete])
 
-    def _of_grid(self, network: str) -> list[tuple[Record, StudyFolder, StudyConfig]]:
+    def _of_grid(self, network: str) -> list[Trial]:
         """The trials of one network: by its number in the tables, its label or its key."""
-        found, every = [], []
-        for study, files, config in self.opened:
+        found, every = list[list[Trial]](), list[Row]()
+        for study, files, config in opened_studies(
+            StatusOptions(folder=self.folder, storage=self.storage, study=self.options.study)
+        ):
             stored = records(study, config.limits)
             rows = rows_of(stored, study_info(study, config, stored, ""))
             every += rows
             for row in rows:
-                if network in (str(row.number), row.label, row.network_key):
+                if network in (str(row.number), row.label, row.network_key) or (not network and len(rows) == 1):
                     found.append([(record, files, config) for record in row.trials])
-        if not network and len(every) == 1:
-            return self._of_grid("1")
         if len(found) != 1:
             lines = [f"{row.number} {row.label}" for row in every[:SHOWN]] + ["..."] * (len(every) > SHOWN)
             remedy = f"It holds: {'; '.join(lines)}." if every else "It holds no trial."
             raise must_be("WHAT", "FOLDER:NETWORK, by number, label or key, of one network", self.options.what, remedy)
         return found[0]
 
-    def _of_search(self, network: str) -> list[tuple[Record, StudyFolder, StudyConfig]]:
-        """The trials of a proposal, of the reference or of the winner; those of the confirmation where there are any."""
-        spec = self._searched_spec(network)
-        found = [
-            (record, files, config) for study, files, config in self.opened for record in records(study, config.limits)
-            if record.spec and ModelSpec.from_dict(record.spec).network_key == spec.network_key
-        ]  # fmt: skip
-        confirmed = [each for each in found if each[1].path != self.folder and each[1].path.name == "confirm"]
-        return confirmed or found
-
-    def _searched_spec(self, network: str) -> ModelSpec:
+    def _of_search(self, network: str) -> list[Trial]:
+        """The trials of a proposal, the reference or the winner: fresh seeds where it was confirmed, else the search's own."""
         files = SearchFolder(self.folder)
-        if network in ("", "winner"):
-            if not files.winner.is_file():
-                raise must_be(
-                    "WHAT", "a search that has confirmed a winner", self.options.what, f"Name a proposal: {self.folder}:NUMBER."
-                )
-            return ModelSpec.from_toml(files.winner.read_text(encoding="utf-8"))
-        if network == "reference":
-            return ModelSpec.from_toml(files.reference.read_text(encoding="utf-8"))
-        for study, place, config in self.opened:
-            for record in records(study, config.limits) if place.path == self.folder else ():
-                if network in (str(record.number), record.label, record.network_key) and record.spec:
-                    return ModelSpec.from_dict(record.spec)
-        rule = "FOLDER:NUMBER of a proposal, FOLDER:winner or FOLDER:reference"
-        raise must_be("WHAT", rule, self.options.what, f"`report {self.folder}` lists them.")
+        state = read_search(files, self.storage)
+        chosen = None if state is None else _candidate(state, network)
+        if state is None or chosen is None:
+            rule = "FOLDER:NUMBER of a proposal, FOLDER:winner or FOLDER:reference"
+            raise must_be("WHAT", rule, self.options.what, f"`report {self.folder}` lists them.")
+        search, confirm, place = state.search, state.parts.get(CONFIRM), StudyFolder(files.part(CONFIRM))
+        confirmed = [
+            (record, place, confirm.config) for record in confirm.records()
+            if record.factors.get(NETWORK, "").partition(" at ")[0] == level_of(chosen) and record.state == COMPLETE
+        ] if confirm else []  # fmt: skip
+        own = [record for record in search.records() if record.network_key == chosen.key]
+        return confirmed or [(record, StudyFolder(self.folder), search.config) for record in own]
 
-    def _source(self, record: Record, files: StudyFolder, config: StudyConfig, trials: Sequence[Record]) -> Source:
-        spec = ModelSpec.from_dict(record.spec)
-        model, weights = build(spec), files.checkpoints(record.network_key, record.seed)
-        if not (weights / BEST).is_file():
-            remedy = "An earlier version kept none, or they were removed: train it again, or export its spec."
-            raise must_be("The trial", "stored with its weights", f"{record.label}, seed {record.seed}", remedy)
-        load_weights(model, weights)
-        calibration = test_images = None
-        if self.options.int8:
-            calibration, test_images = self._images(config)
-        name = f"{record.label}" if record.label else record.network_key
+    def _source(self, trial: Trial, trials: Sequence[Record]) -> Source:
+        record, _, config = trial
+        spec, protocol = ModelSpec.from_dict(record.spec), Protocol(**{**config.protocol, **record.protocol})
+        model, where = build(spec, seed=0), self.folder.resolve().name
+        load_weights(model, _weights(trial).parent)
+        calibration, test_images = self._images(config) if self.options.int8 else (None, None)
         origin = Origin(
-            name=name, trained=True, source=f"{self.folder.name}, {name}, seed {record.seed}", data=_data(config),
-            licence=LICENCES.get(config.data["name"], ""), protocol=config.training_protocol().in_words(),
+            name=record.label or record.network_key, trained=True, source=f"{where}, {record.label}, seed {record.seed}",
+            data=_data(config), licence=LICENCES.get(config.data["name"], ""),
+            licence_id="mit" if config.data["name"] == "faces" else "other", protocol=protocol.in_words(),
             losses=_losses(trials, record), costs=_costs(spec), plugins=self.options.plugin, command=self.options.line,
         )  # fmt: skip
-        return Source(
-            model=model.eval(), origin=origin, images=faces(spec, NUM_IMAGES), calibration=calibration, test_images=test_images
-        )
+        images = example_faces(NUM_IMAGES, spec.in_channels, spec.image_size)
+        return Source(model=model.eval(), origin=origin, images=images, calibration=calibration, test_images=test_images)
 
     def _images(self, config: StudyConfig) -> tuple[Tensor, Tensor]:
         """Images to calibrate on, of the training split, and images of the test split."""
@@ -194,6 +192,25 @@ class _Study:
         split = split_indices(len(dataset), seed=config.training_protocol().split_seed)
         take: Any = partial(_tensor, dataset.images)
         return take(split.train[:NUM_CALIBRATION]), take(split.test[:MOST_TEST])
+
+
+def _candidate(state: SearchState, network: str) -> Candidate | None:
+    """What is called so in a search: the winner unless named."""
+    if network in ("", WINNER):
+        return state.winner
+    if network == REFERENCE:
+        return state.reference
+    return next((c for c in state.proposals if network in (str(c.number), c.label, c.key)), None)
+
+
+def _weights(trial: Trial) -> Path:
+    record, files, _ = trial
+    return files.checkpoints(record.network_key, record.seed) / BEST
+
+
+def _loss(trial: Trial) -> float:
+    loss = shown(trial[0], METRICS["loss"])
+    return math.inf if loss is None else loss
 
 
 def _tensor(images: Any, rows: Any) -> Tensor:

@@ -23,6 +23,7 @@ from torch import nn
 from ablation.design.compose import VAE, build
 from ablation.design.spec import ModelSpec, preset
 from ablation.faster.optimise import example, prepared, reason_of
+from ablation.faster.optimised import Optimised
 from ablation.faster.runtimes import RUNTIMES
 from ablation.machine.device import pick_device
 from ablation.machine.hardware import provenance
@@ -88,6 +89,7 @@ def measure(device: str, image_size: int, budget_s: float, console: Console) -> 
         console.print(f"both, interleaved, at batch {batch_size} on {device} ({expected}) ...", highlight=False)
         beside = runtimes.prepared(batch_size)
         comparisons[batch_size] = compare_latency({**models, **beside}, batch_size=batch_size, reference="original", **settings)
+        runtimes.note_threads(beside)
     facts = {
         "runtimes": runtimes.facts,
         **provenance(device, begin),
@@ -121,6 +123,12 @@ class Runtimes:
             if both:
                 facts.setdefault("largest_error", {})[str(batch_size)] = max(network.max_error for network in both.values())
         return made
+
+    def note_threads(self, made: Mapping[str, nn.Module]) -> None:
+        """What each runtime used in the timing that is done, as it says."""
+        for name, network in made.items():
+            if isinstance(network, Optimised) and network.elsewhere is not None:
+                self.facts[name.partition(":")[0]]["threads"] = network.elsewhere.num_threads
 
 
 def _counts(name: str, spec: ModelSpec, model: nn.Module) -> dict[str, Any]:

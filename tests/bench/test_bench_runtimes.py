@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from blocks.errors import InputError
 from studies.bench import runtimes
+from studies.bench.command import possible_parts
 from studies.bench.result import Bench
-from studies.bench.runtimes import QUICK, bench_int8, bench_runtimes
+from studies.bench.runtimes import QUICK, bench_precision, bench_runtimes
 
 
 @pytest.fixture
@@ -29,10 +31,17 @@ def test_the_gain_of_the_automatic_choice_and_its_error(bench: Bench, monkeypatc
     assert 0 <= error.value < 1e-5
 
 
-def test_what_int8_loses_and_gains(bench: Bench) -> None:
-    results = bench_int8(bench)
-    assert [result.name.partition(" in ")[0] for result in results] == [
-        "small: test loss", "small: SSIM", "small: PSNR", "small: int8 over float32, both"
-    ]  # fmt: skip
-    assert all("2 seeds" in result.detail and "95 %" in result.detail for result in results[:3])
-    assert 0 < abs(results[1].value) < 0.1
+def test_what_fewer_digits_lose_and_gain(bench: Bench) -> None:
+    results = {result.name: result for result in bench_precision(bench)}
+    assert {f"small, int8: {metric} less that in float32" for metric in ("test loss", "SSIM", "PSNR")} <= set(results)
+    assert all("2 seeds" in each.detail and "95 %" in each.detail for name, each in results.items() if "less" in name)
+    assert 0 < abs(results["small, int8: SSIM less that in float32"].value) < 0.1
+    assert results["small, int8: speed over that of float32"].value > 0
+
+
+def test_they_are_about_a_cpu(bench: Bench) -> None:
+    other = Bench("cuda", True, bench.console, bench.out, bench.table)
+    for part in (bench_runtimes, bench_precision):
+        with pytest.raises(InputError, match="--device must be cpu for the part"):
+            part(other)
+    assert {"runtimes", "precision"} <= set(possible_parts(bench)) - set(possible_parts(other))

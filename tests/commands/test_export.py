@@ -39,9 +39,10 @@ def test_a_network_of_a_study_is_exported_with_its_weights(study: Path, capsys: 
     loss = f"| validation loss | {record.training['best_loss']:.4f}"
     for words in (loss, "faces, 40 images at 16 px", "drawn by this package", "epochs=1"):
         assert words in card
-    # an export is replaced
-    assert main(["export", "small", "--image-size", "16", "--to", "made", *QUICK]) == 0
-    assert "It was not trained" in Path("made/README.md").read_text()
+    # an export is replaced, also one that is called as a preset is
+    for _ in range(2):
+        assert main(["export", "small", "--image-size", "16", "--to", "small", *QUICK]) == 0
+    assert "It was not trained" in Path("small/README.md").read_text()
 
 
 def test_number_label_and_key_name_the_same_network(study: Path) -> None:
@@ -69,7 +70,13 @@ def test_number_label_and_key_name_the_same_network(study: Path) -> None:
         ("small", ("--threads", "0"), "--threads must be a whole number of at least 1"),
         ("small", ("--budget", "-1"), "--budget must be a positive number of seconds"),
         ("small", ("--to", "results"), "It holds something else"),
-        (".", (), "holds no journal.log"),
+        ("small", ("--to", "space.toml/x"), "space.toml is a file"),
+        (".", (), "preset must be one of"),
+        ("./", (), "It holds no study"),
+        ("{study}:1", ("--image-size", "32"), "--image-size must be left out unless a preset is exported"),
+        ("{study}:1", ("--data-root", "x"), "--data-root must be left out unless a study is exported with --int8"),
+        ("small", ("--storage", "sqlite:///x.db"), "--storage must be left out unless a study is exported"),
+        ("small", ("--seed", "99999999999999999999999"), "--seed must be a whole number from 0 to 2**63 - 1"),
     ],
 )
 def test_wrong_input_is_one_line_and_nothing_is_written(
@@ -88,7 +95,7 @@ def test_a_study_without_weights_says_so(study: Path, capsys: pytest.CaptureFixt
     for path in study.rglob(BEST):
         path.unlink()
     assert main(["export", f"{study}:1", "--to", "made"]) == 2
-    assert "must be stored with its weights" in last_line(capsys.readouterr().err)
+    assert "must be stored with its weights in this folder" in last_line(capsys.readouterr().err)
     shutil.rmtree(study / "checkpoints")
     assert main(["export", f"{study}:1", "--to", "made", "--int8"]) == 2
     assert not Path("made").exists()
@@ -99,6 +106,6 @@ def test_a_format_that_fails_is_a_line_and_the_others_are_written(
 ) -> None:
     monkeypatch.setattr(Onnx, "packages", ("no_such_package",))
     monkeypatch.setattr(write, "FORMATS", (Onnx(), *write.FORMATS[:1]))
-    assert main(["export", "small", "--image-size", "16", "--to", "made", *QUICK]) == 0
+    assert main(["export", "small", "--image-size", "16", "--to", "made", *QUICK]) == 1
     assert "ONNX             not written: not installed: pip install no_such_package" in capsys.readouterr().out
     assert Path("made/model.pt2").is_file()

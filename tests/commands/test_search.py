@@ -201,6 +201,11 @@ def test_two_workers_on_a_shared_database_and_another_folder_that_joins(place: P
     assert trained(shared) == before
     assert main(["status", "--storage", shared]) == 0
     assert "found-confirm: 4 planned: 4 complete" in capsys.readouterr().out
+    assert main(["export", f"{FOLDER}:winner", "--to", "winner", "--budget", "0.3", "--latency-batches", "1"]) == 0
+    rate = confirmation().networks[0].rate
+    card = (place / "winner" / "README.md").read_text()
+    assert f"learning_rate={float(rate):g}" in card.replace(f"learning_rate={float(rate)}", f"learning_rate={float(rate):g}")
+    assert "| 2 seeds, 95 % |" in card
 
 
 def test_the_winner_and_the_reference_can_be_exported(found: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -76,7 +76,7 @@ def test_errors_are_stated_for_images_and_random_weights_at_three_batches(folder
         errors = [
             value for kind in ("images", "random weights") for graph in each["errors"][kind].values() for value in graph.values()
         ]
-        assert len(errors) == 2 * 3 * 3
+        assert len(errors) == len(each["errors"]) * 3 * 3
         assert each["largest_error"] == max(errors)
         assert max(errors) < (1 if "int8" in title else 1e-5)
     int8 = parity["formats"]["OpenVINO, int8"]["quality"]
@@ -185,6 +185,17 @@ def test_what_a_format_cannot_express_is_named_and_the_others_are_written(tmp_pa
     assert "| ONNX | not written: GraphError: ONNX cannot express" in (tmp_path / "made" / "README.md").read_text()
 
 
+def test_outputs_that_are_not_finite_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Endless(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x / (x - x)
+
+    monkeypatch.setattr(write, "FORMATS", (TorchExport(),))
+    written = exported(odd(Endless()), tmp_path / "made")
+    assert "not finite" in written["torch.export"].reason
+    json.loads((tmp_path / "made" / "parity.json").read_text(), parse_constant=lambda name: pytest.fail(name))
+
+
 def test_a_network_that_no_format_expresses_leaves_weights_and_card(tmp_path: Path) -> None:
     written = exported(odd(Branching()), tmp_path / "made")
     assert all("it branches on values of its input" in each.reason for each in written.values())
@@ -203,7 +214,7 @@ def test_beyond_its_tolerance_a_format_is_not_written(model: VAE, tmp_path: Path
 
 
 def test_a_package_that_is_missing_is_a_reason(model: VAE, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(formats.OpenVino, "packages", ("no_such_package",))
+    monkeypatch.setattr(formats.OpenVinoFiles, "packages", ("no_such_package",))
     written = exported(model, tmp_path / "made")
     assert written["OpenVINO"].reason == "not installed: pip install no_such_package"
     assert written["ONNX"].reason == ""
@@ -220,10 +231,26 @@ def test_an_export_is_replaced_and_anything_else_is_refused(model: VAE, tmp_path
     assert (other / "thesis.txt").read_text() == "all of it"
     made = tmp_path / "made"
     exported(model, made)
-    (made / "old").touch()
+    (made / "encoder_int8.xml").touch()  # of an earlier export
+    (made / ".git").mkdir()  # of its user
     exported(model, made)
-    assert not (made / "old").exists()
+    assert not (made / "encoder_int8.xml").exists()
+    assert (made / ".git").is_dir()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["made", "mine"]
+
+
+def test_links_and_the_current_folder_may_be_exported_to(model: VAE, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write, "FORMATS", (TorchExport(),))
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    monkeypatch.chdir(tmp_path / "real")
+    for place in (Path("."), tmp_path / "link", Path(".")):
+        exported(model, place)
+        assert load(tmp_path / "real").spec == SPEC
+    assert (tmp_path / "link").is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "real"]
+    with pytest.raises(InputError, match=r"--to must be a folder\. Got .* config\.json is a file"):
+        exported(model, tmp_path / "real" / "config.json" / "x")
 
 
 def test_what_fails_on_the_way_leaves_the_export_that_is_there(model: VAE, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,11 +302,12 @@ def test_shared_modules_and_pieces_in_another_form_come_through(tmp_path: Path, 
 
 
 def test_the_folder_takes_its_place_at_once(tmp_path: Path) -> None:
-    with replacing(tmp_path / "deep" / "made") as partial:
-        assert not (tmp_path / "deep" / "made").exists()
-        (partial / "file").touch()
-    assert (tmp_path / "deep" / "made" / "file").is_file()
-    assert (tmp_path / "deep" / "made").stat().st_mode & 0o055
+    made = tmp_path / "deep" / "made"
+    with replacing(made) as partial:
+        (partial / CONFIG).touch(mode=0o600)
+        assert [path.name for path in made.iterdir()] == [partial.name]
+    assert [path.name for path in made.iterdir()] == [CONFIG]
+    assert (made / CONFIG).stat().st_mode & 0o044
 
 
 def test_formats_have_one_title_and_one_ending_each() -> None:

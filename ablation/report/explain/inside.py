@@ -15,9 +15,15 @@ RUNTIMES = {
     "openvino": ("OpenVINO", "folded + reordered + OpenVINO"),
     "tensorrt": ("TensorRT", ""),
 }
-# a class with less of the time is as good as free; one with more is named
-FREE, NAMED = 0.01, 0.1
-ACTIVATION, CONCATENATION, LAYOUT, TRANSPOSED = "activation", "concatenation", "memory layout", "transposed convolution"
+# a class with less of the time is as good as free
+FREE = 0.01
+CONCATENATION = "concatenation"
+# what tells how far a runtime could merge layers and keep its own memory layout
+OWN = {
+    "activation": "Activations that stayed operations of their own take",
+    "transposed convolution": "Transposed convolutions take",
+    "memory layout": "Changes of memory layout and of number type take",
+}
 LONGEST = 3
 # a runtime of another kind of device is not missed
 ELSEWHERE = "does not run on"
@@ -65,16 +71,16 @@ def _why(e: Explanation, runtime: str) -> Iterator[str]:
         return
     longest = sorted(shares.values(), key=lambda s: -s.share)[:LONGEST]
     yield f"Inside it, {e.second} spends {joined([f'{_percent(s)} in {s.kind}' for s in longest])}"
-    joins = shares.get(CONCATENATION)
-    if joins is None or joins.share < FREE:
+    joins, eagerly = shares.get(CONCATENATION), [d.by_class for d in e.decompositions if d.name == e.second]
+    has_joins = joins is not None or any(share.name == CONCATENATION for by_class in eagerly for share in by_class)
+    if has_joins and (joins is None or joins.share < FREE):
         yield "Concatenation is free there" + ("" if joins is None else f" ({_percent(joins)})")
-    elif joins not in longest:
+    elif joins is not None and joins not in longest:
         yield f"Concatenation takes {_percent(joins)}"
-    activations, layout = shares.get(ACTIVATION), shares.get(LAYOUT)
-    if activations is not None and activations.share >= FREE:
-        yield f"{activations.num_ops} activations are not merged into the convolutions before them ({_percent(activations)})"
-    if layout is not None and layout.share >= FREE:
-        yield f"Tensors change their memory layout {layout.num_ops} times ({_percent(layout)})"
+    for kind, words in OWN.items():
+        share = shares.get(kind)
+        if share is not None and share.share >= FREE and share not in longest:
+            yield f"{words} {_percent(share)}, in {share.num_ops} operation{'' if share.num_ops == 1 else 's'}"
 
 
 def _percent(share: RuntimeShare) -> str:
