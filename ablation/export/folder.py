@@ -15,6 +15,7 @@ import safetensors.torch
 
 from ablation.design.compose import VAE, build
 from ablation.design.spec import ModelSpec
+from ablation.machine.hardware import describe_software
 from ablation.machine.text import first_line
 from blocks.errors import InputError, WriteError, must_be
 
@@ -72,7 +73,7 @@ def check_room(folder: Path, num_bytes: int) -> None:
         raise must_be("--to", f"on a disk with room for {num_bytes / 1e6:,.1f} MB", str(folder), f"It has {free / 1e6:,.1f} MB.")
 
 
-def write_network(model: VAE, folder: Path, about: Mapping[str, Any], versions: Mapping[str, str]) -> None:
+def write_network(model: VAE, folder: Path, about: Mapping[str, Any]) -> None:
     """The weights as trained, the spec that they belong to, and what images must look like."""
     spec = model.spec
     try:
@@ -80,7 +81,7 @@ def write_network(model: VAE, folder: Path, about: Mapping[str, Any], versions: 
     except (OSError, safetensors.SafetensorError) as error:
         rule = "a folder that can be written, with space left"
         raise WriteError(f"--to must be {rule}. Got {str(folder.parent)!r} instead: {first_line(error)}.") from None
-    config = {"model_type": MODEL_TYPE, "format": FORMAT, "spec": spec.to_dict(), **about, "versions": dict(versions)}
+    config = {"model_type": MODEL_TYPE, "format": FORMAT, "spec": spec.to_dict(), **about, "versions": describe_software()}
     write_json(folder / CONFIG, config)
     images = {
         "size": [spec.image_size, spec.image_size], "channels": spec.in_channels, "layout": "NCHW", "dtype": "float32",

@@ -21,7 +21,7 @@ from ablation.faster.graph import RECONSTRUCTION, Graph, graphs
 from ablation.faster.optimise import reason_of
 from ablation.faster.rewrite import checked_copy
 from ablation.faster.steps import REWRITES, rewritten
-from ablation.machine.hardware import describe_software, provenance
+from ablation.machine.hardware import provenance
 from ablation.measure.latency.compare import compare_latency
 from ablation.measure.quality.evaluate import measured
 from ablation.stats import mean_estimate
@@ -122,8 +122,7 @@ def export_network(
         facts |= {"images": len(images[:NUM_IMAGES]), "random_weights_images": len(images[:NUM_RANDOM])}
         parity = {"formats": {title: vars(each) for title, each in written.items()}, "batches": list(BATCHES)}
         write_json(partial / PARITY, parity | {"provenance": facts})
-        text = card(eager, origin, written, facts, sample=sample, plain=plain)
-        (partial / CARD).write_text(text, encoding="utf-8")
+        (partial / CARD).write_text(card(eager, origin, written, facts, sample=sample, plain=plain), "utf-8")
     return written
 
 
