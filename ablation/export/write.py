@@ -103,9 +103,7 @@ def export_network(
     size = sum(value.numel() * value.element_size() for value in eager.state_dict().values())
     check_room(Path(folder), ROOM * size)
     with replacing(Path(folder)) as partial:
-        write_network(
-            eager, partial, {"name": origin.name, "source": origin.source, "plugins": list(origin.plugins)}, describe_software()
-        )
+        write_network(eager, partial, {"name": origin.name, "source": origin.source, "plugins": list(origin.plugins)})
         made = _Formats(eager, partial, sample=sample, plain=plain, images=images, say=say)
         kinds: list[Format] = [*FORMATS]
         if calibration is not None:
