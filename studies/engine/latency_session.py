@@ -80,17 +80,24 @@ def stored_timing(study: optuna.Study, key: str, digest: str) -> dict[str, Any]:
 
 
 def missing_latency(
-    study: optuna.Study, networks: Sequence[Variant], device: str, batch_size: int, *, retry_failed: bool = False
+    study: optuna.Study,
+    networks: Sequence[Variant],
+    device: str,
+    batch_size: int,
+    *,
+    retry_failed: bool = False,
+    whole: bool = False,
 ) -> list[Variant]:
     """Networks that no session of several sittings has timed at this place; with `retry_failed` also those that failed.
 
-    Sessions of earlier versions had one sitting, whose intervals say nothing of what loading the networks anew changes.
+    Sessions of earlier versions had one sitting, whose intervals say nothing of what loading the networks anew changes. `whole`:
+    those too whose session a budget cut before there were sittings for an interval.
     """
 
     def is_missing(entry: Mapping[str, Any] | None) -> bool:
         if entry is None or entry.get("median_ms") is None:
             return entry is None or retry_failed
-        return "sittings" not in entry
+        return "sittings" not in entry or (whole and entry.get("low_ms") is None)
 
     known = study.user_attrs.get(LATENCY, {})
     return [n for n in networks if is_missing(known.get(n.network_key, {}).get(f"{device}/{batch_size}"))]

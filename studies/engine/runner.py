@@ -168,7 +168,8 @@ def measure_latency(run: StudyRun, stop: StopRequest, variants: list[Variant]) -
     for batch_size in run.config.latency_batches:
         # another process that starts the same study waits here, and then finds the latency measured
         with FileLock(run.folder.path / LOCK):
-            if missing_latency(run.study, networks, run.config.device, batch_size, retry_failed=run.options.retry_failed):
+            asked = {"retry_failed": run.options.retry_failed, "whole": run.options.latency_budget_s is None}
+            if missing_latency(run.study, networks, run.config.device, batch_size, **asked):
                 session.measure(run.study, batch_size)
         if stop():
             return False

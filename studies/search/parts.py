@@ -26,8 +26,7 @@ from studies.search.setting import Setting
 from studies.store.storage import open_storage, study_names
 
 SWEEP_LATENCY_S = 1.0  # for each network: nothing is made of it, but no trial is complete without a latency
-# for each network and batch size, so that five sittings fit in; in a quick search three of what is small
-CONFIRM_LATENCY_S, QUICK_LATENCY_S = 30.0, 6.0
+QUICK_LATENCY_S = 6.0  # for each network of a quick search and batch size; else as long as sittings for an interval take
 
 
 def swept_rates(setting: Setting) -> list[float]:
@@ -58,11 +57,11 @@ def confirm(setting: Setting, finalists: Sequence[Candidate], rates: Mapping[str
     """Reference and finalists, each with its own rate (level -> rate), with seeds that neither search nor sweep had."""
     specs = {REFERENCE: setting.reference, **{level_of(each): spec_of(each) for each in finalists}}
     levels = {arm(name, rates[name]): {**difference(setting.reference, spec), RATE: rates[name]} for name, spec in specs.items()}
-    latency_s = QUICK_LATENCY_S if setting.quick else CONFIRM_LATENCY_S
-    num = len({**_levels_of(setting.options.where, study_of(setting.options.study, CONFIRM)).get(NETWORK, {}), **levels})
+    known = _levels_of(setting.options.where, study_of(setting.options.study, CONFIRM)).get(NETWORK, {})
+    latency_s = QUICK_LATENCY_S * len({**known, **levels}) if setting.quick else None
     return _open(
         setting, CONFIRM, {NETWORK: levels}, console, seeds=setting.confirm_seeds, first_seed=first_fresh(setting),
-        batches=setting.config.latency_batches, latency_s=latency_s * num,
+        batches=setting.config.latency_batches, latency_s=latency_s,
     )  # fmt: skip
 
 

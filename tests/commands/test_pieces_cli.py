@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from ablation import load
 from ablation.design.space import load_space
 from ablation.design.spec import ModelSpec
 from ablation.machine.cores import num_cores, num_threads
@@ -150,3 +152,17 @@ def test_names_without_text_are_refused(tmp_path: Path, text: str, words: str) -
     with pytest.raises(InputError, match=words) as caught:
         load_space(tmp_path / "space.toml")
     assert "\n" not in str(caught.value)
+
+
+def test_a_network_with_a_piece_of_a_user_s_own_is_exported(place: Path) -> None:
+    (place / "own_piece.py").write_text(PIECE.format(body="    def forward(self, x):\n        return super().forward(x) + 0.1 * x"))
+    arguments = ["export", "small,image_size=16,activation=own", "--to", "made", "--plugin", "own_piece"]
+    assert main([*arguments, "--budget", "0.3", "--latency-batches", "1"]) == 0
+    made = {path.name for path in Path("made").iterdir()}
+    assert {"model.pt2", "model.onnx", "model.xml", "model.safetensors"} <= made
+    config = json.loads(Path("made/config.json").read_text())
+    assert config["plugins"] == ["own_piece"]
+    assert load("made").spec.activation == "own"
+    ACTIVATIONS._pieces.pop("own")
+    with pytest.raises(InputError, match="Import first what registers its pieces: own_piece"):
+        load("made")

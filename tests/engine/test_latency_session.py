@@ -28,7 +28,7 @@ def study() -> optuna.Study:
 def measure(study: optuna.Study, folder: Path, budget_s: float | None) -> None:
     config: Any = SimpleNamespace(device="cpu", data={"image_size": 16}, protocol=Protocol().to_dict(), latency_threads=1)
     paths = StudyFolder(folder)
-    paths.latency.mkdir(parents=True)
+    paths.latency.mkdir(parents=True, exist_ok=True)
     about: Any = {"networks": NETWORKS, "reference": "flatten", "folder": paths, "budget_s": budget_s}
     LatencySession(config=config, console=Console(quiet=True), **about).measure(study, 1)
 
@@ -50,6 +50,10 @@ def test_a_budget_too_short_for_sittings_gives_values_alone(study: optuna.Study,
     assert entry["median_ms"] > 0
     assert (entry["ratio_low"], entry["low_ms"], study.user_attrs[NOISE]["cpu/1"]["low"]) == (None, None, None)
     assert missing_latency(study, NETWORKS, "cpu", 1) == []  # type: ignore[arg-type]
+    # without a budget, sittings are what is wanted
+    assert len(missing_latency(study, NETWORKS, "cpu", 1, whole=True)) == 2  # type: ignore[arg-type]
+    measure(study, tmp_path, None)
+    assert missing_latency(study, NETWORKS, "cpu", 1, whole=True) == []  # type: ignore[arg-type]
 
 
 def test_sessions_of_earlier_versions_are_timed_again(study: optuna.Study) -> None:

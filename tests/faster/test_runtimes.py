@@ -6,6 +6,7 @@ import copy
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,10 +14,12 @@ from torch import Tensor, nn
 
 from ablation.design.compose import VAE
 from ablation.design.spec import PRESETS, ModelSpec, preset
+from ablation.export.formats import Format, OpenVinoFiles, TorchExport
+from ablation.export.parity import eager_outputs, inputs_of
 from ablation.faster import alone
-from ablation.faster.graph import exported, graphs, onnx_of
+from ablation.faster.graph import RECONSTRUCTION, exported, graphs, onnx_of
 from ablation.faster.in_runtime import CrashError, outputs_alone
-from ablation.faster.optimise import errors, example, optimise, prepared
+from ablation.faster.optimise import difference, errors, example, optimise, prepared
 from ablation.faster.runtimes import RUNTIMES, OpenVino, kind_of, shares
 from ablation.faster.steps import REWRITES
 from ablation.measure.latency.compare import compare_latency
@@ -34,22 +37,48 @@ def at(model: VAE, runtime: str, *steps: str, num: int = 3) -> dict[str, float]:
 
 
 @pytest.mark.parametrize(("name", "spec"), [pytest.param(name, spec, id=name) for name, spec in EVERY_PIECE])
-def test_every_piece_agrees_with_eager_in_every_runtime(name: str, spec: ModelSpec) -> None:
+def test_every_piece_agrees_with_eager_in_every_runtime_and_format(name: str, spec: ModelSpec, tmp_path: Path) -> None:
     model = network(spec)
+    check_runtimes(model)
+    check_files(model, tmp_path)
+
+
+def check_runtimes(model: VAE) -> None:
+    """Prepared for one batch size and asked for another, rewritten."""
     x, other = example(model, 3), example(model, 2, seed=4)
     for runtime in HERE:
         made = prepared(model, (*REWRITES, runtime), x)
         assert made.max_error < 1e-5, runtime
-        # another batch size than it was prepared with
         assert max(errors(model, made, other).values()) < 1e-5, runtime
 
 
+def check_files(model: VAE, folder: Path) -> None:
+    """Written and read again: torch.export's program of every graph, OpenVINO's of the reconstruction."""
+    x = example(model, 3, seed=5)
+    for graph in graphs(model).values():
+        [inputs] = inputs_of(model, graph, x, 3)
+        [expected] = eager_outputs(model, graph, [inputs])
+        program = exported(graph)
+        kinds: list[tuple[Format, Any]] = [(TorchExport(), program)]
+        if graph.name == RECONSTRUCTION:
+            kinds.append((OpenVinoFiles(), onnx_of(program, graph)))
+        for kind, made in kinds:
+            path = kind.path(folder, graph.name)
+            if isinstance(kind, OpenVinoFiles):
+                kind.save(made, path)
+                outputs = dict(zip(graph.outputs, kind.loaded(path, graph)(x), strict=True))
+            else:
+                torch.export.save(made, path)
+                [outputs] = kind.run(path, graph, [inputs])
+            assert all(difference(outputs[key], expected[key]) < 1e-5 for key in graph.outputs), (kind.title, graph.name)
+
+
 @pytest.mark.parametrize("name", PRESETS)
-def test_every_preset_agrees_with_eager(name: str) -> None:
+def test_every_preset_agrees_with_eager_in_every_runtime_and_format(name: str, tmp_path: Path) -> None:
     spec = preset(name)
     model = network(spec if "toledo" in name else spec.replace(image_size=48))
-    for runtime in HERE:
-        assert max(at(model, runtime).values()) < 1e-5, runtime
+    check_runtimes(model)
+    check_files(model, tmp_path)
 
 
 @pytest.mark.parametrize("share", SHARING)
