@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ablation.design.compose import VAE
-from ablation.faster.optimised import Optimised
+from ablation.faster.optimised import Optimised, check_calibration
 from ablation.faster.rewrite import checked_copy
 from ablation.faster.runtimes import RUNTIMES
 from ablation.faster.steps import PRECISIONS, REWRITES, check_steps, precision_of
@@ -75,6 +75,8 @@ def optimise(
     assert isinstance(model, VAE)
     place = checked_device(device or str(next(model.parameters()).device))
     runtimes = _runtimes(runtime, place, precision)
+    if precision == "int8":
+        check_calibration(calibration, model)
     if steps is not None and runtime is not None:
         raise must_be("runtime", "None where steps are named, which may name one", runtime)
     eager = checked_copy(model).to(device=place)

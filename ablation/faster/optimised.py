@@ -62,7 +62,7 @@ class Optimised(nn.Module):
         network = rewritten(model, self.steps).to(device=place, dtype=self.dtype)
         precision = precision_of(self.steps)
         if precision == "int8":
-            _check_calibration(calibration, model)
+            check_calibration(calibration, model)
         self.elsewhere: InRuntime | None = None
         if runtime is not None:
             sample = "mean only" not in self.steps
@@ -202,7 +202,7 @@ def reallocate(module: nn.Module) -> None:
             tensor.data = tensor.data.clone(memory_format=torch.preserve_format)
 
 
-def _check_calibration(images: Tensor | None, model: VAE) -> None:
+def check_calibration(images: Tensor | None, model: VAE) -> None:
     """InputError for what cannot be calibrated on."""
     shape = (model.spec.in_channels, model.spec.image_size, model.spec.image_size)
     rule = f"images N x {' x '.join(map(str, shape))} in float32 on the CPU for the step 'int8'"
