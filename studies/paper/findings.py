@@ -20,7 +20,10 @@ import pandas as pd
 
 from ablation.attribute.effect import Effect
 from ablation.attribute.pairing import paired_effects
+from ablation.record.convert import from_plain
+from ablation.record.search_confirmed import Confirmation
 from ablation.record.trial import METRICS, Metric
+from ablation.search.confirm import beats_everywhere, winner
 from blocks.errors import InputError, must_be
 from studies.paper.evidence.earlier import read_trials
 from studies.paper.facts import REPORTED
@@ -28,7 +31,11 @@ from studies.paper.rules.numbers import percent, percent_span, plain
 
 FOLDER, TEMPLATE, PAGE, README = "results/reference/cpu-2core-amd-epyc", "docs/findings.md.j2", "docs/findings.md", "README.md"
 WRAPPER = TextWrapper(120, break_long_words=False, break_on_hyphens=False)
-ANSWER = re.compile(r"(<!-- answer: generated -->\n).*?(<!-- /answer -->)", re.DOTALL)
+GENERATED = re.compile(r"(<!-- (\w+): generated -->\n).*?(<!-- /\2 -->)", re.DOTALL)
+# a smaller ratio has three decimals
+LEAST_OF_TWO = 0.5
+# generated parts of the README, in the order in which they follow each other on the page, and how many blocks of text each has
+PARTS = {"answer": 1, "winner": 2}
 
 
 class Results:
@@ -76,7 +83,9 @@ def times(stored: Mapping[str, Any] | Effect, name: str = "ratio", log: bool = F
         values = [stored.mean, stored.low, stored.high]
     else:
         values = [stored[name if name in stored else "value"], *(stored.get(f"{name}_{e}", stored.get(e)) for e in ("low", "high"))]
-    value, low, high = (plain(math.exp(v) if log else v, 2) if v is not None else None for v in values)
+    ratios = [math.exp(v) if log and v is not None else v for v in values]
+    digits = 3 if ratios[0] is not None and ratios[0] < LEAST_OF_TWO else 2
+    value, low, high = (plain(v, digits) if v is not None else None for v in ratios)
     return f"×{value}" if low is None or high is None else f"×{value} ({low} to {high})"
 
 
@@ -99,11 +108,12 @@ def render(root: Path, prefix: str = "") -> str:
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
     environment.globals |= {
         "stored": results.stored, "measured": results.measured, "effect": results.effect, "pick": pick, "times": times,
-        "holds": holds, "opposed": opposed, "paper": REPORTED, "folder": prefix + FOLDER, "root": prefix,
+        "holds": holds, "opposed": opposed, "winning": winning, "beats": beats, "paper": REPORTED,
+        "folder": prefix + FOLDER, "root": prefix,
         "numbers": lambda text: [float(number) for number in re.findall(r"\d+(?:\.\d+)?", text)],
     }  # fmt: skip
     environment.filters |= {
-        "plain": plain, "percent": percent, "share": lambda s: percent_span(s["value"], s["low"], s["high"]),
+        "plain": plain, "mean": mean, "percent": percent, "share": lambda s: percent_span(s["value"], s["low"], s["high"]),
         "million": lambda v: f"{plain(v * 1e-6, 2)}\u00a0M", "billion": lambda v: f"{plain(v * 1e-9, 2)}\u00a0G",
     }  # fmt: skip
     try:
@@ -114,28 +124,51 @@ def render(root: Path, prefix: str = "") -> str:
 
 
 def _wrapped(block: str) -> str:
-    """A paragraph, or each item of a list, filled to the width of a page."""
+    """A paragraph, or each item of a list, filled to the width of a page; a table as it is."""
+    if block.strip().startswith("|"):
+        return block.strip()
     WRAPPER.subsequent_indent = "  " * block.strip().startswith("- ")
     return "\n".join(WRAPPER.fill(re.sub(r"[ \n]+", " ", item)) for item in re.split(r"\n+(?=- )", block.strip()))
 
 
-def answer_of(page: str) -> str:
-    """Its first paragraph."""
-    return page.split("\n\n")[1] + "\n"
+def parts_of(page: str) -> dict[str, str]:
+    """The parts of the README, which are the first blocks below the page's heading."""
+    _, *blocks = page.split("\n\n")
+    parts = {}
+    for name, num in PARTS.items():
+        parts[name], blocks = "\n\n".join(blocks[:num]) + "\n", blocks[num:]
+    return parts
 
 
-def filled(readme: str, answer: str) -> str:
-    """The README with this answer between its two comments; InputError where it lacks them."""
-    if not ANSWER.search(readme):
-        raise must_be(README, "a page with the lines <!-- answer: generated --> and <!-- /answer -->", "without them")
-    return ANSWER.sub(lambda match: match[1] + answer + match[2], readme)
+def filled(readme: str, parts: Mapping[str, str]) -> str:
+    """The README with each part between its two comments; InputError where it lacks them."""
+    if sorted(match[2] for match in GENERATED.finditer(readme)) != sorted(parts):
+        rule = f"a page with lines <!-- NAME: generated --> and <!-- /NAME --> for {' and '.join(parts)}"
+        raise must_be(README, rule, "without them")
+    return GENERATED.sub(lambda match: match[1] + parts[match[2]] + match[3], readme)
+
+
+def winning(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The winner of a stored confirmation, as it is stored."""
+    number = winner(from_plain(Confirmation, values))
+    return pick(values["networks"], number=number)
+
+
+def beats(values: Mapping[str, Any]) -> bool:
+    """Whether the winner of a stored confirmation is settled to be better on every axis."""
+    return beats_everywhere(from_plain(Confirmation, values), winning(values)["number"])
+
+
+def mean(values: Sequence[float]) -> float:
+    """The mean of numbers."""
+    return sum(values) / len(values)
 
 
 def main(root: Path = Path()) -> int:
     """Write both; 2, and one line of why, where the stored results do not allow it."""
     try:
         page = render(root, "../")
-        readme = filled((root / README).read_text(encoding="utf-8"), answer_of(render(root)))
+        readme = filled((root / README).read_text(encoding="utf-8"), parts_of(render(root)))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

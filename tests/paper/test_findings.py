@@ -17,16 +17,16 @@ from ablation.stats import Estimate
 from blocks.errors import InputError
 from studies.paper.facts import REPORTED
 from studies.paper.findings import (
-    ANSWER,
     FOLDER,
+    GENERATED,
     PAGE,
     README,
     TEMPLATE,
     Results,
-    answer_of,
     filled,
     holds,
     main,
+    parts_of,
     pick,
     render,
     times,
@@ -75,19 +75,22 @@ def change(checkout: Path, name: str, edit: Callable[[Any], object]) -> None:
 def test_the_pages_are_what_the_results_give() -> None:
     assert (ROOT / PAGE).read_text(encoding="utf-8") == render(ROOT, "../")
     readme = (ROOT / README).read_text(encoding="utf-8")
-    assert readme == filled(readme, answer_of(render(ROOT))), "run python -m studies.paper.findings"
+    assert readme == filled(readme, parts_of(render(ROOT))), "run python -m studies.paper.findings"
 
 
 def test_they_state_results_in_few_sentences() -> None:
-    page, answer = render(ROOT), answer_of(render(ROOT))
+    page = render(ROOT)
+    answer, winner = (parts_of(page)[name] for name in ("answer", "winner"))
     assert len(measured_numbers(page)) >= 60 and len(measured_numbers(answer)) >= 12
+    assert len(measured_numbers(winner)) >= 16
+    assert winner.count("\n|") == 5
     assert len(re.findall(r"[.](?:\s|$)", re.sub(r"\(.*?\)", "", answer))) == 5
 
 
 def test_every_measured_number_is_computed() -> None:
     """None stands in the template's own words, nor beside the answer in the README."""
     assert measured_numbers(re.sub(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", " ", (ROOT / TEMPLATE).read_text(), flags=re.DOTALL)) == []
-    written = ANSWER.sub("", (ROOT / README).read_text(encoding="utf-8"))
+    written = GENERATED.sub("", (ROOT / README).read_text(encoding="utf-8"))
     sections = re.split(r"^## ", written, flags=re.MULTILINE)
     stating = [sections[0], *(text for text in sections if text.startswith("What it found"))]
     assert [number for text in stating for number in measured_numbers(text)] == []
@@ -187,12 +190,12 @@ def test_a_file_that_is_missing_is_named(checkout: Path) -> None:
 
 def test_the_command_writes_both_pages(checkout: Path) -> None:
     (checkout / PAGE).unlink()
-    (checkout / README).write_text(ANSWER.sub(r"\1old\n\2", (ROOT / README).read_text(encoding="utf-8")), encoding="utf-8")
+    (checkout / README).write_text(GENERATED.sub(r"\1old\n\3", (ROOT / README).read_text(encoding="utf-8")), encoding="utf-8")
     assert main(checkout) == 0
     for page in (PAGE, README):
         assert (checkout / page).read_bytes() == (ROOT / page).read_bytes()
-    with pytest.raises(InputError, match="answer: generated"):
-        filled("a page without them", "answer")
+    with pytest.raises(InputError, match="for answer and winner"):
+        filled("a page without them", {"answer": "a", "winner": "b"})
 
 
 # numbers
