@@ -109,13 +109,15 @@ def _how(result: SearchResult, network: Confirmed, verdicts: Sequence[Verdict]) 
 
 def _reason(result: SearchResult) -> list[str]:
     """Which of the winner's differences matters most for the loss."""
-    lowering = [(u, u.loss) for u in result.undone if u.loss is not None and (finite(u.loss.value) or 0) > 0]
-    if not lowering:
-        return []
-    undone, effect = max(lowering, key=lambda item: (item[1].sure, item[1].value))
-    doubt = "" if effect.sure else ", which is not settled"
-    choice = literal(f"{plain(undone.factor)} ({undone.winner} instead of {undone.reference})")
-    return [f"What lowers its loss most is {choice}: undoing that alone adds {effect.value:.4f}{doubt}."]
+    trained = [(u, u.loss) for u in result.undone if u.loss is not None and finite(u.loss.value) is not None]
+    lowering = [(u, effect) for u, effect in trained if effect.sure and effect.value > 0]
+    if lowering:
+        undone, effect = max(lowering, key=lambda item: item[1].value)
+        choice = literal(f"{plain(undone.factor)} ({undone.winner} instead of {undone.reference})")
+        return [f"What lowers its loss most is {choice}: undoing that alone adds {effect.value:.4f}."]
+    seeds = min((effect.num or 0 for _, effect in trained), default=0)
+    few = f", with {seeds} seed{'' if seeds == 1 else 's'} of each" if seeds else ""
+    return [f"Which of its choices lowers the loss is not settled{few}."] if trained else []
 
 
 def _searched(result: SearchResult, winner: Candidate) -> list[str]:

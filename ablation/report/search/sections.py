@@ -110,7 +110,8 @@ def undone(result: SearchResult) -> list[Part]:
     text = (
         f"{capital(name(result.reference))} and {chosen} differ in {count(len(result.undone), 'choice')}. Each was set back alone "
         f"in {chosen}, all else as there. What gets worse then is what the choice buys, what gets better is what it costs. Where "
-        "choices act together, their effects do not add up to the whole difference."
+        "choices act together, their effects do not add up to the whole difference. All are trained with that network's own "
+        "learning rate, with which another one may diverge."
     )
     plot = effect_plots.undone_plot(result.undone)
     return [Paragraph(text), *([plot] if plot else []), tables.undone_table(result.undone)]
