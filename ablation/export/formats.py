@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ablation.faster.graph import RECONSTRUCTION, Graph, exported, onnx_of
 from ablation.faster.in_runtime import outputs_alone
-from ablation.faster.runtimes import EXPORTERS, RUNTIMES, not_installed, quantised, silent_openvino
+from ablation.faster.runtimes import EXPORTERS, RUNTIMES, not_installed, openvino_core, quantised, silent_openvino
 
 # file of a graph, without its ending
 STEMS: Mapping[str, str] = {RECONSTRUCTION: "model"}
@@ -111,11 +111,11 @@ class OpenVinoFiles(Onnx):
     def save(self, model: Any, path: Path) -> None:
         """A model of OpenVINO, or one in ONNX, as a file."""
         openvino = silent_openvino()
-        openvino.save_model(openvino.Core().read_model(model) if isinstance(model, bytes) else model, path, compress_to_fp16=False)
+        openvino.save_model(openvino_core().read_model(model) if isinstance(model, bytes) else model, path, compress_to_fp16=False)
 
     def loaded(self, path: Path, graph: Graph) -> nn.Module:
         """See `Format`."""
-        model = silent_openvino().Core().read_model(path)
+        model = openvino_core().read_model(path)
         return _Loaded(lambda example: RUNTIMES[self.runtime](model, example), graph)
 
     def _onnx(self, graph: Graph) -> bytes:

@@ -15,10 +15,12 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any, ClassVar
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -195,7 +197,7 @@ class OpenVino(Session):
     packages_int8: ClassVar[Sequence[str]] = ("nncf",)
 
     def __init__(self, graph: Any, example: Sequence[Tensor], *, precision: str = "float32", profile: bool = False) -> None:
-        core = silent_openvino().Core()
+        core = openvino_core()
         model = core.read_model(graph) if isinstance(graph, bytes) else graph.clone()
         model.reshape({value.get_any_name(): list(x.shape) for value, x in zip(model.inputs, example, strict=True)})
         settings = {
@@ -264,6 +266,18 @@ def silent_openvino() -> Any:
     return openvino
 
 
+@cache
+def openvino_core() -> Any:
+    """The one Core of this process, with its CPU plugin loaded, to be used wherever one is needed.
+
+    Each plugin that is loaded gives the thread a stack for signal handlers and takes its own away at its end: two that do not end
+    in turn leave one that is gone, and the next Ctrl-C ends the process by a segmentation fault.
+    """
+    core = silent_openvino().Core()
+    core.get_property("CPU", "FULL_DEVICE_NAME")  # loads the plugin
+    return core
+
+
 def quantised(graph: bytes, calibration: Sequence[Sequence[Tensor]]) -> Any:
     """An OpenVINO model in int8: post-training quantisation by NNCF, calibrated on sets of inputs. Raises what NNCF raises."""
     openvino = silent_openvino()
@@ -272,8 +286,9 @@ def quantised(graph: bytes, calibration: Sequence[Sequence[Tensor]]) -> Any:
     import nncf
 
     logging.getLogger("nncf").setLevel(logging.ERROR)
-    model = openvino.Core().read_model(graph)
+    model = openvino_core().read_model(graph)
     names = [value.get_any_name() for value in model.inputs]
     sets = [{name: value.numpy() for name, value in zip(names, inputs, strict=True)} for inputs in calibration]
-    with redirect_stdout(io.StringIO()):  # its progress bar
+    # no progress bar, and no Core but ours
+    with redirect_stdout(io.StringIO()), patch.object(openvino, "Core", openvino_core):
         return nncf.quantize(model, nncf.Dataset(sets), subset_size=len(sets))

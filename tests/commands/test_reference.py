@@ -119,7 +119,7 @@ sys.exit(reference._run(["list"]))
 
 
 def test_ctrl_c_while_a_part_is_being_started_reaches_it() -> None:
-    """In a process of its own: this one's other threads may take a signal that is sent to all of it."""
+    """In a process of its own, whose handlers nothing else has changed."""
     assert subprocess.run([sys.executable, "-c", INTERRUPTED], env=_with_paths(), timeout=300).returncode == 130
 
 

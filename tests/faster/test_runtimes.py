@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -157,9 +158,9 @@ def test_reduced_precision_stands_apart_and_is_near() -> None:
 
 
 def _capabilities() -> list[str]:
-    from ablation.faster.runtimes import silent_openvino
+    from ablation.faster.runtimes import openvino_core
 
-    return list(silent_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+    return list(openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
 def test_the_automatic_choice_tries_every_runtime_and_says_what_it_measured() -> None:
@@ -280,3 +281,25 @@ def test_openvino_tells_nobody() -> None:
 
     silent_openvino()
     assert sys.modules["openvino_telemetry"] is None
+
+
+INTERRUPTED = """
+import gc, os, signal, torch
+from ablation import preset
+from ablation.design.compose import build
+from ablation.faster.optimise import prepared
+
+model, x = build(preset("small"), seed=0).eval(), torch.rand(2, 3, 48, 48)
+made = [prepared(model, ("openvino", *more), x, x) for more in ((), ("int8",), (), ("int8",))]
+while made:
+    del made[0]
+    gc.collect()
+signal.signal(signal.SIGINT, lambda number, frame: print("handled", flush=True))
+os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+def test_ctrl_c_is_handled_after_openvino_was_used_several_times() -> None:
+    """A plugin of its own for each network took the stack of the signal handlers away with it: a segmentation fault."""
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=600)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
