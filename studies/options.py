@@ -6,7 +6,7 @@ A field is a flag (`data_root` is `--data-root`) or, with `positional=True`, a w
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -220,26 +220,6 @@ class ReportOptions(StatusOptions):
     """Options of `report`."""
 
     to: Path | None = option(None, "write it there, without pictures that show real faces", metavar="DIR")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExplainOptions(WithPlugins, OnDevice):
-    """Options of `explain`."""
-
-    first: str = option(
-        MISSING, "a preset, a preset with changes (original,head=pooled), or a TOML or JSON file of a spec", positional=True
-    )
-    second: str = option(MISSING, "the same; what is explained is the second against the first", positional=True)
-    quick: bool = option(False, "a coarser answer in about a minute on two CPU cores")
-    batch_size: int = option(1, "images of a timed call", rule=COUNT)
-    threads: int = option(1, "on a CPU; one is steadier than many", rule=COUNT)
-    image_size: int | None = option(None, "pixels, for both")
-    budget: float | None = option(None, "seconds for what is timed; 480, or 40 with --quick", rule=SECONDS, metavar="S")
-    batches: tuple[int, ...] = option(
-        (), "batch sizes of the sweep, one or several, however long each takes", rule=COUNTS, metavar="N", consume_multiple=1
-    )
-    trained: Path | None = option(None, "a study whose trials give the loss to the pieces", metavar="FOLDER")
-    out: Path | None = option(None, "folder; by default results/explain-FIRST-SECOND-DEVICE")
 
 
 @dataclass(frozen=True, kw_only=True)

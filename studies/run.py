@@ -25,6 +25,7 @@ from cyclopts.exceptions import ConsumeMultipleError, MissingArgumentError, Unkn
 from ablation.machine.plugins import load_plugins
 from blocks.errors import InputError, choices, must_be
 from studies import options as kinds
+from studies.explain.options import CostOptions, ExplainOptions
 from studies.export.options import ExportOptions
 from studies.options import Options, flags_of
 from studies.work.line import program, public_line
@@ -75,9 +76,14 @@ COMMANDS = {
         "results/grid-faces-48 --to page",
     ),
     "explain": Command(
-        "studies.explain.command:run_explain", kinds.ExplainOptions,
+        "studies.explain.command:run_explain", ExplainOptions,
         "Which piece makes two networks differ, by how much, how sure, and what helps.\n\nAnd by which mechanism.",
         "original modified --quick", resumes=True,
+    ),
+    "cost": Command(
+        "studies.explain.cost:run_cost", CostOptions,
+        "What any networks cost, counted: parameters, multiply-accumulates, bytes.\n\nA gate for continuous integration too.",
+        "original modified --by part",
     ),
     "export": Command(
         "studies.export.command:run_export", ExportOptions,

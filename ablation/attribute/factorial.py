@@ -9,6 +9,8 @@ their own. Two rules group fields:
 - A field that does nothing in one of the two networks (growth rate under plain connectivity, depth under dense) is no factor: it
   comes with the piece that reads it. A field that does nothing in both is left alone.
 
+Networks of one callable have the arguments that differ as factors; networks of different callables have one, "network".
+
 Some combinations of valid choices are not valid together (an image size that the other's stages cannot halve): they are left out
 and named.
 """
@@ -22,6 +24,8 @@ from itertools import combinations
 from typing import Any
 
 from ablation.attribute.lattice import Cell, Lattice
+from ablation.design.callable_spec import LEFT_OUT, CallableSpec
+from ablation.design.network import AnySpec
 from ablation.design.spec import FIELDS, ModelSpec
 from blocks.errors import InputError, must_be
 
@@ -61,6 +65,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "activation": ("activation",),
     "attention": ("attention",),
 }
+NETWORK = "network"  # the factor of networks that have nothing in common
 # factors of one part of the network, for a coarser answer
 COARSE: dict[str, tuple[str, ...]] = {
     "encoder": ("encoder widths", "encoder connectivity", "encoder convolution", "downsampling"),
@@ -68,11 +73,13 @@ COARSE: dict[str, tuple[str, ...]] = {
 }
 
 
-def factors_between(first: ModelSpec, second: ModelSpec) -> Factors:
+def factors_between(first: AnySpec, second: AnySpec) -> Factors:
     """Factor -> (fields as in `first`, fields as in `second`), in the order of GROUPS; empty for one and the same network.
 
     Swapping a factor sets the fields of its second half. Fields that only one of the networks reads stand in that half alone.
     """
+    if not (isinstance(first, ModelSpec) and isinstance(second, ModelSpec)):
+        return _arguments_between(first, second)
     differing = [name for name in FIELDS if getattr(first, name) != getattr(second, name)]
     idle = set(first.inert) | set(second.inert)
     factors: Factors = {}
@@ -82,6 +89,20 @@ def factors_between(first: ModelSpec, second: ModelSpec) -> Factors:
             halves = tuple({name: getattr(spec, name) for name in own} for spec in (first, second))
             factors[factor] = (halves[0] | _brought(first, second, own), halves[1] | _brought(second, first, own))
     return factors
+
+
+def _arguments_between(first: AnySpec, second: AnySpec) -> Factors:
+    """The arguments that differ, in the order of the callable's parameters; else both networks as wholes."""
+    if not (isinstance(first, CallableSpec) and isinstance(second, CallableSpec) and first.path == second.path):
+        return {NETWORK: ({NETWORK: text_of(first)}, {NETWORK: text_of(second)})}
+    halves = [{**spec.defaults, **spec.arguments} for spec in (first, second)]
+    names = [name for name in {**halves[0], **halves[1]} if halves[0].get(name, LEFT_OUT) != halves[1].get(name, LEFT_OUT)]
+    return {name: ({name: halves[0].get(name, LEFT_OUT)}, {name: halves[1].get(name, LEFT_OUT)}) for name in names}
+
+
+def text_of(spec: AnySpec) -> str:
+    """A network in a word or a call."""
+    return spec.text if isinstance(spec, CallableSpec) else f"spec {spec.network_key[:8]}"
 
 
 def _brought(spec: ModelSpec, other: ModelSpec, own: Iterable[str]) -> Fields:
@@ -95,36 +116,37 @@ def _brought(spec: ModelSpec, other: ModelSpec, own: Iterable[str]) -> Fields:
 class Factorial:
     """All combinations of swaps between two specs. A cell is the set of factors that are as in the second."""
 
-    first: ModelSpec
-    second: ModelSpec
+    first: AnySpec
+    second: AnySpec
     factors: Factors
-    cells: Mapping[Cell, ModelSpec]  # those that exist; the empty cell is the first network, the full one the second
+    cells: Mapping[Cell, AnySpec]  # those that exist; the empty cell is the first network, the full one the second
     impossible: Mapping[Cell, str]  # cell -> reason
 
     @classmethod
-    def between(cls, first: ModelSpec, second: ModelSpec) -> Factorial:
+    def between(cls, first: AnySpec, second: AnySpec) -> Factorial:
         """The full factorial; InputError where the specs are one network, differ too much, or share no path of variants."""
         if first.network_key == second.network_key:
             raise InputError("The two specs must make different networks. These make the same network, nothing to explain.")
         return cls._of(first, second, factors_between(first, second))
 
     @classmethod
-    def _of(cls, first: ModelSpec, second: ModelSpec, factors: Factors) -> Factorial:
+    def _of(cls, first: AnySpec, second: AnySpec, factors: Factors) -> Factorial:
         if len(factors) > MAX_FACTORS:
             rule = f"different in at most {MAX_FACTORS} factors"
             raise must_be("The two specs", rule, sorted(factors), "Take a spec between the two and explain each half.")
-        cells: dict[Cell, ModelSpec] = {}
+        # the ends themselves, with what does nothing in them as written
+        ends: dict[Cell, AnySpec] = {frozenset(): first, frozenset(factors): second}
+        cells: dict[Cell, AnySpec] = {}
         impossible: dict[Cell, str] = {}
         for cell in _subsets(factors):
+            if cell in ends:
+                cells[cell] = ends[cell]
+                continue
             changes = {name: value for factor in factors if factor in cell for name, value in factors[factor][1].items()}
             try:
                 cells[cell] = first.replace(**changes)
             except InputError as error:
                 impossible[cell] = str(error)
-        # the ends themselves, with what does nothing in them as written
-        cells[frozenset()], built = first, cells[frozenset(factors)]
-        assert built.network_key == second.network_key, (built, second)
-        cells[frozenset(factors)] = second
         return cls(first=first, second=second, factors=factors, cells=cells, impossible=impossible)._with_path()
 
     def _with_path(self) -> Factorial:
@@ -152,7 +174,7 @@ class Factorial:
         return {cell: spec.network_key for cell, spec in self.cells.items()}
 
     @cached_property
-    def networks(self) -> dict[str, ModelSpec]:
+    def networks(self) -> dict[str, AnySpec]:
         """Every network once, by its key: the first, the second, then the rest."""
         networks = {self.first.network_key: self.first, self.second.network_key: self.second}
         for cell, key in self.keys.items():

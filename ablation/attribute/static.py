@@ -19,9 +19,12 @@ from ablation.attribute.factorial import Factorial
 from ablation.attribute.lattice import Cell
 from ablation.attribute.values import attribute
 from ablation.design.compose import VAE
+from ablation.design.network import AnySpec
 from ablation.design.spec import ModelSpec
 from ablation.machine.text import first_line
-from ablation.measure.costs.static import OTHER, Cost, static_cost
+from ablation.measure.costs.forward import Cost
+from ablation.measure.costs.operations import OTHER
+from ablation.measure.costs.static import static_cost
 from ablation.record.attribution import Attribution
 from blocks import ARCHITECTURES
 from blocks.errors import choices, must_be
@@ -93,9 +96,11 @@ def part_keys(spec: ModelSpec) -> dict[str, tuple[str, ...]]:
     return {part: (spec.architecture, *(repr(active.get(name)) for name in made_from.get(part, ()))) for part in PARTS}
 
 
-def _by_parts(networks: Mapping[str, ModelSpec], batch_size: int) -> tuple[dict[str, Mapping[str, Cost]], int] | None:
+def _by_parts(networks: Mapping[str, AnySpec], batch_size: int) -> tuple[dict[str, Mapping[str, Cost]], int] | None:
     # costs by network and part, and how many were counted directly; None where sums turn out wrong
-    keys = {key: frozenset(part_keys(spec).items()) for key, spec in networks.items()}
+    keys = {key: frozenset(part_keys(spec).items()) for key, spec in networks.items() if isinstance(spec, ModelSpec)}
+    if len(keys) < len(networks):
+        return None  # of a callable's network nothing says what its parts are made from
     known: dict[PartKey, Cost] = {}
     waiting = dict.fromkeys(networks)
 

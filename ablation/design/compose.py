@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
-from typing import TypeVar
+from typing import TypeVar, overload
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
+from ablation.design.callable_spec import CallableSpec
+from ablation.design.network import AnySpec
 from ablation.design.spec import ModelSpec
 from blocks import ARCHITECTURES
 from blocks.errors import must_be
@@ -69,7 +71,11 @@ class VAE(nn.Module):
         return (self.decode(z), mean, log_var, *((self.mask_logits(z),) if with_mask else ()))
 
 
-def build(spec: ModelSpec, seed: int | None = None) -> VAE:
+@overload
+def build(spec: ModelSpec, seed: int | None = None) -> VAE: ...
+@overload
+def build(spec: AnySpec, seed: int | None = None) -> nn.Module: ...
+def build(spec: AnySpec, seed: int | None = None) -> nn.Module:
     """The network of a spec, with torch's default initialisation; from `seed`, leaving the global generator alone, if given.
 
     >>> import torch
@@ -78,6 +84,8 @@ def build(spec: ModelSpec, seed: int | None = None) -> VAE:
     >>> reconstruction.shape, mean.shape
     (torch.Size([2, 3, 48, 48]), torch.Size([2, 32]))
     """
+    if isinstance(spec, CallableSpec):
+        return spec.build(seed)
     if seed is None:
         return _materialised(VAE(spec))
     with torch.random.fork_rng(devices=[]):
@@ -104,8 +112,10 @@ def _lazy(model: nn.Module) -> list[str]:
     return [n for n, m in model.named_modules() if isinstance(m, LazyModuleMixin) and m.has_uninitialized_params()]  # type: ignore[misc]
 
 
-def build_without_weights(spec: ModelSpec) -> VAE:
+def build_without_weights(spec: AnySpec) -> nn.Module:
     """The network of a spec on the meta device, to be counted; with weights where a piece looks at values while it is made."""
+    if isinstance(spec, CallableSpec):
+        return spec.build_without_weights()
     try:
         with torch.device("meta"):
             return build(spec)

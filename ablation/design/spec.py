@@ -130,6 +130,11 @@ class ModelSpec:
         value = getattr(self, field)
         return tuple(dict.fromkeys(value)) if isinstance(value, tuple) else (value,)
 
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of one image: channels, height and width."""
+        return (self.in_channels, self.image_size, self.image_size)
+
     @cached_property
     def active(self) -> dict[str, Any]:
         """The fields that take part in the network, i.e. all but the inert ones."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from ablation.explain.calibrate import bandwidth_for, rate_for
 from ablation.explain.trace import Op
-from ablation.measure.costs.static import Cost
+from ablation.measure.costs.forward import Cost
 from ablation.record.explanation import Calibration, Share
 
 MILLI = 1e-3

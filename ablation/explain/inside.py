@@ -10,7 +10,6 @@ from torch import nn
 from ablation.explain.modes import SIDES
 from ablation.explain.prepared import common_shape, prepared
 from ablation.faster.optimise import reason_of
-from ablation.faster.optimised import Optimised
 from ablation.faster.rewrite import checked_copy
 from ablation.faster.runtimes import RUNTIMES, shares
 from ablation.machine.device import checked_device
@@ -23,6 +22,7 @@ def inside_runtimes(
     *,
     device: str = "cpu",
     batch_size: int = 1,
+    input_shape: tuple[int, ...] | None = None,
     progress: Callable[[str], None] = lambda line: None,
 ) -> tuple[tuple[RuntimeShare, ...], tuple[str, ...]]:
     """Shares of both networks in each runtime, as they are (not rewritten), in float32; and what could not be profiled, and why.
@@ -31,7 +31,7 @@ def inside_runtimes(
     """
     place, made, limits = checked_device(device), list[RuntimeShare](), list[str]()
     networks = [checked_copy(model).to(place) for model in (first, second)]
-    x = torch.rand((batch_size, *common_shape(networks, None)), generator=torch.Generator().manual_seed(0)).to(place)
+    x = torch.rand((batch_size, *common_shape(networks, input_shape)), generator=torch.Generator().manual_seed(0)).to(place)
     for name, kind in RUNTIMES.items():
         if place.type not in kind.devices:
             continue
@@ -42,7 +42,6 @@ def inside_runtimes(
             progress(f"{kind.title}: {side} network")
             try:
                 network = prepared(model, (name,), x)
-                assert isinstance(network, Optimised)
                 assert network.elsewhere is not None
                 made += shares(network.elsewhere.operations(x), runtime=name, network=side)
             except Exception as error:  # what a runtime can't load is a stated limit

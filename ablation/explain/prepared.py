@@ -12,18 +12,22 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from ablation.design.compose import VAE
+from ablation.faster import alone
 from ablation.faster.examples import example_faces
+from ablation.faster.graph import Graph, exported, onnx_of
+from ablation.faster.in_runtime import outputs_alone
 from ablation.faster.optimise import difference
 from ablation.faster.optimise import prepared as optimised
 from ablation.faster.optimised import Optimised, compiled, reallocate
 from ablation.faster.rewrite import rewrite
-from ablation.faster.steps import RULES
+from ablation.faster.runtimes import RUNTIMES, Session
+from ablation.faster.steps import RULES, precision_of, runtime_of
 from ablation.machine.device import keeping_buffers
 from ablation.measure.costs.static import image_shape
 from blocks.errors import must_be
 
 # steps that need to know nothing of a network; rules apply to its `nn.Sequential`s
-STEPS = (*RULES, "bf16", "channels_last", "compile", "max-autotune")
+STEPS = (*RULES, "bf16", "channels_last", "compile", "max-autotune", *RUNTIMES)
 NUM_CALIBRATED = 32
 
 
@@ -40,14 +44,15 @@ class Prepared(nn.Module):
 
     def __init__(self, model: nn.Module, steps: Sequence[str]) -> None:
         super().__init__()
-        self.steps = tuple(steps)
-        self.dtype = torch.bfloat16 if "bf16" in steps else torch.float32
+        self.steps, runtime = tuple(steps), runtime_of(steps)
+        self.dtype = torch.bfloat16 if "bf16" in steps and runtime is None else torch.float32
         self.memory_format = torch.channels_last if "channels_last" in steps else torch.contiguous_format
         self.network = rewrite(model, [rule for name, rule in RULES.items() if name in steps]).to(dtype=self.dtype)
         if "channels_last" in steps:
             self.network.to(memory_format=torch.channels_last)
         tuned = "max-autotune" in steps
-        self.function: Any = compiled(self.network, tuned=tuned) if tuned or "compile" in steps else self.network
+        self.elsewhere = Elsewhere(self.network, runtime, precision_of(steps)) if runtime else None
+        self.function: Any = self.elsewhere or compiled(self.network, tuned=tuned) if tuned or "compile" in steps else self.network
         self.errors: dict[str, float] = {}
         self.max_error, self.prepare_s = float("nan"), 0.0
 
@@ -63,8 +68,54 @@ class Prepared(nn.Module):
         return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Prepared:
-        reallocate(self)
+        if self.elsewhere is not None:
+            self.elsewhere.reload()
+        else:
+            reallocate(self)
         return self
+
+
+class Elsewhere:
+    """The outputs of a module, one after the other, computed in another runtime; loaded for each shape of its input."""
+
+    def __init__(self, network: nn.Module, runtime: str, precision: str) -> None:
+        self.network, self.runtime, self.precision = network, runtime, precision
+        self.graphs: dict[tuple[int, ...], bytes] = {}
+        self.sessions: dict[tuple[int, ...], Session] = {}
+        # as the runtime said of the last session
+        self.num_threads: int | None = None
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, ...]:
+        key = tuple(x.shape)
+        if key not in self.sessions:
+            self.sessions[key] = self.session(x)
+        return self.sessions[key](x)
+
+    def session(self, x: Tensor, *, profile: bool = False) -> Session:
+        """Loaded for inputs of this shape, with torch's current number of threads. CrashError where the runtime crashes on it."""
+        if tuple(x.shape) not in self.graphs:
+            self.graphs[tuple(x.shape)] = self._exported(x)
+        made = RUNTIMES[self.runtime](self.graphs[tuple(x.shape)], [x], precision=self.precision, profile=profile)
+        self.num_threads = made.num_threads
+        return made
+
+    def reload(self) -> None:
+        """Load anew what is loaded, into other memory: the old sessions go only when the new ones are there."""
+        self.sessions = {key: self.session(torch.zeros(key)) for key in self.sessions}
+
+    def operations(self, x: Tensor) -> list[tuple[str, float]]:
+        """(type, ms) of the operations of a call, by the runtime's own profiler."""
+        return self.session(x, profile=True).operations(x)
+
+    def _exported(self, x: Tensor) -> bytes:
+        with torch.no_grad():
+            count = len([leaf for leaf in tree_leaves(self.network(x)) if isinstance(leaf, Tensor)])
+        outputs = tuple(f"output {number}" for number in range(count))
+        graph = Graph(name="network", module=self.network, inputs=("x",), outputs=outputs, example=(x,))
+        made = onnx_of(exported(graph, any_batch=False), graph, any_batch=False)
+        if self.runtime in alone.RUNTIMES and x.device.type == "cpu":
+            outputs_alone(made, self.runtime, [{"x": x}], precision=self.precision)
+        return made
 
 
 def prepared(model: nn.Module, steps: Sequence[str], x: Tensor) -> Optimised | Prepared:

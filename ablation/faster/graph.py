@@ -113,10 +113,10 @@ class GraphError(RuntimeError):
     """A computation that a format can't express; names the operation where it is known."""
 
 
-def exported(graph: Graph) -> ExportedProgram:
-    """The graph by torch.export, for any number of images. GraphError where the module can't be expressed."""
+def exported(graph: Graph, *, any_batch: bool = True) -> ExportedProgram:
+    """The graph by torch.export, for any number of images, or that of the example. GraphError where it can't be expressed."""
     batch = torch.export.Dim("batch", min=1)
-    shapes = (tuple({0: batch} for _ in graph.example),)
+    shapes = (tuple({0: batch} for _ in graph.example),) if any_batch else None
     try:
         with torch.no_grad(), own_randomness(graph.example[0].device), _quiet():
             return torch.export.export(graph.module, graph.example, dynamic_shapes=shapes, strict=False)
@@ -126,7 +126,7 @@ def exported(graph: Graph) -> ExportedProgram:
         raise GraphError(f"torch.export cannot express the {graph.name}: {reason}") from error
 
 
-def onnx_of(program: ExportedProgram, graph: Graph) -> bytes:
+def onnx_of(program: ExportedProgram, graph: Graph, *, any_batch: bool = True) -> bytes:
     """The exported graph in ONNX, in which inputs and outputs have the graph's names. GraphError where it can't be expressed."""
     try:
         with torch.no_grad(), _quiet():
@@ -142,7 +142,8 @@ def onnx_of(program: ExportedProgram, graph: Graph) -> bytes:
         for value, name in zip(values, names, strict=True):
             value.name = name
             assert value.shape is not None
-            value.shape[0] = "N"
+            if any_batch:
+                value.shape[0] = "N"
     return bytes(made.model_proto.SerializeToString())
 
 

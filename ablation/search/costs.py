@@ -35,8 +35,10 @@ from ablation.design.space import Space
 from ablation.design.spec import FAMILY_FIELDS, ModelSpec
 from ablation.machine.text import first_line
 from ablation.measure.costs.form import Form
+from ablation.measure.costs.forward import Cost, count_forward
 from ablation.measure.costs.operation import Operation
-from ablation.measure.costs.static import OTHER, Cost, StaticCost, count_forward, static_cost, summed
+from ablation.measure.costs.operations import OTHER
+from ablation.measure.costs.static import StaticCost, static_cost, summed
 from blocks import ACTIVATIONS, ARCHITECTURES, FAMILIES, Architecture
 from blocks.architectures.base import Plan, Recipe, recipes
 from blocks.errors import InputError

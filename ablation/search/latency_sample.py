@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ablation.measure.costs.forward import Cost
 from ablation.measure.costs.opcount import CLASSES
-from ablation.measure.costs.static import Cost, StaticCost
+from ablation.measure.costs.static import StaticCost
 from blocks.errors import must_be
 
 Floats = NDArray[np.float64]

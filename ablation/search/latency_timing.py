@@ -21,8 +21,9 @@ from ablation.explain.trace import Clock, run_instrumented, stop_watch
 from ablation.machine.device import checked_device, evaluating, own_randomness
 from ablation.machine.text import first_line
 from ablation.measure.costs.form import Form
+from ablation.measure.costs.forward import count_forward
 from ablation.measure.costs.operation import Operation
-from ablation.measure.costs.static import count_forward, image_shape
+from ablation.measure.costs.static import image_shape
 from ablation.measure.latency.compare import settled
 from ablation.measure.latency.interleave import Plan, interleave
 from ablation.measure.latency.timers import CALL, calls_per_block, time_calls

@@ -6,6 +6,7 @@ Each step stores its answer in the study's folder as soon as it has it; the same
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -16,7 +17,8 @@ import torch
 from rich.console import Console
 
 from ablation.attribute.factorial import Factorial
-from ablation.design.spec import PRESETS, ModelSpec, preset
+from ablation.design.network import spec_from_dict
+from ablation.design.spec import ModelSpec
 from ablation.machine.device import pick_device
 from ablation.machine.files import write_atomic
 from ablation.machine.hardware import provenance
@@ -29,44 +31,14 @@ from ablation.report.explain.terminal import print_explanation
 from blocks.errors import InputError, must_be
 from studies.engine.config import StudyFolder, prepare_folder
 from studies.engine.folder import check_folder, take_folder
+from studies.explain.networks import read_networks, short_names
+from studies.explain.options import ExplainOptions
 from studies.explain.steps import STEPS, Pair
-from studies.options import ExplainOptions
 from studies.work.progress import duration, print_line
 
 QUICK_BUDGET_S, BUDGET_S = 40.0, 480.0
 # steps that read what others may have added to since
 FRESH = ("trained",)
-
-
-def read_spec(text: str) -> ModelSpec:
-    """A spec from 'preset', 'preset,field=value,...' or a TOML or JSON file."""
-    if text.endswith((".toml", ".json")):
-        path = Path(text)
-        if not path.is_file():
-            raise must_be("A spec", f"a preset ({', '.join(PRESETS)}) or a file", text, "There is no such file.")
-        try:
-            written = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise must_be("A spec", "a readable file of UTF-8 text", text, f"{error}.") from None
-        return (ModelSpec.from_toml if path.suffix == ".toml" else ModelSpec.from_json)(written)
-    name, *changes = (part.strip() for part in text.split(","))
-    fields: dict[str, Any] = {}
-    for change in changes:
-        field, equals, value = change.partition("=")
-        if not equals:
-            raise must_be("A change of a preset", "field=value", change, "For example: original,head=pooled.")
-        fields[field.strip()] = _value(value.strip())
-    return preset(name).replace(**fields)
-
-
-def _value(text: str) -> Any:
-    """A number, true, false or widths such as 32+64+128; else text."""
-    if "+" in text:
-        return tuple(_value(part) for part in text.split("+"))
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
 
 
 def run_explain(options: ExplainOptions) -> int:
@@ -104,7 +76,7 @@ def _check_folder(out: Path, pair: Pair) -> None:
     check_folder(out, "explain", **_settings(pair))
     try:
         specs = list(json.loads((out / "explanation.json").read_text(encoding="utf-8"))["specs"].values())
-        keys = [ModelSpec.from_dict(spec).network_key for spec in specs]
+        keys = [spec_from_dict(spec).network_key for spec in specs]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return  # none yet, or one that is damaged and is written anew
     if keys != [spec.network_key for spec in pair.specs]:
@@ -127,17 +99,12 @@ def explain_pair(
 
 
 def _pair(options: ExplainOptions) -> Pair:
-    specs = [read_spec(text) for text in (options.first, options.second)]
-    if options.image_size is not None:
-        specs = [spec.replace(image_size=options.image_size) for spec in specs]
-    if specs[0].image_size != specs[1].image_size:
-        sizes = [spec.image_size for spec in specs]
-        raise must_be("Both specs", "of one image size", sizes, "Give one with --image-size.")
+    specs = read_networks((options.first, options.second), options)
     if options.trained is not None and not StudyFolder(options.trained).journal.is_file():
         raise must_be("--trained", "the folder of a study", str(options.trained), "It holds no journal.log.")
-    names = (options.first, options.second) if options.first != options.second else ("first", "second")
+    names = short_names((options.first, options.second))
     return Pair(
-        names=names,
+        names=(names[0], names[1]),
         specs=(specs[0], specs[1]),
         device=pick_device(options.device),
         batch_size=options.batch_size,
@@ -153,12 +120,14 @@ def _default_folder(pair: Pair) -> Path:
     """A quick look, another batch or another size has a folder of its own."""
     parts = ["explain", *map(_slug, pair.names), pair.device]
     parts += [f"b{pair.batch_size}"] if pair.batch_size != 1 else []
-    parts += [f"{pair.specs[0].image_size}px"] if pair.specs[0].image_size != 144 else []
+    first = pair.specs[0]
+    parts += [f"{first.image_size}px"] if isinstance(first, ModelSpec) and first.image_size != 144 else []
     return Path("results") / "-".join([*parts, *(["quick"] if pair.quick else [])])
 
 
 def _slug(text: str) -> str:
-    return "".join(c if c.isalnum() else "-" for c in Path(text).stem if c)[:40].strip("-")
+    word = Path(text).stem if text.endswith((".toml", ".json")) else text
+    return re.sub(r"\W+", "-", word)[:40].strip("-")
 
 
 class _Steps:

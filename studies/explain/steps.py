@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from optuna import load_study
+from torch import nn
 
 from ablation.attribute.factorial import Factorial
 from ablation.attribute.latency import attribute_latency, noise_floor
@@ -20,7 +21,9 @@ from ablation.attribute.static import attribute_static
 from ablation.attribute.timed_design import latency_design, time_design
 from ablation.attribute.trained import attribute_all
 from ablation.attribute.values import attribute
-from ablation.design.compose import VAE, build
+from ablation.design.callable_spec import CallableSpec
+from ablation.design.compose import build, build_without_weights
+from ablation.design.network import AnySpec
 from ablation.design.spec import ModelSpec
 from ablation.explain.calibrate import calibrate
 from ablation.explain.controls import find_controls
@@ -32,8 +35,9 @@ from ablation.explain.remedies import SpecGain, rank_remedies
 from ablation.explain.sweep import batch_sweep
 from ablation.faster.runtimes import RUNTIMES
 from ablation.machine.hardware import git_commit, hardware_name
+from ablation.machine.text import first_line
 from ablation.measure.costs.memory import activation_bytes
-from ablation.measure.costs.static import static_cost
+from ablation.measure.costs.static import output_shapes, static_cost
 from ablation.measure.latency.compare import LatencyComparison, compare_latency
 from ablation.record.attribution import Attribution
 from ablation.record.explanation import SweepPoint
@@ -61,7 +65,7 @@ class Pair:
     """What is explained, and how."""
 
     names: tuple[str, str]
-    specs: tuple[ModelSpec, ModelSpec]
+    specs: tuple[AnySpec, AnySpec]
     device: str
     batch_size: int
     threads: int
@@ -77,22 +81,28 @@ class Pair:
         return f"{self.device}/{self.batch_size}"
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one input, without the batch."""
+        return self.specs[0].input_shape
+
+    @property
     def cpu_threads(self) -> int | None:
         """Threads; None on a GPU."""
         return self.threads if self.device == "cpu" else None
 
     @property
     def timing(self) -> dict[str, Any]:
-        """Where and how everything is timed, but for the number of threads."""
-        return {"device": self.device, "batch_size": self.batch_size}
+        """Where and on what everything is timed, but for the number of threads."""
+        return {"device": self.device, "batch_size": self.batch_size, "input_shape": self.shape}
 
-    def models(self) -> dict[str, VAE]:
+    def models(self) -> dict[str, nn.Module]:
         """Both networks with the weights of seed 0, by name."""
         return {name: build(spec, seed=0) for name, spec in zip(self.names, self.specs, strict=True)}
 
     def key(self) -> str:
         """What a stored step must have been made for."""
         facts = {**vars(self), "trained": str(self.trained), "specs": [spec.to_dict() for spec in self.specs]}
+        facts |= {"sources": [spec.source for spec in self.specs if isinstance(spec, CallableSpec)]}
         facts |= {"runtimes": [kind.missing(self.device, "int8") for kind in RUNTIMES.values()]}
         facts |= {"torch": torch.__version__, "hardware": hardware_name(self.device), "commit": git_commit()}
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
@@ -102,18 +112,42 @@ def _static(pair: Pair, factorial: Factorial, earlier: Results, report: Report) 
     """Exact attributions of everything that can be counted."""
     costs = {name: static_cost(spec).to_dict() for name, spec in zip(pair.names, pair.specs, strict=True)}
     counted = factorial if len(factorial.networks) <= MAX_PEAK_NETWORKS and not pair.quick else factorial.coarse()
-    shape = (pair.specs[0].in_channels, pair.specs[0].image_size, pair.specs[0].image_size)
-    with torch.device("meta"):
-        peaks = {key: activation_bytes(build(spec), shape, pair.batch_size) for key, spec in counted.networks.items()}
-    peak = attribute(counted.names, counted.values(peaks), metric="peak_bytes", place=pair.place, unit="bytes")
     limits = [] if counted is factorial else ["Peak memory: encoder body and decoder body are one factor each."]
-    return {"costs": costs, "attributions": [*attribute_static(factorial), peak], "limits": limits}
+    try:
+        peaks = {key: peak_bytes(spec, pair.batch_size) for key, spec in counted.networks.items()}
+        peak = [attribute(counted.names, counted.values(peaks), metric="peak_bytes", place=pair.place, unit="bytes")]
+    except Exception as error:  # a callable's network that looks at values
+        peak, limits = [], [f"Peak memory was not estimated: {first_line(error)}."]
+    return {"costs": costs, "attributions": [*attribute_static(factorial), *peak], "limits": [*limits, *_about(pair, costs)]}
+
+
+def peak_bytes(spec: AnySpec, batch_size: int) -> int:
+    """Bytes of results alive at once in a forward pass, from shapes alone."""
+    return activation_bytes(build_without_weights(spec), spec.input_shape, batch_size)
+
+
+def _about(pair: Pair, costs: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What has to be known of networks that are not made of this project's pieces."""
+    if all(isinstance(spec, ModelSpec) for spec in pair.specs):
+        return []
+    notes = [
+        f"{name}: what it does depends on values, so that its counts are those of one run on one input." for name in pair.names
+        if costs[name].get("executed")
+    ]  # fmt: skip
+    shapes = [output_shapes(model, pair.shape) for model in pair.models().values()]
+    if shapes[0] != shapes[1]:
+        words = [" and ".join("x".join(map(str, shape)) for shape in each) for each in shapes]
+        outputs = f"{pair.names[0]} gives {words[0]}, {pair.names[1]} {words[1]} (one input)"
+        notes.append(f"The networks' outputs differ in shape, so that they do not do the same: {outputs}.")
+    return notes
 
 
 def _latency(pair: Pair, factorial: Factorial, earlier: Results, report: Report) -> Mapping[str, Any]:
     """Attribution of the latency, per interleaved round, and the controls beside both networks."""
     settings, start = {**pair.timing, "num_threads": pair.cpu_threads}, time.monotonic()
-    controls = find_controls(*pair.specs)
+    first, second = pair.specs
+    plain = isinstance(first, ModelSpec) and isinstance(second, ModelSpec)
+    controls = find_controls(first, second) if plain else ()  # type: ignore[arg-type]
     models = pair.models() | {c.name: build(ModelSpec.from_dict(c.spec), seed=0) for c in controls}
     budget = SHARES["latency"] * pair.budget_s
     beside = compare_latency(models, reference=pair.names[0], budget_s=0.2 * budget, only_calls=True, **settings)
@@ -152,11 +186,17 @@ def _floor(beside: LatencyComparison, comparisons: Sequence[LatencyComparison]) 
 
 def _modes(pair: Pair, factorial: Factorial, earlier: Results, report: Report) -> Mapping[str, Any]:
     """Ways of running both networks, and what helps the second."""
+    made = all(isinstance(spec, ModelSpec) for spec in pair.specs)
     modes = run_modes(
         *pair.models().values(), **pair.timing, budget_s=SHARES["modes"] * pair.budget_s, quick=pair.quick,
         progress=lambda mode: report(f"modes: {mode}"),
     )  # fmt: skip
-    return {"modes": modes, "remedies": rank_remedies(modes, **pair.timing, specs=_undone(factorial, earlier.get("latency", {})))}
+    return {
+        "modes": modes,
+        "remedies": rank_remedies(
+            modes, device=pair.device, batch_size=pair.batch_size, made=made, specs=_undone(factorial, earlier.get("latency", {}))
+        ),
+    }
 
 
 def _undone(factorial: Factorial, latency: Mapping[str, Any]) -> list[SpecGain]:
@@ -182,6 +222,7 @@ def _sweep(pair: Pair, factorial: Factorial, earlier: Results, report: Report) -
     points, knee = batch_sweep(
         *pair.models().values(),
         device=pair.device,
+        input_shape=pair.shape,
         batches=pair.batches or (QUICK_BATCHES if pair.quick else BATCHES),
         budget_s=SHARES["sweep"] * pair.budget_s,
         threads=pair.cpu_threads,

@@ -29,7 +29,7 @@ from studies.engine.config import StudyConfig, StudyFolder
 from studies.engine.folder import holder
 from studies.engine.reporting import study_info
 from studies.engine.worker import open_dataset
-from studies.explain.command import read_spec
+from studies.explain.networks import read_spec
 from studies.export.options import ExportOptions
 from studies.options import StatusOptions
 from studies.search.folder import CONFIRM, NETWORK, REFERENCE, WINNER, SearchFolder, is_search, level_of

@@ -21,6 +21,7 @@ def drawing(spec: ModelSpec) -> list[dict[str, Any]]:
     [('encoder 1', [8, 24, 24]), ('encoder 2', [16, 12, 12])]
     """
     model = build_without_weights(spec).eval()
+    assert isinstance(model, VAE)
     named = _named(model)
     shapes: dict[str, tuple[int, ...]] = {}
 

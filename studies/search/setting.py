@@ -25,7 +25,7 @@ from studies.engine.folder import holder
 from studies.engine.opened import RunOptions
 from studies.engine.proposals import Search
 from studies.engine.worker import open_dataset
-from studies.explain.command import read_spec
+from studies.explain.networks import read_spec
 from studies.grid import ALLOWED_DEFAULTS, SMALL_BELOW, data_of, protocol_of, run_options_of, space_file
 from studies.options import SearchOptions
 from studies.search.folder import NETWORK, SEARCH, SearchFolder, difference

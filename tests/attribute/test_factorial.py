@@ -14,7 +14,8 @@ from ablation.attribute.factorial import GROUPS, Factorial, factors_between
 from ablation.attribute.static import PARTS, UNITS, attribute_static, network_costs
 from ablation.attribute.values import attribute
 from ablation.design.spec import FIELDS, ModelSpec, preset
-from ablation.measure.costs.static import Cost, static_cost
+from ablation.measure.costs.forward import Cost
+from ablation.measure.costs.static import static_cost
 from blocks import ARCHITECTURES, CONVS, DOWNS
 from blocks.errors import InputError
 

@@ -41,9 +41,10 @@ from ablation.explain.trace import (
     stop_watch,
 )
 from ablation.measure.costs import opcount
+from ablation.measure.costs.forward import Cost
 from ablation.measure.costs.opcount import CLASSES, register_op
 from ablation.measure.costs.operations import block_names, part_names
-from ablation.measure.costs.static import Cost, static_cost
+from ablation.measure.costs.static import static_cost
 from ablation.record.explanation import Calibration, Decomposition
 from blocks.errors import InputError
 

@@ -10,7 +10,7 @@ import pytest
 from ablation.design.spec import preset
 from ablation.record.stored import explanation_of
 from studies.explain import steps as explain_steps
-from studies.explain.command import read_spec
+from studies.explain.networks import read_spec
 from studies.run import main
 
 TINY = ["--image-size", "16", "--quick", "--budget", "3", "--batches", "2", "1", "--device", "cpu", "--out", "why"]

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 from torch.utils.flop_counter import FlopCounterMode
 
-from ablation.measure.costs.static import Cost, StaticCost, static_cost
+from ablation.measure.costs.forward import Cost
+from ablation.measure.costs.static import StaticCost, static_cost
 from blocks.errors import InputError
 from tests.measure.test_static import Calls
 

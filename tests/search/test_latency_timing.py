@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from ablation.design.compose import build, build_without_weights, deployed
 from ablation.design.spec import ModelSpec, preset
 from ablation.measure.costs.form import Form
-from ablation.measure.costs.static import count_forward, static_cost
+from ablation.measure.costs.forward import count_forward
+from ablation.measure.costs.static import static_cost
 from ablation.search.costs import SpaceCosts
 from ablation.search.latency_timing import _without_rounds, time_networks
 from blocks.errors import InputError

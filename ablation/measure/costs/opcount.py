@@ -50,6 +50,10 @@ Macs = Callable[[Args, Any], int]
 Classify = Callable[[Args], str]
 
 
+class UnknownOperationError(InputError):
+    """An operation that the table does not have."""
+
+
 def no_macs(args: Args, out: Any) -> int:
     """Formula of every operation that multiplies no matrices."""
     return 0
@@ -192,11 +196,11 @@ _TABLE: dict[str, Formula] = {
     **{f"aten.{name}": Formula(always(kind), overwrites=True) for kind, names in _OVERWRITES.items() for name in names.split()},
 }
 
-# no operation: memory that nothing writes yet, views that their signature doesn't show, changes of shape in place
+# no operation: memory that nothing writes yet, views that their signature doesn't show, changes of shape in place, a number read
 _FREE_NAMES = (
     "empty empty_like empty_strided empty_permuted new_empty new_empty_strided _unsafe_view lift_fresh unsqueeze_ squeeze_ t_ "
     "transpose_ as_strided_ detach_ resize_ unsafe_split unsafe_split_with_sizes unsafe_chunk _fused_sdp_choice "
-    "sym_size sym_stride sym_numel sym_storage_offset is_contiguous is_same_size"
+    "sym_size sym_stride sym_numel sym_storage_offset is_contiguous is_same_size _local_scalar_dense"
 )
 _FREE = {f"aten.{name}" for name in _FREE_NAMES.split()}
 
@@ -223,7 +227,7 @@ def formula(func: Any) -> Formula | None:
         return entry
     if name in _FREE or func.namespace == "prim" or is_view(func):
         return None
-    raise InputError(
+    raise UnknownOperationError(
         f"Every operation must have a formula. Got {name!r}, which has none. "
         f"Add it with ablation.measure.costs.opcount.register_op({name!r}, op_class, macs)."
     )

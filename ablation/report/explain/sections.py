@@ -144,7 +144,7 @@ def _modes(e: Explanation) -> list[Part]:
         return []
     drawn: list[Part] = [modes.modes(e)] if any(m.first_ms and m.second_ms for m in e.modes) else []
     note = (
-        "Gain: eager time over this mode's. Largest error: against the eager reconstruction, both with the same noise; of another "
+        "Gain: eager time over this mode's. Largest error: against the eager outputs, both with the same noise; of another "
         "function, which takes the latent mean instead of a sample, against that function run eagerly. Preparation (compiling, "
         f"capturing, loading) is no part of latency.{_threads(e)}{_sittings(e)}"
     )

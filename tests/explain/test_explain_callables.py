@@ -1,0 +1,129 @@
+"""`explain` and `cost` of networks that are no VAEs of ours, as a user runs them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from torch.utils.flop_counter import FlopCounterMode
+
+from ablation.design.callable_spec import CallableSpec
+from ablation.design.inputs import Input
+from ablation.measure.costs.static import static_cost
+from ablation.record.explanation import Explanation
+from ablation.record.stored import explanation_of
+from studies.run import main
+from tests.design.test_callable_spec import NETS
+
+SHORT = ["--quick", "--budget", "3", "--batches", "1", "2", "--device", "cpu"]
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with a module of the user's own."""
+    (tmp_path / "own_nets.py").write_text(NETS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "own_nets", raising=False)
+    return tmp_path
+
+
+def explained(*words: str) -> Explanation:
+    assert main(["explain", *words, *SHORT, "--out", "why"]) == 0
+    return explanation_of(json.loads(Path("why/explanation.json").read_text()))
+
+
+def test_arguments_that_differ_are_the_factors(capfd: pytest.CaptureFixture[str]) -> None:
+    e = explained("own_nets:make", "own_nets:make(width=16, dense=True)", "--input", "3x8x8")
+    assert e.factors == {"width": ("8", "16"), "dense": ("False", "True")}
+    params = next(a for a in e.attributions if a.metric == "params")
+    # by hand: width alone adds 8 channels to stem and output; the hidden layer has width x width + width
+    alone, hidden = 8 * 28 + 8 * 10, (8 * 9, 16 * 17)
+    assert params.from_start["width"].value == alone
+    assert params.from_start["dense"].value == hidden[0]
+    assert params.shapley["dense"].value == sum(hidden) / 2
+    assert {a.metric for a in e.attributions} >= {"macs", "bytes_moved", "latency_ms", "peak_bytes"}
+    assert {share.name for share in e.decompositions[1].by_part} == {"stem", "hidden", "out", "other"}
+    assert "make(width=16, dense=True)" in capfd.readouterr().out
+    openvino = next(m for m in e.modes if m.mode == "OpenVINO")
+    assert openvino.second_ms is not None or openvino.reason
+
+
+def test_different_callables_are_one_swap_and_outputs_may_differ() -> None:
+    e = explained("own_nets:make(classes=5)", "own_nets:Net", "--input", "3x8x8")
+    assert list(e.factors) == ["network"]
+    assert any("outputs differ in shape" in limit and "gives 5" in limit for limit in e.limits)
+
+
+def test_networks_of_several_inputs_are_explained() -> None:
+    e = explained("own_nets:Text", "own_nets:text(width=16)")
+    assert e.factors == {"network": ("own_nets:Text", "own_nets:text(width=16)")}
+    assert [point.reason for point in e.sweep] == ["", ""]
+
+
+def test_values_that_steer_are_said() -> None:
+    e = explained("own_nets:Branching", "torch.nn:Linear(in_features=4, out_features=6)", "--input", "4")
+    assert any("what it does depends on values" in limit for limit in e.limits)
+    assert not any("outputs differ" in limit for limit in e.limits)
+
+
+def test_cost_prints_exact_numbers_of_any_networks(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cost", "own_nets:make", "small", "--input", "3x48x48", "--format", "csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["network"] for row in rows] == ["make", "small"]
+    assert int(rows[0]["macs"]) == 48 * 48 * 27 * 8 + 8 * 10
+    assert main(["cost", "own_nets:make", "--input", "3x48x48", "--format", "json", "--by", "part"]) == 0
+    parts = json.loads(capsys.readouterr().out)
+    assert sum(row["macs"] for row in parts if row["part"] != "total") == parts[-1]["macs"] == int(rows[0]["macs"])
+
+
+def test_gates_end_with_1_and_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    net = ["cost", "own_nets:make", "--input", "3x8x8"]
+    assert main([*net, "--at-most", "params=314,macs=1M"]) == 0
+    capsys.readouterr()
+    assert main([*net, "--at-most", "params=313,macs=1M"]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == "make has 314 parameters, more than the 313 of --at-most"
+    large = ["cost", "own_nets:make(width=256)", "--input", "3x48x48", "--budget", "1", "--device", "cpu"]
+    assert main([*large, "--slower-than", "own_nets:make(width=1)", "1.1"]) == 1
+    assert "more than the 1.1 times of --slower-than" in capsys.readouterr().err
+    assert main(["cost", "own_nets:make(width=1)", *large[2:], "--slower-than", "own_nets:make(width=256)", "5"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("cost", "NETWORK must be given"),
+        ("cost small --input 3x8x8", "--input must be given with a callable"),
+        ("cost own_nets:make", "--input must be given for own_nets:make"),
+        ("cost own_nets:make small --input 3x8x8", "of one image size or input"),
+        ("cost small --at-most latency=3ms", "--at-most must be on one of params, macs"),
+        ("cost small --at-most depth=3", "The name of a --at-most must be"),
+        ("cost small --slower-than original x", "--slower-than must be a network and a positive number"),
+        ("cost small --slower-than small 2", "--slower-than must be another network than the first"),
+        ("explain own_nets:make own_nets:make() --input 3x8x8", "must make different networks"),
+        ("explain own_nets:make own_nets:gone --input 3x8x8", "a callable of own_nets. Got 'gone'"),
+    ],
+)
+def test_wrong_input_is_one_line(words: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words.split()) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.filterwarnings("ignore:The default weight initialization:FutureWarning")
+@pytest.mark.parametrize("name", torchvision.models.list_models(module=torchvision.models))
+def test_classification_models_are_counted_as_torch_counts_them(name: str) -> None:
+    size = 299 if name == "inception_v3" else 224
+    spec = CallableSpec(path=f"torchvision.models:{name}", inputs=(Input((3, size, size)),))
+    cost, model = static_cost(spec), spec.build_without_weights().eval()
+    assert cost.params == sum(p.numel() for p in model.parameters())
+    with FlopCounterMode(display=False) as counter:
+        model.to("meta")(torch.empty(1, 3, size, size, device="meta"))
+    assert 2 * cost.macs == counter.get_total_flops()
