@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import count
 from pathlib import Path
 
@@ -11,13 +12,18 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
+from ablation.search.replay import read_table
 from ablation.search.samplers import FREE, GP, RANDOM, TPE
 from ablation.stats import holm
+from blocks.errors import InputError
 from studies.bench import search as bench_search_module
 from studies.bench.command import PARTS, possible_parts
 from studies.bench.result import Bench
 from studies.bench.search import Runs, bench_search, median_interval, needed, never_worse
+from studies.bench.table import write_table
+from studies.run import main
 from tests.search.replay_table import made_up
+from tests.tiny_grid import begin, grid
 
 
 def test_a_quick_bench_is_stored_drawn_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,3 +114,16 @@ def test_without_the_table_all_other_parts_are_run(tmp_path: Path, capsys: pytes
     assert "table.csv, which is not there" in capsys.readouterr().err.replace("\n", "")
     bench.table.write_text("")
     assert possible_parts(bench) == list(PARTS)
+
+
+def test_a_study_becomes_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `bench search` reads is made from a finished study by the command that the documentation names."""
+    monkeypatch.chdir(begin(tmp_path))
+    assert main(grid("--seeds", "2")) == 0
+    table = read_table(write_table(tmp_path / "results/tiny", tmp_path / "made/table.csv"))
+    assert table.factors == {"connectivity": ("plain", "dense"), "growth_rate": ("4", "8")}
+    assert table.losses.shape == (4, 2)
+    facts = json.loads((tmp_path / "made/table.json").read_text())
+    assert (facts["networks"], facts["rows"], facts["seeds"], facts["epochs"]) == (3, 4, [0, 1], 1)
+    with pytest.raises(InputError, match="FOLDER must be that of a study"):
+        write_table(tmp_path, tmp_path / "made/other.csv")

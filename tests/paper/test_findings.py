@@ -139,23 +139,25 @@ def test_the_index_of_reference_results_is_what_is_stored(checkout: Path) -> Non
 @pytest.mark.parametrize(
     ("name", "edit", "words"),
     [
-        ("table1/provenance.json", lambda v: v["ratios"]["1"].update(ratio=3.4), "×3.40 (2.97 to 3.00)"),
-        ("table1/provenance.json", lambda v: v["ratios"]["1"].update(low=2.8), "×2.99 (2.80 to 3.00)"),
-        ("table1/provenance.json", lambda v: v["ratios"]["32"].update(high=None), "×7.14 at batch 32"),
-        ("explain/explanation.json", lambda v: v["costs"]["modified"]["by_part"]["head"].update(params=0), "head saves 5.31 M"),
-        ("explain/explanation.json", lambda v: v["sweep"][1].update(ratio=5.0), "a batch of 8 makes it ×5.00 (4.61 to 4.71)"),
+        ("table1/provenance.json", lambda v: v["ratios"]["1"].update(ratio=3.4), r"×3\.40 \("),
+        ("table1/provenance.json", lambda v: v["ratios"]["1"].update(low=2.8), r"\(2\.80 to "),
+        ("table1/provenance.json", lambda v: v["ratios"]["32"].update(high=None), r"×[\d.]+ at batch 32"),
+        ("explain/explanation.json", lambda v: v["costs"]["modified"]["by_part"]["head"].update(params=0), r"head saves 5\.31 M"),
+        ("explain/explanation.json", lambda v: v["sweep"][1].update(ratio=5.0), r"a batch of 8 makes it ×5\.00 \("),
         ("explain/explanation.json", lambda v: v["attributions"][-1]["shapley"]["encoder"].update(value=1), "encoder makes ×2.72"),
-        ("explain/explanation.json", lambda v: v["decompositions"][1].update(total_ms=120.0), "concatenation is 6.5 % of it"),
+        ("explain/explanation.json", lambda v: v["decompositions"][1].update(total_ms=1e6), r"concatenation is \S*0 % of it"),
         ("paper-celeba/ledger.json", lambda v: v["counts"]["C"].update(holds=4), "4 hold, 3 fail"),
         ("paper/ledger.json", lambda v: v["counts"]["C"].update(fails=2), "it is 3, 2 and 18"),
         ("grid-celeba/provenance.json", lambda v: v["data"].update(num_images=1600), "On 1,600 CelebA faces"),
-        ("bench/bench.json", lambda v: v["results"][4].update(detail="2, 3 to 4, 5; 6, 7 to 8, 9"), "2.00 to 6.00 later"),
+        ("bench/bench.json", lambda v: v["results"][4].update(detail="2, 3 to 4, 5; 6, 7 to 8, 9"), r"2\.00 to 6\.00 later"),
     ],
 )  # fmt: skip
 def test_changed_results_change_the_words(checkout: Path, name: str, edit: Callable[[Any], object], words: str) -> None:
-    assert words not in (ROOT / PAGE).read_text(encoding="utf-8")
+    """Each edit shows in the page that is made from the results; what the results are now is no part of the test."""
+    before = " ".join(render(checkout).replace("\u00a0", " ").split())
+    assert not re.search(words, before)
     change(checkout, name, edit)
-    assert words in " ".join(render(checkout).replace("\u00a0", " ").split())
+    assert re.search(words, " ".join(render(checkout).replace("\u00a0", " ").split()))
 
 
 @pytest.mark.parametrize(
