@@ -9,7 +9,7 @@ their own. Two rules group fields:
 - A field that does nothing in one of the two networks (growth rate under plain connectivity, depth under dense) is no factor: it
   comes with the piece that reads it. A field that does nothing in both is left alone.
 
-Networks of one callable have the arguments that differ as factors; networks of different callables have one, "network".
+Networks of one callable have the arguments that differ as factors; networks of different callables have one, WHOLE.
 
 Some combinations of valid choices are not valid together (an image size that the other's stages cannot halve): they are left out
 and named.
@@ -27,6 +27,7 @@ from ablation.attribute.lattice import Cell, Lattice
 from ablation.design.callable_spec import LEFT_OUT, CallableSpec
 from ablation.design.network import AnySpec
 from ablation.design.spec import FIELDS, ModelSpec
+from ablation.record.explanation import WHOLE
 from blocks.errors import InputError, must_be
 
 Fields = dict[str, Any]
@@ -65,7 +66,6 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "activation": ("activation",),
     "attention": ("attention",),
 }
-NETWORK = "network"  # the factor of networks that have nothing in common
 # factors of one part of the network, for a coarser answer
 COARSE: dict[str, tuple[str, ...]] = {
     "encoder": ("encoder widths", "encoder connectivity", "encoder convolution", "downsampling"),
@@ -94,7 +94,7 @@ def factors_between(first: AnySpec, second: AnySpec) -> Factors:
 def _arguments_between(first: AnySpec, second: AnySpec) -> Factors:
     """The arguments that differ, in the order of the callable's parameters; else both networks as wholes."""
     if not (isinstance(first, CallableSpec) and isinstance(second, CallableSpec) and first.path == second.path):
-        return {NETWORK: ({NETWORK: text_of(first)}, {NETWORK: text_of(second)})}
+        return {WHOLE: ({WHOLE: text_of(first)}, {WHOLE: text_of(second)})}
     halves = [{**spec.defaults, **spec.arguments} for spec in (first, second)]
     names = [name for name in {**halves[0], **halves[1]} if halves[0].get(name, LEFT_OUT) != halves[1].get(name, LEFT_OUT)]
     return {name: ({name: halves[0].get(name, LEFT_OUT)}, {name: halves[1].get(name, LEFT_OUT)}) for name in names}

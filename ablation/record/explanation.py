@@ -15,6 +15,7 @@ VERSION = 2
 Ends = tuple[float | None, float | None]
 
 
+WHOLE = "whole network"  # the only factor of networks that have nothing in common; no argument can be called so
 # what a way of running keeps: the function to rounding, the function in fewer digits, or neither
 SAME, REDUCED, OTHER = "the same function", "reduced precision", "another function"
 KEEPS = (SAME, REDUCED, OTHER)

@@ -112,7 +112,7 @@ def _static(pair: Pair, factorial: Factorial, earlier: Results, report: Report) 
     """Exact attributions of everything that can be counted."""
     costs = {name: static_cost(spec).to_dict() for name, spec in zip(pair.names, pair.specs, strict=True)}
     counted = factorial if len(factorial.networks) <= MAX_PEAK_NETWORKS and not pair.quick else factorial.coarse()
-    limits = [] if counted is factorial else ["Peak memory: encoder body and decoder body are one factor each."]
+    limits = [] if counted.names == factorial.names else ["Peak memory: encoder body and decoder body are one factor each."]
     try:
         peaks = {key: peak_bytes(spec, pair.batch_size) for key, spec in counted.networks.items()}
         peak = [attribute(counted.names, counted.values(peaks), metric="peak_bytes", place=pair.place, unit="bytes")]

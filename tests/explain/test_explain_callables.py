@@ -57,13 +57,13 @@ def test_arguments_that_differ_are_the_factors(capfd: pytest.CaptureFixture[str]
 
 def test_different_callables_are_one_swap_and_outputs_may_differ() -> None:
     e = explained("own_nets:make(classes=5)", "own_nets:Net", "--input", "3x8x8")
-    assert list(e.factors) == ["network"]
+    assert list(e.factors) == ["whole network"]
     assert any("outputs differ in shape" in limit and "gives 5" in limit for limit in e.limits)
 
 
 def test_networks_of_several_inputs_are_explained() -> None:
     e = explained("own_nets:Text", "own_nets:text(width=16)")
-    assert e.factors == {"network": ("own_nets:Text", "own_nets:text(width=16)")}
+    assert e.factors == {"whole network": ("own_nets:Text", "own_nets:text(width=16)")}
     assert [point.reason for point in e.sweep] == ["", ""]
 
 

@@ -14,6 +14,7 @@ from ablation.report.explain.style import (
     eager,
     effect_text,
     find,
+    is_whole,
     main_place,
     metric_of,
     place_text,
@@ -99,6 +100,8 @@ def _latency(explanation: Explanation) -> str:
 
 def _pieces(explanation: Explanation) -> str:
     """Which factors made the difference in latency."""
+    if is_whole(explanation):
+        return "They are made by different callables, so that no piece of the one can be put into the other."
     attribution = find(explanation, LOG, main_place(explanation)) or find(explanation, "latency_ms")
     if attribution is None:
         return ""
@@ -144,6 +147,7 @@ def _count(explanation: Explanation, metric: str) -> str:
     if not whole:
         return f"{label} are the same"
     order = [(n, signed(e.value, shown), e.value / whole) for n, e in ranked(attribution.shapley)]
+    order = [] if is_whole(explanation) else order
     texts = [(f"{plain(name)} ({f'{value} {shown.unit}'.rstrip()})", share) for name, value, share in order]
     causes = [text for text, share in texts if share > 0][:1]
     against = [text for text, share in texts if share <= -LEAST_SHARE][:1]

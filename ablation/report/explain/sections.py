@@ -21,6 +21,8 @@ MISSING_BECAUSE = {("static", "counted"): MORE_METRICS[:3], ("memory",): ("peak_
 
 
 def _pieces(e: Explanation) -> list[Part]:
+    if style.is_whole(e):
+        return [Paragraph("The two are made by different callables: the difference is that of the whole networks.")]
     return [plots.waterfall(e, a) for a in e.attributions if a.metric == style.LOG]
 
 
@@ -29,6 +31,8 @@ def _counts(e: Explanation) -> list[Part]:
     time = style.find(e, "latency_ms", place) or style.find(e, style.LOG, place)
     wanted = {"parameters": style.find(e, "params"), "multiply-accumulates": style.find(e, "macs"), "latency": time}
     known = [a for a in wanted.values() if a is not None]
+    if style.is_whole(e):
+        return [tables.costs_table(e)]
     parts: list[Part] = [plots.shapley(e, known, "shapley", _shapley_title(known))] if known else []
     missing = [(f"the attribution of {n}", (f"attribution of {n}", n, "static")) for n, a in wanted.items() if a is None]
     parts += [Missing(words.missing(e, *each)) for each in missing]
@@ -55,6 +59,8 @@ def _shapley_title(attributions: Sequence[Attribution]) -> str:
 def _effects(e: Explanation) -> list[Part]:
     wanted = (style.find(e, style.LOG, style.main_place(e)), style.find(e, "params"), style.find(e, "macs"))
     known = [a for a in wanted if a is not None]
+    if style.is_whole(e):
+        return [Paragraph("There is one swap, of the whole network; its latency is in the answer.")]
     if not known:
         return []
     meaning = Paragraph(

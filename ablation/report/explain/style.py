@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ablation.record.attribution import EXACT, Attribution, Effect
-from ablation.record.explanation import Explanation, ModeResult
+from ablation.record.explanation import WHOLE, Explanation, ModeResult
 from ablation.record.trial import METRICS, Metric
 from ablation.report.kit import numbers, plot_style
 from ablation.report.kit.numbers import times_span
@@ -106,6 +106,11 @@ def stem_of(place: str) -> str:
 def find(explanation: Explanation, metric: str, place: str | None = None) -> Attribution | None:
     """The first attribution of this metric (at this place, where given)."""
     return next((a for a in explanation.attributions if a.metric == metric and place in (None, a.place)), None)
+
+
+def is_whole(explanation: Explanation) -> bool:
+    """Whether the two have nothing in common that could be swapped by itself: networks of different callables."""
+    return list(explanation.factors) == [WHOLE]
 
 
 def main_place(explanation: Explanation) -> str:

@@ -69,6 +69,17 @@ def effects_table(a: Attribution) -> Table:
     return _table(["factor", "Shapley value", "share", "as the only swap", "as the last swap", "verdict"], lines)
 
 
+def costs_table(explanation: Explanation) -> Table:
+    """Both networks part by part, by name; a part without a counterpart has "-" there."""
+    sides = [explanation.costs[name] for name in (explanation.first, explanation.second)]
+    shown = {"params": "parameters", "macs": "multiply-accumulates", "bytes_moved": "bytes moved", "num_ops": "operations"}
+    names = dict.fromkeys(name for side in sides for name in side["by_part"])
+    rows = [(style.plain(name), [side["by_part"].get(name, {}) for side in sides]) for name in names]
+    lines = [[name, *(_count(part.get(field)) for field in shown for part in parts)] for name, parts in [*rows, ("total", sides)]]
+    headings = [f"{label}, {name}" for label in shown.values() for name in (explanation.first, explanation.second)]
+    return _table(["part", *headings], lines, texts=(0,))
+
+
 def interactions_table(a: Attribution, most: int) -> Table:
     """The largest pairwise interactions."""
     lines = [
