@@ -20,7 +20,7 @@ class OnNetworks(WithPlugins, OnDevice):
 
     input: tuple[str, ...] = option(
         (), "what a callable's network takes, without the batch: 3x224x224 for floats, 128:30522 for whole numbers below 30522; "
-        "for several inputs repeated; by default what the module's own example_input() gives", metavar="SHAPE",
+        "for several inputs repeated; by default what the module's method example_input gives", metavar="SHAPE",
     )  # fmt: skip
     batch_size: int = option(1, "images of a call", rule=COUNT)
     threads: int = option(1, "on a CPU; one is steadier than many", rule=COUNT)
