@@ -94,13 +94,13 @@ def factors_between(first: AnySpec, second: AnySpec) -> Factors:
 def _arguments_between(first: AnySpec, second: AnySpec) -> Factors:
     """The arguments that differ, in the order of the callable's parameters; else both networks as wholes."""
     if not (isinstance(first, CallableSpec) and isinstance(second, CallableSpec) and first.path == second.path):
-        return {WHOLE: ({WHOLE: text_of(first)}, {WHOLE: text_of(second)})}
+        return {WHOLE: ({WHOLE: _text_of(first)}, {WHOLE: _text_of(second)})}
     halves = [{**spec.defaults, **spec.arguments} for spec in (first, second)]
     names = [name for name in {**halves[0], **halves[1]} if halves[0].get(name, LEFT_OUT) != halves[1].get(name, LEFT_OUT)]
     return {name: ({name: halves[0].get(name, LEFT_OUT)}, {name: halves[1].get(name, LEFT_OUT)}) for name in names}
 
 
-def text_of(spec: AnySpec) -> str:
+def _text_of(spec: AnySpec) -> str:
     """A network in a word or a call."""
     return spec.text if isinstance(spec, CallableSpec) else f"spec {spec.network_key[:8]}"
 
@@ -147,6 +147,8 @@ class Factorial:
                 cells[cell] = first.replace(**changes)
             except InputError as error:
                 impossible[cell] = str(error)
+        changes = {name: value for _, second_half in factors.values() for name, value in second_half.items()}
+        assert WHOLE in factors or first.replace(**changes).network_key == second.network_key, (first, second)
         return cls(first=first, second=second, factors=factors, cells=cells, impossible=impossible)._with_path()
 
     def _with_path(self) -> Factorial:

@@ -132,7 +132,7 @@ class CallableSpec:
         return {each.name: each.default for each in parameters if each.default is not inspect.Parameter.empty}
 
     def build(self, seed: int | None = None) -> nn.Module:
-        """The module on the CPU, in evaluation mode where it is to be run; weights from `seed`, leaving the global generator alone.
+        """The module on the CPU, in the mode in which the callable leaves it; weights from `seed`, the global generator left alone.
 
         InputError where the callable refuses its arguments or returns no module.
         """

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
+_HOLDS = "_ablation_holds_inputs"
+
+
 @dataclass(frozen=True)
 class Input:
     """One input of a network: its shape without the batch; whole numbers below `below`, or floats in [0, 1) where that is 0.
@@ -55,7 +58,8 @@ class Input:
 def with_own_inputs(module: nn.Module, inputs: Sequence[Input]) -> nn.Module:
     """The module, taking one tensor whose length says the batch, and running on inputs that it holds.
 
-    So what is measured of networks of one image can be measured of any. All else about it stays: children, parameters, names.
+    So what is measured of networks of one image can be measured of any. All else about it stays: children, parameters, names. What
+    takes inputs for constants (a graph for another runtime, a compiler that folds them) must leave it alone: `holds_inputs`.
     """
     from torch._subclasses.fake_tensor import FakeTensor
 
@@ -76,5 +80,10 @@ def with_own_inputs(module: nn.Module, inputs: Sequence[Input]) -> nn.Module:
     def forward(self: nn.Module, x: Tensor) -> Any:
         return kind.forward(self, *values(x))
 
-    module.__class__ = type(kind.__name__, (kind,), {"forward": forward})
+    module.__class__ = type(kind.__name__, (kind,), {"forward": forward, _HOLDS: True})
     return module
+
+
+def holds_inputs(module: nn.Module) -> bool:
+    """Whether the module runs on inputs of its own."""
+    return getattr(type(module), _HOLDS, False) is True

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from ablation.design.compose import VAE
+from ablation.design.inputs import holds_inputs
 from ablation.faster import alone
 from ablation.faster.examples import example_faces
 from ablation.faster.graph import Graph, exported, onnx_of
@@ -28,6 +29,8 @@ from blocks.errors import must_be
 
 # steps that need to know nothing of a network; rules apply to its `nn.Sequential`s
 STEPS = (*RULES, "bf16", "channels_last", "compile", "max-autotune", *RUNTIMES)
+# those that would compute what a network makes of its own inputs beforehand, and time nothing
+FOLDING = ("compile", "max-autotune", *RUNTIMES)
 NUM_CALIBRATED = 32
 
 
@@ -87,6 +90,7 @@ class Elsewhere:
     def __init__(self, network: nn.Module, runtime: str, precision: str) -> None:
         self.network, self.runtime, self.precision = network, runtime, precision
         self.graphs: dict[tuple[int, ...], bytes] = {}
+        self.place = next((p.device for p in network.parameters()), torch.device("cpu"))
         self.sessions: dict[tuple[int, ...], Session] = {}
         # as the runtime said of the last session
         self.num_threads: int | None = None
@@ -107,7 +111,7 @@ class Elsewhere:
 
     def reload(self) -> None:
         """Load anew what is loaded, into other memory: the old sessions go only when the new ones are there."""
-        self.sessions = {key: self.session(torch.zeros(key)) for key in self.sessions}
+        self.sessions = {key: self.session(torch.zeros(key, device=self.place)) for key in self.sessions}
 
     def operations(self, x: Tensor) -> list[tuple[str, float]]:
         """(type, ms) of the operations of a call, by the runtime's own profiler."""
@@ -132,6 +136,8 @@ def prepared(model: nn.Module, steps: Sequence[str], x: Tensor) -> Optimised | P
     unknown = [step for step in steps if step not in STEPS]
     if unknown:
         raise must_be("The network", "a VAE that `ablation.build` made", type(model).__name__, f"For: {', '.join(unknown)}.")
+    if holds_inputs(model) and (named := [step for step in steps if step in FOLDING]):
+        raise must_be("The network", "of one input of floats", "several inputs, or whole numbers", f"For: {', '.join(named)}.")
     start = time.perf_counter()
     made = Prepared(model, steps)
     with keeping_buffers(model, made), torch.inference_mode(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():

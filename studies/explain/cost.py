@@ -25,9 +25,10 @@ from studies.explain.options import CostOptions
 from studies.explain.steps import peak_bytes
 
 HEADINGS: Mapping[str, str] = {
-    "params": "parameters", "macs": "multiply-accumulates", "elements_written": "elements written", "bytes_moved": "bytes moved",
+    "params": "parameters", "macs": "mult.-accum.", "elements_written": "elements written", "bytes_moved": "bytes moved",
     "num_ops": "operations", "peak_bytes": "peak bytes",
 }  # fmt: skip
+WORDS: Mapping[str, str] = {"macs": "multiply-accumulates"}  # where a heading is short
 Row = dict[str, Any]
 
 
@@ -36,10 +37,11 @@ def run_cost(options: CostOptions) -> int:
     if not options.networks:
         raise must_be("NETWORK", "given, once or more", "none", "For example: cost original modified.")
     limits, rival = _limits(options), _rival(options)
-    texts = [*options.networks, *([rival[0]] if rival and rival[0] not in options.networks else [])]
+    networks = list(dict.fromkeys(options.networks))
+    texts = list(dict.fromkeys([*networks, *([rival[0]] if rival else [])]))
     specs = dict(zip(texts, read_networks(texts, options), strict=True))
     names = dict(zip(texts, short_names(texts), strict=True))
-    costs = {text: static_cost(specs[text], options.batch_size) for text in options.networks}
+    costs = {text: static_cost(specs[text], options.batch_size) for text in networks}
     rows = [row for text, cost in costs.items() for row in _rows(names[text], cost, specs[text], options)]
     _print(rows, options)
     notes = Console(stderr=True)
@@ -127,7 +129,7 @@ def _print(rows: Sequence[Row], options: CostOptions) -> None:
 def _beyond(name: str, cost: StaticCost, limits: Mapping[str, float]) -> list[str]:
     """A line for each limit that a network breaks."""
     return [
-        f"{name} has {getattr(cost, field):,} {HEADINGS[field]}, more than the {most:,.0f} of --at-most"
+        f"{name} has {getattr(cost, field):,} {WORDS.get(field, HEADINGS[field])}, more than the {most:,.0f} of --at-most"
         for field, most in limits.items() if getattr(cost, field) > most
     ]  # fmt: skip
 

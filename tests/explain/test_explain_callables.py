@@ -65,6 +65,11 @@ def test_networks_of_several_inputs_are_explained() -> None:
     e = explained("own_nets:Text", "own_nets:text(width=16)")
     assert e.factors == {"whole network": ("own_nets:Text", "own_nets:text(width=16)")}
     assert [point.reason for point in e.sweep] == ["", ""]
+    # a graph of a network that holds its inputs is a constant: timing it would flatter without end
+    reasons = {m.mode: m.reason for m in e.modes}
+    assert not reasons["folded"]
+    assert "The network must be of one input of floats" in reasons["OpenVINO"]
+    assert "The network must be of one input of floats" in reasons["ONNX Runtime"]
 
 
 def test_values_that_steer_are_said() -> None:
@@ -81,6 +86,11 @@ def test_cost_prints_exact_numbers_of_any_networks(capsys: pytest.CaptureFixture
     assert main(["cost", "own_nets:make", "--input", "3x48x48", "--format", "json", "--by", "part"]) == 0
     parts = json.loads(capsys.readouterr().out)
     assert sum(row["macs"] for row in parts if row["part"] != "total") == parts[-1]["macs"] == int(rows[0]["macs"])
+
+
+def test_a_network_that_is_named_twice_stands_once_in_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cost", "own_nets:make", "own_nets:make", "--input", "3x8x8", "--format", "json"]) == 0
+    assert [row["network"] for row in json.loads(capsys.readouterr().out)] == ["make"]
 
 
 def test_gates_end_with_1_and_one_line(capsys: pytest.CaptureFixture[str]) -> None:
