@@ -276,5 +276,7 @@ class BenchOptions(OnDevice):
         name="PART",
     )
     quick: bool = option(False, "small sizes, for a look; the targets are for the full ones")
-    table: Path = option(Path("results/reference/replay/faces48.csv"), "CSV of trained networks, which search replays")
+    table: Path = option(
+        Path("results/reference/cpu-2core-amd-epyc/replay/faces48.csv"), "CSV of trained networks, which search replays"
+    )
     out: Path = option(Path("results/bench"), "folder of the results")
