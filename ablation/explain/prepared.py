@@ -55,7 +55,8 @@ class Prepared(nn.Module):
             self.network.to(memory_format=torch.channels_last)
         tuned = "max-autotune" in steps
         self.elsewhere = Elsewhere(self.network, runtime, precision_of(steps)) if runtime else None
-        self.function: Any = self.elsewhere or compiled(self.network, tuned=tuned) if tuned or "compile" in steps else self.network
+        function: Any = compiled(self.network, tuned=tuned) if tuned or "compile" in steps else self.network
+        self.function = self.elsewhere or function
         self.errors: dict[str, float] = {}
         self.max_error, self.prepare_s = float("nan"), 0.0
 

@@ -11,10 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ablation.design.callable_spec import CallableSpec
 from ablation.design.inputs import Input
+from ablation.explain.prepared import Prepared, prepared
+from ablation.faster.steps import REWRITES
 from ablation.measure.costs.static import static_cost
 from ablation.record.explanation import Explanation
 from ablation.record.stored import explanation_of
@@ -53,6 +56,25 @@ def test_arguments_that_differ_are_the_factors(capfd: pytest.CaptureFixture[str]
     assert "make(width=16, dense=True)" in capfd.readouterr().out
     openvino = next(m for m in e.modes if m.mode == "OpenVINO")
     assert openvino.second_ms is not None or openvino.reason
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_any_module_runs_in_a_runtime_and_not_beside_it(runtime: str) -> None:
+    """The outputs are the runtime's own: with an operation of the module replaced afterwards they stay as they were."""
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ELU(), nn.Flatten(), nn.Linear(8 * 36, 5)).eval()
+    x = torch.rand(2, 3, 8, 8)
+    made = prepared(model, (*REWRITES, runtime), x)
+    assert isinstance(made, Prepared)
+    assert made.elsewhere is not None
+    assert list(made.elsewhere.sessions) == [(2, 3, 8, 8)]
+    assert made.elsewhere.num_threads == torch.get_num_threads()
+    assert made.max_error < 1e-5
+    before = made(x)[0].clone()
+    with torch.no_grad():
+        for parameter in made.network.parameters():
+            parameter.zero_()
+    assert torch.equal(made(x)[0], before)
+    assert {kind for kind, _ in made.elsewhere.operations(x)} & {"Conv", "Convolution", "FusedConv"}
 
 
 def test_different_callables_are_one_swap_and_outputs_may_differ() -> None:

@@ -158,3 +158,15 @@ def test_what_nobody_counts_is_named_with_its_remedy() -> None:
         InputError, match=r"Got 'aten._fft_c2c', which has none. Add it with ablation.measure.costs.opcount.register_op"
     ):
         cost_of(Calls(lambda x: torch.fft.fft2(x).abs()))
+
+
+class _Inner(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.ops.aten.polygamma(1, x)  # type: ignore[no-any-return]
+
+
+def test_an_operation_without_formula_is_named_with_its_place() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Sequential(nn.ReLU(), _Inner()))
+    with pytest.raises(InputError, match=r"Got 'aten\.polygamma', which has none.*register_op.*It runs in '1\.1'"):
+        static_cost(model, input_shape=(4,))
+    assert model(torch.rand(1, 4)).shape == (1, 4)  # the module holds its own tensors again

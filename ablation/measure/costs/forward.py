@@ -127,7 +127,7 @@ def _without_values(model: nn.Module, mode: FakeTensorMode) -> Iterator[None]:
 
 
 def parameters_of(model: nn.Module) -> Iterable[Tensor]:
-    # as `model.parameters()`, each once, also where tensors of another type stand in their places
+    """As `model.parameters()`, each once, also where tensors of another type stand in their places."""
     held = [p for module in model.modules() for p in module._parameters.values() if p is not None]
     return {id(p): p for p in held}.values()
 
