@@ -1,6 +1,6 @@
 """Compose VAE variants from interchangeable pieces, cost them, time them, and say what each piece costs and buys.
 
-`from ablation import ModelSpec, preset, build, static_cost, compare_latency, optimise, load`
+`from ablation import ModelSpec, preset, build, static_cost, compare_latency, optimise, load, study`
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ablation.faster.optimise import optimise as optimise
     from ablation.measure.costs.static import static_cost as static_cost
     from ablation.measure.latency.compare import compare_latency as compare_latency
+    from studies.grid.api import study as study
 
 _WHERE = {
     "ModelSpec": "ablation.design.spec",
@@ -25,8 +26,9 @@ _WHERE = {
     "compare_latency": "ablation.measure.latency.compare",
     "optimise": "ablation.faster.optimise",
     "load": "ablation.export.folder",
+    "study": "studies.grid.api",
 }
-__all__ = ["ModelSpec", "build", "compare_latency", "load", "optimise", "preset", "static_cost"]
+__all__ = ["ModelSpec", "build", "compare_latency", "load", "optimise", "preset", "static_cost", "study"]
 
 
 def __getattr__(name: str) -> Any:

@@ -53,7 +53,7 @@ class Command:
 # the first paragraph of a help is the command's line in the list of all
 COMMANDS = {
     "grid": Command(
-        "studies.grid:run_grid", kinds.GridOptions,
+        "studies.grid.command:run_grid", kinds.GridOptions,
         "Train, cost and time every variant of a space: what each piece costs and buys.", "--space small --epochs 1", resumes=True,
     ),
     "search": Command(

@@ -164,7 +164,7 @@ def _from_blocks(
         raise must_be("A sampled design", "timed in at least 2 blocks whose networks all work", len(shares))
     start, end = (float(np.mean([pair[i] for pair in ends])) for i in (0, 1))
     shapley = {name: mean_estimate([share[name] for share in shares]) for name in names}
-    groups = judged(
+    groups: dict[str, Any] = judged(
         {
             "shapley": _known(shapley, len(shares) >= MIN_BLOCKS),
             **{group: _known(effects, enough) for group, effects in _alone(names, alone).items()},

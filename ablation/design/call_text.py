@@ -20,10 +20,10 @@ def is_callable_path(text: str) -> bool:
     return ":" in path and not {"/", "\\"} & set(path) and not text.endswith((".toml", ".json"))
 
 
-def parsed(text: str) -> tuple[str, dict[str, Any], list[Any]]:
+def parsed(text: str, what: str = "A network", example: str = EXAMPLE) -> tuple[str, dict[str, Any], list[Any]]:
     """Path, named and unnamed arguments of a call; InputError for what is none."""
     module, _, call = text.partition(":")
-    wrong = must_be("A network", f"written as {EXAMPLE}", text)
+    wrong = must_be(what, f"written as {example}", text)
     try:
         tree = ast.parse(call.strip(), mode="eval").body
     except SyntaxError:
@@ -39,7 +39,7 @@ def parsed(text: str) -> tuple[str, dict[str, Any], list[Any]]:
         positional = [ast.literal_eval(value) for value in tree.args]
     except ValueError:
         rule = "numbers, text, true, false, None, or lists and tables of them"
-        raise must_be("Arguments of a network", rule, ast.unparse(tree)) from None
+        raise must_be(f"Arguments of {what[0].lower()}{what[1:]}", rule, ast.unparse(tree)) from None
     if len(named) < len(tree.keywords):
         raise wrong
     return f"{module}:{name}", named, positional

@@ -11,22 +11,19 @@ order of `forward`. Without any, the module's own `example_input()` says them: a
 from __future__ import annotations
 
 import hashlib
-import importlib
 import inspect
 import json
-import os
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ablation.design.call_text import EXAMPLE, parsed
+from ablation.design.call_text import parsed
+from ablation.design.imported import import_callable, source_of
 from ablation.design.inputs import Input, with_own_inputs
 from ablation.machine.text import first_line
-from blocks.errors import InputError, must_be, near
+from blocks.errors import InputError, must_be
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -52,11 +49,17 @@ class CallableSpec:
     @classmethod
     def read(cls, text: str, inputs: Sequence[str] = ()) -> CallableSpec:
         """From 'package.module:callable(argument=value)'. InputError for what can't be imported, called or run."""
-        path, arguments, positional = parsed(text)
-        spec = cls(path=path, inputs=tuple(map(Input.read, inputs)))
-        spec = replace(spec, arguments=spec.bound(positional, arguments))
+        spec = cls.parse(text, inputs)
+        spec = replace(spec, arguments=spec.bound((), spec.arguments))
         spec.tried()
         return spec if spec.inputs else replace(spec, inputs=spec.own_inputs())
+
+    @classmethod
+    def parse(cls, text: str, inputs: Sequence[str] = ()) -> CallableSpec:
+        """The same, of which nothing is made yet: arguments may be lacking, for a space to add them."""
+        path, arguments, positional = parsed(text)
+        spec = cls(path=path, inputs=tuple(map(Input.read, inputs)))
+        return replace(spec, arguments=spec.bound(positional, arguments, partial=True))
 
     @property
     def text(self) -> str:
@@ -77,27 +80,10 @@ class CallableSpec:
     @cached_property
     def function(self) -> Callable[..., Any]:
         """The callable; InputError where it can't be imported."""
-        module_name, _, name = self.path.partition(":")
-        if (here := os.getcwd()) not in sys.path:  # the user's own modules lie where the command is run
-            sys.path.insert(0, here)
-        try:
-            found: Any = importlib.import_module(module_name)
-        except ModuleNotFoundError as error:
-            missing = "There is no such module." if error.name and module_name.startswith(error.name) else f"{error}."
-            raise must_be("A network", f"importable, as {EXAMPLE}", self.path, missing) from None
-        except Exception as error:
-            raise must_be("A network", "importable", self.path, f"{type(error).__name__}: {first_line(error)}.") from None
-        for part in name.split("."):
-            if not hasattr(found, part):
-                names = [each for each in dir(found) if callable(getattr(found, each)) and not each.startswith("_")]
-                raise must_be("A network", f"a callable of {module_name}", name, near(part, names, "It has none of that name."))
-            found = getattr(found, part)
-        if not callable(found):
-            raise must_be("A network", "a callable that returns a module", f"{self.path}, which is {type(found).__name__}")
-        return found
+        return import_callable(self.path)
 
-    def bound(self, positional: Sequence[Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments by name; InputError for those that the callable doesn't take, and for those that it lacks."""
+    def bound(self, positional: Sequence[Any], arguments: Mapping[str, Any], *, partial: bool = False) -> dict[str, Any]:
+        """The arguments by name; InputError for those that the callable doesn't take and, unless `partial`, that it lacks."""
         function = self.function
         try:
             signature = inspect.signature(function)
@@ -106,7 +92,7 @@ class CallableSpec:
                 raise must_be("Arguments of a network", "named, as in width=32", list(positional)) from None
             return dict(arguments)
         try:
-            given = signature.bind(*positional, **arguments).arguments
+            given = (signature.bind_partial if partial else signature.bind)(*positional, **arguments).arguments
         except TypeError as error:
             got = ", ".join([*map(repr, positional), *(f"{name}={value!r}" for name, value in arguments.items())])
             takes = f"It takes {signature}." if len(str(signature)) < 200 else ""
@@ -134,15 +120,20 @@ class CallableSpec:
     def build(self, seed: int | None = None) -> nn.Module:
         """The module on the CPU, in the mode in which the callable leaves it; weights from `seed`, the global generator left alone.
 
+        Of several inputs, or whole numbers, it holds its own and takes one tensor that stands for them (`with_own_inputs`).
         InputError where the callable refuses its arguments or returns no module.
         """
+        made = self.build_plain(seed)
+        return made if self.takes_one or not self.inputs else with_own_inputs(made, self.inputs)
+
+    def build_plain(self, seed: int | None = None) -> nn.Module:
+        """The same as the callable makes it, whatever its inputs."""
         import torch
 
         with torch.random.fork_rng(devices=[]):
             if seed is not None:
                 torch.default_generator.manual_seed(seed)
-            made = self._made()
-        return made if self.takes_one or not self.inputs else with_own_inputs(made, self.inputs)
+            return self._made()
 
     def _made(self) -> nn.Module:
         from torch import nn
@@ -225,11 +216,7 @@ class CallableSpec:
     @cached_property
     def source(self) -> str:
         """Digest of the file that the callable stands in; empty for what has none."""
-        try:
-            path = inspect.getsourcefile(inspect.unwrap(self.function))
-            return hashlib.sha256(Path(path or "").read_bytes()).hexdigest()[:16]
-        except (OSError, TypeError):
-            return ""
+        return source_of(self.function)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""

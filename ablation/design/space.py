@@ -1,6 +1,7 @@
 """A space of variants: a base and factors with levels; its full factorial, with what cannot exist and what is inert named.
 
-A level sets fields of the spec, fields of the protocol (`ablation.design.protocol.FACTORS`), or both.
+A level sets fields of the spec, fields of the protocol (`ablation.design.protocol.FACTORS`), or both. Of a network that a callable
+makes, levels set arguments.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ablation.design.callable_spec import CallableSpec
+from ablation.design.network import AnySpec, of_pieces, spec_from_dict
 from ablation.design.protocol import FACTORS, Protocol
 from ablation.design.spec import PER_STAGE, ModelSpec, resolve
 from ablation.design.variant import Variant
@@ -44,18 +47,23 @@ class Space:
     """
 
     name: str
-    base: ModelSpec
+    base: AnySpec
     factors: dict[str, Levels]
     protocol: Protocol = field(default_factory=Protocol)  # the study's; no part of the space's identity
 
     def __post_init__(self) -> None:
         owner: dict[str, str] = {}
         for factor, levels in self.factors.items():
-            for name in {name for level in levels.values() for name in resolve(level, FACTORS)}:
+            for name in {name for level in levels.values() for name in self._fields(level)}:
                 if owner.setdefault(name, factor) != factor:
                     raise must_be(
                         f"Factor {factor!r}", f"of fields that {owner[name]!r} does not set", name, "Merge the two factors."
                     )
+
+    @property
+    def model_spec(self) -> ModelSpec:
+        """The base, of this project's pieces; InputError where a callable makes the networks."""
+        return of_pieces(self.base)
 
     def enumerate(self) -> tuple[list[Variant], list[Invalid]]:
         """Every distinct variant of the full factorial, in order, and the combinations that cannot exist.
@@ -87,9 +95,15 @@ class Space:
         """The variant of one assignment of factors; InputError where it cannot exist."""
         changes: dict[str, Any] = {}
         for factor, level in factors.items():
-            changes.update(resolve(self.factors[factor][level], FACTORS))
+            changes.update(self._fields(self.factors[factor][level]))
+        if isinstance(self.base, CallableSpec):
+            return Variant(spec=self.base.replace(**changes))
         protocol = {name: changes.pop(name) for name in FACTORS if name in changes}
         return Variant.of(self.base.replace(**changes), protocol, self.protocol)
+
+    def _fields(self, level: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What a level sets, by the names of fields."""
+        return level if isinstance(self.base, CallableSpec) else resolve(level, FACTORS)
 
     def reference(self) -> str:
         """Key of the variant that others are compared with: the base where it is in the space, else the first."""
@@ -107,7 +121,7 @@ class Space:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], protocol: Protocol | None = None) -> Space:
         """The inverse of `to_dict`, in a study of this protocol."""
-        base = ModelSpec.from_dict(values["base"])
+        base = spec_from_dict(values["base"])
         return cls(name=values["name"], base=base, factors=dict(values["factors"]), protocol=protocol or Protocol())
 
     def described(self, variant: Variant, intents: Sequence[dict[str, str]]) -> Variant:
@@ -129,7 +143,7 @@ def load_space(path: Path, *, protocol: Protocol | None = None, whole: bool = Tr
     Enumerated where it is taken `whole`, so that whatever is wrong with it is an InputError that names the file; a space that a
     search draws from may be too large for that. `protocol`: the study's.
     """
-    values = _read(path)
+    values = read_toml(path)
     for table in ("base", "factors", "defaults"):
         if not isinstance(values.get(table, {}), dict):
             raise must_be(f"{path.name}: {table}", f"a table, [{table}]", values[table])
@@ -141,10 +155,7 @@ def load_space(path: Path, *, protocol: Protocol | None = None, whole: bool = Tr
         raise must_be(f"A table of {path.name}", "base, factors or defaults", sorted(unknown)[0])
     try:
         base = ModelSpec.from_dict({**values.get("base", {}), **base_changes})
-        factors = {factor: _levels(factor, levels) for factor, levels in values.get("factors", {}).items()}
-        if not factors:
-            example = 'For example: conv = ["standard", "separable"].'
-            raise must_be("factors", "a table with at least one factor", factors, example)
+        factors = factors_of(values.get("factors", {}), 'conv = ["standard", "separable"]')
         space = Space(name=printable(name), base=base, factors=factors, protocol=protocol or Protocol())
         if whole:
             space.enumerate()
@@ -153,16 +164,25 @@ def load_space(path: Path, *, protocol: Protocol | None = None, whole: bool = Tr
         raise InputError(f"{path.name}: {error}") from None
 
 
+def factors_of(values: Mapping[str, Any], example: str) -> dict[str, Levels]:
+    """Factors with their levels, from a table of a file; InputError for wrong ones, and for none."""
+    factors = {factor: _levels(factor, levels) for factor, levels in values.items()}
+    if not factors:
+        raise must_be("factors", "a table with at least one factor", factors, f"For example: {example}.")
+    return factors
+
+
 def load_defaults(path: Path, allowed: Sequence[str]) -> dict[str, Any]:
     """The table `defaults` of a space's file: settings of a study that flags override; InputError for a key not allowed."""
-    defaults = dict(_read(path).get("defaults", {}))
+    defaults = dict(read_toml(path).get("defaults", {}))
     for key in defaults:
         if key not in allowed:
             raise must_be(f"{path.name}: a key of [defaults]", "one of " + ", ".join(allowed), key)
     return defaults
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
+    """What a space's file holds; InputError where it can't be read."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows editors begin a file with a byte order mark
     except FileNotFoundError:
@@ -179,7 +199,6 @@ def _levels(factor: str, levels: Any) -> Levels:
     if isinstance(levels, dict) and levels and all(isinstance(v, dict) and v for v in levels.values()):
         result = {level: dict(changes) for level, changes in levels.items()}
     elif isinstance(levels, list) and levels:
-        resolve({factor: None}, FACTORS)
         for level in levels:
             if not isinstance(level, (str, int, float, list)) or level == [] or (isinstance(level, str) and not level.strip()):
                 raise must_be(f"A level of factor {factor!r}", "text, a number, true, false or a list of them", level)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
+from ablation.design.network import AnySpec, of_pieces
 from ablation.design.protocol import Protocol
 from ablation.design.spec import ModelSpec
 
@@ -30,7 +31,7 @@ class Variant:
     True
     """
 
-    spec: ModelSpec
+    spec: AnySpec
     changes: Mapping[str, Any] = field(default_factory=dict)  # fields of the protocol that differ from the study's
     label: str = field(default="", compare=False)
     # every assignment of factors that makes this variant: more than one where a factor changes nothing in it
@@ -38,7 +39,7 @@ class Variant:
     inert: tuple[str, ...] = field(default=(), compare=False)  # factors that change nothing in this variant
 
     @classmethod
-    def of(cls, spec: ModelSpec, wanted: Mapping[str, Any], study: Protocol | None = None) -> Variant:
+    def of(cls, spec: AnySpec, wanted: Mapping[str, Any], study: Protocol | None = None) -> Variant:
         """The variant with these fields of the protocol, whether or not the study has them already; InputError for wrong values."""
         protocol = study or Protocol()
         replace(protocol, **wanted)
@@ -47,6 +48,11 @@ class Variant:
 
     def __hash__(self) -> int:
         return hash(self.key)
+
+    @property
+    def model_spec(self) -> ModelSpec:
+        """The spec, of this project's pieces; InputError where a callable makes the network."""
+        return of_pieces(self.spec)
 
     @property
     def network_key(self) -> str:

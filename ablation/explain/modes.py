@@ -23,7 +23,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ablation.explain.prepared import common_shape, prepared
+from ablation.design.compose import VAE
+from ablation.explain.prepared import STEPS, common_shape, prepared
 from ablation.faster.optimise import EAGER, beyond, reason_of
 from ablation.faster.rewrite import checked_copy
 from ablation.faster.runtimes import RUNTIMES
@@ -125,6 +126,8 @@ def run_modes(
     """
     start, report = time.perf_counter(), progress or _silent
     wanted, place, shape = _checked(names, budget_s), checked_device(device), common_shape((first, second), input_shape)
+    if names is None and not all(isinstance(model, VAE) for model in (first, second)):
+        wanted = [mode for mode in wanted if set(MODES[mode].steps) <= set(STEPS)]  # the others need to know the parts of a VAE
     networks = tuple(checked_copy(model).to(place) for model in (first, second))
     x = torch.rand((batch_size, *shape), generator=torch.Generator().manual_seed(seed)).to(place)
     usable, reasons = _all_prepared(

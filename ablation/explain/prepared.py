@@ -15,6 +15,7 @@ from ablation.design.compose import VAE
 from ablation.design.inputs import holds_inputs
 from ablation.faster import alone
 from ablation.faster.examples import example_faces
+from ablation.faster.fold_traced import fold_traced
 from ablation.faster.graph import Graph, exported, onnx_of
 from ablation.faster.in_runtime import outputs_alone
 from ablation.faster.optimise import difference
@@ -27,7 +28,7 @@ from ablation.machine.device import keeping_buffers
 from ablation.measure.costs.static import image_shape
 from blocks.errors import must_be
 
-# steps that need to know nothing of a network; rules apply to its `nn.Sequential`s
+# steps that need to know nothing of a network; of the rules folding finds its layers by tracing, the others in `nn.Sequential`s
 STEPS = (*RULES, "bf16", "channels_last", "compile", "max-autotune", *RUNTIMES)
 # those that would compute what a network makes of its own inputs beforehand, and time nothing
 FOLDING = ("compile", "max-autotune", *RUNTIMES)
@@ -50,7 +51,8 @@ class Prepared(nn.Module):
         self.steps, runtime = tuple(steps), runtime_of(steps)
         self.dtype = torch.bfloat16 if "bf16" in steps and runtime is None else torch.float32
         self.memory_format = torch.channels_last if "channels_last" in steps else torch.contiguous_format
-        self.network = rewrite(model, [rule for name, rule in RULES.items() if name in steps]).to(dtype=self.dtype)
+        rewritten = rewrite(model, [rule for name, rule in RULES.items() if name in steps])
+        self.network = (fold_traced(rewritten) if "fold" in steps else rewritten).to(dtype=self.dtype)
         if "channels_last" in steps:
             self.network.to(memory_format=torch.channels_last)
         tuned = "max-autotune" in steps

@@ -30,13 +30,13 @@ IN_PLACE = (nn.ELU, nn.ReLU, nn.LeakyReLU, nn.SiLU)
 
 def fold_batch_norm(layers: Layers) -> Layers:
     """Rule: every batch norm behind a convolution becomes part of it."""
-    folded: Layers = []
+    kept: Layers = []
     for layer in layers:
-        if folded and is_plain(folded[-1], CONVS) and is_scale(layer):
-            folded[-1] = _folded(folded[-1], layer)
+        if kept and is_plain(kept[-1], CONVS) and is_scale(layer):
+            kept[-1] = folded(kept[-1], layer)
         else:
-            folded.append(layer)
-    return folded
+            kept.append(layer)
+    return kept
 
 
 def is_scale(layer: nn.Module) -> TypeGuard[nn.BatchNorm2d]:
@@ -44,7 +44,8 @@ def is_scale(layer: nn.Module) -> TypeGuard[nn.BatchNorm2d]:
     return is_plain(layer, [nn.BatchNorm2d]) and layer.running_mean is not None and not layer.training
 
 
-def _folded(conv: Conv, norm: nn.BatchNorm2d) -> nn.Module:
+def folded(conv: Conv, norm: nn.BatchNorm2d) -> nn.Module:
+    """The convolution that computes what both do one after the other."""
     scale, shift = scale_and_shift(norm)
     out = copy.deepcopy(conv)
     # weight of a convolution: out x in/groups x k x k; of a transposed one: in x out/groups x k x k

@@ -63,11 +63,19 @@ class Attribution:
     num_possible: int
     # how several comparisons at once were corrected for
     corrected: str = ""
+    # of a metric that a user's own training gives: what it is called, and how many digits are shown
+    label: str = ""
+    digits: int = 0
 
     @property
     def counted(self) -> bool:
         """Whether it is counted, not measured."""
         return all(effect.verdict == EXACT for effect in self.shapley.values())
+
+    @property
+    def trained(self) -> bool:
+        """Whether it comes from training."""
+        return self.metric in TRAINED or bool(self.label)
 
     @property
     def sampled(self) -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ablation.record.convert import from_plain, to_plain
+from blocks.errors import must_be
 
 COMPLETE, FAILED, RUNNING, WAITING, STALE = "complete", "failed", "running", "waiting", "stale"
 # of a search alone: stopped at a rung, from which it may go on; outside of a limit, and so never trained
@@ -37,7 +40,7 @@ class Record:
     latency: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     # best_loss, best_epoch, seconds, images_per_second, stopped_early; epochs: list of per-epoch dicts
     training: Mapping[str, Any] = field(default_factory=dict)
-    # "replica" and "reporting" -> metric -> value, never mixed
+    # "replica" and "reporting" -> metric -> value, never mixed; "own" -> what a training function of the user's own returned
     quality: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
@@ -72,6 +75,25 @@ class Metric:
     digits: int = 3
     lower_is_better: bool = True
 
+    @property
+    def best(self) -> str:
+        """'lowest' or 'highest'."""
+        return "lowest" if self.lower_is_better else "highest"
+
+    def text(self, value: float) -> str:
+        """A stored value as it is shown, with its unit."""
+        return f"{value * self.scale:.{self.digits}f} {self.unit}".rstrip()
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it is shown in per cent, so that differences are points, and shares of it would mislead."""
+        return self.unit == "%"
+
+    @property
+    def unit_of_change(self) -> str:
+        """The unit of a difference."""
+        return "points" if self.is_share else self.unit
+
 
 METRICS: dict[str, Metric] = {
     "loss": Metric(path="training.best_loss", label="validation loss", digits=4),
@@ -94,10 +116,91 @@ METRICS: dict[str, Metric] = {
 }
 
 
+# of the networks of this project, by key; the first is what they are trained for
+TRAINED = {name: METRICS[name] for name in ("loss", "ssim", "psnr", "l1", "ms_ssim", "replica_loss")}
+
+
+def own_metric(
+    name: str,
+    *,
+    better: str = "higher",
+    unit: str = "",
+    label: str = "",
+    digits: int | None = None,
+    scale: float | None = None,
+) -> Metric:
+    """A metric that a training function of the user's own returns. Of the unit "%" it returns shares, 0.93 for 93 %.
+
+    `scale`: what is shown over what is returned. InputError for wrong values.
+
+    >>> own_metric("accuracy", unit="%").scale
+    100.0
+    """
+    if better not in ("higher", "lower"):
+        raise must_be(f"metrics: better, of {name}", "higher or lower", better)
+    if not re.fullmatch(r"\w[\w -]*", name) or name in METRICS.keys() - TRAINED.keys():
+        raise must_be("A metric's name", "letters, digits, spaces and dashes, and none of a cost", name)
+    if not all(isinstance(text, str) for text in (unit, label)):
+        raise must_be(f"metrics: unit and label, of {name}", "text", unit if not isinstance(unit, str) else label)
+    is_share = unit == "%"
+    digits = (2 if is_share else 4) if digits is None else digits
+    scale = (100.0 if is_share else 1.0) if scale is None else scale
+    if not isinstance(digits, int) or not 0 <= digits <= 9:
+        raise must_be(f"metrics: digits, of {name}", "a whole number from 0 to 9", digits)
+    if not isinstance(scale, (int, float)) or isinstance(scale, bool) or not 0 < scale < math.inf:
+        raise must_be(f"metrics: scale, of {name}", "a positive number", scale)
+    return Metric(
+        path=f"quality.own.{name}", label=label or name.replace("_", " "), unit=unit, scale=scale, digits=digits,
+        lower_is_better=better == "lower",
+    )  # fmt: skip
+
+
+def own_metrics(values: Mapping[str, Any]) -> dict[str, Metric]:
+    """Metrics by name, from "higher" or "lower", or a table of what `own_metric` takes; InputError for wrong ones, and for none."""
+    if not isinstance(values, Mapping) or not values:
+        raise must_be("metrics", 'a table with at least one metric, such as accuracy = { better = "higher", unit = "%" }', values)
+    made: dict[str, Metric] = {}
+    for name, about in values.items():
+        given = {"better": about} if isinstance(about, str) else about
+        known = ("better", "unit", "label", "digits", "scale")
+        if not isinstance(given, Mapping) or not set(given) <= set(known):
+            raise must_be(f"metrics: {name}", f'"higher", "lower" or a table of {", ".join(known)}', about)
+        made[name] = own_metric(name, **given)
+    return made
+
+
 def latency_metric(device: str, batch_size: int) -> Metric:
     """The latency metric of one device and batch size, in milliseconds."""
     label = f"latency ({device}, batch {batch_size})"
     return Metric(path=f"latency.{device}/{batch_size}.median_ms", label=label, unit="ms", digits=2)
+
+
+# of what is counted in millions: the unit below which the next smaller one says more, by the largest value
+_SMALLER = {"M": ((1e5, "k", 1e-3), (1e3, "", 1.0)), "MB": ((1e5, "kB", 1e-3), (1e3, "bytes", 1.0))}
+SMALL_MS = 0.1
+
+
+def fitting(metric: Metric, values: Sequence[float]) -> Metric:
+    """The metric in a unit, and with the digits, that values as small as these need; of counts whole numbers stay whole.
+
+    >>> fitting(METRICS["params"], [1234.0]).unit, fitting(METRICS["params"], [9_352_195.0]).unit
+    ('k', 'M')
+    """
+    if not values:
+        return metric
+    if metric.unit == "ms" and 0 < min(values) < SMALL_MS:
+        return replace(metric, digits=2 - math.floor(math.log10(min(values))))
+    if metric.unit in _SMALLER and max(values) < 1e6:
+        metric = replace(metric, digits=3)
+    for below, unit, scale in _SMALLER.get(metric.unit, ()):
+        if max(values) < below:
+            metric = replace(metric, unit=unit, scale=scale, digits=0 if scale == 1 else 3)
+    return metric
+
+
+def fitted_text(metric: Metric, value: float) -> str:
+    """A stored value in the unit that fits it, as '1.234 k'."""
+    return fitting(metric, [value]).text(value)
 
 
 def shown(record: Record, metric: Metric) -> float | None:

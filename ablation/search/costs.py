@@ -223,7 +223,7 @@ def _row(space: Space, factors: Mapping[str, str], counts: SpaceCosts) -> tuple[
     try:
         variant = space.variant(factors)
         key = variant.key
-        return key, "", _numbers(counts.total(variant.spec))
+        return key, "", _numbers(counts.total(variant.model_spec))
     except InputError as error:
         return key, str(error), none
     except Exception as error:  # whatever a user's own piece raises

@@ -11,7 +11,7 @@ from ablation.design.space import Space, load_space
 from ablation.measure.costs.static import static_cost
 from ablation.search.costs import SpaceCosts, space_costs
 from studies.bench.result import Bench, Result
-from studies.grid import space_file
+from studies.grid.command import space_file
 
 PER_MINUTE = 10_000
 
@@ -45,7 +45,7 @@ def _compare(space: Space, drawn: Sequence[Mapping[str, str]], counts: SpaceCost
     seconds, different = 0.0, 0
     for factors in drawn:
         begin = time.process_time()
-        spec = space.variant(factors).spec
+        spec = space.variant(factors).model_spec
         full = static_cost(spec)
         seconds += time.process_time() - begin
         different += counts.of(spec) != full

@@ -25,7 +25,7 @@ from ablation.record.trial import COMPLETE, Record
 from studies.engine.config import StudyConfig, StudyFolder
 from studies.engine.publish import publish
 from studies.engine.reporting import report_study
-from studies.grid import SPACES
+from studies.grid.command import SPACES
 from studies.store.history import job_key
 from studies.store.queue import Job, plan
 from studies.store.storage import open_storage, open_study

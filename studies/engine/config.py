@@ -11,11 +11,12 @@ from typing import Any
 from ablation.design.protocol import LATER as LATER_OF_PROTOCOLS
 from ablation.design.protocol import Protocol
 from ablation.design.spec import LATER as LATER_OF_SPECS
+from ablation.record.trial import TRAINED, Metric, own_metrics
 from blocks.errors import InputError, must_be
 from studies.store.history import Limits
 
 # settings that came after the first studies were stored: left out where they are not set
-_LATER = ("former_fingerprint", "search", "first_seed")
+_LATER = ("former_fingerprint", "search", "first_seed", "own")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,8 @@ class StudyConfig:
     max_attempts: int = 3
     former_fingerprint: str = ""  # by which the study began, where that knew names and sizes of files only
     search: Mapping[str, Any] = field(default_factory=dict)  # of studies.engine.proposals.Search; empty for a full grid
+    # of a study whose networks and training are the user's own: what trains them, its metrics, and digests of the sources of both
+    own: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; of the settings that came later only those that are set."""
@@ -44,9 +47,9 @@ class StudyConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> StudyConfig:
         """The inverse of `to_dict`; what a study stored before later settings existed gets them at the values that it ran with."""
-        protocol = {**LATER_OF_PROTOCOLS, **values["protocol"]}
+        protocol = {} if values.get("own") else {**LATER_OF_PROTOCOLS, **values["protocol"]}
         base = values["space"].get("base")
-        space = values["space"] if base is None else {**values["space"], "base": {**LATER_OF_SPECS, **base}}
+        space = values["space"] if base is None or "callable" in base else {**values["space"], "base": {**LATER_OF_SPECS, **base}}
         search, batches = dict(values.get("search") or {}), tuple(values["latency_batches"])
         if reference := search.get("reference"):
             search["reference"] = {**LATER_OF_SPECS, **reference} if "preset" not in reference else reference
@@ -56,6 +59,16 @@ class StudyConfig:
     def limits(self) -> Limits:
         """How often its jobs are tried."""
         return Limits(max_attempts=self.max_attempts)
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """What training gives, by key; the first is what networks are ranked by."""
+        return own_metrics(self.own["metrics"]) if self.own else TRAINED
+
+    @property
+    def leading(self) -> Metric:
+        """The first of them."""
+        return next(iter(self.metrics.values()))
 
     def training_protocol(self) -> Protocol:
         """The protocol as a validated object."""
@@ -125,6 +138,8 @@ def reconcile_config(stored: StudyConfig, wanted: StudyConfig, where: str, forme
         if (key == "space" and _contains(wanted.space, stored.space)) or (key == "fingerprint" and value in former):
             continue
         name, old, got = _difference(key, value, new)
+        if name.startswith("own.sources."):
+            name = f"source of {name.removeprefix('own.sources.')}"
         remedy = "Name another folder with --out, in a shared storage another --study too, or repeat the command that made it."
         if name == "data.limit" and old == "None":  # earlier versions took all files whatever the space said
             remedy += " If the number comes from [defaults] of the space, take `images` out there to go on with all files."

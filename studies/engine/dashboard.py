@@ -14,6 +14,8 @@ from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from optuna.trial import TrialState
 from optuna_dashboard import save_note, save_plotly_graph_object
 
+from ablation.record.trial import METRICS, Metric
+from ablation.report.kit.numbers import capital
 from ablation.stats import pareto_front
 from blocks.errors import must_be
 from studies.store.storage import batched, get_system_attrs, is_url, set_system_attr
@@ -57,20 +59,20 @@ def write_note(owner: optuna.Study | optuna.Trial, text: str) -> None:
     save_note(owner, text)
 
 
-def publish_pareto(study: optuna.Study) -> None:
-    """Draw the complete trials' loss against latency, with the front of all three objectives, under one fixed id."""
-    figure = pareto_figure(study)
+def publish_pareto(study: optuna.Study, leading: Metric = METRICS["loss"]) -> None:
+    """Draw the complete trials' first metric against latency, with the front of all three objectives, under one fixed id."""
+    figure = pareto_figure(study, leading)
     with batched(study):
         save_plotly_graph_object(study, figure, graph_object_id=FIGURE_ID)
 
 
-def pareto_figure(study: optuna.Study) -> go.Figure:
+def pareto_figure(study: optuna.Study, leading: Metric = METRICS["loss"]) -> go.Figure:
     """The plotly figure of `publish_pareto`: infeasible trials (user attribute `feasible` false) are never on the front."""
     import plotly.graph_objects as go
 
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     feasible = [trial for trial in complete if trial.user_attrs.get("feasible", True)]
-    kept = pareto_front([trial.values for trial in feasible])  # all objectives are minimised
+    kept = pareto_front([trial.values for trial in feasible], [leading.lower_is_better, True, True])
     front = [trial for trial, keep in zip(feasible, kept, strict=True) if keep]
     numbers = {trial.number for trial in front}
     others = [trial for trial in complete if trial.number not in numbers]
@@ -79,12 +81,13 @@ def pareto_figure(study: optuna.Study) -> go.Figure:
         labels = [html.escape(trial.user_attrs.get("label", "")) for trial in trials]
         figure.add_scatter(
             x=[trial.values[1] for trial in trials],
-            y=[trial.values[0] for trial in trials],
+            y=[leading.scale * trial.values[0] for trial in trials],
             text=[f"trial {t.number}: {label}<br>{t.values[2]:,.0f} parameters" for t, label in zip(trials, labels, strict=True)],
             mode="markers",
             name=name,
         )
-    titles = {"title": "Validation loss against latency", "xaxis_title": "latency in ms", "yaxis_title": "validation loss"}
+    label = f"{leading.label} in {leading.unit}" if leading.unit else leading.label
+    titles = {"title": f"{capital(leading.label)} against latency", "xaxis_title": "latency in ms", "yaxis_title": label}
     figure.update_layout(template="none", **titles)
     return figure
 

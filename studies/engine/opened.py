@@ -47,7 +47,7 @@ class StudyRun:
     options: RunOptions
     console: Console
     study: optuna.Study
-    dataset: Dataset
+    images: Dataset | None  # none where networks and training are the user's own
     space: Space
 
     @property
@@ -60,26 +60,32 @@ class StudyRun:
         """Those of the full grid; two of them may be one network, trained differently."""
         return self.space.enumerate()[0]
 
+    @property
+    def dataset(self) -> Dataset:
+        """Its images."""
+        assert self.images is not None
+        return self.images
+
     @cached_property
     def split(self) -> Split:
         """Its images to train, to validate and to test."""
         return split_indices(len(self.dataset), seed=self.config.training_protocol().split_seed)
 
 
-def open_run(wanted: StudyConfig, options: RunOptions, dataset: Dataset, console: Console) -> StudyRun:
+def open_run(wanted: StudyConfig, options: RunOptions, dataset: Dataset | None, console: Console) -> StudyRun:
     """Open or make the study's folder and storage, refusing a study made by another space, data set or protocol."""
-    space = Space.from_dict(wanted.space, wanted.training_protocol())
+    space = Space.from_dict(wanted.space, None if wanted.own else wanted.training_protocol())
     if wanted.search:
         check_search(wanted)
     else:
         space.enumerate()  # an InputError comes before anything is written
     StudyFolder(options.out).create()
-    study = open_study(open_storage(options.where), options.study)
+    study = open_study(open_storage(options.where), options.study, (next(iter(wanted.metrics)), wanted.leading.lower_is_better))
     stored = study.user_attrs.get("config")
     config = wanted
     if stored:
-        config = reconcile_config(StudyConfig.from_dict(stored), wanted, str(options.out), former=dataset.former)
+        config = reconcile_config(StudyConfig.from_dict(stored), wanted, str(options.out), former=dataset.former if dataset else ())
     if config.to_dict() != stored:
         study.set_user_attr("config", config.to_dict())
-    dataset = dataset.with_note(FORMER_NOTE) if config.former_fingerprint else dataset
-    return StudyRun(config=config, options=options, console=console, study=study, dataset=dataset, space=space)
+    dataset = dataset.with_note(FORMER_NOTE) if dataset and config.former_fingerprint else dataset
+    return StudyRun(config=config, options=options, console=console, study=study, images=dataset, space=space)

@@ -169,12 +169,12 @@ class Describe:
             return Proposal(job=None, constraints={EXISTS: 1.0}, reason=str(error)), {}
         job = Job(variant.key, 0, factors, variant_attrs(variant))
         try:
-            costs = with_ratios(self._count(variant.spec), self._reference_costs)
+            costs = with_ratios(self._count(variant.model_spec), self._reference_costs)
         except Exception as error:  # whatever a user's own piece raises
             reason = f"{type(error).__name__}: {first_line(error, '')}"
             return Proposal(job=job, constraints={EXISTS: 1.0}, reason=reason), {}
         constraints, reason = self.search.constraints(costs), self.search.broken(costs)
-        predicted = self.predict(variant.spec) if self.predict is not None and not reason else {}
+        predicted = self.predict(variant.model_spec) if self.predict is not None and not reason else {}
         lowest = lowest_values(predicted)
         if not reason and (slow := self.search.broken(lowest)):
             # only what is refused unmeasured: the others get the constraints that are measured

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 
-from ablation.record.trial import METRICS, Record, shown
+from ablation.record.trial import METRICS, TRAINED, Metric, Record, fitted_text, shown
 from ablation.report import draw_curves, write_gallery
 from studies.engine.config import StudyFolder
 from studies.engine.dashboard import artifact_store, upload_artifacts, write_note
@@ -51,13 +52,14 @@ def take_over(record: Record, earlier: EarlierRecord, trial: optuna.Trial, folde
     return record
 
 
-def note(record: Record) -> str:
+def note(record: Record, metrics: Mapping[str, Metric] = TRAINED) -> str:
     """A few lines of Markdown: what this network is and what it came to."""
     lines = [f"**{record.label}**, seed {record.seed}", ""]
-    for name in ("loss", "params", "macs", "ssim", "psnr"):
-        metric, value = METRICS[name], shown(record, METRICS[name])
+    lead, *others = [metrics[name] for name in (("loss", "ssim", "psnr") if metrics is TRAINED else metrics)]
+    for metric in (lead, METRICS["params"], METRICS["macs"], *others):
+        value = shown(record, metric)
         if value is not None:
-            lines.append(f"- {metric.label}: {value:.{metric.digits}f} {metric.unit}".rstrip())
+            lines.append(f"- {metric.label}: {fitted_text(metric, value / metric.scale)}")
     for place, entry in record.latency.items():
         if entry.get("median_ms") is not None:
             lines.append(f"- latency {place}: {entry['median_ms']:.2f} ms ({entry['ratio']:.2f} x the reference)")

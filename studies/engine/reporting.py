@@ -30,8 +30,10 @@ def study_info(study: optuna.Study, config: StudyConfig, stored: list[Record], c
     machine = facts.get("provenance", {})
     hardware = machine.get("hardware", {})
     seeds = sorted({record.seed for record in stored})
+    own = about_own(config) if config.own else {}
+    of = space["base"]["callable"] if own else f"{config.data['name']} at {config.data['image_size']} px"
     return StudyInfo(
-        title=f"{config.name}: {', '.join(space['factors'])} on {config.data['name']} at {config.data['image_size']} px",
+        title=f"{config.name}: {', '.join(space['factors'])} {'of' if own else 'on'} {of}",
         command=facts.get("command", command),
         device=machine_name(hardware) or config.device,
         data=facts.get("data", dict(config.data)),
@@ -41,7 +43,15 @@ def study_info(study: optuna.Study, config: StudyConfig, stored: list[Record], c
         reference=facts.get("reference", ""),
         provenance={**machine, "seeds": seeds, "data_fingerprint": config.fingerprint, "latency": attrs.get(SESSIONS, {})},
         latency_noise=attrs.get(NOISE, {}),
+        **own,
     )
+
+
+def about_own(config: StudyConfig) -> dict[str, Any]:
+    """What a report knows of networks and metrics of a user's own."""
+    base, metrics = config.space["base"], config.metrics
+    about = f"{base['callable']} on {' and '.join(base['inputs'])}, trained by {config.own['train']}"
+    return {"network": about, "metrics": metrics, "compared": tuple(metrics), "aside": ()}
 
 
 def current_records(study: optuna.Study, config: StudyConfig) -> list[Record]:
@@ -65,14 +75,16 @@ def report_study(
     if outside := len(known) - len(stored):  # of which a search may have hundreds
         note = f"{outside} proposals lie outside of the limits and were not trained"
         info = replace(info, data={**info.data, "notes": [*(info.data.get("notes") or ()), note]})
-    target, allowed = to or folder.report, to is None or config.data["name"] == "faces"
+    target, allowed = to or folder.report, to is None or config.data.get("name") in ("faces", None)
     prepare_folder(target, "--to")
     if allowed:
         draw_gallery(stored, folder, target)
     paths = write_report(stored, target, study=info, images_allowed=allowed)
-    publish_pareto(study)
+    publish_pareto(study, config.leading)
     complete = sum(record.state == COMPLETE for record in stored)
-    write_note(study, f"{info.title}\n\n{complete} of {len(stored)} trials complete. The first objective is the validation loss.")
+    write_note(
+        study, f"{info.title}\n\n{complete} of {len(stored)} trials complete. The first objective is the {config.leading.label}."
+    )
     width = min(console.width, 160) if console.is_terminal else 120
     table = print_table(stored, info, width=width)
     done = f"{complete} of {len(stored)} trials are complete. Report: {target / 'report.html'}"

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from filelock import FileLock
 
+from ablation.design.callable_spec import CallableSpec
 from ablation.design.space import Space
 from ablation.design.spec import ALIASES, PIECE_FIELDS
 from ablation.design.variant import Variant, network_of
@@ -21,7 +22,8 @@ from studies.engine.config import StudyConfig
 from studies.engine.dashboard import dashboard_command
 from studies.engine.latency_session import LOCK, LatencySession, missing_latency
 from studies.engine.opened import StudyRun
-from studies.engine.preflight import check_network
+from studies.engine.own.trial import try_network
+from studies.engine.preflight import Finding, check_network
 from studies.engine.proposals import Describe, variant_attrs
 from studies.engine.reporting import report_study
 from studies.engine.search.first import choices_of, first_jobs
@@ -59,7 +61,8 @@ def run_trials(run: StudyRun) -> int:
                 return INTERRUPTED
             report = plan_trials(run, hopeless)
             complete, total = report.complete, report.planned
-        np.save(run.folder.originals, np.asarray(run.dataset.images[run.split.test[:NUM_SHOWN]]))
+        if run.images:
+            np.save(run.folder.originals, np.asarray(run.images.images[run.split.test[:NUM_SHOWN]]))
         if complete < total or trial_state(run.study, run.config.limits).waiting:
             train_all(run, total, complete, stop)
         if stop():
@@ -84,23 +87,38 @@ def announce(run: StudyRun) -> None:
 
 
 def _announcement(run: StudyRun) -> list[tuple[str, str]]:
-    config, data, space, split = run.config, run.dataset, run.space, run.split
-    protocol = config.training_protocol()
+    config, space = run.config, run.space
     num_complete = sum(r.state == COMPLETE for r in records(run.study, config.limits))
-    sizes = f"{len(split.train)} to train, {len(split.validation)} to validate, {len(split.test)} to test"
-    training = f"{config.device}, at most {protocol.epochs} epochs, batch {protocol.batch_size}, Adam {protocol.learning_rate:g}"
     batches = " and ".join(map(str, config.latency_batches))
     threads = f" with {config.latency_threads} thread(s)" if config.device == "cpu" else ""
     return [
         ("Study", f"{config.name}: {space.num_combinations()} combinations of {', '.join(space.factors)}"),
         ("Networks", _proposed(config) if config.search else _networks(space)),
         ("Trials", f"{_num_trials(run)}; {num_complete} complete already"),
-        ("Data", f"{data.name}, {len(data)} images at {data.image_size} px: {sizes}"),
-        *(("", f"note: {note}") for note in data.notes),
-        ("Training", f"{training}, {protocol.precision}; {run.options.workers} at a time"),
+        *(_own_training(run) if config.own else _training(run)),
         ("Latency", f"batch {batches} on {config.device}{threads}, all networks interleaved, before training"),
         ("Folder", str(run.options.out)),
         ("Dashboard", dashboard_command(run.options.where, run.folder.artifacts)),
+    ]
+
+
+def _training(run: StudyRun) -> list[tuple[str, str]]:
+    data, split, protocol = run.dataset, run.split, run.config.training_protocol()
+    sizes = f"{len(split.train)} to train, {len(split.validation)} to validate, {len(split.test)} to test"
+    about = f"at most {protocol.epochs} epochs, batch {protocol.batch_size}, Adam {protocol.learning_rate:g}, {protocol.precision}"
+    return [
+        ("Data", f"{data.name}, {len(data)} images at {data.image_size} px: {sizes}"),
+        *(("", f"note: {note}") for note in data.notes),
+        ("Training", f"{run.config.device}, {about}; {run.options.workers} at a time"),
+    ]
+
+
+def _own_training(run: StudyRun) -> list[tuple[str, str]]:
+    config = run.config
+    metrics = [f"{name} ({'lower' if m.lower_is_better else 'higher'} is better)" for name, m in config.metrics.items()]
+    return [
+        ("Training", f"{config.own['train']} on {config.device}; {run.options.workers} at a time"),
+        ("Metrics", ", ".join(metrics)),
     ]
 
 
@@ -138,9 +156,7 @@ def check_networks(run: StudyRun, stop: StopRequest) -> dict[str, str]:
     for variant in run.variants:
         if complete[variant.key] >= run.config.seeds or stop():
             continue
-        protocol = variant.protocol(run.config.training_protocol())
-        last_batch = len(run.split.train) % protocol.batch_size
-        finding = check_network(variant.spec, protocol, run.config.device, last_batch=last_batch)
+        finding = _tried(run, variant)
         message = finding.note
         if finding.reason:
             hopeless[variant.key] = finding.reason
@@ -151,6 +167,13 @@ def check_networks(run: StudyRun, stop: StopRequest) -> dict[str, str]:
     if hopeless and len(hopeless) == len(run.variants) and not run.study.get_trials(deepcopy=False):
         raise InputError(f"No network of the study can be trained. {first.label}: {hopeless[first.key]}.")
     return hopeless
+
+
+def _tried(run: StudyRun, variant: Variant) -> Finding:
+    if isinstance(variant.spec, CallableSpec):
+        return try_network(variant.spec)
+    protocol = variant.protocol(run.config.training_protocol())
+    return check_network(variant.spec, protocol, run.config.device, last_batch=len(run.split.train) % protocol.batch_size)
 
 
 def measure_latency(run: StudyRun, stop: StopRequest, variants: list[Variant]) -> bool:
@@ -197,6 +220,7 @@ def plan_trials(run: StudyRun, hopeless: Mapping[str, str]) -> PlanReport:
 
 def _choices(space: Space) -> dict[str, list[str]]:
     """Every level that a factor may ever have: all pieces of its family, and the levels that the space names."""
-    families = {factor: PIECE_FIELDS.get(ALIASES.get(factor, (factor,))[0]) for factor in space.factors}
+    own = isinstance(space.base, CallableSpec)
+    families = {factor: None if own else PIECE_FIELDS.get(ALIASES.get(factor, (factor,))[0]) for factor in space.factors}
     pieces = {factor: FAMILIES[family].names() if family else [] for factor, family in families.items()}
     return {factor: list(dict.fromkeys([*pieces[factor], *levels])) for factor, levels in space.factors.items()}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from optuna.trial import FrozenTrial
 
+from ablation.record.trial import METRICS, fitted_text, latency_metric
 from blocks.errors import InputError
 from studies.engine.opened import RunOptions, StudyRun
 from studies.engine.proposals import source_of
@@ -34,8 +35,8 @@ def _train_here(run: StudyRun, board: Board, stop: StopRequest) -> None:
     context = TrialContext(
         config=run.config,
         folder=run.folder,
-        dataset=run.dataset,
-        split=run.split,
+        images=run.images,
+        parts=run.split if run.images else None,
         on_step=lambda label, step, steps, detail: board.trial(0, label, step, steps, detail),
     )
     show_ended = _EndedTrials(run, board)
@@ -95,6 +96,7 @@ class _EndedTrials:
 
     def __init__(self, run: StudyRun, board: Board) -> None:
         self.study, self.board, self.is_search = run.study, board, bool(run.config.search)
+        self.name, self.metric = next(iter(run.config.metrics.items()))
         self.known = {trial.number for trial in self._ended()}
 
     def __call__(self) -> None:
@@ -105,10 +107,11 @@ class _EndedTrials:
             attrs = trial.user_attrs
             label = f"{attrs.get('label', 'trial')}, seed {attrs.get('seed', '?')}"
             if trial.values:
-                loss, latency, params = trial.values
+                value, latency, params = trial.values
+                costs = (fitted_text(latency_metric("cpu", 1), latency), f"{fitted_text(METRICS['params'], params)} parameters")
                 time = duration(trial.duration.total_seconds()) if trial.duration else "?"
                 front = ", on the front" if self.is_search and trial.number in {t.number for t in self.study.best_trials} else ""
-                self.board.finished(label, f"loss {loss:.4f}, {latency:.2f} ms, {params / 1e6:.3f} M parameters, {time}{front}")
+                self.board.finished(label, f"{self.name} {self.metric.text(value)}, {', '.join(costs)}, {time}{front}")
             else:
                 kind = attrs.get("reason_kind", "failed").replace(ERROR, "failed")
                 self.board.failed(label, f"{kind}: {attrs.get('reason', 'no reason stored')}")

@@ -49,12 +49,24 @@ class TrialContext:
 
     config: StudyConfig
     folder: StudyFolder
-    dataset: Dataset
-    split: Split
+    images: Dataset | None = None  # none, like the split, where networks and training are the user's own
+    parts: Split | None = None
     on_step: OnStep = lambda *_: None
     should_stop: Callable[[], bool] = lambda: False
     # network -> static costs, so that all variants and seeds of one network are counted once in this process
     costs: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def dataset(self) -> Dataset:
+        """The images."""
+        assert self.images is not None
+        return self.images
+
+    @property
+    def split(self) -> Split:
+        """Those to train, to validate and to test."""
+        assert self.parts is not None
+        return self.parts
 
 
 def run_trial(trial: optuna.Trial, context: TrialContext) -> tuple[float, float, float]:

@@ -20,6 +20,7 @@ from ablation.machine.cores import num_threads
 from ablation.machine.plugins import load_plugins
 from blocks.errors import InputError, WriteError, must_be
 from studies.engine.config import StudyConfig, StudyFolder
+from studies.engine.own.trial import run_own_trial
 from studies.engine.proposals import source_of
 from studies.engine.trial import OnStep, TrialContext, run_trial
 from studies.store.lease import lease_lost
@@ -62,10 +63,11 @@ def work(
     A full disk, or a folder that can't be written any more, is no trial's fault: it costs no attempt, and ends as an InputError.
     """
     unwritable: list[str] = []
+    run = run_own_trial if context.config.own else run_trial
 
     def objective(trial: optuna.Trial) -> tuple[float, float, float]:
         try:
-            return run_trial(trial, replace(context, should_stop=lambda: should_stop() or lease_lost(trial)))
+            return run(trial, replace(context, should_stop=lambda: should_stop() or lease_lost(trial)))
         except Exception as error:
             unwritable[:] = [reason for cause in _chain(error) if (reason := _no_room(cause))]
             if unwritable:
@@ -124,10 +126,10 @@ def serve(
     with StopRequest() as stop:
         opened = open_study(open_storage(storage), study)
         config, files = StudyConfig.from_dict(opened.user_attrs["config"]), StudyFolder(folder)
-        dataset = open_dataset(config, data_root, cache_dir)
-        split = split_indices(len(dataset), seed=config.training_protocol().split_seed)
+        dataset = None if config.own else open_dataset(config, data_root, cache_dir)
+        split = split_indices(len(dataset), seed=config.training_protocol().split_seed) if dataset else None
         progress = ProgressFile(files.progress, os.getpid())
-        context = TrialContext(config=config, folder=files, dataset=dataset, split=split, on_step=file_reporter(progress))
+        context = TrialContext(config=config, folder=files, images=dataset, parts=split, on_step=file_reporter(progress))
         try:
             work(opened, context, should_stop=stop)  # the parent reads outcomes from the storage
         finally:

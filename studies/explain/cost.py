@@ -25,10 +25,11 @@ from studies.explain.options import CostOptions
 from studies.explain.steps import peak_bytes
 
 HEADINGS: Mapping[str, str] = {
-    "params": "parameters", "macs": "mult.-accum.", "elements_written": "elements written", "bytes_moved": "bytes moved",
-    "num_ops": "operations", "peak_bytes": "peak bytes",
+    "params": "parameters", "macs": "mult.-accum.", "elements_written": "elements", "bytes_moved": "bytes moved",
+    "num_ops": "ops", "peak_bytes": "peak bytes",
 }  # fmt: skip
-WORDS: Mapping[str, str] = {"macs": "multiply-accumulates"}  # where a heading is short
+# where a heading is short
+WORDS: Mapping[str, str] = {"macs": "multiply-accumulates", "elements_written": "elements written", "num_ops": "operations"}
 Row = dict[str, Any]
 
 
@@ -120,10 +121,12 @@ def _print(rows: Sequence[Row], options: CostOptions) -> None:
     else:
         table = Table(box=None, pad_edge=False)
         for field in rows[0]:
-            table.add_column(HEADINGS.get(field, field), justify="right" if field in HEADINGS else "left")
+            table.add_column(HEADINGS.get(field, field), justify="right" if field in HEADINGS else "left", no_wrap=True)
         for row in rows:
             table.add_row(*(f"{value:,}" if isinstance(value, int) else str(value or "-") for value in row.values()))
-        Console().print(table)
+        console = Console()
+        # a number that is cut is another number: lines are longer than the terminal is wide where they have to be
+        Console(width=max(console.width, console.measure(table, options=console.options.update(width=1000)).maximum)).print(table)
 
 
 def _beyond(name: str, cost: StaticCost, limits: Mapping[str, float]) -> list[str]:

@@ -37,11 +37,12 @@ from ablation.faster.runtimes import RUNTIMES
 from ablation.machine.hardware import git_commit, hardware_name
 from ablation.machine.text import first_line
 from ablation.measure.costs.memory import activation_bytes
+from ablation.measure.costs.operations import align, part_names
 from ablation.measure.costs.static import output_shapes, static_cost
 from ablation.measure.latency.compare import LatencyComparison, compare_latency
 from ablation.record.attribution import Attribution
 from ablation.record.explanation import SweepPoint
-from ablation.record.trial import COMPLETE
+from ablation.record.trial import COMPLETE, METRICS
 from ablation.stats import SETTLED
 from studies.engine.config import StudyConfig, StudyFolder
 from studies.store.records import records
@@ -96,8 +97,10 @@ class Pair:
         return {"device": self.device, "batch_size": self.batch_size, "input_shape": self.shape}
 
     def models(self) -> dict[str, nn.Module]:
-        """Both networks with the weights of seed 0, by name."""
-        return {name: build(spec, seed=0) for name, spec in zip(self.names, self.specs, strict=True)}
+        """Both networks with the weights of seed 0, by name, their parts aligned."""
+        first, second = (build(spec, seed=0) for spec in self.specs)
+        align(first, second)
+        return dict(zip(self.names, (first, second), strict=True))
 
     def key(self) -> str:
         """What a stored step must have been made for."""
@@ -110,7 +113,7 @@ class Pair:
 
 def _static(pair: Pair, factorial: Factorial, earlier: Results, report: Report) -> Mapping[str, Any]:
     """Exact attributions of everything that can be counted."""
-    costs = {name: static_cost(spec).to_dict() for name, spec in zip(pair.names, pair.specs, strict=True)}
+    costs = {name: _cost(spec, model) for spec, (name, model) in zip(pair.specs, pair.models().items(), strict=True)}
     counted = factorial if len(factorial.networks) <= MAX_PEAK_NETWORKS and not pair.quick else factorial.coarse()
     limits = [] if counted.names == factorial.names else ["Peak memory: encoder body and decoder body are one factor each."]
     try:
@@ -119,6 +122,10 @@ def _static(pair: Pair, factorial: Factorial, earlier: Results, report: Report) 
     except Exception as error:  # a callable's network that looks at values
         peak, limits = [], [f"Peak memory was not estimated: {first_line(error)}."]
     return {"costs": costs, "attributions": [*attribute_static(factorial), *peak], "limits": [*limits, *_about(pair, costs)]}
+
+
+def _cost(spec: AnySpec, model: nn.Module) -> dict[str, Any]:
+    return static_cost(spec, parts=None if isinstance(spec, ModelSpec) else part_names(model)).to_dict()
 
 
 def peak_bytes(spec: AnySpec, batch_size: int) -> int:
@@ -262,7 +269,7 @@ def _trained(pair: Pair, factorial: Factorial, earlier: Results, report: Report)
             continue
         config = StudyConfig.from_dict(study.user_attrs["config"])
         complete = [r for r in records(study, config.limits) if r.state == COMPLETE]
-        of_study, missing = attribute_all(factorial, complete)
+        of_study, missing = attribute_all(factorial, complete, config.metrics if config.own else METRICS)
         attributions += of_study
         limits += missing
     return {"attributions": attributions, "limits": limits}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -10,30 +11,32 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from ablation.data import Dataset, split_indices
+from ablation.data import Dataset
 from ablation.design.protocol import Protocol
 from ablation.design.space import Space, load_defaults, load_space
 from ablation.design.variant import Variant
 from ablation.machine.cores import num_threads
 from ablation.machine.device import pick_device
-from ablation.machine.hardware import provenance
+from ablation.machine.hardware import provenance, slug
 from ablation.machine.text import printable
 from ablation.train.trainable import check_trainable
 from blocks.errors import must_be
 from studies.engine.config import StudyConfig, prepare_folder
 from studies.engine.folder import GRID, check_grid_folder, take_grid_folder
 from studies.engine.opened import RunOptions, StudyRun, open_run
+from studies.engine.own.file import OwnStudy, is_own, read_own
 from studies.engine.reporting import FACTS
 from studies.engine.runner import run_study
 from studies.engine.trial import describe_data
 from studies.engine.worker import open_dataset
-from studies.options import GridOptions, SearchOptions, Training
+from studies.options import Data, GridOptions, SearchOptions, Training, flag_of
 from studies.store.storage import open_storage
 
-SPACES = Path(__file__).parent / "engine" / "spaces"
+SPACES = Path(__file__).parents[1] / "engine" / "spaces"
 OWN_SPACES = ("small", "paper", "loss", "search", "replay")  # those that come with the suite
 SMALL_BELOW = 96  # pixels under which the default space is `small`
 NUM_FACES = 1000
+OWN_DEFAULTS = ("seeds", "latency_budget")  # of a study of one's own
 ALLOWED_DEFAULTS = (
     "epochs",
     "batch_size",
@@ -54,7 +57,9 @@ def space_file(name: str | None, image_size: int | None) -> Path:
 
 def run_grid(options: GridOptions) -> int:
     """Check everything, then cost, time and train what is missing, and report."""
-    console = Console(stderr=True)
+    console, path = Console(stderr=True), space_file(options.space, options.image_size)
+    if path.is_file() and is_own(path):
+        return run_study(open_own(read_own(path), options, console, load_defaults(path, OWN_DEFAULTS)))
     config, run_options, dataset = prepare(options)
     run = open_run(config, run_options, dataset, console)
     take_grid_folder(run_options.out, run.study, run_options.storage)
@@ -62,6 +67,44 @@ def run_grid(options: GridOptions) -> int:
     if config.device != "cpu" and options.latency_threads != 1:
         console.print(f"Note: --latency-threads does nothing on {config.device}: it is for a CPU.", highlight=False)
     return run_study(run)
+
+
+def open_own(own: OwnStudy, options: GridOptions, console: Console, defaults: Mapping[str, Any] = {}) -> StudyRun:
+    """A study of networks and a training of one's own, opened to be run; InputError for whatever is wrong."""
+    budget = options.latency_budget if options.latency_budget is not None else defaults.get("latency_budget")
+    options = replace(options, latency_budget=budget)
+    config, run_options = prepare_own(own, options, defaults)
+    if options.workers == 1:
+        torch.set_num_threads(num_threads())
+    run = open_run(config, run_options, None, console)
+    take_grid_folder(run_options.out, run.study, run_options.storage)
+    note_facts(run, run.space.reference())
+    return run
+
+
+def prepare_own(own: OwnStudy, options: GridOptions, defaults: Mapping[str, Any]) -> tuple[StudyConfig, RunOptions]:
+    """What the flags and a study of one's own make; InputError for flags that are for images and their training."""
+    for each in fields(Data) + fields(Training):
+        value = getattr(options, each.name)
+        if each.metadata and value != each.default:
+            rule = f"left out where {own.train.path} trains the networks"
+            raise must_be(flag_of(each.name), rule, value, "What it sets is an argument of that function, or nothing of it.")
+    run_options = run_options_of(options, f"grid-{slug(own.space.name)}")
+    config = StudyConfig(
+        name=own.space.name,
+        space=own.space.to_dict(),
+        data={},
+        fingerprint="",
+        protocol={},
+        own=own.settings(),
+        device=pick_device(options.device),
+        seeds=_seeds(options.seeds if options.seeds is not None else defaults.get("seeds", 1)),
+        latency_batches=tuple(dict.fromkeys(options.latency_batches)),
+        latency_threads=options.latency_threads,
+    )
+    prepare_folder(run_options.out)
+    open_storage(run_options.where)
+    return config, run_options
 
 
 def prepare(options: GridOptions) -> tuple[StudyConfig, RunOptions, Dataset]:
@@ -72,10 +115,10 @@ def prepare(options: GridOptions) -> tuple[StudyConfig, RunOptions, Dataset]:
     protocol = protocol_of(options, defaults)
     changes: dict[str, Any] = {"image_size": options.image_size} if options.image_size is not None else {}
     space = load_space(path, protocol=protocol, **changes)
-    run_options = run_options_of(options, f"grid-{options.data}-{space.base.image_size}")
+    run_options = run_options_of(options, f"grid-{options.data}-{space.model_spec.image_size}")
     variants = _check_variants(space)
     for variant in variants:
-        check_trainable({variant.label: variant.spec}, variant.protocol(protocol))
+        check_trainable({variant.label: variant.model_spec}, variant.protocol(protocol))
     config = StudyConfig(
         name="grid",
         space=space.to_dict(),
@@ -94,7 +137,7 @@ def prepare(options: GridOptions) -> tuple[StudyConfig, RunOptions, Dataset]:
     open_storage(run_options.where)
     dataset = open_dataset(config, options.data_root, options.cache_dir, progress=True)
     for variant in variants:
-        check_trainable({variant.label: variant.spec}, variant.protocol(protocol), len(dataset))
+        check_trainable({variant.label: variant.model_spec}, variant.protocol(protocol), len(dataset))
     return replace(config, fingerprint=dataset.fingerprint), run_options, dataset
 
 
@@ -125,8 +168,8 @@ def _seeds(value: Any) -> int:
 
 def _check_variants(space: Space) -> list[Variant]:
     """The variants, which must all see the same images: one size, three channels."""
-    variants, side = space.enumerate()[0], space.base.image_size
-    for spec in (variant.spec for variant in variants):
+    variants, side = space.enumerate()[0], space.model_spec.image_size
+    for spec in (variant.model_spec for variant in variants):
         if spec.image_size != side:
             raise must_be("image_size", f"the same in all variants, {side}", spec.image_size, "Use --image-size.")
         if spec.in_channels != 3:
@@ -153,15 +196,19 @@ def data_of(options: GridOptions | SearchOptions, defaults: dict[str, Any], spac
         limit = defaults.get("images")
     if limit is None and faces:
         limit = NUM_FACES
-    return {"name": options.data, "limit": limit, "seed": options.data_seed if faces else 0, "image_size": space.base.image_size}
+    return {
+        "name": options.data,
+        "limit": limit,
+        "seed": options.data_seed if faces else 0,
+        "image_size": space.model_spec.image_size,
+    }
 
 
 def note_facts(run: StudyRun, reference: str) -> None:
     """What the report says of machine, data and command; the last run's. `reference`: key of the variant to compare with."""
-    split = split_indices(len(run.dataset), seed=run.config.training_protocol().split_seed)
     facts = {
         "command": run.options.command,
-        "data": describe_data(run.dataset, split),
+        "data": describe_data(run.images, run.split) if run.images else {},
         "reference": reference,
         "provenance": provenance(run.config.device, time.time()),
     }

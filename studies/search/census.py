@@ -51,7 +51,7 @@ def take_census(setting: Setting, predict: Predict | None = None, most: int = MO
     for number, key in enumerate(table.keys):
         if table.valid[number] and key not in networks:
             own = {name: float(values[number]) for name, values in table.costs.items()}
-            latency = lowest_values(predict(space.variant(drawn[number]).spec)) if predict else {}
+            latency = lowest_values(predict(space.variant(drawn[number]).model_spec)) if predict else {}
             networks[key] = {**with_ratios(own, reference), **latency}
     excluded, inside = num_excluded(limits, networks.values()), [v for v in networks.values() if not broken(limits, v)]
     known = {key: num for key, num in excluded.items() if predict or not key.startswith(LATENCY)}
@@ -70,7 +70,7 @@ def drawn_inside(setting: Setting, predict: Predict, num: int = 200) -> list[dic
     reference, inside = static_cost(setting.reference).to_dict(), list[dict[str, Any]]()
     for factors in assignments(space, min(4 * num, space.num_combinations()), seed=1):
         try:
-            spec = space.variant(factors).spec
+            spec = space.variant(factors).model_spec
             costs, predicted = counts.of(spec).to_dict(), predict(spec)
         except Exception:  # whatever a user's own piece raises: its trial records it
             continue

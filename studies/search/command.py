@@ -17,7 +17,7 @@ from studies.engine.dashboard import dashboard_command
 from studies.engine.folder import take_grid_folder
 from studies.engine.opened import StudyRun, open_run
 from studies.engine.runner import INTERRUPTED
-from studies.grid import note_facts
+from studies.grid.command import note_facts
 from studies.options import SearchOptions
 from studies.search.census import Census, take_census
 from studies.search.folder import NETWORK, SEARCH

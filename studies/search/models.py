@@ -109,7 +109,7 @@ def _drawn(space: Space) -> list[ModelSpec]:
     specs = []
     for factors in assignments(space, min(POOL, space.num_combinations())):
         try:
-            specs.append(space.variant(factors).spec)
+            specs.append(space.variant(factors).model_spec)
         except InputError:
             continue
     return specs

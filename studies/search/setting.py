@@ -23,10 +23,11 @@ from blocks.errors import must_be
 from studies.engine.config import StudyConfig, prepare_folder
 from studies.engine.folder import holder
 from studies.engine.opened import RunOptions
+from studies.engine.own.file import is_own
 from studies.engine.proposals import Search
 from studies.engine.worker import open_dataset
 from studies.explain.networks import read_spec
-from studies.grid import ALLOWED_DEFAULTS, SMALL_BELOW, data_of, protocol_of, run_options_of, space_file
+from studies.grid.command import ALLOWED_DEFAULTS, SMALL_BELOW, data_of, protocol_of, run_options_of, space_file
 from studies.options import SearchOptions
 from studies.search.folder import NETWORK, SEARCH, SearchFolder, difference
 from studies.store.storage import open_storage
@@ -86,12 +87,12 @@ def prepare(options: SearchOptions) -> Setting:
     space, defaults = _networks(options) if options.network else _space(options)
     protocol = space.protocol
     _check_space(space)
-    reference, name = (space.base, public_name(str(options.reference))) if options.network else _reference(options, space)
+    reference, name = (space.model_spec, public_name(str(options.reference))) if options.network else _reference(options, space)
     check_trainable({name: reference}, protocol)
     own = options.reference_rate or (0.0 if options.learning_rate else float(defaults.get("reference_rate", 0.0)))
     own = 0.0 if own == protocol.learning_rate else own
     config = _config(options, space, data_of(options, defaults, space), reference, own)
-    run_options = run_options_of(options, f"search-{options.data}-{space.base.image_size}", SEARCH)
+    run_options = run_options_of(options, f"search-{options.data}-{space.model_spec.image_size}", SEARCH)
     rates = _rates(options.rates, protocol, config.search.get("reference_rate", 0.0))
     _check_folders(options)
     if options.workers == 1:
@@ -113,6 +114,9 @@ def prepare(options: SearchOptions) -> Setting:
 def _space(options: SearchOptions) -> tuple[Space, dict[str, Any]]:
     """The space that is searched, with the protocol of flags and of the space's defaults, and these."""
     path = _space_file(options)
+    if path.is_file() and is_own(path):
+        remedy = f"Networks of your own are trained all: python -m studies.run grid --space {path}."
+        raise must_be("--space of a search", "of this project's pieces", str(path), remedy)
     defaults = load_defaults(path, ALLOWED_DEFAULTS)
     size = {"image_size": options.image_size} if options.image_size is not None else {}
     return load_space(path, protocol=protocol_of(options, defaults), whole=False, **size), defaults
@@ -187,20 +191,20 @@ def _check_space(space: Space) -> None:
     for factor, levels in space.factors.items():
         for fields in levels.values():
             for name in ("image_size", "in_channels"):
-                value = resolve(fields, FACTORS).get(name, getattr(space.base, name))
-                if value != getattr(space.base, name):
-                    rule = f"the same in the whole space, {getattr(space.base, name)}"
+                value = resolve(fields, FACTORS).get(name, getattr(space.model_spec, name))
+                if value != getattr(space.model_spec, name):
+                    rule = f"the same in the whole space, {getattr(space.model_spec, name)}"
                     raise must_be(f"{name}, which factor {factor!r} sets,", rule, value, "For another size use --image-size.")
-    if space.base.in_channels != 3:
-        raise must_be("in_channels", "3, as images have", space.base.in_channels)
+    if space.model_spec.in_channels != 3:
+        raise must_be("in_channels", "3, as images have", space.model_spec.in_channels)
 
 
 def _reference(options: SearchOptions, space: Space) -> tuple[ModelSpec, str]:
     if options.reference is None:
-        return space.base, "the base of the space"
+        return space.model_spec, "the base of the space"
     spec = read_spec(options.reference)
     for name in ("image_size", "in_channels"):
-        wanted, got = getattr(space.base, name), getattr(spec, name)
+        wanted, got = getattr(space.model_spec, name), getattr(spec, name)
         if got != wanted:
             remedy = f"For example: --reference {options.reference},{name}={wanted}."
             raise must_be("--reference", f"a network of the space's {name}, {wanted}", got, remedy)

@@ -24,6 +24,7 @@ def store_record(trial: optuna.Trial, record: Record, *, feasible: bool | None =
     """
     numbers = {name: record.get(metric.path) for name, metric in METRICS.items()}
     attrs: dict[str, Any] = {name: float(value) for name, value in numbers.items() if value is not None}
+    attrs |= {name: float(value) for name, value in record.quality.get("own", {}).items()}
     for place, entry in record.latency.items():
         if entry.get("median_ms") is not None:
             attrs[f"latency_ms {place}"] = float(entry["median_ms"])

@@ -22,7 +22,7 @@ from ablation.machine.text import first_line
 from blocks.errors import InputError, must_be
 from studies.store.journal import SafeJournal, check_journal
 
-METRIC_NAMES = ("loss", "latency_ms", "params")
+COST_NAMES = ("latency_ms", "params")  # objectives of every study beside the first
 SQLITE_WAIT_S = 60
 
 
@@ -46,20 +46,24 @@ def open_storage(where: str | Path, *, must_exist: bool = False) -> BaseStorage:
         raise must_be(f"storage {path}", "in a folder that can be written", error.strerror, "Choose another --storage.") from error
 
 
-def open_study(storage: BaseStorage, name: str) -> optuna.Study:
-    """The study of this name, made if it is missing: minimise validation loss, latency in milliseconds and parameters."""
+def open_study(storage: BaseStorage, name: str, leading: tuple[str, bool] = ("loss", True)) -> optuna.Study:
+    """The study of this name, made if it is missing: best validation loss, lowest latency in milliseconds and fewest parameters.
+
+    `leading`: what stands for the loss in a study that is made, and whether lower is better.
+    """
     sampler = optuna.samplers.RandomSampler(seed=0)  # never asked: every trial comes from the queue with all its levels
     with storage_errors(storage):
         if name in optuna.get_all_study_names(storage):  # opening must not write: reports read committed journals
             study = optuna.load_study(storage=storage, study_name=name, sampler=sampler)
         else:
+            directions: list[Any] = ["minimize" if leading[1] else "maximize", *["minimize"] * len(COST_NAMES)]
             study = optuna.create_study(
-                storage=storage, study_name=name, sampler=sampler, directions=["minimize"] * len(METRIC_NAMES), load_if_exists=True
+                storage=storage, study_name=name, sampler=sampler, directions=directions, load_if_exists=True
             )
-        if study.metric_names != list(METRIC_NAMES):
+        if study.metric_names is None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ExperimentalWarning)
-                study.set_metric_names(list(METRIC_NAMES))
+                study.set_metric_names([leading[0], *COST_NAMES])
     return study
 
 

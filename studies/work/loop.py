@@ -19,7 +19,7 @@ from studies.store.queue import fail, reconcile
 from studies.store.retry import TrialFailed as TrialFailed
 from studies.store.retry import TrialInfeasible, TrialStopped, may_pass
 from studies.store.source import Enumerated, TrialSource
-from studies.store.storage import METRIC_NAMES, storage_errors
+from studies.store.storage import COST_NAMES, storage_errors
 
 Objective = Callable[[optuna.Trial], Sequence[float]]
 LINGER_S = 1.0  # between two questions for trials that run elsewhere
@@ -157,8 +157,8 @@ class _Run:
 
 def _checked(values: Sequence[float]) -> list[float]:
     numbers = [float(value) for value in values]
-    if len(numbers) != len(METRIC_NAMES) or not all(math.isfinite(number) for number in numbers):
-        raise TrialFailed(f"the objective must return finite {', '.join(METRIC_NAMES)}, got {numbers}")
+    if len(numbers) != 1 + len(COST_NAMES) or not all(math.isfinite(number) for number in numbers):
+        raise TrialFailed(f"the objective must return finite quality, {', '.join(COST_NAMES)}, got {numbers}")
     return numbers
 
 

@@ -14,7 +14,7 @@ from ablation.data.base import FORMER_NOTE
 from ablation.design.space import load_defaults, load_space
 from blocks.errors import InputError
 from studies.engine.config import StudyConfig, reconcile_config
-from studies.grid import ALLOWED_DEFAULTS, NUM_FACES, data_of, prepare, space_file
+from studies.grid.command import ALLOWED_DEFAULTS, NUM_FACES, data_of, prepare, space_file
 from studies.options import GridOptions
 from studies.paper.folder import PaperFolder
 from studies.paper.steps import as_begun

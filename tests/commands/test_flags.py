@@ -21,7 +21,7 @@ FOREIGN = {
 }
 # files whose messages belong to one command
 OWNERS = {
-    "grid": ["grid.py"],
+    "grid": ["grid/command.py"],
     "paper": [f"paper/{name}.py" for name in ("command", "fitting", "plan", "steps")],
     "table1": ["paper/table1.py"],
     "explain": ["explain/command.py"],

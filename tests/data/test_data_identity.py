@@ -21,7 +21,7 @@ from blocks.errors import InputError
 from studies.engine.config import StudyConfig, reconcile_config
 from studies.engine.opened import RunOptions, StudyRun, open_run
 from studies.engine.worker import open_dataset
-from studies.grid import SPACES
+from studies.grid.command import SPACES
 from studies.run import main
 from studies.store.storage import open_storage, open_study
 from tests.data.conftest import noise

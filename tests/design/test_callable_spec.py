@@ -99,6 +99,8 @@ def test_a_call_and_its_positional_and_default_arguments_are_one_network() -> No
 def test_a_changed_file_is_another_network(nets: Path) -> None:
     before = read("own_nets:make").network_key
     (nets / "own_nets.py").write_text(NETS.replace("padding=1", "padding=0"))
+    assert read("own_nets:make").network_key == before, "what is loaded is what counts"
+    del sys.modules["own_nets"]
     assert read("own_nets:make").network_key != before
 
 

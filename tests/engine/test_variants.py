@@ -14,7 +14,7 @@ from ablation.record.trial import COMPLETE
 from studies.engine import trial
 from studies.engine.config import StudyConfig, StudyFolder
 from studies.engine.reporting import LATENCY, current_records
-from studies.grid import OWN_SPACES, space_file
+from studies.grid.command import OWN_SPACES, space_file
 from studies.run import main
 from studies.store.storage import open_storage, open_study
 

@@ -10,15 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
-import torchvision
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from ablation.design.callable_spec import CallableSpec
-from ablation.design.inputs import Input
 from ablation.explain.prepared import Prepared, prepared
 from ablation.faster.steps import REWRITES
-from ablation.measure.costs.static import static_cost
 from ablation.record.explanation import Explanation
 from ablation.record.stored import explanation_of
 from studies.run import main
@@ -147,15 +142,3 @@ def test_wrong_input_is_one_line(words: str, message: str, capsys: pytest.Captur
     err = capsys.readouterr().err
     assert message in err
     assert len(err.splitlines()) == 1
-
-
-@pytest.mark.filterwarnings("ignore:The default weight initialization:FutureWarning")
-@pytest.mark.parametrize("name", torchvision.models.list_models(module=torchvision.models))
-def test_classification_models_are_counted_as_torch_counts_them(name: str) -> None:
-    size = 299 if name == "inception_v3" else 224
-    spec = CallableSpec(path=f"torchvision.models:{name}", inputs=(Input((3, size, size)),))
-    cost, model = static_cost(spec), spec.build_without_weights().eval()
-    assert cost.params == sum(p.numel() for p in model.parameters())
-    with FlopCounterMode(display=False) as counter:
-        model.to("meta")(torch.empty(1, 3, size, size, device="meta"))
-    assert 2 * cost.macs == counter.get_total_flops()

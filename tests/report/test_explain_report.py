@@ -144,7 +144,7 @@ def test_the_largest_part_of_a_rise_is_no_fall() -> None:
 
 def test_no_cost_is_no_change_and_little_is_not_nothing() -> None:
     params = style.metric_of("params")
-    assert style.effect_text("params", Effect(value=0)) == "no change"
+    assert style.effect_text(fake_attribution("params"), Effect(value=0)) == "no change"
     assert (style.signed(0, params), style.signed(340, params), style.signed(-34, params)) == ("0", "+0.00034", "−0.000034")
     assert style.signed(5_178_123, params) == "+5.178"
     assert [share_text(s) for s in (0.0, 0.002, -0.0001, 0.52)] == ["0\u00a0%", "+0.2\u00a0%", "under −0.1\u00a0%", "+52\u00a0%"]
@@ -248,12 +248,14 @@ def test_another_answer_follows_from_other_numbers() -> None:
 
 def test_verdicts_say_the_floor_and_what_would_settle_it() -> None:
     weak = Effect(value=0.1, low=-1, high=1, verdict="not settled", needed=2400, of="blocks")
-    assert words.verdict_text("latency_ms", weak) == "not settled; about 2,400 blocks would settle it"
-    assert words.verdict_text("loss", replace(weak, of="")) == "not settled; about 2,400 seeds would settle it"
-    assert words.verdict_text("latency_ms", replace(weak, verdict="within noise")) == "within the A/A noise floor"
-    assert words.verdict_text("loss", replace(weak, verdict="within noise")) == "within the noise between seeds"
-    assert words.verdict_text("ssim", replace(weak, low=None, high=None, needed=None)) == "not settled: no interval"
-    assert words.verdict_text("params", Effect(value=1)) == "exact"
+    assert words.verdict_text(fake_attribution("latency_ms"), weak) == "not settled; about 2,400 blocks would settle it"
+    assert words.verdict_text(fake_attribution("loss"), replace(weak, of="")) == "not settled; about 2,400 seeds would settle it"
+    assert words.verdict_text(fake_attribution("latency_ms"), replace(weak, verdict="within noise")) == "within the A/A noise floor"
+    assert words.verdict_text(fake_attribution("loss"), replace(weak, verdict="within noise")) == "within the noise between seeds"
+    assert (
+        words.verdict_text(fake_attribution("loss"), replace(weak, low=None, high=None, needed=None)) == "not settled: no interval"
+    )
+    assert words.verdict_text(fake_attribution("params"), Effect(value=1)) == "exact"
 
 
 def test_the_waterfall_multiplies_to_the_ratio(folder: Path) -> None:

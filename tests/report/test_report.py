@@ -168,7 +168,7 @@ def test_headings_have_units_and_every_required_column(folder: Path) -> None:
 
 def test_markdown_lines_have_as_many_cells_as_headings() -> None:
     record = fake_record({"f": "a|b"}, label="a|b <x> *y*\nz")
-    text = to_markdown([tables.table_of(rows_of([record]), tables.columns(["cpu/1"]))])
+    text = to_markdown([tables.table_of(rows_of([record]), tables.columns(["cpu/1"], StudyInfo(title="")))])
     counts = {len(re.findall(r"(?<!\\)\|", line)) for line in text.splitlines()}
     assert len(text.splitlines()) == 3
     assert len(counts) == 1
@@ -177,7 +177,7 @@ def test_markdown_lines_have_as_many_cells_as_headings() -> None:
 
 def test_a_timing_that_did_not_converge_is_starred() -> None:
     slow = next(row for row in rows_of(fake_records()) if row.label == "dense, separable, flatten")
-    column = next(c for c in tables.columns(["cpu/1"]) if "reference" in c.heading)
+    column = next(c for c in tables.columns(["cpu/1"], StudyInfo(title="")) if "reference" in c.heading)
     assert column.cell(slow) == "4.500*"
 
 

@@ -98,7 +98,7 @@ SHALLOW = "encoder_widths = [8]\ndecoder_widths = [8]\n"
 def test_the_grid_refuses_before_it_trains(space, more, words, tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ABLATION_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("studies.grid.open_run", lambda *a: pytest.fail("begun"))
+    monkeypatch.setattr("studies.grid.command.open_run", lambda *a: pytest.fail("begun"))
     Path("space.toml").write_text(space)
     assert main(["grid", "--space", "space.toml", "--device", "cpu", "--epochs", "1", "--out", "s", *more]) == 2
     line = capsys.readouterr().err.strip().splitlines()[-1]

@@ -191,7 +191,7 @@ def test_an_exception_is_recorded_and_the_study_goes_on(where: str) -> None:
 def test_values_that_are_no_numbers_are_a_failure(tmp_path: Path, returned: tuple[float, ...]) -> None:
     study = a_study(tmp_path / "study.log", networks(1))
     assert run_worker(study, lambda trial: returned, limits=Limits(max_attempts=1)).failed == [0]
-    assert "must return finite loss, latency_ms, params" in study.trials[0].user_attrs["reason"]
+    assert "must return finite quality, latency_ms, params" in study.trials[0].user_attrs["reason"]
 
 
 def test_an_interruption_uses_up_no_attempt(where: str) -> None:

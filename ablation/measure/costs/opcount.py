@@ -99,6 +99,11 @@ def _grid_macs(args: Args, out: Tensor) -> int:
     return int(out.numel()) * int(args[0].shape[-1])
 
 
+def _deformed_macs(args: Args, out: Tensor) -> int:
+    # as a convolution: each output element sums over the weights of its channel
+    return int(out.numel()) * prod(args[1].shape[1:])
+
+
 def _euclidean_macs(args: Args, out: Tensor) -> int:
     # |x|^2 - 2 x y + |y|^2 of all pairs as one product over k + 2 columns
     return int(out.numel()) * (int(args[0].shape[-1]) + 2)
@@ -163,12 +168,12 @@ _PLAIN = {
     "isnan isinf asin acos sinh cosh asinh acosh atanh atan2 sinc exp2 log10 logit logaddexp xlogy erfc erfinv hypot fmod frac sgn "
     "copysign heaviside nan_to_num clip bucketize searchsorted",
     "reduction": "sum amax amin aminmax max min var var_mean std std_mean prod any all linalg_vector_norm argmax argmin cumsum "
-    "norm cumprod cummax cummin logsumexp logcumsumexp nansum count_nonzero topk sort median kthvalue "
-    "_embedding_bag _embedding_bag_forward_only",
+    "norm cumprod cummax cummin logsumexp logcumsumexp nansum count_nonzero topk sort median kthvalue _unique _unique2 unique_dim "
+    "unique_consecutive bincount histc _embedding_bag _embedding_bag_forward_only",
     "random": "randn rand randn_like rand_like randint randperm bernoulli native_dropout",
     "copy": "clone contiguous _to_copy constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d "
     "replication_pad2d replication_pad3d im2col col2im scatter_add scatter_reduce index_add index_copy index_fill select_scatter "
-    "slice_scatter take flip roll repeat index index_select "
+    "slice_scatter take nonzero masked_select masked_scatter flip roll repeat index index_select "
     "gather scatter index_put embedding channel_shuffle tril triu zeros ones full zeros_like ones_like full_like new_zeros "
     "new_ones new_full arange linspace scalar_tensor eye",
 }
@@ -189,6 +194,10 @@ _OVERWRITES = {"random": "normal uniform bernoulli_ exponential", "copy": "copy 
 
 _TABLE: dict[str, Formula] = {
     "aten.convolution": Formula(convolution_class, convolution_macs),
+    # regions of interest are pooled; of boxes that overlap one is kept
+    **{f"torchvision.{name}": Formula(always("pooling")) for name in ("roi_align", "roi_pool", "ps_roi_align", "ps_roi_pool")},
+    "torchvision.nms": Formula(always("reduction")),
+    "torchvision.deform_conv2d": Formula(always("convolution"), _deformed_macs),
     "aten._cdist_forward": Formula(always("reduction"), _distance_macs),
     **{f"aten.{name}": Formula(always("linear"), macs) for macs, names in _LINEAR.items() for name in names.split()},
     "aten.mean": Formula(_mean_class),

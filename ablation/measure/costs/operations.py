@@ -5,7 +5,7 @@ Counting (`static`), timing (`explain.trace`) and replaying (`explain.replay`) s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,6 +17,9 @@ from blocks.errors import InputError
 
 # what happens outside of all parts, e.g. sampling z
 OTHER = "other"
+# attribute of a network: the parts that `align` gave it
+ALIGNED = "_ablation_parts"
+MOST_PARTS = 24
 
 
 class Operations(TorchDispatchMode):
@@ -36,8 +39,59 @@ class Operations(TorchDispatchMode):
 
 
 def part_names(model: nn.Module) -> tuple[str, ...]:
-    """The parts of a network: VAE.parts, or the direct children of any other module."""
-    return tuple(getattr(model, "parts", ())) or tuple(name for name, _ in model.named_children())
+    """The parts of a network: VAE.parts, those that it was aligned by, or the children of any other module.
+
+    A list or a dictionary of modules, which never runs itself, is its entries.
+    """
+    for stated in (getattr(model, ALIGNED, None), getattr(model, "parts", None)):
+        if isinstance(stated, tuple) and stated and all(isinstance(name, str) for name in stated):
+            return stated
+    return tuple(_running(model, ""))
+
+
+def _running(module: nn.Module, path: str) -> Iterator[str]:
+    """Paths of the children that run, those of lists in their places."""
+    for name, child in module.named_children():
+        whole = f"{path}.{name}" if path else name
+        if isinstance(child, (nn.ModuleList, nn.ModuleDict)):
+            yield from _running(child, whole)
+        else:
+            yield whole
+
+
+def align(first: nn.Module, second: nn.Module) -> None:
+    """Give two networks parts that can be compared: what has the same path in both is taken apart, from the root on.
+
+    A part of both becomes its children where some of those have the same name and kind in both; those nearest to the root first,
+    and of these the largest, up to MOST_PARTS in all. What has no counterpart stays whole. Networks that state their parts keep
+    them.
+    """
+    if any(isinstance(getattr(model, "parts", None), tuple) for model in (first, second)):
+        return
+    sides = [list(part_names(model)) for model in (first, second)]
+    while (path := _divisible(first, second, sides)) is not None:
+        for model, names in zip((first, second), sides, strict=True):
+            at = names.index(path)
+            names[at : at + 1] = _running(model.get_submodule(path), path)
+    for model, names in zip((first, second), sides, strict=True):
+        setattr(model, ALIGNED, tuple(names))
+
+
+def _divisible(first: nn.Module, second: nn.Module, sides: Sequence[Sequence[str]]) -> str | None:
+    """The part of both that can be taken apart, of those nearest to the root the largest."""
+
+    def size(path: str) -> int:
+        return sum(p.numel() for model in (first, second) for p in model.get_submodule(path).parameters())
+
+    for path in sorted(set(sides[0]) & set(sides[1]), key=lambda path: (path.count("."), -size(path))):
+        inner = [
+            {n: type(model.get_submodule(n)).__name__ for n in _running(model.get_submodule(path), path)}
+            for model in (first, second)
+        ]
+        enough = len({*sides[0], *sides[1]} - {path}) + len({**inner[0], **inner[1]}) <= MOST_PARTS
+        if enough and inner[0].items() & inner[1].items():
+            return path
+    return None
 
 
 def block_names(model: nn.Module) -> tuple[str, ...]:

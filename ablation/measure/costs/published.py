@@ -92,28 +92,34 @@ def _fvcores() -> Collection[str]:
     return {*analysis._op_handles, *analysis._ignored_ops}
 
 
-def published_counts(model: nn.Module, image_size: int | None = None, in_channels: int = 3) -> dict[str, Any]:
+def published_counts(
+    model: nn.Module, image_size: int | None = None, in_channels: int = 3, *, input_shape: tuple[int, ...] | None = None
+) -> dict[str, Any]:
     """fvcore's counts as a record holds them: fvcore_params, fvcore_flops, ...; where it fails, fvcore_params and fvcore_reason.
 
     Never raises: what fvcore can't count is missing from a record, with the reason, and costs no trial.
     """
     try:
-        return {f"fvcore_{name}": value for name, value in asdict(published_cost(model, image_size, in_channels)).items()}
+        cost = published_cost(model, image_size, in_channels, input_shape=input_shape)
+        return {f"fvcore_{name}": value for name, value in asdict(cost).items()}
     except Exception as error:
         line = first_line(error, "no reason given")
         reason = line if isinstance(error, InputError) else f"{type(error).__name__}: {line}"
         return {"fvcore_params": int(parameter_count(model)[""]), "fvcore_reason": reason}
 
 
-def published_cost(model: nn.Module, image_size: int | None = None, in_channels: int = 3) -> PublishedCost:
-    """fvcore's counts at batch 1, in the form in which the network is deployed."""
+def published_cost(
+    model: nn.Module, image_size: int | None = None, in_channels: int = 3, *, input_shape: tuple[int, ...] | None = None
+) -> PublishedCost:
+    """fvcore's counts at batch 1, in the form in which the network is deployed. `input_shape`: without the batch."""
     side = image_size or getattr(getattr(model, "spec", None), "image_size", None)
-    if side is None:
-        raise must_be("image_size", "given for a module that has no spec", None, "Pass image_size.")
+    if side is None and input_shape is None:
+        raise must_be("image_size", "given for a module that has no spec", None, "Pass image_size or input_shape.")
+    shape = input_shape or (in_channels, side, side)
     # a copy: tracing touches modes, and its input must be where the weights are
     traced = deployed(copy.deepcopy(model)).to("cpu", torch.float32).eval()
     params = int(parameter_count(traced)[""])
-    analysis = FlopCountAnalysis(traced, torch.zeros(1, in_channels, side, side)).uncalled_modules_warnings(False)
+    analysis = FlopCountAnalysis(traced, torch.zeros(1, *shape)).uncalled_modules_warnings(False)
     analysis.unsupported_ops_warnings(False).tracer_warnings("none")
     analysis.set_op_handle(**{f"aten::{name}": _elements(name) for name in ELEMENTS.split()})
     analysis.set_op_handle(**{f"aten::{name}": None for name in VIEWS.split()}, **_registered)

@@ -129,20 +129,31 @@ def _pieces(explanation: Explanation) -> str:
 def _piece(explanation: Explanation, attribution: Attribution, name: str, effect: Effect) -> str:
     before, after = explanation.factors.get(name, ("?", "?"))
     levels = f" ({before} → {after})" if len(before) + len(after) <= SHORT else ""
-    return f"**{plain(name)}**{levels}: {effect_text(attribution.metric, effect)}"
+    return f"**{plain(name)}**{levels}: {effect_text(attribution, effect)}"
 
 
 def _counts(explanation: Explanation) -> str:
     """What made the difference in parameters and multiply-accumulates: one sentence."""
     texts = [text for metric in ("params", "macs") if (text := _count(explanation, metric))]
-    return f"{'; '.join(texts)}." if texts else ""
+    return f"{'; '.join(texts)}{_predicted(explanation)}." if texts else ""
+
+
+def _predicted(explanation: Explanation) -> str:
+    """What multiply-accumulates alone predict of the latency, where nothing else tells the two networks apart."""
+    macs, line = find(explanation, "macs"), headline(explanation)
+    if not is_whole(explanation) or line is None or macs is None or not macs.start or not macs.end:
+        return ""
+    predicted = macs.end / macs.start
+    each = line.ratio / predicted
+    longer = f"{each:.2g} times as long as" if each >= 1 else f"{each:.2g} of the time of"
+    return f", which alone predict {times(predicted)} the time: each takes {longer} one in {explanation.first}"
 
 
 def _count(explanation: Explanation, metric: str) -> str:
     attribution = find(explanation, metric)
     if attribution is None or not attribution.start:
         return ""
-    shown, whole = metric_of(metric), attribution.end - attribution.start
+    shown, whole = metric_of(attribution), attribution.end - attribution.start
     label = shown.label.capitalize() if metric == "params" else shown.label
     if not whole:
         return f"{label} are the same"

@@ -227,7 +227,7 @@ def shapley(explanation: Explanation, attributions: Sequence[Attribution], stem:
         for a in attributions for name, e in a.shapley.items()
     ]  # fmt: skip
     return Plot(
-        stem=stem, alt=f"{title}: " + ", ".join(style.metric_of(a.metric).label for a in attributions),
+        stem=stem, alt=f"{title}: " + ", ".join(style.metric_of(a).label for a in attributions),
         draw=lambda width: _shapley(explanation, attributions, title, width),
         headings=("metric", "place", "unit", "factor", "value", "low", "high", "share", "verdict", "needed"), lines=lines,
     )  # fmt: skip
@@ -251,7 +251,7 @@ def _shapley(explanation: Explanation, attributions: Sequence[Attribution], titl
 
 def _shapley_panel(axes: Axes, explanation: Explanation, attribution: Attribution, names: Sequence[str]) -> int:
     """Draws the factors that have an effect here; returns how many those are."""
-    metric, colours = style.metric_of(attribution.metric), style.factor_colours(explanation)
+    metric, colours = style.metric_of(attribution), style.factor_colours(explanation)
     effects = {line: (name, attribution.shapley[name]) for line, name in enumerate(names) if name in attribution.shapley}
     drawn = [0.0]
     for line, (name, effect) in effects.items():

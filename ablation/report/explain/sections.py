@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from ablation.record.attribution import Attribution
+from ablation.record.attribution import TRAINED, Attribution
 from ablation.record.explanation import LIMITING, OTHER, REDUCED, VERSION, Explanation, ModeResult, Remedy
 from ablation.report.explain import inside, machine, mechanism, modes, plots, style, sweep, tables, words
 from ablation.report.explain.answer import REASONS, headline
@@ -15,9 +15,9 @@ from ablation.report.kit.page import Block, Bullets, Code, Heading, Missing, Par
 Part = Block | Plot
 # interactions on the page; all of them are in attribution.csv
 PAIRS_SHOWN = 6
-MORE_METRICS = ("elements_written", "bytes_moved", "num_ops", "peak_bytes", "loss", "ssim", "psnr")
+MORE_METRICS = ("elements_written", "bytes_moved", "num_ops", "peak_bytes", *TRAINED)
 # words of a limit that tell why these are missing
-MISSING_BECAUSE = {("static", "counted"): MORE_METRICS[:3], ("memory",): ("peak_bytes",), ("trained", "loss"): MORE_METRICS[4:]}
+MISSING_BECAUSE = {("static", "counted"): MORE_METRICS[:3], ("memory",): ("peak_bytes",), ("trained", "loss"): TRAINED}
 
 
 def _pieces(e: Explanation) -> list[Part]:
@@ -32,27 +32,34 @@ def _counts(e: Explanation) -> list[Part]:
     wanted = {"parameters": style.find(e, "params"), "multiply-accumulates": style.find(e, "macs"), "latency": time}
     known = [a for a in wanted.values() if a is not None]
     if style.is_whole(e):
-        return [tables.costs_table(e)]
+        return [tables.costs_table(e), *_alone(e)]
     parts: list[Part] = [plots.shapley(e, known, "shapley", _shapley_title(known))] if known else []
     missing = [(f"the attribution of {n}", (f"attribution of {n}", n, "static")) for n, a in wanted.items() if a is None]
     parts += [Missing(words.missing(e, *each)) for each in missing]
-    more = [a for name in MORE_METRICS for a in e.attributions if a.metric == name]
+    more = [a for name in MORE_METRICS for a in e.attributions if a.metric == name and not a.label]
+    more += [a for a in e.attributions if a.label]
     more += [a for a in e.attributions if a.metric == "latency_ms" and a.place != place]
     for at in range(0, len(more), 3):
         stem = f"shapley_more_{at // 3 + 1}" if at else "shapley_more"
         parts.append(plots.shapley(e, more[at : at + 3], stem, "The same for other quantities"))
     for reasons, names in MISSING_BECAUSE.items():
+        if names == TRAINED and style.is_own(e):
+            continue
         gone = [style.metric_of(name).label for name in names if style.find(e, name) is None]
         if gone:
             parts.append(Missing(words.missing(e, f"the attribution of {', '.join(gone)}", (*gone, *reasons))))
     return parts
 
 
+def _alone(e: Explanation) -> list[Part]:
+    return [Paragraph(text)] if (text := tables.alone(e)) else []
+
+
 def _shapley_title(attributions: Sequence[Attribution]) -> str:
     """'Shapley values of each piece: parameters exact; latency estimated'."""
     kinds: dict[str, list[str]] = {}
     for a in attributions:
-        kinds.setdefault(a.kind, []).append(style.metric_of(a.metric).label)
+        kinds.setdefault(a.kind, []).append(style.metric_of(a).label)
     return "Shapley values of each piece: " + "; ".join(f"{', '.join(labels)} {kind}" for kind, labels in kinds.items())
 
 
@@ -76,7 +83,7 @@ def _effects(e: Explanation) -> list[Part]:
 
 
 def _one_effect(a: Attribution) -> list[Part]:
-    label = "latency, as factors that multiply" if a.metric == style.LOG else style.metric_of(a.metric).label
+    label = "latency, as factors that multiply" if a.metric == style.LOG else style.metric_of(a).label
     place = f" ({style.place_text(a.place)})" if a.place else ""
     parts: list[Part] = [Heading(f"{capital(label)}{place}: {a.kind}", 3), tables.effects_table(a)]
     if any(abs(style.share_of(a, effect) or 0) > 1 for effect in (*a.shapley.values(), *a.interactions.values())):
@@ -110,7 +117,7 @@ def _time(e: Explanation) -> list[Part]:
     )
     parts: list[Part] = [Missing(words.missing(e, "time by part", ("part", "profil")))]
     if by_part := tables.parts_table(pair):
-        parts = [Heading("By part of the network", 3), by_part]
+        parts = [Heading("By part of the network", 3), by_part, *_alone(e)]
     num_blocks = sum(len(d.by_block) for d in pair)
     blocks = f"Times of {num_blocks} blocks are in `time_by_part.csv`." if num_blocks else "Time by block was not measured."
     notes = [f"{d.name}: {note}" for d in e.decompositions for note in d.notes]

@@ -12,7 +12,7 @@ from typing import Any
 
 from ablation.record.attribution import EXACT, Attribution, Effect
 from ablation.record.explanation import WHOLE, Explanation, ModeResult
-from ablation.record.trial import METRICS, Metric
+from ablation.record.trial import METRICS, Metric, fitting
 from ablation.report.kit import numbers, plot_style
 from ablation.report.kit.numbers import times_span
 
@@ -38,9 +38,13 @@ EXTRA_METRICS = {
 LOG = "log_latency"
 
 
-def metric_of(name: str) -> Metric:
-    """Label, unit and digits of an attribution's metric; one that is unknown is shown as it is."""
-    return EXTRA_METRICS.get(name) or METRICS.get(name) or Metric(path="", label=name.replace("_", " "))
+def metric_of(what: Attribution | str) -> Metric:
+    """Label, unit and digits of an attribution's metric, in a unit that fits its values; or of a metric that is named."""
+    if isinstance(what, str):
+        return EXTRA_METRICS.get(what) or METRICS.get(what) or Metric(path="", label=what.replace("_", " "))
+    if what.label:
+        return Metric(path="", label=what.label, unit=what.unit, digits=what.digits)
+    return fitting(metric_of(what.metric), [abs(what.start), abs(what.end)])
 
 
 def factor_colours(explanation: Explanation) -> dict[str, Any]:
@@ -70,10 +74,10 @@ def signed(value: float, metric: Metric) -> str:
     return numbers.signed(value * metric.scale, metric.digits)
 
 
-def effect_text(name: str, effect: Effect) -> str:
+def effect_text(a: Attribution, effect: Effect) -> str:
     """The effect in its unit with its interval: '−5.177 M', '+1.20 ms (+1.13 to +1.27)', '×2.31 (2.25 to 2.38)'."""
-    metric = metric_of(name)
-    if name == LOG:
+    metric = metric_of(a)
+    if a.metric == LOG:
         low, high = (None if v is None else math.exp(v) for v in (effect.low, effect.high))
         return times_span(math.exp(effect.value), low, high)
     if not effect.value and effect.verdict == EXACT:
@@ -111,6 +115,11 @@ def find(explanation: Explanation, metric: str, place: str | None = None) -> Att
 def is_whole(explanation: Explanation) -> bool:
     """Whether the two have nothing in common that could be swapped by itself: networks of different callables."""
     return list(explanation.factors) == [WHOLE]
+
+
+def is_own(explanation: Explanation) -> bool:
+    """Whether the networks are made by callables, whose training knows nothing of this project's losses."""
+    return any("callable" in spec for spec in explanation.specs.values())
 
 
 def main_place(explanation: Explanation) -> str:

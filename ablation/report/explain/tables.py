@@ -60,9 +60,9 @@ def effects_table(a: Attribution) -> Table:
     """One line per factor: Shapley value, share, effect as the only and as the last swap, verdict."""
     lines = [
         [
-            style.plain(name), style.effect_text(a.metric, e), share_text(style.share_of(a, e)),
-            *(style.effect_text(a.metric, side[name]) if name in side else "-" for side in (a.from_start, a.from_end)),
-            words.verdict_text(a.metric, e),
+            style.plain(name), style.effect_text(a, e), share_text(style.share_of(a, e)),
+            *(style.effect_text(a, side[name]) if name in side else "-" for side in (a.from_start, a.from_end)),
+            words.verdict_text(a, e),
         ]
         for name, e in style.ranked(a.shapley)
     ]  # fmt: skip
@@ -83,7 +83,7 @@ def costs_table(explanation: Explanation) -> Table:
 def interactions_table(a: Attribution, most: int) -> Table:
     """The largest pairwise interactions."""
     lines = [
-        [style.plain(n), style.effect_text(a.metric, e), share_text(style.share_of(a, e)), words.verdict_text(a.metric, e)]
+        [style.plain(n), style.effect_text(a, e), share_text(style.share_of(a, e)), words.verdict_text(a, e)]
         for n, e in style.ranked(a.interactions)[:most]
     ]
     return _table(["pair", "interaction", "share", "verdict"], lines)
@@ -122,6 +122,16 @@ def parts_table(pair: mechanism.Pair) -> Table | None:
     sides = [{share.name: share.ms for share in d.by_part} for d in pair]
     lines = [[style.plain(n), *(significant(side.get(n)) for side in sides)] for n in {**sides[0], **sides[1]}]
     return _table(["part", *(f"{d.name} [ms]" for d in pair)], lines, texts=(0,)) if lines else None
+
+
+def alone(e: Explanation) -> str:
+    """What '-' means in a table of parts; empty where every part has a counterpart."""
+    names = [set(costs.get("by_part", {})) for costs in e.costs.values()]
+    return (
+        "'-': a part without a counterpart of the same name in the other network."
+        if len(names) == 2 and names[0] ^ names[1]
+        else ""
+    )
 
 
 def modes_table(explanation: Explanation) -> Table:

@@ -58,7 +58,7 @@ def _cell(a: Attribution, factor: str) -> str:
     effect = a.shapley.get(factor)
     if effect is None:
         return "-"
-    bare = style.effect_text(a.metric, effect).split(" (")[0]
+    bare = style.effect_text(a, effect).split(" (")[0]
     return f"{bare} ({share_text(style.share_of(a, effect))}){'' if effect.sure else ' ~'}".replace("\u00a0", " ")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from ablation.record.attribution import EXACT, TRAINED, Attribution, Effect
+from ablation.record.attribution import EXACT, Attribution, Effect
 from ablation.record.explanation import SAME, VERSION, Explanation, ModeResult, Remedy
 from ablation.report.explain.style import LOG, eager, find, main_place, metric_of, place_text, plain
 from ablation.report.kit.numbers import capital, significant, times
@@ -17,15 +17,15 @@ EARLIER = (
 )
 
 
-def verdict_text(metric: str, effect: Effect) -> str:
+def verdict_text(a: Attribution, effect: Effect) -> str:
     """'settled', or in which way it is not and how many sittings, blocks or seeds would settle it."""
     if effect.verdict == NOISE:
-        return f"within the {'noise between seeds' if metric in TRAINED else 'A/A noise floor'}"
+        return f"within the {'noise between seeds' if a.trained else 'A/A noise floor'}"
     if effect.verdict != OPEN:
         return effect.verdict
     if effect.low is None:
         return "not settled: no interval"
-    units = effect.of or ("seeds" if metric in TRAINED else "sittings")
+    units = effect.of or ("seeds" if a.trained else "sittings")
     return "not settled" + (f"; about {effect.needed:,} {units} would settle it" if effect.needed else "")
 
 
@@ -70,7 +70,7 @@ def best_remedy(explanation: Explanation) -> Remedy | None:
 
 def name_of(attribution: Attribution) -> str:
     """'Validation loss' or 'Latency (cpu, batch 1)'."""
-    label = metric_of(attribution.metric).label
+    label = metric_of(attribution).label
     return capital(label) + (f" ({place_text(attribution.place)})" if attribution.place else "")
 
 
@@ -92,7 +92,7 @@ def _unsettled(a: Attribution) -> str:
     weak: dict[str, list[str]] = {}
     for name, effect in a.shapley.items():
         if not effect.sure:
-            weak.setdefault(verdict_text(a.metric, effect), []).append(plain(name))
+            weak.setdefault(verdict_text(a, effect), []).append(plain(name))
     texts = [f"{'all effects' if len(n) == len(a.shapley) else ', '.join(n)} {reason}" for reason, n in weak.items()]
     return f"{name_of(a)}: {'; '.join(texts)}." if texts else ""
 
@@ -132,7 +132,7 @@ def own_ratio(explanation: Explanation, ratio: float, place: str) -> list[str]:
 
 def _residual(a: Attribution) -> str:
     """' (the parts miss the difference by 0.1 ms)'; that they add up to rounding is said once, on the page."""
-    metric = metric_of(a.metric)
+    metric = metric_of(a)
     if abs(a.residual) <= 1e-9 * max(abs(a.end - a.start), abs(a.start), 1e-30):
         return ""
     return f" (the parts miss the difference by {significant(a.residual * metric.scale)} {metric.unit}".rstrip() + ")"

@@ -13,7 +13,7 @@ from ablation.report.study.sentences import MOST_NAMED, listed, named
 from ablation.report.study.tables import converged, published_reasons
 
 STATES = (COMPLETE, FAILED, RUNNING, WAITING, STALE, STOPPED, INFEASIBLE)
-EXPECTED = ("loss", "params", "macs", "fvcore_params", "fvcore_flops", "ssim", "psnr", "l1", "ms_ssim", "replica_loss")
+EXPECTED = ("params", "macs", "fvcore_params", "fvcore_flops")
 
 
 def completeness(rows: Sequence[Row], records: Sequence[Record], study: StudyInfo) -> str:
@@ -33,7 +33,7 @@ def missing_sentences(rows: Sequence[Row], records: Sequence[Record], study: Stu
     """Everything that is not there: trials by state, failures with their reasons, values absent from complete trials."""
     texts, keys = _trials(rows, records, study), latency_keys(records)
     complete = [row for row in rows if row.complete]
-    for metric in [METRICS[name] for name in EXPECTED] + [latency_of(key) for key in keys]:
+    for metric in [*study.metrics.values(), *map(study.metric, (*EXPECTED, *keys))]:
         without = [row for row in complete if len(row.values(metric)) < len(row.complete)]
         if without:
             which = f": {listed(without)}" if len(without) < len(complete) else ""

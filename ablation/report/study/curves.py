@@ -1,4 +1,4 @@
-"""Loss curves: training and validation loss by epoch, one line per network (mean over seeds), a panel per level. No torch."""
+"""Curves by epoch: training and validation loss, or a metric of one's own, a line per network (mean over seeds). No torch."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from ablation.machine.text import shortened
 from ablation.record.trial import Record
 from ablation.report.kit import plot_style as style
+from ablation.report.kit.numbers import capital
 from ablation.report.study.captions import caption, empty_plot
-from ablation.report.study.rows import INERT, Row, StudyInfo
+from ablation.report.study.rows import INERT, Row, StudyInfo, axis_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 COLUMNS = 2
 TITLE_CHARACTERS = 22  # of the level above a panel
 NAMED_PER_PANEL = 14  # beyond this many lines in a panel only the best and the worst carry their number
-KEYS = {"validation": "val_loss", "training": "train_loss"}  # what the dictionary of an epoch calls them
+# what the dictionary of an epoch calls them; "value" is what a training function of the user's own reports
+KEYS = {"validation": ("val_loss", "value"), "training": ("train_loss",)}
 
 
 def curve(row: Row, which: str) -> list[float]:
@@ -28,18 +30,24 @@ def curve(row: Row, which: str) -> list[float]:
     return [sum(values) / len(values) for values in zip(*per_seed, strict=False)]
 
 
+def has_curve(row: Row) -> bool:
+    """Whether there is anything to draw."""
+    return bool(curve(row, "validation"))
+
+
 def losses_of(trial: Record, which: str) -> list[float]:
-    """One trial's finite "validation" or "training" losses by epoch."""
+    """One trial's finite "validation" or "training" losses by epoch; of another metric the values that were reported."""
     epochs: Sequence[Mapping[str, float]] = trial.training.get("epochs") or ()
-    values = [epoch.get(KEYS[which]) for epoch in epochs]
+    values = [epoch[key] for epoch in epochs for key in KEYS[which] if key in epoch]
     return [float(v) for v in values if v is not None and math.isfinite(v)]
 
 
-def loss_curves(rows: Sequence[Row], study: StudyInfo) -> Figure:
+def epoch_curves(rows: Sequence[Row], study: StudyInfo) -> Figure:
     """A panel per level of the first factor; the other panels' lines stand behind in grey, for comparison."""
-    drawn = [row for row in rows if curve(row, "validation")]
+    drawn, scale = [row for row in rows if has_curve(row)], study.leading.scale
+    heading, missing = f"{capital(study.by_epoch)} by epoch", f"a stored {study.by_epoch} curve"
     if not drawn:
-        return empty_plot(rows, study, "Loss by epoch", "a stored loss curve")
+        return empty_plot(rows, study, heading, missing)
     factor = next((f for f, levels in study.factors.items() if len(levels) > 1), "")
     levels = [lv for lv in (*study.factors[factor], INERT, "-") if any(r.level(factor) == lv for r in drawn)] if factor else [""]
     num_columns = min(COLUMNS, len(levels))
@@ -48,7 +56,7 @@ def loss_curves(rows: Sequence[Row], study: StudyInfo) -> Figure:
     grid = figure.subplots(num_lines, num_columns, sharex=True, sharey=True, squeeze=False)
     names, colours = shortened(levels, TITLE_CHARACTERS), style.palette(len(levels))
     for axes, level, colour in zip(grid.flat, levels, colours, strict=False):
-        _panel(axes, drawn, [row for row in drawn if not factor or row.level(factor) == level], colour)
+        _panel(axes, drawn, [row for row in drawn if not factor or row.level(factor) == level], colour, scale)
         axes.set_title(names[level], loc="left", fontsize=9)
     for n, axes in enumerate(grid.flat):
         if n >= len(levels):
@@ -57,38 +65,42 @@ def loss_curves(rows: Sequence[Row], study: StudyInfo) -> Figure:
             axes.set_xlabel("epoch")
             axes.xaxis.set_tick_params(labelbottom=True)
     figure.suptitle(
-        f"Loss by epoch{f', by {shortened([factor], 24)[factor]}' if factor else ''}", x=0.01, ha="left", fontsize=11, weight="bold"
+        f"{heading}{f', by {shortened([factor], 24)[factor]}' if factor else ''}", x=0.01, ha="left", fontsize=11, weight="bold"
     )
-    figure.supylabel("loss", fontsize=10)
-    note = (
-        "Solid: validation. Dashed: training. Grey: the other variants' validation loss. Numbers as in the table; means over seeds."
-    )
-    caption(figure, drawn, rows, study, "a stored loss curve", note)
+    own = study.by_epoch != "loss"
+    figure.supylabel(axis_label(study.leading) if own else "loss", fontsize=10)
+    lines = "As reported in training." if own else "Solid: validation. Dashed: training."
+    others = "Grey: the other variants." if own else "Grey: the other variants' validation loss."
+    caption(figure, drawn, rows, study, missing, f"{lines} {others} Numbers as in the table; means over seeds.")
     return figure
 
 
-def _panel(axes: Axes, drawn: Sequence[Row], mine: Sequence[Row], colour: str) -> None:
+def _panel(axes: Axes, drawn: Sequence[Row], mine: Sequence[Row], colour: str, scale: float) -> None:
     from matplotlib.ticker import MaxNLocator
 
     for row in drawn:
         if row not in mine:
-            _line(axes, curve(row, "validation"), color=style.PALE, linewidth=0.8, zorder=1)
+            _line(axes, _scaled(row, "validation", scale), color=style.PALE, linewidth=0.8, zorder=1)
     for row in mine:
-        _line(axes, curve(row, "training"), color=colour, linewidth=0.9, linestyle=(0, (4, 2)), alpha=0.55, zorder=2)
-        _line(axes, curve(row, "validation"), color=colour, linewidth=1.4, alpha=0.9, zorder=3)
+        _line(axes, _scaled(row, "training", scale), color=colour, linewidth=0.9, linestyle=(0, (4, 2)), alpha=0.55, zorder=2)
+        _line(axes, _scaled(row, "validation", scale), color=colour, linewidth=1.4, alpha=0.9, zorder=3)
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     longest = max(len(curve(row, "validation")) for row in drawn)
     axes.set_xlim(1 - 0.06 * longest, longest + 0.3 * longest)
-    _end_numbers(axes, mine, colour)
+    _end_numbers(axes, mine, colour, scale)
+
+
+def _scaled(row: Row, which: str, scale: float) -> list[float]:
+    return [scale * value for value in curve(row, which)]
 
 
 def _line(axes: Axes, losses: Sequence[float], **drawing: Any) -> None:
     axes.plot(range(1, len(losses) + 1), losses, marker="." if len(losses) == 1 else "", **drawing)
 
 
-def _end_numbers(axes: Axes, mine: Sequence[Row], colour: str) -> None:
+def _end_numbers(axes: Axes, mine: Sequence[Row], colour: str, scale: float) -> None:
     """Numbers at the right edge, pushed apart where lines end together, each tied to its line by a hair."""
-    curves = {row.number: curve(row, "validation") for row in mine}
+    curves = {row.number: _scaled(row, "validation", scale) for row in mine}
     ends = sorted((losses[-1], number) for number, losses in curves.items())
     ends = [ends[0], ends[-1]] if len(ends) > NAMED_PER_PANEL else ends
     low, high = axes.get_ylim()

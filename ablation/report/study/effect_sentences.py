@@ -8,12 +8,11 @@ from typing import Any
 
 from ablation.attribute.effect import Effect
 from ablation.record.sittings import has_enough_rounds, has_intervals
-from ablation.record.trial import METRICS
 from ablation.report.kit.numbers import capital, count, joined, percent, signed, times
 from ablation.report.kit.page import literal
 from ablation.report.study.effect_tables import counted_signs, value_text
 from ablation.report.study.rows import Row, StudyInfo, latency_of
-from ablation.report.study.swaps import BETTER, MISSING, MIXED, NONE, OPEN, TRAINED, WORSE, Judged, Swap, Within, within
+from ablation.report.study.swaps import BETTER, MISSING, MIXED, NONE, OPEN, WORSE, Judged, Swap, Within, within
 from ablation.stats import NOISE
 
 VERBS = ("raises", "lowers", "in every pair raises", "in every pair lowers")
@@ -34,7 +33,7 @@ def swap_sentence(judged: Judged, swap: Swap) -> str:
     others: dict[str, list[str]] = {}
     for key, effect in swap.effects.items():
         # SSIM, which mostly mirrors the loss, and elements written are in the table
-        if key in ("ssim", "elements_written"):
+        if key not in judged.told:
             continue
         word, parts = judged.verdict(swap, key), _parts(judged, swap, key)
         if _disagree(parts):
@@ -67,11 +66,12 @@ def _disagree(parts: Sequence[Within]) -> bool:
     return len({pair.difference > 0 for part in parts for pair in part.pairs}) > 1
 
 
-def answer(judged: Judged, lead: str) -> list[str]:
-    """At most five sentences: the best network, what moves the loss, what that depends on, the time, the parameters."""
-    texts = [lead] if lead else []
-    texts += _moved(judged, [swap for swap in judged.swaps if not judged.depends_on(swap, "loss")], "loss")
-    depending = [(swap, parts) for swap in judged.swaps if (parts := _parts(judged, swap, "loss"))]
+def answer(judged: Judged, first: str) -> list[str]:
+    """At most five sentences: the best network, what moves its metric, what that depends on, the time, the parameters."""
+    texts = [first] if first else []
+    lead = judged.lead
+    texts += _moved(judged, [swap for swap in judged.swaps if not judged.depends_on(swap, lead)], lead)
+    depending = [(swap, parts) for swap in judged.swaps if (parts := _parts(judged, swap, lead))]
     # what hides behind an average first
     depending.sort(key=lambda item: not _disagree(item[1]))
     texts += [_depending(*item) for item in depending[:1]]
@@ -111,6 +111,8 @@ def _short(effect: Effect) -> str:
     assert effect.mean is not None
     if effect.as_ratio:
         return times(effect.mean)
+    if effect.metric.is_share:
+        return f"{signed(effect.mean, effect.metric.digits)} points"
     return signed(effect.mean, effect.metric.digits) if effect.relative is None else percent(effect.relative)
 
 
@@ -130,7 +132,7 @@ def judging_sentences(judged: Judged, rows: Sequence[Row], study: StudyInfo, key
         )
     texts += [_floor(judged, study, rows, key) for key in keys]
     if any(row.complete for row in rows) and all(len(row.complete) < 2 for row in rows):
-        names = joined([METRICS[key].label for key in TRAINED])
+        names = joined([study.metrics[key].label for key in study.compared])
         texts.append(f"One seed only: the spread of {names} over seeds is unknown, and no interaction of them is judged.")
     return texts
 

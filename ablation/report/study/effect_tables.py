@@ -62,9 +62,13 @@ def size(effect: Effect) -> str:
     if is_counted(effect.metric) and not any(pair.difference for pair in effect.pairs):
         return NONE
     text = value_text(effect.mean, effect.metric, effect.as_ratio)
-    text = text if effect.as_ratio else f"{text}\u00a0{effect.metric.unit}".rstrip()
+    text = text if effect.as_ratio else f"{text}\u00a0{effect.metric.unit_of_change}".rstrip()
     is_whole = effect.as_ratio and text == times(1, 3)  # a share of what is smaller than its digits says nothing
-    return text if effect.relative is None or is_whole else f"{text} ({percent(effect.relative)})"
+    return (
+        text
+        if effect.relative is None or is_whole or (effect.metric.is_share and not effect.as_ratio)
+        else f"{text} ({percent(effect.relative)})"
+    )
 
 
 def interval(effect: Effect) -> str:

@@ -38,9 +38,8 @@ PAGE_NOTE = (
 
 
 def drawn_keys(judged: Judged) -> list[str]:
-    """Metrics for which at least one swap has an effect; SSIM and elements written are in the tables only."""
-    keys = dict.fromkeys(key for swap in judged.swaps for key in swap.effects if key not in ("ssim", "elements_written"))
-    return [key for key in keys if any(swap.effects[key].mean is not None for swap in judged.swaps)]
+    """Metrics for which at least one swap has an effect, but for those that are in the tables only."""
+    return [key for key in judged.told if any(swap.effects[key].mean is not None for swap in judged.swaps)]
 
 
 def effects_plot(judged: Judged, key: str, rows: Sequence[Row], study: StudyInfo) -> Figure:
@@ -83,7 +82,7 @@ def _axis(axes: Axes, effects: Sequence[Effect], height: float) -> None:
         axes.set_xlim(low, high)
         axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.axvline(1 if as_ratio else 0, color="#444444", linewidth=0.9, zorder=1)
-    unit = ", times" if as_ratio else f" [{metric.unit}]" if metric.unit else ""
+    unit = ", times" if as_ratio else f" [{metric.unit_of_change}]" if metric.unit else ""
     style.title(axes, f"Effect on {metric.label}{unit}")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ GAP = 4
 LABEL_CHARACTERS, LABEL_LINES = 26, 6
 # pixels: whole picture; left, top, right, bottom of the axes
 SIZE, BOX = (500, 320), (58, 34, 488, 278)
+NAMES = {"training": "training", "validation": "validation"}
 COLOURS = {"training": "#D55E00", "validation": "#0072B2"}
 
 
@@ -60,12 +61,13 @@ def _check(originals: Images, rows: Sequence[tuple[str, Images]]) -> None:
             raise must_be(f"pictures of {label!r}", rule, (str(pictures.dtype), pictures.shape))
 
 
-def draw_curves(record: Record, path: Path) -> Path:
+def draw_curves(record: Record, path: Path, names: Mapping[str, str] = NAMES, scale: float = 1.0) -> Path:
     """One trial's training and validation loss by epoch, with the range of each axis written at its ends.
 
+    `names`: which curves, and what they are called; of another metric than a loss the one that is "validation".
     Every trial draws one, so it is done with PIL: 20 times as quick as a plot.
     """
-    curves = {which: losses_of(record, which) for which in COLOURS}
+    curves = {which: [scale * value for value in losses_of(record, which)] for which in names}
     image = Image.new("RGB", SIZE, "white")
     draw, font = ImageDraw.Draw(image), ImageFont.load_default(size=12)
     left, top, right, bottom = BOX
@@ -78,7 +80,7 @@ def draw_curves(record: Record, path: Path) -> Path:
             draw.line(points, fill=COLOURS[which], width=2, joint="curve")
             for x, y in points:
                 draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill=COLOURS[which])
-            texts.append(((right - 80, top + 8 + 16 * n), which, COLOURS[which]))
+            texts.append(((right - 80, top + 8 + 16 * n), names[which], COLOURS[which]))
         ends = {(8, top): f"{high:.4f}", (8, bottom - 12): f"{low:.4f}"}
         ends |= {(left, bottom + 8): "epoch 1", (right - 14, bottom + 8): str(last)}
         texts += [(place, text, "#555555") for place, text in ends.items()]

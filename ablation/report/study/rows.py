@@ -9,9 +9,10 @@ from typing import Any
 
 from ablation.attribute.pairing import intents_of, one_per_trial, usable_value
 from ablation.machine.text import printable
-from ablation.record.trial import COMPLETE, FAILED, Metric, Record, latency_metric
+from ablation.record.trial import COMPLETE, FAILED, METRICS, TRAINED, Metric, Record, fitting, latency_metric
 from ablation.stats import mean_and_sd
 
+COSTS = ("params", "fvcore_params", "macs", "fvcore_flops", "elements_written", "bytes_moved", "num_ops")
 INERT = "inert"  # the level shown for a factor that does not change this network
 
 
@@ -27,12 +28,39 @@ class StudyInfo:
     num_planned: int = 0  # trials planned: networks times seeds
     counts: Mapping[str, int] = field(default_factory=dict)  # state -> trials in it; counted from the records where empty
     protocol: Mapping[str, Any] = field(default_factory=dict)
+    network: str = ""  # of a user's own: the callable, its input, and what trains it
     # factor -> its levels, in the order in which swaps are listed
     factors: Mapping[str, Sequence[str]] = field(default_factory=dict)
     reference: str = ""  # network key of the base variant; empty where there is none
     provenance: Mapping[str, Any] = field(default_factory=dict)  # commit, packages, hardware, seeds, data fingerprint
+    # of training, by key, the first being what networks are ranked by; which of them swaps are judged on, and which of those are
+    # in tables alone
+    metrics: Mapping[str, Metric] = field(default_factory=lambda: TRAINED)
+    compared: Sequence[str] = ("loss", "ssim")
+    aside: Sequence[str] = ("ssim",)
+    # costs and latencies by key, in units that fit their values
+    fitted: Mapping[str, Metric] = field(default_factory=dict)
     # "cpu/1" -> ratio, low, high, sittings, rounds of the reference against a second copy of itself
     latency_noise: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    @property
+    def lead(self) -> str:
+        """Key of the metric that networks are ranked by."""
+        return next(iter(self.metrics))
+
+    @property
+    def leading(self) -> Metric:
+        """That metric."""
+        return self.metrics[self.lead]
+
+    def metric(self, key: str) -> Metric:
+        """Of training, a cost, or the latency of a 'device/batch'."""
+        return self.metrics.get(key) or self.fitted.get(key) or METRICS.get(key) or latency_of(key)
+
+    @property
+    def by_epoch(self) -> str:
+        """What curves show: of the networks of this project two losses, else the first metric."""
+        return "loss" if self.leading.path == METRICS["loss"].path else self.leading.label
 
 
 @dataclass(frozen=True)
@@ -97,9 +125,14 @@ def as_shown(records: Iterable[Record], study: StudyInfo) -> tuple[list[Record],
     for r in records:
         texts = {"label": printable(r.label), "reason": printable(" ".join(r.reason.split()))}
         shown.append(replace(r, **texts, factors=names(r.factors), intents=tuple(map(names, r.intents))))  # type: ignore[arg-type]
+    known = {name: METRICS[name] for name in COSTS} | {key: latency_of(key) for key in latency_keys(shown)}
+    fitted = {
+        key: fitting(metric, [float(v) for r in shown if isinstance(v := r.get(metric.path), (int, float))])
+        for key, metric in known.items()
+    }
     factors = {printable(factor): tuple(map(printable, levels)) for factor, levels in study.factors.items()}
-    title, command, device = map(printable, (study.title, study.command, study.device))
-    return shown, replace(study, factors=factors, title=title, command=command, device=device)
+    words: dict[str, Any] = {name: printable(getattr(study, name)) for name in ("title", "command", "device", "network")}
+    return shown, replace(study, factors=factors, fitted=fitted, **words)
 
 
 def rows_of(records: Iterable[Record], study: StudyInfo | None = None) -> list[Row]:

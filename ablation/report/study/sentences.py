@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from ablation.record.trial import METRICS, Metric
-from ablation.report.kit.numbers import count, percent
+from ablation.report.kit.numbers import capital, count, percent, signed
 from ablation.report.kit.page import literal
 from ablation.report.study.rows import Row
 from ablation.report.study.ties import Ties
@@ -35,7 +35,8 @@ def best_sentences(rows: Sequence[Row], ties: Ties) -> list[str]:
         others += "" if row.complete else f" ({row.state})"
         against = _against(value, reference, metric) if row is not reference else " (the reference)"
         doubt = "" if ties.is_counted(key) else f" {_tied(rows, row, key, ties)}"
-        texts.append(f"Lowest {metric.label}: **{named(row)}**{others} with {_with_unit(value, metric)}{against}.{doubt}".rstrip())
+        text = f"{capital(metric.best)} {metric.label}: **{named(row)}**{others} with {_with_unit(value, metric)}"
+        texts.append(f"{text}{against}.{doubt}".rstrip())
     return texts
 
 
@@ -44,9 +45,10 @@ def _reference(rows: Sequence[Row]) -> Row | None:
 
 
 def _best(rows: Sequence[Row], ties: Ties, key: str) -> tuple[float, Row, int]:
-    """The lowest value, the first network that has it, and how many others have exactly the same."""
+    """The best value, the first network that has it, and how many others have exactly the same."""
     having = [(value, row) for row in rows if (value := row.mean(ties.axes[key])) is not None]
-    value, row = min(having, key=lambda pair: pair[0])
+    sign = 1 if ties.axes[key].lower_is_better else -1
+    value, row = min(having, key=lambda pair: sign * pair[0])
     return value, row, sum(v == value for v, _ in having) - 1
 
 
@@ -71,13 +73,20 @@ def _against(value: float, reference: Row | None, metric: Metric) -> str:
         return ""
     if value == base:
         return ", the same as the reference"
-    return f"; the reference has {_with_unit(base, metric)} ({percent(value / base - 1)})"
+    return f"; the reference has {_with_unit(base, metric)} ({_change(value, base, metric)})"
+
+
+def _change(value: float, base: float, metric: Metric) -> str:
+    """What it is more than the base: as a share, of what is a share itself in points."""
+    return f"{signed(value - base, metric.digits)} points" if metric.is_share else percent(value / base - 1)
 
 
 def front_sentences(rows: Sequence[Row], ties: Ties) -> list[str]:
-    """Which networks no other beats on loss and one cost, and on all axes at once."""
+    """Which networks no other beats on what they are trained for and one cost, and on all axes at once."""
     axes = ties.axes
-    groups = {f"Loss and {axes[key].label}": ["loss", key] for key in axes if "loss" in axes and key != "loss"}
+    lead = ties.lead
+    name = "Loss" if axes.get(lead) == METRICS["loss"] else capital(axes[lead].label) if lead in axes else ""
+    groups = {f"{name} and {axes[key].label}": [lead, key] for key in axes if lead in axes and key != lead}
     groups |= {"All of " + ", ".join(m.label for m in axes.values()): list(axes)} if len(axes) > 2 else {}
     return [f"{name}: {_front(rows, keys, ties)}" for name, keys in groups.items()]
 
@@ -121,9 +130,11 @@ def reference_sentences(rows: Sequence[Row], ties: Ties) -> list[str]:
 
 
 def _margin(row: Row, reference: Row, metric: Metric) -> float:
-    """Relative difference to the reference; infinite where the row lacks the metric, so that it never counts as better."""
+    """How much worse than the reference, relatively; infinite where the row lacks the metric, so that it never counts as better."""
     value, base = row.mean(metric), reference.mean(metric)
-    return math.inf if value is None or not base else value / base - 1
+    if value is None or not base:
+        return math.inf
+    return (1 if metric.lower_is_better else -1) * (value - base) / abs(base)
 
 
 def _margins(row: Row, reference: Row, keys: Sequence[str], ties: Ties) -> str:
@@ -131,23 +142,25 @@ def _margins(row: Row, reference: Row, keys: Sequence[str], ties: Ties) -> str:
     for key in keys:
         doubt = "" if ties.compare(row, reference, key) else " (tied)"
         doubt = doubt if ties.is_judged(key) else f" ({ties.lacking(key)}: not judged)"
-        parts.append(f"{ties.axes[key].label} {percent(_margin(row, reference, ties.axes[key]))}{doubt}")
+        metric, value, base = ties.axes[key], row.mean(ties.axes[key]), reference.mean(ties.axes[key])
+        parts.append(f"{metric.label} {_change(value or 0.0, base or 1.0, metric)}{doubt}")
     return f"**{named(row)}**: {', '.join(parts)}."
 
 
 def lead_sentence(rows: Sequence[Row], ties: Ties) -> str:
-    """Which network has the lowest loss, and whether that is certain; empty before any is trained."""
-    if "loss" not in ties.axes:
+    """Which network is the best by what they are trained for, and whether that is certain; empty before any is trained."""
+    lead = ties.lead
+    if lead not in ties.axes:
         return ""
-    value, row, _ = _best(rows, ties, "loss")
+    value, row, _ = _best(rows, ties, lead)
     trained = [r for r in rows if r.complete]
-    text = f"Of {count(len(trained), 'network')}, **{named(row)}** has the lowest validation loss, "
-    text += _with_unit(value, METRICS["loss"])
+    text = f"Of {count(len(trained), 'network')}, **{named(row)}** has the {ties.axes[lead].best} {ties.axes[lead].label}, "
+    text += _with_unit(value, ties.axes[lead])
     if len(trained) < 2:
         return f"{text}."
-    if not ties.is_judged("loss"):
-        return f"{text}; with {ties.lacking('loss')} each, whether it leads for certain is not known."
-    tied = [r for r in trained if r is not row and not ties.compare(row, r, "loss")]
+    if not ties.is_judged(lead):
+        return f"{text}; with {ties.lacking(lead)} each, whether it leads for certain is not known."
+    tied = [r for r in trained if r is not row and not ties.compare(row, r, lead)]
     if not tied:
         return f"{text}, and leads all others for certain."
     which = ", the reference among them" if any(r.is_reference for r in tied) else ""

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from ablation.attribute.effect import Effect, Pair
 from ablation.attribute.interaction import Interaction, Step, pairwise_interactions
 from ablation.attribute.pairing import is_counted, paired_effects
 from ablation.record.sittings import has_intervals
-from ablation.record.trial import METRICS, Metric, Record
+from ablation.record.trial import TRAINED, Metric, Record
 from ablation.report.kit.page import literal
 from ablation.report.study.rows import Row, StudyInfo, latency_for_ratios, latency_keys
 from ablation.stats import CONFIDENCE, OPEN, SETTLED, Estimate, judge, t_quantile
@@ -24,7 +24,6 @@ from ablation.stats import CONFIDENCE, OPEN, SETTLED, Estimate, judge, t_quantil
 BETTER, WORSE, NONE, MIXED, MISSING = "better", "worse", "no change", "differs between pairs", "missing"
 # counted, not measured: exact
 COUNTED = ("params", "macs", "elements_written")
-TRAINED = ("loss", "ssim")
 # more replicates than this are not worth naming
 MOST_NEEDED = 100
 
@@ -83,6 +82,20 @@ class Judged:
     interactions: Mapping[str, Sequence[Interaction]]
     # latency key -> largest |log ratio| of one network against itself; absent where it wasn't measured in enough sittings
     floors: Mapping[str, float]
+    # of training, by key, the one that networks are ranked by first
+    metrics: Mapping[str, Metric] = field(default_factory=lambda: TRAINED)
+    # keys that stand in tables alone
+    aside: Sequence[str] = ("ssim", "elements_written")
+
+    @property
+    def lead(self) -> str:
+        """Key of the metric that networks are ranked by."""
+        return next(iter(self.metrics))
+
+    @property
+    def told(self) -> list[str]:
+        """Keys of what sentences and plots show."""
+        return list(dict.fromkeys(key for swap in self.swaps for key in swap.effects if key not in self.aside))
 
     @cached_property
     def family(self) -> dict[tuple[object, ...], Estimate]:
@@ -150,16 +163,16 @@ def _of_count(effect: Effect) -> str:
     return words.pop() if len(words) == 1 else MIXED
 
 
-def compared_metrics(records: Sequence[Record]) -> dict[str, tuple[Metric, bool]]:
+def compared_metrics(records: Sequence[Record], study: StudyInfo) -> dict[str, tuple[Metric, bool]]:
     """Key -> (metric, whether compared as a ratio), in the order in which effects are listed."""
-    chosen: dict[str, tuple[Metric, bool]] = {"loss": (METRICS["loss"], False), "ssim": (METRICS["ssim"], False)}
+    chosen: dict[str, tuple[Metric, bool]] = {name: (study.metrics[name], False) for name in study.compared}
     chosen |= {key: (latency_for_ratios(records, key), True) for key in latency_keys(records)}
-    return chosen | {name: (METRICS[name], False) for name in COUNTED}
+    return chosen | {name: (study.metric(name), False) for name in COUNTED}
 
 
 def judge_all(records: Sequence[Record], study: StudyInfo, rows: Sequence[Row]) -> Judged:
     """Every swap between two levels of every factor and every interaction of two swaps, judged together."""
-    metrics, levels, swaps = compared_metrics(records), _levels(records, study, rows), []
+    metrics, levels, swaps = compared_metrics(records, study), _levels(records, study, rows), []
     for factor in levels:
         by_key = {k: paired_effects(records, factor, m, levels=levels[factor], as_ratio=ratio) for k, (m, ratio) in metrics.items()}
         for effects in zip(*by_key.values(), strict=True):
@@ -170,7 +183,7 @@ def judge_all(records: Sequence[Record], study: StudyInfo, rows: Sequence[Row]) 
     # the A/A floor of each latency that has one: the larger end of its interval
     ends = {key: [aa.get("low"), aa.get("high")] for key, aa in study.latency_noise.items() if has_intervals(aa)}
     floors = {key: max(abs(math.log(end)) for end in known if end) for key, known in ends.items() if None not in known}
-    return Judged(swaps, interactions, floors)
+    return Judged(swaps, interactions, floors, study.metrics, (*study.aside, "elements_written"))
 
 
 def _levels(records: Sequence[Record], study: StudyInfo, rows: Sequence[Row]) -> dict[str, list[str]]:

@@ -12,10 +12,8 @@ from ablation.record.trial import METRICS, Metric, Record
 from ablation.report.kit.numbers import NOTHING
 from ablation.report.kit.page import Bullets, Heading, Table, literal, to_markdown
 from ablation.report.kit.tables import UTF8, fixed, flatten, longtable, write_csv
-from ablation.report.study.rows import Row, StudyInfo, as_shown, axis_label, latency_keys, latency_of, ratio_of, rows_of
+from ablation.report.study.rows import COSTS, Row, StudyInfo, as_shown, axis_label, latency_keys, latency_of, ratio_of, rows_of
 
-COSTS = ("params", "fvcore_params", "macs", "fvcore_flops", "elements_written", "bytes_moved", "num_ops")
-QUALITY = ("loss", "ssim", "psnr", "l1", "ms_ssim", "replica_loss")
 SECONDS = Metric(path="training.seconds", label="training", unit="s", digits=0)
 
 
@@ -75,24 +73,36 @@ def _ratio_column(key: str) -> Column:
     return Column(f"{latency_of(key).label} / reference [x]", cell)
 
 
-def _cost_columns() -> list[Column]:
-    return [_metric_column(METRICS[name]) for name in COSTS]
+def _cost_columns(study: StudyInfo) -> list[Column]:
+    return [_metric_column(study.metric(name)) for name in COSTS]
 
 
-def _result_columns(keys: Sequence[str]) -> list[Column]:
-    latency = [column for key in keys for column in (_metric_column(latency_of(key)), _ratio_column(key))]
-    return [*latency, *(_metric_column(METRICS[name]) for name in QUALITY), _metric_column(SECONDS), SEEDS, STATE]
+def _result_columns(keys: Sequence[str], study: StudyInfo) -> list[Column]:
+    latency = [column for key in keys for column in (_metric_column(study.metric(key)), _ratio_column(key))]
+    return [*latency, *map(_metric_column, study.metrics.values()), _metric_column(SECONDS), SEEDS, STATE]
 
 
-def columns(keys: Sequence[str]) -> list[Column]:
+def columns(keys: Sequence[str], study: StudyInfo) -> list[Column]:
     """Every column of the full table: variant, costs, latency by device and batch, quality, training."""
-    return [*NAMES, *_cost_columns(), *_result_columns(keys)]
+    return [*NAMES, *_cost_columns(study), *_result_columns(keys, study)]
 
 
-def main_columns(keys: Sequence[str]) -> list[Column]:
+def main_columns(keys: Sequence[str], study: StudyInfo) -> list[Column]:
     """The few columns that fit a page."""
-    metrics = [*(METRICS[name] for name in ("loss", "params", "macs")), *map(latency_of, keys), METRICS["ssim"]]
-    return [*NAMES, *map(_metric_column, metrics), SEEDS]
+    return [*NAMES, *(_metric_column(metric) for _, metric in _main(keys, study)), SEEDS]
+
+
+def _main(keys: Sequence[str], study: StudyInfo) -> list[tuple[str, Metric]]:
+    """The metrics that matter most, with what a terminal calls them."""
+    lead, *others = study.compared
+    words = {"params": "params", "macs": "MACs", **{key: key for key in keys}}
+    costs = [(f"{word} {study.metric(key).unit}".rstrip(), study.metric(key)) for key, word in words.items()]
+    return [(_head(lead, study), study.metrics[lead]), *costs, *((_head(name, study), study.metrics[name]) for name in others)]
+
+
+def _head(name: str, study: StudyInfo) -> str:
+    metric = study.metrics[name]
+    return metric.label if name == "ssim" else f"{name} {metric.unit}".strip()
 
 
 def table_of(rows: Sequence[Row], chosen: Sequence[Column]) -> Table:
@@ -121,23 +131,24 @@ def write_tables(rows: Sequence[Row], records: Sequence[Record], folder: Path, s
     """table.csv, table.md, table.tex and trials.csv."""
     keys = latency_keys(records)
     paths = [folder / name for name in ("table.csv", "table.md", "table.tex", "trials.csv")]
-    write_csv(paths[0], [_flat_row(row, keys, tuple(study.factors)) for row in rows])
+    write_csv(paths[0], [_flat_row(row, keys, study) for row in rows])
     notes = Bullets([literal(note) for note in footnotes(keys, rows)])
-    page = [Heading(f"{literal(study.title)}: all variants", 1), table_of(rows, columns(keys)), notes]
+    page = [Heading(f"{literal(study.title)}: all variants", 1), table_of(rows, columns(keys, study)), notes]
     paths[1].write_text(to_markdown(page), **UTF8)
     paths[2].write_text(latex(rows, keys, study), **UTF8)
     write_csv(paths[3], [flat(record) for record in records])
     return paths
 
 
-def _flat_row(row: Row, keys: Sequence[str], factors: Sequence[str]) -> dict[str, Any]:
+def _flat_row(row: Row, keys: Sequence[str], study: StudyInfo) -> dict[str, Any]:
     """A line of table.csv: exact values in base units (bytes, multiply-accumulates, milliseconds, seconds)."""
     line: dict[str, Any] = {"number": row.number, "variant": row.label, "is_reference": row.is_reference}
-    line |= {f"factor_{f}": row.level(f) for f in factors}
+    line |= {f"factor_{f}": row.level(f) for f in study.factors}
     line |= {"network_key": row.network_key, "state": row.state, "reason": "; ".join(row.reasons)}
     line |= {"num_seeds": len(row.complete), "num_seeds_planned": len(row.trials)}
     names = {key: f"latency_{key.replace('/', '_b')}" for key in keys}
-    raw = {name: Metric(path=m.path, label=name) for name, m in METRICS.items()} | {"training_seconds": SECONDS}
+    known = METRICS if study.leading == METRICS["loss"] else {**{name: METRICS[name] for name in COSTS}, **study.metrics}
+    raw = {name: Metric(path=m.path, label=name) for name, m in known.items()} | {"training_seconds": SECONDS}
     for key, name in names.items():
         raw |= {f"{name}_ms": latency_of(key), f"{name}_ratio": ratio_of(key)}
     for name, metric in raw.items():
@@ -159,7 +170,7 @@ def latex(rows: Sequence[Row], keys: Sequence[str], study: StudyInfo) -> str:
     """Two booktabs long tables, what each variant costs and what it gives, to be \\input into a document."""
     notes = " ".join(footnotes(keys, rows))
     parts = ["% \\usepackage{booktabs,longtable} and, for wide pages, \\usepackage{pdflscape}"]
-    for chosen, about in ((_cost_columns(), "static costs"), (_result_columns(keys), "latency, quality and training")):
+    for chosen, about in ((_cost_columns(study), "static costs"), (_result_columns(keys, study), "latency, quality and training")):
         table = table_of(rows, [*NAMES, *chosen])
         parts.append(longtable(table.headings, table.is_number, table.lines, f"{study.title}: {about}. {notes}"))
     return "\n\n".join(parts) + "\n"
@@ -172,8 +183,8 @@ def print_table(records: Iterable[Record], study: StudyInfo | None = None, *, wi
     if not rows:
         return "No trials yet."
     keys = latency_keys(records)
-    heads = ["#", "variant", "loss", "params M", "MACs M", *(f"{key} ms" for key in keys), "SSIM", "train s", "seeds"]
-    metrics = [METRICS["loss"], METRICS["params"], METRICS["macs"], *map(latency_of, keys), METRICS["ssim"], SECONDS]
+    main = [*_main(keys, study), ("train s", SECONDS)]
+    heads, metrics = ["#", "variant", *(head for head, _ in main), "seeds"], [metric for _, metric in main]
     cells = [
         [str(row.number), f"{row.label}{' (ref)' * row.is_reference}", *(with_spread(row, m) for m in metrics), seeds_text(row)]
         for row in rows

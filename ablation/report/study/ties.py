@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from ablation.attribute.interaction import LEAST_SEEDS, Measured
-from ablation.record.trial import METRICS, Metric
-from ablation.report.study.rows import Row, latency_for_ratios, latency_of
+from ablation.record.trial import Metric
+from ablation.report.study.rows import Row, StudyInfo, latency_for_ratios
 from ablation.stats import CONFIDENCE, LEAST_SITTINGS, SETTLED, judge, pareto_front
 
 RULE = (
-    "Two networks tie on a measured axis where their difference is not settled (Welch's interval over seeds for the loss, "
-    "Student's t over sittings and beyond the noise floor for latency, corrected for all networks that one is compared with). "
-    "One network beats another if it leads for certain on one axis and trails for certain on none; what is on the front, or off "
-    "it, by leads that are not settled is marked as tied."
+    "Two networks tie on a measured axis where their difference is not settled (Welch's interval over seeds for what training "
+    "gives, Student's t over sittings and beyond the noise floor for latency, corrected for all networks that one is compared "
+    "with). One network beats another if it leads for certain on one axis and trails for certain on none; what is on the front, or "
+    "off it, by leads that are not settled is marked as tied."
 )
 
 
@@ -44,13 +44,17 @@ def front_of(rows: Sequence[Row], metrics: Sequence[Metric]) -> tuple[list[Row],
 class Ties:
     """Comparisons of networks with one another, each made when it is asked for."""
 
-    def __init__(self, rows: Sequence[Row], keys: Sequence[str], floors: Mapping[str, float]) -> None:
-        # what variants are compared on as wholes: loss, every latency, parameters, multiply-accumulates
-        axes = {"loss": METRICS["loss"], **{k: latency_of(k) for k in keys}, "params": METRICS["params"], "macs": METRICS["macs"]}
+    def __init__(
+        self, rows: Sequence[Row], keys: Sequence[str], floors: Mapping[str, float], study: StudyInfo | None = None
+    ) -> None:
+        # what variants are compared on as wholes: what they are trained for, every latency, parameters, multiply-accumulates
+        study = study or StudyInfo(title="")
+        lead = self.lead = study.lead
+        axes = {key: study.metric(key) for key in (lead, *keys, "params", "macs")}
         self.axes = {k: metric for k, metric in axes.items() if any(row.mean(metric) is not None for row in rows)}
         self._floors = floors
         records = [trial for row in rows for trial in row.trials]
-        measured = {"loss": (METRICS["loss"], False)} | {key: (latency_for_ratios(records, key), True) for key in keys}
+        measured = {lead: (study.leading, False)} | {key: (latency_for_ratios(records, key), True) for key in keys}
         self._measured = {key: Measured(records, metric, ratio) for key, (metric, ratio) in measured.items() if key in self.axes}
         self._networks = {key: sum(map(bool, measured.values.values())) for key, measured in self._measured.items()}
         self._signs: dict[tuple[str, int, int], int] = {}
@@ -65,20 +69,21 @@ class Ties:
 
     def lacking(self, key: str) -> str:
         """What an axis that is not judged lacks."""
-        return f"fewer than {LEAST_SEEDS} seeds" if key == "loss" else f"fewer than {LEAST_SITTINGS} sittings"
+        return f"fewer than {LEAST_SEEDS} seeds" if key == self.lead else f"fewer than {LEAST_SITTINGS} sittings"
 
     def compare(self, one: Row, other: Row, key: str) -> int:
         """-1 where `one` is better for certain, 1 where it is worse, 0 where they tie or a value is missing."""
         a, b = one.mean(self.axes[key]), other.mean(self.axes[key])
         if a is None or b is None:
             return 0
+        sign = 1 if self.axes[key].lower_is_better else -1
         if self.is_counted(key):
-            return (a > b) - (a < b)
+            return sign * ((a > b) - (a < b))
         first, second = sorted((one, other), key=lambda row: row.number)
         name = (key, first.number, second.number)
         if name not in self._signs:
             self._signs[name] = self._contrast(first, second, key)
-        return self._signs[name] if first is one else -self._signs[name]
+        return sign * (self._signs[name] if first is one else -self._signs[name])
 
     def _contrast(self, one: Row, other: Row, key: str) -> int:
         measured = self._measured[key]

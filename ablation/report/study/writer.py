@@ -8,15 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ablation.machine.hardware import slug
 from ablation.record.sittings import without_doubtful_ends
-from ablation.record.trial import METRICS, Record
+from ablation.record.trial import Record
+from ablation.report.kit.numbers import capital
 from ablation.report.kit.page import Answer, Block, Bullets, Heading, Paragraph, Picture, literal, to_html, to_markdown
 from ablation.report.kit.plot_style import save, styled
 from ablation.report.kit.tables import UTF8
 from ablation.report.study import accounts, effect_sentences, effect_tables, sentences
-from ablation.report.study.curves import loss_curves
+from ablation.report.study.curves import epoch_curves, has_curve
 from ablation.report.study.effects_plot import PAGE_NOTE, drawn_keys, effects_plot
-from ablation.report.study.rows import Row, StudyInfo, as_shown, latency_keys, latency_of, rows_of, state_counts
+from ablation.report.study.rows import Row, StudyInfo, as_shown, latency_keys, rows_of, state_counts
 from ablation.report.study.scatter import scatter
 from ablation.report.study.swaps import Judged, judge_all
 from ablation.report.study.tables import footnotes, main_columns, table_of, write_tables
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PLOTS = "plots"
-EFFECTS, AGAINST, CURVES = "effects", "loss_against_", "loss_curves"
+EFFECTS, CURVES = "effects", "_curves"
 INTERACTIONS = (
     "By how much two swaps together change a measure beyond the sum of both alone (of latency, by which factor beyond their "
     "product), averaged over the levels of all other factors. Pairs of swaps of which one does nothing beside the other are "
@@ -58,7 +60,7 @@ def write_report(records: Iterable[Record], folder: Path, *, study: StudyInfo, i
     (folder / PLOTS).mkdir(parents=True, exist_ok=True)
     rows, keys = rows_of(records, study), latency_keys(records)
     judged = judge_all(records, study, rows)
-    report = Report(study, records, rows, keys, judged, Ties(rows, keys, judged.floors))
+    report = Report(study, records, rows, keys, judged, Ties(rows, keys, judged.floors, study))
     paths = write_tables(rows, records, folder, study)
     plots = write_plots(report, folder / PLOTS)
     galleries = sorted(p for pattern in ("gallery*.png", "reconstructions*.png") for p in folder.glob(pattern))
@@ -69,17 +71,25 @@ def write_report(records: Iterable[Record], folder: Path, *, study: StudyInfo, i
     return [*paths, *plots, *(folder / name for name in pages)]
 
 
+def against(study: StudyInfo) -> str:
+    """How names of plots of the first metric begin."""
+    return f"{slug(study.lead)}_against_"
+
+
 def write_plots(report: Report, folder: Path) -> list[Path]:
-    """Loss against every latency, parameters and multiply-accumulates; paired effects; loss curves: PNG and SVG of each."""
-    rows, study, loss = report.rows, report.study, METRICS["loss"]
+    """The first metric against each latency and cost; paired effects; curves by epoch: PNG and SVG of each."""
+    rows, study, lead = report.rows, report.study, report.study.leading
     names = {key: f"latency_{key.replace('/', '_b').replace(':', '')}" for key in report.keys} | {"params": "parameters"}
-    costs = {key: latency_of(key) for key in report.keys} | {key: METRICS[key] for key in ("params", "macs")}
+    costs = {key: study.metric(key) for key in (*report.keys, "params", "macs")}
     with styled():
         figures: dict[str, Figure] = {}
-        figures |= {f"{AGAINST}{names.get(key, key)}": scatter(rows, study, m, loss, report.ties) for key, m in costs.items()}
+        figures |= {
+            f"{against(study)}{names.get(key, key)}": scatter(rows, study, m, lead, report.ties) for key, m in costs.items()
+        }
         for key in drawn_keys(report.judged) or [""]:
             figures["_".join([EFFECTS, names.get(key, key)]).rstrip("_")] = effects_plot(report.judged, key, rows, study)
-        figures[CURVES] = loss_curves(rows, study)
+        if study.by_epoch == "loss" or any(map(has_curve, rows)):
+            figures[f"{slug(study.lead)}{CURVES}"] = epoch_curves(rows, study)
         return [path for name, figure in figures.items() for path in save(figure, folder / name)]
 
 
@@ -113,15 +123,16 @@ def _blocks(report: Report, plots: Sequence[Path], galleries: Sequence[Path] | N
     blocks += _section("The best of each", sentences.best_sentences(rows, ties))
     blocks += _section("Against the reference", sentences.reference_sentences(rows, ties))
     blocks += [*_section("On the Pareto front", sentences.front_sentences(rows, ties)), Paragraph(RULE)]
-    blocks += _pictures(plots, AGAINST)
+    blocks += _pictures(plots, against(study))
     blocks += _section("What is missing", missing or ["Nothing."])
     blocks += _section("Factors that do nothing somewhere", accounts.inert_sentences(rows, study))
     blocks += _section("Two ways to count", accounts.counting_sentences(rows))
-    blocks += [Heading("Loss curves"), *_pictures(plots, CURVES), *_gallery(galleries)]
-    return [*blocks, *_table(rows, report.keys), *_origin(study)]
+    curves = [p for p in plots if p.stem.endswith(CURVES)]
+    blocks += [*([Heading(f"{capital(study.by_epoch)} by epoch"), *_pictures(curves)] if curves else []), *_gallery(galleries)]
+    return [*blocks, *_table(rows, report.keys, study), *_origin(study)]
 
 
-def _pictures(plots: Sequence[Path], start: str) -> list[Picture]:
+def _pictures(plots: Sequence[Path], start: str = "") -> list[Picture]:
     chosen = [p for p in plots if p.suffix == ".svg" and p.name.startswith(start)]
     return [Picture(f"{PLOTS}/{p.name}", p.stem.replace("_", " ")) for p in chosen]
 
@@ -150,6 +161,8 @@ def _interactions(judged: Judged) -> list[Block]:
 
 def _setting(study: StudyInfo) -> str:
     """Data, protocol and device in one sentence each."""
+    if study.network:
+        return f"Network: {study.network}. Device: {study.device or 'not stated'}."
     size = [f"{study.data['num_images']:,} images" if "num_images" in study.data else ""]
     size += [f"{study.data['image_size']} px" if "image_size" in study.data else ""]
     texts = [f"Data: {study.data.get('name', 'not stated')} ({', '.join(s for s in size if s)})."]
@@ -164,10 +177,10 @@ def _gallery(galleries: Sequence[Path] | None) -> list[Block]:
     return [heading, *(Picture(p.name, p.stem.replace("_", " ")) for p in galleries)] if galleries else []
 
 
-def _table(rows: Sequence[Row], keys: Sequence[str]) -> list[Block]:
+def _table(rows: Sequence[Row], keys: Sequence[str], study: StudyInfo) -> list[Block]:
     more = "All columns are in `table.csv`, `table.md` and `table.tex`, every trial in `trials.csv`. "
     notes = " ".join(note for note in footnotes(keys) if not note.startswith("* "))
-    return [Heading("All variants"), table_of(rows, main_columns(keys)), Paragraph(more + notes)]
+    return [Heading("All variants"), table_of(rows, main_columns(keys, study)), Paragraph(more + notes)]
 
 
 def _origin(study: StudyInfo) -> list[Block]:

@@ -36,7 +36,7 @@ def levels_of(space: Space, variant: Variant) -> dict[str, str] | None:
 def _agreeing(space: Space, factor: str, have: Mapping[str, Any]) -> list[str]:
     """The levels whose fields are those of the spec, with the base's fields where only other levels of the factor set them."""
     levels = {level: resolve(fields, FACTORS) for level, fields in space.factors[factor].items()}
-    base = {**vars(space.base), **space.protocol.to_dict()}
+    base = {**vars(space.model_spec), **space.protocol.to_dict()}
     names = {name for fields in levels.values() for name in fields}
     agreeing = [level for level, fields in levels.items() if all(_plain(fields.get(n, base[n])) == _plain(have[n]) for n in names)]
     return agreeing or list(levels)

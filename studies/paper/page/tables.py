@@ -206,11 +206,11 @@ def pieces(attributions: Sequence[Attribution]) -> Table:
     """Shapley values of each piece in every quantity that was given to the pieces, the largest first by the first of them."""
     names = dict.fromkeys(name for a in attributions for name, _ in explain_style.ranked(a.shapley))
     lines = [
-        [plain(name), *(explain_style.effect_text(a.metric, a.shapley[name]) if name in a.shapley else NOTHING
+        [plain(name), *(explain_style.effect_text(a, a.shapley[name]) if name in a.shapley else NOTHING
                               for a in attributions)]
         for name in names
     ]  # fmt: skip
-    return numbers_table(("piece", *(explain_style.metric_of(a.metric).label for a in attributions)), lines)
+    return numbers_table(("piece", *(explain_style.metric_of(a).label for a in attributions)), lines)
 
 
 def training_speed(evidence: Evidence) -> Table | None:

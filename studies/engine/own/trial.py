@@ -1,0 +1,112 @@
+"""A trial of a study of one's own: network -> costs -> the user's training -> metrics -> record; and trying a network before."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+from torch import nn
+
+from ablation.design.callable_spec import CallableSpec
+from ablation.machine.hardware import provenance
+from ablation.measure.costs.published import published_counts
+from ablation.measure.costs.static import static_cost
+from ablation.record.trial import COMPLETE, Record
+from ablation.report import draw_curves
+from ablation.search.limits import num_params
+from ablation.train.checkpoint import save_weights
+from ablation.train.own import MetricsError, OwnError, TrainingFunction
+from blocks.errors import InputError
+from studies.engine.dashboard import artifact_store, upload_artifacts, write_note
+from studies.engine.latency_session import stored_latency
+from studies.engine.own.file import training_of
+from studies.engine.preflight import Finding
+from studies.engine.publish import note
+from studies.engine.trial import TrialContext, objective_latency
+from studies.store.records import store_record
+from studies.store.retry import may_pass
+from studies.work.loop import TrialFailed, TrialInterrupted
+
+
+def try_network(spec: CallableSpec) -> Finding:
+    """Whether a network can be studied: made twice alike, run on its inputs, counted; before anything is timed or trained."""
+    try:
+        spec.tried()
+        counted = static_cost(spec)
+    except InputError as error:
+        return Finding(reason=str(error))
+    except Exception as error:
+        return Finding() if may_pass(error) else Finding(reason=f"{type(error).__name__}: {' '.join(str(error).split())}")
+    runs = "what it does depends on values: its counts are those of one run on one input"
+    return Finding(note=runs if counted.executed else "")
+
+
+def run_own_trial(trial: optuna.Trial, context: TrialContext) -> tuple[float, float, float]:
+    """Train, measure and record one network with one seed; gives (first metric, latency in ms, parameters)."""
+    attrs, config = trial.user_attrs, context.config
+    spec, train = CallableSpec.from_dict(attrs["spec"]), training_of(config)
+    key, seed, label = attrs["network_key"], attrs["seed"], attrs["label"]
+    if spec.network_key != key:
+        raise TrialFailed(f"the source of {spec.path} has changed since the study began", certain=True)
+    context.on_step(label, 0, 1, "costs")
+    latency = stored_latency(trial.study, key, config.device)
+    latency_ms = objective_latency(latency, config)
+    network = spec.build_plain(seed)
+    costs = context.costs[key] = context.costs.get(key) or count_own(spec)
+    record = Record(
+        network_key=key, label=label, seed=seed, state=COMPLETE, number=trial.number, spec=spec.to_dict(),
+        factors=attrs["intents"][0], intents=tuple(attrs["intents"]), data={"name": train.text}, costs=costs, latency=latency,
+        provenance=provenance(config.device, time.time()),
+    )  # fmt: skip
+    folder = context.folder.checkpoints(key, seed)
+    record = _trained(record, network.to(config.device), train, folder, context)
+    weights = {name: value.clone() for name, value in network.state_dict().items()}  # apart, where the network ties them
+    save_weights(folder, weights, {"network": spec.text, "seed": str(seed)})
+    _publish(trial, record, context)
+    return record.quality["own"][next(iter(train.metrics))], latency_ms, float(num_params(costs))
+
+
+def count_own(spec: CallableSpec) -> dict[str, Any]:
+    """Our static costs at batch 1, and fvcore's beside them or the reason why it has none."""
+    return {**static_cost(spec).to_dict(), **published_counts(spec.build(seed=0), input_shape=spec.input_shape)}
+
+
+def _trained(record: Record, network: nn.Module, train: TrainingFunction, folder: Path, context: TrialContext) -> Record:
+    """The record with metrics and curve. The weights are those that the function leaves in the network."""
+    epochs: list[dict[str, Any]] = []
+    name, metric = next(iter(train.metrics.items()))
+
+    def report(epoch: int, value: float) -> None:
+        number = float(value)
+        epochs.append({"epoch": int(epoch), "value": number if math.isfinite(number) else None})
+        context.on_step(record.label, 0, 1, f"epoch {epoch}, {name} {metric.text(number)}")
+
+    context.on_step(record.label, 0, 1, "training")
+    work, begin = folder / "own", time.monotonic()
+    work.mkdir(parents=True, exist_ok=True)
+    try:
+        values = train(network.train(), record.seed, report=report, should_stop=context.should_stop, folder=work)
+    except (MetricsError, OwnError, InputError) as error:
+        cause = error.__cause__ or error
+        raise TrialFailed(str(error), certain=not may_pass(cause)) from error
+    if context.should_stop():
+        raise TrialInterrupted("interrupted; it begins anew, with what its function kept in its folder")
+    shutil.rmtree(work, ignore_errors=True)
+    training = {"seconds": time.monotonic() - begin, "epochs": epochs}
+    return replace(record, training=training, quality={"own": values})
+
+
+def _publish(trial: optuna.Trial, record: Record, context: TrialContext) -> None:
+    store_record(trial, record, feasible=True)
+    if record.training["epochs"]:
+        with tempfile.TemporaryDirectory() as name:
+            label, metric = next(iter(context.config.metrics.items()))
+            picture = draw_curves(record, Path(name) / "curve.png", {"validation": label}, metric.scale)
+            upload_artifacts(trial, artifact_store(context.folder.artifacts), [picture])
+    write_note(trial, note(record, context.config.metrics))

@@ -1,0 +1,1 @@
+"""`grid`: every network of a space, of this project's pieces or of a user's own."""
