@@ -260,7 +260,7 @@ class ReferenceOptions(OnDevice):
     """Options of `reference`."""
 
     parts: tuple[str, ...] = option(
-        (), "table1, explain, paper, paper-celeba, bench, grid, search, coverage; all by default", positional=True, name="PART"
+        (), "table1, explain, paper, paper-celeba, bench, grid, any, search, coverage; all by default", positional=True, name="PART"
     )
     data_root: str | None = option(None, "where CelebA is", metavar="DIR")
 

@@ -35,6 +35,24 @@ SEARCHED = (
 )
 
 
+# networks of others that are explained against the first: what multiply-accumulates predict, and what is measured
+OTHERS = ("resnet18", "mobilenet_v3_small", "shufflenet_v2_x1_0")
+ANY = "any"
+
+
+def _any(device: str) -> dict[str, list[str]]:
+    """Part -> its command: each pair at batch 1, with both batch sizes side by side, and at 32."""
+    first, *others = (f"torchvision.models:{name}" for name in OTHERS)
+    budget = {1: "60", 32: "60"} if device == "cuda" else {1: "200", 32: "300"}
+    made = {}
+    for batch in (1, 32):
+        at = ["--batch-size", str(batch), "--batches", *(("1", "32") if batch == 1 else ("32",)), "--budget", budget[batch]]
+        for text, name in zip(others, OTHERS[1:], strict=True):
+            part = f"{ANY}/{name}{'' if batch == 1 else f'-b{batch}'}"
+            made[part] = ["explain", first, text, "--input", "3x224x224", "--device", device, *at]
+    return made
+
+
 def _confirmed_again() -> tuple[str, ...]:
     """On a GPU the winner of the CPU's search against the same reference, on more images: it may be lent for minutes only."""
     winner = ROOT / "cpu-2core-amd-epyc/search/winner.toml"
@@ -71,10 +89,11 @@ def commands(device: str, machine: str, data_root: str) -> dict[str, list[str]]:
         "grid": ["grid", *celeba, *on, "--out", f"{GRID}-{machine}", *(large if cuda else small)],
         "search": ["search", *(_confirmed_again() if cuda else SEARCHED), *celeba, *on, "--out", f"{SEARCH}-{machine}"],
         "coverage": ["bench", "coverage", *on],
+        **_any(device),
     }
 
 
-PARTS = ("table1", "explain", "paper", "paper-celeba", "bench", "grid", "search", "coverage")
+PARTS = ("table1", "explain", "paper", "paper-celeba", "bench", "grid", ANY, "search", "coverage")
 # parts that store nothing until they are whole, and the file that shows that they are; the others go on by themselves
 ONE_SITTING = {"table1": "provenance.json", "bench": "bench.json", "coverage": "bench.json"}
 # parts that are run in a folder of the user's own, and what the folder of their report is called
@@ -97,7 +116,9 @@ def run_reference(options: ReferenceOptions) -> int:
         if not options.parts and part in ONE_SITTING and (kept / ONE_SITTING[part]).is_file():
             print(f"{part}: measured before, in {kept}; name it to measure it again")
         else:
-            code = max(code, _make(part, commands(device, machine, options.data_root or "")[part], kept))
+            every = commands(device, machine, options.data_root or "")
+            for name in [name for name in every if name == part or name.startswith(f"{part}/")]:
+                code = max(code, _make(name, every[name], kept.parent / name if part == ANY else kept))
         if code >= 2:
             break
     if ROOT.is_dir():

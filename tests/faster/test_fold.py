@@ -12,6 +12,7 @@ from ablation.design.compose import build
 from ablation.design.spec import preset
 from ablation.faster.dense_buffer import BufferedDenseBlock, without_concatenation
 from ablation.faster.fold import FastELU, act_in_place, fast_elu, flip_transposed, fold_batch_norm
+from ablation.faster.fold_traced import fold_traced
 from ablation.faster.reorder import UpsampledDense, pool_first, upsample_late, upsampling_convolution
 from ablation.faster.rewrite import flat, rewrite
 from ablation.faster.steps import rewritten
@@ -207,3 +208,48 @@ def test_hooks_and_the_given_model() -> None:
 def test_flat() -> None:
     inner = nn.Sequential(nn.ELU(), nn.Identity(), nn.Sequential(nn.ReLU()))
     assert [type(layer) for layer in flat(nn.Sequential(nn.Identity(), inner, nn.Flatten()))] == [nn.ELU, nn.ReLU, nn.Flatten]
+
+
+class Branches(nn.Module):
+    """Norms that fold and norms that do not: another reader, a shared convolution, none before, batch statistics."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.first_norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+        self.read_twice, self.read_norm = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)
+        self.shared, self.shared_norm = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)
+        self.alone = nn.BatchNorm2d(4)
+        self.batch = nn.BatchNorm2d(4, track_running_stats=False)
+        self.last = nn.Conv2d(4, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first_norm(self.first(x)).relu()
+        twice = self.read_twice(x)
+        x = self.read_norm(twice) + twice
+        x = self.shared_norm(self.shared(x)) + self.shared(x)
+        return self.batch(self.last(self.alone(x)))
+
+
+def test_norms_fold_in_any_network_that_can_be_traced() -> None:
+    model = Branches().eval()
+    for norm in (module for module in model.modules() if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None):
+        for values in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+            nn.init.uniform_(values, 0.5, 2.0)  # type: ignore[arg-type]
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    folded, x = fold_traced(model), torch.rand(2, 3, 9, 9)
+    with torch.no_grad():
+        assert torch.allclose(folded(x), model(x), atol=1e-5)
+    left = {name for name, module in folded.named_modules() if isinstance(module, nn.BatchNorm2d)}
+    assert left == {"read_norm", "alone", "batch"}
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items()), "the model stays as it is"
+
+
+def test_what_cannot_be_traced_stays() -> None:
+    class Looks(Branches):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x if x.sum() > 0 else -x)
+
+    model = Looks().eval()
+    assert fold_traced(model) is model
+    plain = nn.Sequential(nn.Linear(2, 2)).eval()
+    assert fold_traced(plain) is plain

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -10,6 +12,7 @@ from torchvision.models import mobilenet_v3_small
 
 from ablation.explain.decompose import decompose
 from ablation.measure.costs.memory import activation_bytes
+from ablation.measure.costs.operations import align, part_names
 from ablation.measure.costs.published import published_cost
 from ablation.measure.costs.static import static_cost
 from ablation.measure.latency.compare import compare_latency
@@ -60,3 +63,22 @@ def test_any_module_is_costed_timed_and_decomposed(make, shape: tuple[int, ...],
         rest = result.host_ms + result.gaps_ms + result.residual_ms
         assert sum(share.ms for share in shares) + rest == pytest.approx(result.total_ms)
     assert sum(share.macs for share in result.by_class) == cost.macs
+
+
+def test_parts_of_two_networks_are_aligned_by_path_and_kind() -> None:
+    def net(blocks: int, kind: type[nn.Module] = nn.ReLU) -> nn.Module:
+        model = nn.Module()
+        model.stem = nn.Linear(4, 4)
+        model.layers = nn.ModuleList(nn.Sequential(nn.Linear(4, 4), kind()) for _ in range(blocks))
+        model.parts = nn.ModuleList([nn.Linear(4, 4)])  # a module of that name is no statement of parts
+        return model
+
+    first, second = net(1), net(3)
+    assert part_names(first) == ("stem", "layers.0", "parts.0"), "a list never runs: its entries do"
+    align(first, second)
+    assert part_names(first) == ("stem", "layers.0.0", "layers.0.1", "parts.0")
+    assert part_names(second) == ("stem", "layers.0.0", "layers.0.1", "layers.1", "layers.2", "parts.0")
+    one, other = nn.Sequential(nn.Sequential(nn.Linear(2, 2))), nn.Sequential(nn.Sequential(nn.ReLU()))
+    align(one, other)
+    assert part_names(one) == part_names(other) == ("0",), "children of one name and another kind are no counterparts"
+    assert part_names(copy.deepcopy(second)) == part_names(second)

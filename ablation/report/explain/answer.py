@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -53,7 +54,16 @@ class Headline:
 
 def headline(explanation: Explanation) -> Headline | None:
     """Eager latency where timed, else the sweep's first point, the attribution's, the decompositions'; None without."""
-    as_built = eager(explanation)
+    as_built, whole = eager(explanation), find(explanation, LOG, main_place(explanation))
+    if is_whole(explanation) and whole is not None and as_built is not None and as_built.interval[0] is None:
+        (effect,), both = whole.shapley.values(), find(explanation, "latency_ms", whole.place)
+        if (
+            effect.low is not None and effect.high is not None and both is not None
+        ):  # of more sittings than other modes have time for
+            ratio, low, high = (math.exp(end) for end in (effect.value, effect.low, effect.high))
+            return Headline(
+                place=whole.place, first_ms=both.start, second_ms=both.end, ratio=ratio, low=low, high=high, sittings=effect.num
+            )
     timed: list[tuple[str, ModeResult | SweepPoint]] = [(main_place(explanation), as_built)] if as_built else []
     timed += [(f"{explanation.device}/{p.batch_size}", p) for p in sorted(explanation.sweep, key=lambda p: p.batch_size)]
     for place, point in timed:
