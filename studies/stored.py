@@ -157,7 +157,8 @@ def run_list(options: WithPlugins) -> int:
     print("  search           147,456 combinations around the paper's baseline at 144 px, for `search`")
     print("  replay           360 networks at 48 px, for `search --quick` and `bench search`")
     print("  FILE.toml        any factors and levels; see the README")
-    print("\nnetworks of your own, wherever one is named in `explain` and `cost`")
+    print("  FILE.toml        or networks, training and metrics of your own: network, train, [factors], [metrics]; for `grid`")
+    print("\nnetworks of your own, wherever one is named in `explain`, `cost` and `export`")
     print(
         "  MODULE:CALLABLE  whatever returns a torch.nn.Module, with its arguments: torchvision.models:resnet18 --input 3x224x224,"
     )

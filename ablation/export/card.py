@@ -16,16 +16,23 @@ if TYPE_CHECKING:
 
 def card(model: VAE, origin: Origin, written: Mapping[str, Written], facts: Mapping[str, Any], *, sample: bool, plain: bool) -> str:
     """The card as Markdown, with the metadata that model hubs read at its head."""
+    return render(
+        "card.md", written, origin=origin, spec=model.spec, facts=facts, sample=sample, plain=plain,
+        params=sum(p.numel() for p in model.parameters()), mask=model.mask_decoder is not None,
+    )  # fmt: skip
+
+
+def render(template: str, written: Mapping[str, Written], *, facts: Mapping[str, Any], **more: Any) -> str:
+    """A card from its template, with what all of them show of the formats."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("ablation.export"), undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         keep_trailing_newline=True,
     )  # fmt: skip
     environment.filters |= {"span": _span, "error": _error}
     usable = {title: each for title, each in written.items() if not each.reason}
-    return environment.get_template("card.md").render(
-        origin=origin, spec=model.spec, written=written, usable=usable, facts=facts, machine=machine_name(facts["hardware"]),
-        sample=sample, plain=plain, params=sum(p.numel() for p in model.parameters()), mask=model.mask_decoder is not None,
-        batches=sorted({batch for each in usable.values() for batch in each.latency}, key=int), threads=facts["threads"],
+    return environment.get_template(template).render(
+        **more, written=written, usable=usable, facts=facts, machine=machine_name(facts["hardware"]), threads=facts["threads"],
+        batches=sorted({batch for each in usable.values() for batch in each.latency}, key=int),
         tags=list(dict.fromkeys(title.partition(",")[0].lower() for title in usable)),
     )  # fmt: skip
 

@@ -12,15 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+from torch import nn
 
+from ablation.design.callable_spec import CallableSpec
 from ablation.design.compose import VAE, build
-from ablation.design.spec import ModelSpec
+from ablation.design.network import spec_from_dict
 from ablation.machine.hardware import describe_software
 from ablation.machine.text import first_line
 from blocks.errors import InputError, WriteError, must_be
 
 WEIGHTS, CONFIG, PREPROCESS, PARITY, CARD = "model.safetensors", "config.json", "preprocess.json", "parity.json", "README.md"
 MODEL_TYPE, FORMAT = "vae-ablation", 1
+FORMAT_ANY = 2  # of a network that a callable makes
 # all that an export may hold
 FILES = {WEIGHTS, CONFIG, PREPROCESS, PARITY, CARD} | {
     f"{graph}{ending}" for graph in ("model", "encoder", "decoder", "mask")
@@ -73,14 +76,34 @@ def check_room(folder: Path, num_bytes: int) -> None:
         raise must_be("--to", f"on a disk with room for {num_bytes / 1e6:,.1f} MB", str(folder), f"It has {free / 1e6:,.1f} MB.")
 
 
-def write_network(model: VAE, folder: Path, about: Mapping[str, Any]) -> None:
-    """The weights as trained, the spec that they belong to, and what images must look like."""
-    spec = model.spec
+def _write_weights(model: nn.Module, folder: Path) -> None:
     try:
         safetensors.torch.save_model(model.cpu(), str(folder / WEIGHTS), metadata={"format": "pt"})
     except (OSError, safetensors.SafetensorError) as error:
         rule = "a folder that can be written, with space left"
         raise WriteError(f"--to must be {rule}. Got {str(folder.parent)!r} instead: {first_line(error)}.") from None
+
+
+def write_any(spec: CallableSpec, model: nn.Module, folder: Path, about: Mapping[str, Any]) -> None:
+    """The weights of a network that a callable makes, the call, and what its inputs must look like."""
+    _write_weights(model, folder)
+    config = {"model_type": MODEL_TYPE, "format": FORMAT_ANY, "network": spec.to_dict(), **about, "versions": describe_software()}
+    write_json(folder / CONFIG, config)
+    inputs = [
+        {
+            "shape": ["N", *each.shape],
+            "dtype": "int64" if each.below else "float32",
+            **({"below": each.below} if each.below else {}),
+        }
+        for each in spec.inputs
+    ]
+    write_json(folder / PREPROCESS, {"inputs": inputs})
+
+
+def write_network(model: VAE, folder: Path, about: Mapping[str, Any]) -> None:
+    """The weights as trained, the spec that they belong to, and what images must look like."""
+    spec = model.spec
+    _write_weights(model, folder)
     config = {"model_type": MODEL_TYPE, "format": FORMAT, "spec": spec.to_dict(), **about, "versions": describe_software()}
     write_json(folder / CONFIG, config)
     images = {
@@ -91,9 +114,10 @@ def write_network(model: VAE, folder: Path, about: Mapping[str, Any]) -> None:
     write_json(folder / PREPROCESS, images)
 
 
-def load(folder: str | Path) -> VAE:
+def load(folder: str | Path) -> Any:
     """The network of an export with its weights, in evaluation mode, as it was trained (and so can be trained on).
 
+    One that a callable made is made by it again: its module must be there to be imported.
     InputError where the folder is no export, is of a later version, needs pieces that are not registered, or is damaged.
     """
     path = Path(folder)
@@ -101,11 +125,11 @@ def load(folder: str | Path) -> VAE:
     if config.get("model_type") != MODEL_TYPE:
         raise must_be("The folder", f"an export, whose {CONFIG} names {MODEL_TYPE}", str(path), "`export` writes one.")
     version = config.get("format")
-    if not isinstance(version, int) or version > FORMAT:
+    if not isinstance(version, int) or version > FORMAT_ANY:
         remedy = "A later version of this package wrote it: update the package."
-        raise must_be("The export", f"of format {FORMAT} at most", f"format {version}", remedy)
+        raise must_be("The export", f"of format {FORMAT_ANY} at most", f"format {version}", remedy)
     try:
-        spec = ModelSpec.from_dict(config["spec"])
+        spec = spec_from_dict(config.get("network") or config["spec"])
     except InputError as error:
         plugins = ", ".join(config.get("plugins", ()))
         remedy = f" Import first what registers its pieces: {plugins}." if plugins else ""
@@ -114,7 +138,7 @@ def load(folder: str | Path) -> VAE:
         raise InputError(
             f"{path / CONFIG} must hold a spec. Got {first_line(error)!r} instead. Export the network again."
         ) from None
-    model = build(spec, seed=0)  # leaves the caller's generator alone
+    model: nn.Module = spec.build_plain(seed=0) if isinstance(spec, CallableSpec) else build(spec, seed=0)
     try:
         safetensors.torch.load_model(model, path / WEIGHTS)
     except (OSError, RuntimeError, safetensors.SafetensorError) as error:

@@ -151,7 +151,8 @@ class _Loaded(nn.Module):
 
     def forward(self, x: Tensor) -> Any:
         """The graph's outputs; with noise, where it takes any, that is 0."""
-        inputs = [x, *(x.new_zeros((len(x), *value.shape[1:])) for value in self.graph.example[1:])]
+        more = (x.new_zeros((len(x), *value.shape[1:]), dtype=value.dtype) for value in self.graph.example[1:])
+        inputs = [x.to(self.graph.example[0].dtype), *more]
         shape = tuple(x.shape)
         if shape not in self.calls:
             self.calls[shape] = self.load(inputs)

@@ -111,7 +111,8 @@ def export_network(
             kinds.append(OpenVinoInt8({name: [tuple(each.values()) for each in inputs] for name, inputs in sets.items()}))
         written = {kind.title: made.write(kind) for kind in kinds}
         modules = {kind.title: made.loaded(kind) for kind in kinds if not written[kind.title].reason}
-        _time(eager, modules, written, batches, budget_s, say)
+        side = eager.spec.image_size
+        time_formats(eager, modules, written, batches, budget_s, say, shape=(eager.spec.in_channels, side, side))
         int8 = modules.get(OpenVinoInt8.title)
         if int8 is not None:
             say("Quality in int8 ...")
@@ -177,11 +178,17 @@ class _Formats:
         return kind.loaded(kind.path(self.folder, RECONSTRUCTION), self.graphs[RECONSTRUCTION])
 
 
-def _time(
-    eager: VAE, modules: Mapping[str, nn.Module], written: Mapping[str, Written], batches: Sequence[int], budget_s: float, say: Say
+def time_formats(
+    eager: nn.Module,
+    modules: Mapping[str, nn.Module],
+    written: Mapping[str, Written],
+    batches: Sequence[int],
+    budget_s: float,
+    say: Say,
+    *,
+    shape: tuple[int, ...],
 ) -> None:
-    """All formats that were written beside eager PyTorch, interleaved."""
-    shape = (eager.spec.in_channels, eager.spec.image_size, eager.spec.image_size)
+    """All formats that were written beside eager PyTorch, interleaved, on inputs of this shape after the batch."""
     for batch_size in batches:
         say(f"Latency at batch {batch_size} ...")
         times = compare_latency(

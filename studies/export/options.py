@@ -16,10 +16,13 @@ class ExportOptions(WithPlugins, Storage):
 
     what: str = option(
         MISSING, "FOLDER:NETWORK of a study, by its number in the table, its label or key (of a search: a proposal, winner or "
-        "reference); or a preset or spec file, untrained", positional=True,
+        "reference); or a preset, a spec file or a MODULE:CALLABLE, untrained", positional=True,
     )  # fmt: skip
     to: Path = option(MISSING, "folder to write; an export that is there is replaced", metavar="DIR")
     seed: int | None = option(None, "of the trial; by default the one with the lowest validation loss", rule=SEED)
+    input: tuple[str, ...] = option(
+        (), "of a network that a callable makes: 3x224x224, or 128:30522 for whole numbers; once for each input", metavar="SHAPE"
+    )
     image_size: int | None = option(None, "pixels, of a preset", rule=COUNT)
     sample: bool = option(False, "the noise is an input of the graphs; otherwise z is the mean")
     plain: bool = option(False, "the graphs as they are: nothing folded or reordered")

@@ -10,17 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ablation.data.splits import split_indices
-from ablation.design.compose import VAE, build
+from ablation.design.call_text import is_callable_path, parsed
+from ablation.design.callable_spec import CallableSpec
+from ablation.design.compose import build
+from ablation.design.network import AnySpec
 from ablation.design.protocol import Protocol
 from ablation.design.spec import ModelSpec
 from ablation.export.write import Origin
 from ablation.faster.examples import example_faces
 from ablation.measure.costs.static import static_cost
 from ablation.record.search import Candidate
-from ablation.record.trial import COMPLETE, METRICS, Record, shown
+from ablation.record.trial import COMPLETE, Record, shown
 from ablation.report.study.rows import Row, rows_of
 from ablation.stats import mean_estimate
 from ablation.train.checkpoint import BEST, load_weights
@@ -49,9 +52,11 @@ LICENCES = {
 class Source:
     """A network in evaluation mode, where it comes from, and images to compare its formats on."""
 
-    model: VAE
+    model: nn.Module
     origin: Origin
     images: Tensor
+    # of a network that a callable makes, which is compared on drawn inputs
+    call: CallableSpec | None = None
     # training images, for int8, and test images, to judge it on
     calibration: Tensor | None = None
     test_images: Tensor | None = None
@@ -70,6 +75,8 @@ def _split(what: str) -> tuple[Path | None, str]:
     folder, colon, network = (what, "", "") if holder(Path(what)) else what.partition(":")
     if holder(Path(folder)):
         return Path(folder), network
+    if _names_callable(what):
+        return None, ""
     if Path(folder).is_dir() and (colon or "/" in what):
         raise must_be("WHAT", "a preset, a spec or the folder of a study, as FOLDER:NETWORK", what, "It holds no study.")
     if colon or ("/" in what and not what.endswith((".toml", ".json"))):
@@ -77,10 +84,21 @@ def _split(what: str) -> tuple[Path | None, str]:
     return None, ""
 
 
+def _names_callable(what: str) -> bool:
+    """Whether it can be read as MODULE:CALLABLE, and not as FOLDER:NETWORK with a number or a label."""
+    try:
+        return is_callable_path(what) and bool(parsed(what))
+    except InputError:
+        return False
+
+
 def _untrained(options: ExportOptions) -> Source:
     _refuse("--storage", options.storage, "a study is exported")
     _refuse("--study", options.study, "a study is exported")
     _refuse("--data-root", options.data_root, "a study is exported with --int8")
+    if _names_callable(options.what):
+        return _called(options)
+    _refuse("--input", options.input or None, "a callable is exported")
     spec = read_spec(options.what)
     if options.image_size is not None:
         spec = spec.replace(image_size=options.image_size)
@@ -95,6 +113,24 @@ def _untrained(options: ExportOptions) -> Source:
         model=build(spec, seed=seed).eval(), origin=origin, images=example_faces(NUM_IMAGES, *size),
         calibration=example_faces(NUM_CALIBRATION, *size, seed=1) if options.int8 else None,
     )  # fmt: skip
+
+
+def _called(options: ExportOptions) -> Source:
+    """A network as a callable makes it, from a seed."""
+    _refuse_for_any(options)
+    _refuse("--image-size", options.image_size, "a preset is exported")
+    spec, seed = CallableSpec.read(options.what, options.input), options.seed or 0
+    origin = Origin(
+        name=spec.text.partition(":")[2], trained=False, source=f"`{spec.text}`, seed {seed}", costs=_costs(spec),
+        plugins=options.plugin, command=options.line,
+    )  # fmt: skip
+    return Source(model=spec.build_plain(seed).eval(), origin=origin, images=torch.empty(0), call=spec)
+
+
+def _refuse_for_any(options: ExportOptions) -> None:
+    """InputError for what needs a VAE, or images."""
+    _refuse("--sample", options.sample or None, "a network of this project's pieces is exported, which draws noise")
+    _refuse("--int8", options.int8 or None, "a network of this project's pieces is exported: others have no images to calibrate on")
 
 
 def _refuse(flag: str, value: object, rule: str) -> None:
@@ -170,6 +206,8 @@ class _Study:
 
     def _source(self, trial: Trial, trials: Sequence[Record]) -> Source:
         record, _, config = trial
+        if config.own:
+            return self._own(trial, trials)
         spec, protocol = ModelSpec.from_dict(record.spec), Protocol(**{**config.protocol, **record.protocol})
         model, where = build(spec, seed=0), self.folder.resolve().name
         load_weights(model, _weights(trial).parent)
@@ -178,10 +216,26 @@ class _Study:
             name=record.label or record.network_key, trained=True, source=f"{where}, {record.label}, seed {record.seed}",
             data=_data(config), licence=LICENCES.get(config.data["name"], ""),
             licence_id="mit" if config.data["name"] == "faces" else "other", protocol=protocol.in_words(),
-            losses=_losses(trials, record), costs=_costs(spec), plugins=self.options.plugin, command=self.options.line,
+            losses=_losses(trials, record, config), costs=_costs(spec), plugins=self.options.plugin, command=self.options.line,
         )  # fmt: skip
         images = example_faces(NUM_IMAGES, spec.in_channels, spec.image_size)
         return Source(model=model.eval(), origin=origin, images=images, calibration=calibration, test_images=test_images)
+
+    def _own(self, trial: Trial, trials: Sequence[Record]) -> Source:
+        """A network of the user's own, with what its training left in it."""
+        _refuse_for_any(self.options)
+        record, files, config = trial
+        spec, where = CallableSpec.from_dict(record.spec), self.folder.resolve().name
+        if spec.network_key != record.network_key:
+            raise must_be(f"The source of {spec.path}", "the one that the study was made with", "another", "Restore it.")
+        model = spec.build_plain(seed=0)
+        load_weights(model, _weights((record, files, config)).parent)
+        origin = Origin(
+            name=record.label or record.network_key, trained=True, source=f"{where}, {record.label}, seed {record.seed}",
+            licence="that of the data it was trained on; ask whoever made them", protocol=config.own["train"],
+            losses=_losses(trials, record, config), costs=_costs(spec), plugins=self.options.plugin, command=self.options.line,
+        )  # fmt: skip
+        return Source(model=model.eval(), origin=origin, images=torch.empty(0), call=spec)
 
     def _images(self, config: StudyConfig) -> tuple[Tensor, Tensor]:
         """Images to calibrate on, of the training split, and images of the test split."""
@@ -209,8 +263,10 @@ def _weights(trial: Trial) -> Path:
 
 
 def _loss(trial: Trial) -> float:
-    loss = shown(trial[0], METRICS["loss"])
-    return math.inf if loss is None else loss
+    """What the best seed has least of."""
+    metric = trial[2].leading
+    value = shown(trial[0], metric)
+    return math.inf if value is None else value if metric.lower_is_better else -value
 
 
 def _tensor(images: Any, rows: Any) -> Tensor:
@@ -222,11 +278,11 @@ def _data(config: StudyConfig) -> str:
     return f"{data['name']}, {data['limit'] or 'all'} images at {data['image_size']} px, fingerprint {config.fingerprint}"
 
 
-def _losses(trials: Sequence[Record], chosen: Record) -> list[tuple[str, str, str]]:
+def _losses(trials: Sequence[Record], chosen: Record, config: StudyConfig) -> list[tuple[str, str, str]]:
     """Of the exported trial, and over all seeds of its network with an interval where there are enough."""
     rows = []
-    for name in ("loss", "replica_loss", "ssim", "psnr"):
-        metric = METRICS[name]
+    for name in config.metrics if config.own else ("loss", "replica_loss", "ssim", "psnr"):
+        metric = config.metrics[name]
         own, values = shown(chosen, metric), [value for trial in trials if (value := shown(trial, metric)) is not None]
         if own is None:
             continue
@@ -239,7 +295,7 @@ def _losses(trials: Sequence[Record], chosen: Record) -> list[tuple[str, str, st
     return rows
 
 
-def _costs(spec: ModelSpec) -> list[tuple[str, str]]:
+def _costs(spec: AnySpec) -> list[tuple[str, str]]:
     cost = static_cost(spec)
     return [
         ("parameters", f"{cost.params:,}"),

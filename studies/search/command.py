@@ -5,6 +5,7 @@ It runs in stages, each an ordinary study that stores what it does; the same com
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 
@@ -57,8 +58,11 @@ def run_search(options: SearchOptions) -> int:
             break
     stages.note_end()
     result = report_search(setting.folder, console, storage=setting.options.storage)
+    folder = setting.folder.path
     for phrase, command in result.next_commands.items():
-        say(f"To {phrase}: {command}")
+        # a page names no path of this machine, a command has to
+        whole = re.sub(rf"(?<= ){re.escape(folder.name)}(?=[/:])", str(folder), command) if folder.is_absolute() else command
+        say(f"To {phrase}: {whole}")
     return code
 
 

@@ -40,8 +40,11 @@ def test_a_network_of_a_study_is_exported_with_its_weights(study: Path, capsys: 
     for words in (loss, "faces, 40 images at 16 px", "drawn by this package", "epochs=1"):
         assert words in card
     # an export is replaced, also one that is called as a preset is
-    for _ in range(2):
-        assert main(["export", "small", "--image-size", "16", "--to", "small", *QUICK]) == 0
+    Path("small").mkdir()
+    Path("small/config.json").write_text('{"model_type": "vae-ablation"}')
+    Path("small/mask.onnx").touch()
+    assert main(["export", "small", "--image-size", "16", "--to", "small", *QUICK]) == 0
+    assert not Path("small/mask.onnx").exists()
     assert "It was not trained" in Path("small/README.md").read_text()
 
 

@@ -13,6 +13,7 @@ import optuna
 import pandas as pd
 import pytest
 
+import ablation
 from ablation import study as own_study
 from ablation.record.convert import to_plain
 from ablation.record.trial import COMPLETE, FAILED, Record
@@ -339,3 +340,17 @@ def test_inputs_of_whole_numbers_and_own_randomness(mine: Path) -> None:
     assert scores[0] == scores[1], "all generators begin from the seed"
     assert len(set(scores[0])) == 2, "which is the same for both networks, as far as they draw nothing"
     assert one.records[0].costs["params"] == 20 * 3 + 3 * 2 + 2
+
+
+def test_a_trained_network_leaves_with_its_weights_and_metrics(done: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    words = ["export", f"{done}:2", "--to", "there", "--budget", "0.3", "--latency-batches", "1"]
+    assert main(words) == 0
+    model = ablation.load("there")
+    assert [type(layer).__name__ for layer in model] == ["Linear", "ReLU", "Linear", "Linear"]
+    card = Path("there/README.md").read_text()
+    assert "| accuracy | 64.20 % | this network, seed 2 |" in card, "the best seed, by the metric's own direction"
+    assert "| test error | 0.3580 | this network, seed 2 |" in card
+    assert "done_training:train" in card
+    assert "loss" not in card.lower()
+    assert main([*words, "--int8"]) == 2
+    assert "--int8 must be left out" in capfd.readouterr().err

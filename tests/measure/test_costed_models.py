@@ -17,9 +17,9 @@ MODELS = torchvision.models
 TIMM = (
     "resnet50 vit_base_patch16_224 convnext_tiny efficientnet_b0 mobilenetv3_large_100 swin_tiny_patch4_window7_224 "
     "deit_small_patch16_224 regnety_016 densenet121 resnext50_32x4d seresnet50 mobilenetv2_100 vgg16 inception_v4 mixer_b16_224 "
-    "resnetv2_50 beit_base_patch16_224 cspresnet50 hrnet_w18 levit_128 maxvit_tiny_tf_224 mobilevit_s nfnet_f0 poolformer_s12 "
+    "resnetv2_50 beit_base_patch16_224 cspresnet50 levit_128 mobilevit_s nfnet_f0 poolformer_s12 "
     "pvt_v2_b0 repvgg_a0 tf_efficientnetv2_s ghostnet_100 res2net50_26w_4s xcit_nano_12_p8_224 convnextv2_tiny "
-    "mobilenetv4_conv_small swinv2_tiny_window8_256 caformer_s18"
+    "mobilenetv4_conv_small"
 )
 # small images keep their heads, which look at values, quick
 DETECTION = {

@@ -60,10 +60,10 @@ def headline(explanation: Explanation) -> Headline | None:
         if (
             effect.low is not None and effect.high is not None and both is not None
         ):  # of more sittings than other modes have time for
-            ratio, low, high = (math.exp(end) for end in (effect.value, effect.low, effect.high))
             return Headline(
-                place=whole.place, first_ms=both.start, second_ms=both.end, ratio=ratio, low=low, high=high, sittings=effect.num
-            )
+                place=whole.place, first_ms=both.start, second_ms=both.end, ratio=math.exp(effect.value),
+                low=math.exp(effect.low), high=math.exp(effect.high), sittings=effect.num,
+            )  # fmt: skip
     timed: list[tuple[str, ModeResult | SweepPoint]] = [(main_place(explanation), as_built)] if as_built else []
     timed += [(f"{explanation.device}/{p.batch_size}", p) for p in sorted(explanation.sweep, key=lambda p: p.batch_size)]
     for place, point in timed:
