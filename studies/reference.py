@@ -209,7 +209,12 @@ def _ratios(folder: Path) -> list[str]:
 
 
 def _why(folder: Path) -> str:
-    return f"[explained]({folder.name}/explain/explanation.md)" if (folder / "explain" / "explanation.md").is_file() else ""
+    pages = {"explained": folder / "explain", **{f.name.replace("_", " "): f for f in sorted((folder / ANY).glob("*"))}}
+    links = [
+        f"[{name}]({(page / 'explanation.md').relative_to(folder.parent)})" for name, page in pages.items()
+        if (page / "explanation.md").is_file()
+    ]  # fmt: skip
+    return ", ".join(links)
 
 
 def _grid(folder: Path) -> str:

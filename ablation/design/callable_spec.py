@@ -157,12 +157,16 @@ class CallableSpec:
         if shapes != others:
             differing = sorted(name for name in shapes.keys() | others.keys() if shapes.get(name) != others.get(name))
             raise must_be(self.text, "the same network at every call", f"other parameters, such as {differing[0]}")
+        memory, shared = ({value.untyped_storage()._cdata for value in each.parameters()} for each in (made, again))
+        if made is again or memory & shared:
+            rule = "a new network at every call: one that is kept would go on with the weights of the trial before"
+            raise must_be(self.text, rule, "the same one" if made is again else "the same parameters")
         inputs = self.inputs or self.own_inputs(made)
         try:
             with torch.no_grad():
                 made.eval()(*_arguments(self, inputs))
         except Exception as error:
-            rule = f"a network that runs on {', '.join(map(str, inputs))} (--input)"
+            rule = f"a network that runs on {', '.join(map(str, inputs))} (its input)"
             raise must_be(self.text, rule, f"{type(error).__name__}: {first_line(error)}") from None
         return made
 
@@ -174,11 +178,16 @@ class CallableSpec:
         example = getattr(module or self.build(seed=0), "example_input", None)
         if example is None:
             remedy = "For example --input 3x224x224; or give the module a method example_input()."
-            raise must_be("--input", f"given for {self.path}", None, remedy)
+            raise must_be("The input", f"given for {self.path}", None, remedy)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)
-            values = example()
-        several = [values] if isinstance(values, Tensor) else list(values)
+            try:
+                values = example()
+            except Exception as error:  # whatever the user's method raises
+                raise must_be(
+                    "example_input()", "a method that returns inputs", f"{type(error).__name__}: {first_line(error)}"
+                ) from error
+        several = [values] if isinstance(values, Tensor) else list(values) if isinstance(values, (list, tuple)) else [values]
         if not all(isinstance(value, Tensor) and value.dim() > 1 for value in several):
             rule = "a tensor or several, with the batch before all else"
             raise must_be("What example_input() returns", rule, type(values).__name__)

@@ -29,12 +29,14 @@ def import_callable(
     try:
         found: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        missing = "There is no such module." if error.name and module_name.startswith(error.name) else f"{error}."
+        missing = "There is no such module." if error.name and f"{module_name}.".startswith(f"{error.name}.") else f"{error}."
         raise must_be(what, f"importable, as {example}", path, missing) from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script that ends when it is imported
         raise must_be(what, "importable", path, f"{type(error).__name__}: {first_line(error)}.") from None
     for part in name.split("."):
         if not hasattr(found, part):
+            if module_name == MAIN:
+                raise must_be(what, "in a module that can be imported", path, "A notebook or a script defined it.")
             names = [each for each in dir(found) if callable(getattr(found, each)) and not each.startswith("_")]
             raise must_be(what, f"a callable of {module_name}", name, near(part, names, "It has none of that name."))
         found = getattr(found, part)
@@ -52,7 +54,7 @@ def path_of(function: Callable[..., Any], what: str) -> str:
     module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
     if not module or not name or "<" in name or not all(part.isidentifier() for part in name.split(".")):
         rule = "a function or a class at the top level of a module or a notebook"
-        raise must_be(what, rule, repr(function), "Others can't be made again by name.")
+        raise must_be(what, rule, repr(function), "A study finds it by its name again, when it goes on.")
     return f"{module}:{name}"
 
 
@@ -61,7 +63,7 @@ def source_of(function: Callable[..., Any]) -> str:
     return _digest(inspect.unwrap(function))
 
 
-@cache  # as it was when it was imported: a file that is edited since says nothing of the function that is loaded
+@cache  # as it was when it was first asked for: a file that is edited since says nothing of the function that is loaded
 def _digest(inner: Callable[..., Any]) -> str:
     try:
         if getattr(inner, "__module__", "") == MAIN:

@@ -174,7 +174,9 @@ def factors_of(values: Mapping[str, Any], example: str) -> dict[str, Levels]:
 
 def load_defaults(path: Path, allowed: Sequence[str]) -> dict[str, Any]:
     """The table `defaults` of a space's file: settings of a study that flags override; InputError for a key not allowed."""
-    defaults = dict(read_toml(path).get("defaults", {}))
+    defaults = read_toml(path).get("defaults", {})
+    if not isinstance(defaults, dict):
+        raise must_be(f"{path.name}: defaults", "a table, [defaults]", defaults)
     for key in defaults:
         if key not in allowed:
             raise must_be(f"{path.name}: a key of [defaults]", "one of " + ", ".join(allowed), key)

@@ -114,10 +114,10 @@ def write_network(model: VAE, folder: Path, about: Mapping[str, Any]) -> None:
     write_json(folder / PREPROCESS, images)
 
 
-def load(folder: str | Path) -> Any:
+def load(folder: str | Path, *, trust: bool = False) -> Any:
     """The network of an export with its weights, in evaluation mode, as it was trained (and so can be trained on).
 
-    One that a callable made is made by it again: its module must be there to be imported.
+    One that a callable made is made by it again: that runs code which the folder names, and needs `trust`.
     InputError where the folder is no export, is of a later version, needs pieces that are not registered, or is damaged.
     """
     path = Path(folder)
@@ -138,6 +138,9 @@ def load(folder: str | Path) -> Any:
         raise InputError(
             f"{path / CONFIG} must hold a spec. Got {first_line(error)!r} instead. Export the network again."
         ) from None
+    if isinstance(spec, CallableSpec) and not trust:
+        remedy = f"{spec.text} is called, whatever that is: pass trust=True where you know who wrote the folder."
+        raise must_be("The export of a network that a callable makes", "loaded with trust", str(path), remedy)
     model: nn.Module = spec.build_plain(seed=0) if isinstance(spec, CallableSpec) else build(spec, seed=0)
     try:
         safetensors.torch.load_model(model, path / WEIGHTS)

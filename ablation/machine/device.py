@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -53,6 +55,22 @@ def own_randomness(place: torch.device, seed: int | None = None) -> Iterator[Non
         if seed is not None:
             torch.manual_seed(seed)
         yield
+
+
+@contextmanager
+def all_seeded(seed: int) -> Iterator[None]:
+    """Draws of torch, numpy and random inside begin from the seed, and leave the caller's generators as they were."""
+    python, numpy = random.getstate(), np.random.get_state()
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() and torch.cuda.is_initialized() else []
+    try:
+        with torch.random.fork_rng(devices=devices):
+            random.seed(seed)
+            np.random.seed(seed % 2**32)
+            torch.manual_seed(seed)
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
 
 
 @contextmanager

@@ -120,6 +120,14 @@ METRICS: dict[str, Metric] = {
 TRAINED = {name: METRICS[name] for name in ("loss", "ssim", "psnr", "l1", "ms_ssim", "replica_loss")}
 
 
+# names that tables, plots and trials use for something else
+_TAKEN = (
+    "number variant state reason label seed seeds spec factors intents protocol data costs record network_key parameters latency "
+    "training_seconds feasible num_seeds is_reference levels"
+)
+TAKEN = frozenset(_TAKEN.split())
+
+
 def own_metric(
     name: str,
     *,
@@ -138,14 +146,15 @@ def own_metric(
     """
     if better not in ("higher", "lower"):
         raise must_be(f"metrics: better, of {name}", "higher or lower", better)
-    if not re.fullmatch(r"\w[\w -]*", name) or name in METRICS.keys() - TRAINED.keys():
-        raise must_be("A metric's name", "letters, digits, spaces and dashes, and none of a cost", name)
+    taken = {*(METRICS.keys() - TRAINED.keys()), *TAKEN}
+    if not isinstance(name, str) or not re.fullmatch(r"\w[\w -]*", name) or name.lower() in taken:
+        raise must_be("A metric's name", "letters, digits, spaces and dashes, and no name that tables have already", name)
     if not all(isinstance(text, str) for text in (unit, label)):
         raise must_be(f"metrics: unit and label, of {name}", "text", unit if not isinstance(unit, str) else label)
     is_share = unit == "%"
     digits = (2 if is_share else 4) if digits is None else digits
     scale = (100.0 if is_share else 1.0) if scale is None else scale
-    if not isinstance(digits, int) or not 0 <= digits <= 9:
+    if not isinstance(digits, int) or isinstance(digits, bool) or not 0 <= digits <= 9:
         raise must_be(f"metrics: digits, of {name}", "a whole number from 0 to 9", digits)
     if not isinstance(scale, (int, float)) or isinstance(scale, bool) or not 0 < scale < math.inf:
         raise must_be(f"metrics: scale, of {name}", "a positive number", scale)

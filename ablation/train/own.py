@@ -12,24 +12,21 @@ from __future__ import annotations
 
 import inspect
 import math
-import random
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 
 from ablation.design.call_text import parsed
 from ablation.design.imported import import_callable, source_of
+from ablation.machine.device import all_seeded
 from ablation.machine.text import first_line
 from ablation.record.trial import Metric, own_metrics
-from blocks.errors import InputError, must_be
+from blocks.errors import must_be
 
 WHAT, EXAMPLE = "train", "my_training:train or my_training:train(epochs=3)"
 GIVEN = ("network", "seed", "report", "should_stop", "folder")  # what a function may take by these names
@@ -114,11 +111,9 @@ class TrainingFunction:
         Draws of torch, numpy and random begin from the seed, and leave the caller's generators as they were.
         """
         given = {"network": network, "seed": seed, "report": report, "should_stop": should_stop, "folder": folder}
-        with _seeded(seed):
+        with all_seeded(seed):
             try:
                 returned = self.function(**{name: given[name] for name in self._taken(self.function)}, **self.arguments)
-            except (InputError, OSError, MemoryError):
-                raise
             except Exception as error:
                 raise OwnError(f"{type(error).__name__}: {first_line(error, '')}{_place(error, self.function)}") from error
         return {} if should_stop() else self._checked(returned)
@@ -161,18 +156,3 @@ def _place(error: BaseException, function: Callable[..., Any]) -> str:
     own = inspect.unwrap(function).__code__.co_filename if hasattr(inspect.unwrap(function), "__code__") else ""
     lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == own]
     return f" ({Path(own).name}, line {lines[-1].lineno})" if lines else ""
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    python, numpy = random.getstate(), np.random.get_state()
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() and torch.cuda.is_initialized() else []
-    try:
-        with torch.random.fork_rng(devices=devices):
-            random.seed(seed)
-            np.random.seed(seed % 2**32)
-            torch.manual_seed(seed)
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)

@@ -120,6 +120,12 @@ _FREE = ("seeds", "max_attempts", "name", "former_fingerprint")
 _FREE_OF_SEARCH = ("num_trials", "timing_s")
 
 
+def _of_own(own: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes a study of one's own another one: of metrics their names, order and directions, not how they are shown."""
+    kept = {"metrics": {name: "lower" if m.lower_is_better else "higher" for name, m in own_metrics(own["metrics"]).items()}}
+    return {**own, **kept, "order": list(own["metrics"])} if own else {}
+
+
 def _without(values: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in names}
 
@@ -130,7 +136,9 @@ def reconcile_config(stored: StudyConfig, wanted: StudyConfig, where: str, forme
     `former`: what earlier versions called the same data. A study that began by such a fingerprint goes on by the new one.
     """
     began = stored.former_fingerprint or (stored.fingerprint if stored.fingerprint in former else "")
-    old_values, new_values = ({**c.to_dict(), "search": _without(c.search, _FREE_OF_SEARCH)} for c in (stored, wanted))
+    old_values, new_values = (
+        {**c.to_dict(), "search": _without(c.search, _FREE_OF_SEARCH), "own": _of_own(c.own)} for c in (stored, wanted)
+    )
     for key in {**old_values, **new_values}:
         value, new = old_values.get(key), new_values.get(key)
         if key in _FREE or new == value:
@@ -140,6 +148,7 @@ def reconcile_config(stored: StudyConfig, wanted: StudyConfig, where: str, forme
         name, old, got = _difference(key, value, new)
         if name.startswith("own.sources."):
             name = f"source of {name.removeprefix('own.sources.')}"
+        name = name.removeprefix("own.")
         remedy = "Name another folder with --out, in a shared storage another --study too, or repeat the command that made it."
         if name == "data.limit" and old == "None":  # earlier versions took all files whatever the space said
             remedy += " If the number comes from [defaults] of the space, take `images` out there to go on with all files."

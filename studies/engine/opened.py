@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import optuna
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
 from rich.console import Console
 
 from ablation.data import Dataset, Split, split_indices
@@ -72,6 +74,13 @@ class StudyRun:
         return split_indices(len(self.dataset), seed=self.config.training_protocol().split_seed)
 
 
+def _begins(study: optuna.Study, wanted: StudyConfig) -> bool:
+    """Whether nothing has come of a study yet, nor is about to, and it asks for the best of what is wanted."""
+    busy = any(trial.state in (TrialState.COMPLETE, TrialState.RUNNING) for trial in study.get_trials(deepcopy=False))
+    lowest = study.directions[0] == StudyDirection.MINIMIZE
+    return not busy and lowest == wanted.leading.lower_is_better and (study.metric_names or [""])[0] == next(iter(wanted.metrics))
+
+
 def open_run(wanted: StudyConfig, options: RunOptions, dataset: Dataset | None, console: Console) -> StudyRun:
     """Open or make the study's folder and storage, refusing a study made by another space, data set or protocol."""
     space = Space.from_dict(wanted.space, None if wanted.own else wanted.training_protocol())
@@ -83,7 +92,9 @@ def open_run(wanted: StudyConfig, options: RunOptions, dataset: Dataset | None, 
     study = open_study(open_storage(options.where), options.study, (next(iter(wanted.metrics)), wanted.leading.lower_is_better))
     stored = study.user_attrs.get("config")
     config = wanted
-    if stored:
+    if wanted.own and _begins(study, wanted):
+        options = replace(options, retry_failed=True)  # nothing came of it yet: what was wrong with it may be mended
+    elif stored:
         config = reconcile_config(StudyConfig.from_dict(stored), wanted, str(options.out), former=dataset.former if dataset else ())
     if config.to_dict() != stored:
         study.set_user_attr("config", config.to_dict())

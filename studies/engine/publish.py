@@ -59,7 +59,8 @@ def note(record: Record, metrics: Mapping[str, Metric] = TRAINED) -> str:
     for metric in (lead, METRICS["params"], METRICS["macs"], *others):
         value = shown(record, metric)
         if value is not None:
-            lines.append(f"- {metric.label}: {fitted_text(metric, value / metric.scale)}")
+            text = fitted_text if metric.path.startswith("costs.") else type(metric).text
+            lines.append(f"- {metric.label}: {text(metric, value / metric.scale)}")
     for place, entry in record.latency.items():
         if entry.get("median_ms") is not None:
             lines.append(f"- latency {place}: {entry['median_ms']:.2f} ms ({entry['ratio']:.2f} x the reference)")

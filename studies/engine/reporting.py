@@ -10,6 +10,7 @@ import numpy as np
 import optuna
 from rich.console import Console
 
+from ablation.design.callable_spec import CallableSpec
 from ablation.design.variant import network_of
 from ablation.machine.hardware import machine_name
 from ablation.record.trial import COMPLETE, INFEASIBLE, Record
@@ -31,7 +32,7 @@ def study_info(study: optuna.Study, config: StudyConfig, stored: list[Record], c
     hardware = machine.get("hardware", {})
     seeds = sorted({record.seed for record in stored})
     own = about_own(config) if config.own else {}
-    of = space["base"]["callable"] if own else f"{config.data['name']} at {config.data['image_size']} px"
+    of = CallableSpec.from_dict(space["base"]).text if own else f"{config.data['name']} at {config.data['image_size']} px"
     return StudyInfo(
         title=f"{config.name}: {', '.join(space['factors'])} {'of' if own else 'on'} {of}",
         command=facts.get("command", command),
@@ -50,7 +51,7 @@ def study_info(study: optuna.Study, config: StudyConfig, stored: list[Record], c
 def about_own(config: StudyConfig) -> dict[str, Any]:
     """What a report knows of networks and metrics of a user's own."""
     base, metrics = config.space["base"], config.metrics
-    about = f"{base['callable']} on {' and '.join(base['inputs'])}, trained by {config.own['train']}"
+    about = f"{CallableSpec.from_dict(base).text} on {' and '.join(base['inputs'])}, trained by {config.own['train']}"
     return {"network": about, "metrics": metrics, "compared": tuple(metrics), "aside": ()}
 
 

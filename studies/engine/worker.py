@@ -18,8 +18,10 @@ from ablation.data import Dataset, load_dataset, split_indices
 from ablation.data.base import FORMER_NOTE
 from ablation.machine.cores import num_threads
 from ablation.machine.plugins import load_plugins
+from ablation.train.own import OwnError
 from blocks.errors import InputError, WriteError, must_be
 from studies.engine.config import StudyConfig, StudyFolder
+from studies.engine.own.file import check_sources
 from studies.engine.own.trial import run_own_trial
 from studies.engine.proposals import source_of
 from studies.engine.trial import OnStep, TrialContext, run_trial
@@ -93,7 +95,7 @@ def _no_room(error: BaseException) -> str:
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     """An error and what caused it."""
-    while error is not None:
+    while error is not None and not isinstance(error, OwnError):  # what a training of the user's own writes is its own affair
         yield error
         error = error.__cause__ or error.__context__
 
@@ -126,6 +128,8 @@ def serve(
     with StopRequest() as stop:
         opened = open_study(open_storage(storage), study)
         config, files = StudyConfig.from_dict(opened.user_attrs["config"]), StudyFolder(folder)
+        if config.own:
+            check_sources(config)
         dataset = None if config.own else open_dataset(config, data_root, cache_dir)
         split = split_indices(len(dataset), seed=config.training_protocol().split_seed) if dataset else None
         progress = ProgressFile(files.progress, os.getpid())

@@ -259,7 +259,9 @@ def _guidelines(pair: Pair, factorial: Factorial, earlier: Results, report: Repo
 def _trained(pair: Pair, factorial: Factorial, earlier: Results, report: Report) -> Mapping[str, Any]:
     """Loss and quality, where variants between the two were trained."""
     if pair.trained is None:
-        return {"limits": ["Loss and quality were not attributed: no trained study was named with --trained."]}
+        own = isinstance(pair.specs[0], CallableSpec)
+        what = "What training gives was" if own else "Loss and quality were"
+        return {"limits": [f"{what} not attributed: no trained study was named with --trained."]}
     storage = open_storage(StudyFolder(pair.trained).journal, must_exist=True)
     attributions: list[Attribution] = []
     limits: list[str] = []

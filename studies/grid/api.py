@@ -94,7 +94,7 @@ def study(
     if workers > 1 and (inside := [what for what, path in paths.items() if path.startswith(f"{MAIN}:")]):
         remedy = f"Other processes cannot import what a notebook or a script defines: put {' and '.join(inside)} into a module."
         raise must_be("workers", "1", workers, remedy)
-    levels = {factor: dict(each) if isinstance(each, Mapping) else list(each) for factor, each in factors.items()}
+    levels = {f: list(each) if isinstance(each, (tuple, range)) else each for f, each in dict(factors).items()}
     own = own_study(name, paths[NETWORK], TrainingFunction.read(paths[WHAT], metrics), levels, inputs_of(input))
     options = GridOptions(
         line=f"ablation.study(name={name!r}, ...)",

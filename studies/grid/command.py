@@ -29,14 +29,14 @@ from studies.engine.reporting import FACTS
 from studies.engine.runner import run_study
 from studies.engine.trial import describe_data
 from studies.engine.worker import open_dataset
-from studies.options import Data, GridOptions, SearchOptions, Training, flag_of
+from studies.options import SECONDS, Data, GridOptions, SearchOptions, Training, flag_of
 from studies.store.storage import open_storage
 
 SPACES = Path(__file__).parents[1] / "engine" / "spaces"
 OWN_SPACES = ("small", "paper", "loss", "search", "replay")  # those that come with the suite
 SMALL_BELOW = 96  # pixels under which the default space is `small`
 NUM_FACES = 1000
-OWN_DEFAULTS = ("seeds", "latency_budget")  # of a study of one's own
+DEFAULTS_OF_OWN = ("seeds", "latency_budget")  # of a study of one's own
 ALLOWED_DEFAULTS = (
     "epochs",
     "batch_size",
@@ -59,7 +59,9 @@ def run_grid(options: GridOptions) -> int:
     """Check everything, then cost, time and train what is missing, and report."""
     console, path = Console(stderr=True), space_file(options.space, options.image_size)
     if path.is_file() and is_own(path):
-        return run_study(open_own(read_own(path), options, console, load_defaults(path, OWN_DEFAULTS)))
+        if options.workers == 1:
+            torch.set_num_threads(num_threads())
+        return run_study(open_own(read_own(path), options, console, load_defaults(path, DEFAULTS_OF_OWN)))
     config, run_options, dataset = prepare(options)
     run = open_run(config, run_options, dataset, console)
     take_grid_folder(run_options.out, run.study, run_options.storage)
@@ -71,11 +73,11 @@ def run_grid(options: GridOptions) -> int:
 
 def open_own(own: OwnStudy, options: GridOptions, console: Console, defaults: Mapping[str, Any] = {}) -> StudyRun:
     """A study of networks and a training of one's own, opened to be run; InputError for whatever is wrong."""
-    budget = options.latency_budget if options.latency_budget is not None else defaults.get("latency_budget")
-    options = replace(options, latency_budget=budget)
+    budget = defaults.get("latency_budget")
+    if budget is not None and (not isinstance(budget, (int, float)) or isinstance(budget, bool) or not budget > 0):
+        raise must_be("[defaults]: latency_budget", SECONDS.text, budget)
+    options = options if options.latency_budget is not None else replace(options, latency_budget=budget)
     config, run_options = prepare_own(own, options, defaults)
-    if options.workers == 1:
-        torch.set_num_threads(num_threads())
     run = open_run(config, run_options, None, console)
     take_grid_folder(run_options.out, run.study, run_options.storage)
     note_facts(run, run.space.reference())
@@ -88,7 +90,8 @@ def prepare_own(own: OwnStudy, options: GridOptions, defaults: Mapping[str, Any]
         value = getattr(options, each.name)
         if each.metadata and value != each.default:
             rule = f"left out where {own.train.path} trains the networks"
-            raise must_be(flag_of(each.name), rule, value, "What it sets is an argument of that function, or nothing of it.")
+            remedy = 'How it trains stands in the file, as train = "my_training:train(epochs=3)".'
+            raise must_be(flag_of(each.name), rule, value, remedy)
     run_options = run_options_of(options, f"grid-{slug(own.space.name)}")
     config = StudyConfig(
         name=own.space.name,

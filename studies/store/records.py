@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial
 
 from ablation.record.trial import COMPLETE, METRICS, RUNNING, STALE, WAITING, Record
 from studies.store.history import INTERRUPTED, LIMITS, History, JobKey, Limits, read_histories
-from studies.store.queue import newer_attrs
+from studies.store.queue import RESERVED, newer_attrs
 from studies.store.storage import set_attrs, storage_errors
 
 DESCRIBING = ("label", "spec", "factors", "intents", "protocol", "data", "costs")  # fields that a job's attributes may already say
@@ -24,7 +24,8 @@ def store_record(trial: optuna.Trial, record: Record, *, feasible: bool | None =
     """
     numbers = {name: record.get(metric.path) for name, metric in METRICS.items()}
     attrs: dict[str, Any] = {name: float(value) for name, value in numbers.items() if value is not None}
-    attrs |= {name: float(value) for name, value in record.quality.get("own", {}).items()}
+    own = record.quality.get("own", {})
+    attrs |= {name: float(value) for name, value in own.items() if name not in attrs and name not in (*RESERVED, *DESCRIBING)}
     for place, entry in record.latency.items():
         if entry.get("median_ms") is not None:
             attrs[f"latency_ms {place}"] = float(entry["median_ms"])

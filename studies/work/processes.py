@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -43,9 +44,10 @@ class ProcessReport:
 
 
 def worker_environment(count: int) -> dict[str, str]:
-    """The environment of one of `count` workers: an equal share of the cores, and who started it."""
+    """The environment of one of `count` workers: an equal share of the cores, who started it, and where it finds modules."""
     share = str(max(1, num_cores() // count))
-    return {**os.environ, **dict.fromkeys(THREADS, share), PARENT: str(os.getpid())}
+    path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+    return {**os.environ, **dict.fromkeys(THREADS, share), PARENT: str(os.getpid()), "PYTHONPATH": path}
 
 
 def run_workers(

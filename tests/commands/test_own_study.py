@@ -17,6 +17,7 @@ import ablation
 from ablation import study as own_study
 from ablation.record.convert import to_plain
 from ablation.record.trial import COMPLETE, FAILED, Record
+from ablation.report.study.curves import values_of
 from blocks.errors import InputError
 from studies.engine.config import StudyConfig, StudyFolder
 from studies.run import main
@@ -345,7 +346,7 @@ def test_inputs_of_whole_numbers_and_own_randomness(mine: Path) -> None:
 def test_a_trained_network_leaves_with_its_weights_and_metrics(done: Path, capfd: pytest.CaptureFixture[str]) -> None:
     words = ["export", f"{done}:2", "--to", "there", "--budget", "0.3", "--latency-batches", "1"]
     assert main(words) == 0
-    model = ablation.load("there")
+    model = ablation.load("there", trust=True)
     assert [type(layer).__name__ for layer in model] == ["Linear", "ReLU", "Linear", "Linear"]
     card = Path("there/README.md").read_text()
     assert "| accuracy | 64.20 % | this network, seed 2 |" in card, "the best seed, by the metric's own direction"
@@ -354,3 +355,114 @@ def test_a_trained_network_leaves_with_its_weights_and_metrics(done: Path, capfd
     assert "loss" not in card.lower()
     assert main([*words, "--int8"]) == 2
     assert "--int8 must be left out" in capfd.readouterr().err
+
+
+def edit(before: str, after: str, name: str = "own.toml") -> None:
+    """Another text in a file; what was imported from it is forgotten, as in a new process."""
+    text = Path(name).read_text()
+    assert before in text
+    Path(name).write_text(text.replace(before, after))
+    sys.modules.pop(name.removesuffix(".py"), None)
+
+
+def test_what_was_wrong_may_be_mended_while_nothing_is_complete(mine: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    edit("input = [6]", "input = [5]")
+    assert grid("--seeds", "1") == 2
+    edit("input = [5]", "input = [6]")
+    edit('"accuracy": torch', '"acuracy": torch', "own_training.py")
+    assert grid("--seeds", "1") == 1
+    edit('"acuracy": torch', '"accuracy": torch', "own_training.py")
+    assert grid("--seeds", "1") == 0
+    assert {record.state for record in stored()} == {COMPLETE}
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_how_metrics_are_shown_may_change_and_their_direction_may_not(done: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    edit('unit = "%"', 'unit = "%", label = "share of hits"')
+    assert grid() == 0
+    assert "highest share of hits, 64.10" in (done / "report/report.md").read_text().replace("\u00a0", " ")
+    edit('better = "higher"', 'better = "lower"')
+    assert grid() == 2
+    assert "another metrics.accuracy: it must be 'higher'" in capfd.readouterr().err
+    assert len(opened().get_trials()) == 9
+
+
+BODIES = {
+    "interrupted": (
+        "    again = folder / 'again'\n    if not again.exists():\n        again.touch()\n        import signal\n"
+        "        signal.raise_signal(signal.SIGINT)\n        raise RuntimeError('a loader died')\n",
+        130, "waiting", "",
+    ),
+    "a file of its own": ("    open('/proc/nothing/there', 'w')\n", 1, FAILED, "FileNotFoundError"),
+    "a full disk of its own": ("    raise OSError(28, 'No space left on device')\n", 1, FAILED, "No space left"),
+    "a key": ("    {}['accuracy']\n", 1, FAILED, "KeyError: 'accuracy' (own_training.py, line"),
+    "an exit": ("    raise ValueError\n", 1, FAILED, "ValueError"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_what_a_training_raises_is_its_own_trials_affair(mine: Path, name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    body, code, state, words = BODIES[name]
+    edit("    width, deep", f"{body}    width, deep", "own_training.py")
+    edit("width = [4, 8]\ndense = [false, true]", "width = [4]")
+    assert grid("--seeds", "1") == code
+    [record] = stored()
+    assert record.state == state
+    assert words in record.reason
+    assert len(opened().get_trials()) == 1, "what is sure to come again is tried once"
+    if name == "interrupted":
+        assert grid("--seeds", "1") == 0
+
+
+def test_a_network_that_is_kept_between_calls_is_refused(mine: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    edit("def make(", "from functools import lru_cache\n\n@lru_cache\ndef make(", "own_nets.py")
+    assert grid() == 2
+    assert "a new network at every call" in capfd.readouterr().err
+
+
+def test_values_that_no_metric_names_are_kept_and_overwrite_nothing(mine: Path) -> None:
+    edit('"extra": 3}', '"params": 3, "label": 4, "record": 5, "extra": 6}', "own_training.py")
+    edit("width = [4, 8]\ndense = [false, true]", "width = [4]")
+    assert grid("--seeds", "1") == 0
+    [trial] = opened().get_trials()
+    assert (trial.user_attrs["params"], trial.user_attrs["label"], trial.user_attrs["extra"]) == (38, "base", 6)
+    assert stored()[0].quality["own"]["label"] == 4
+
+
+def test_curves_stand_at_the_epochs_that_were_reported(mine: Path) -> None:
+    edit("report(epoch, ", "report(10 * epoch, ", "own_training.py")
+    assert grid("--seeds", "1") == 0
+    assert list(values_of(stored()[0], "validation")) == [10, 20, 30]
+
+
+def test_weights_follow_the_seed_whatever_draws_them(mine: Path) -> None:
+    edit(
+        "    return nn.Sequential(nn.Linear(6, width)",
+        "    import numpy as np, torch\n    first = nn.Linear(6, width)\n"
+        "    first.weight.data = torch.tensor(np.random.randn(width, 6), dtype=torch.float32)\n    return nn.Sequential(first",
+        "own_nets.py",
+    )
+    edit('"extra": 3}', '"extra": float(network[0].weight.sum())}', "own_training.py")
+    edit("width = [4, 8]\ndense = [false, true]", "width = [4]")
+    sums = []
+    for folder in ("results/a", "results/b"):
+        assert grid("--seeds", "2", "--out", folder) == 0
+        sums.append([record.quality["own"]["extra"] for record in stored(Path(folder))])
+    assert sums[0] == sums[1]
+    assert len(set(sums[0])) == 2
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ("seeds = 3", "seeds = 0", "seeds must be"),
+        ("seeds = 3", 'latency_budget = "x"', "a positive number of seconds"),
+        ("[defaults]\nseeds = 3", "", ""),
+        ("accuracy = {", "params = {", "no name that tables have"),
+    ],
+)
+def test_wrong_defaults_are_told(mine: Path, before: str, after: str, words: str, capfd: pytest.CaptureFixture[str]) -> None:
+    edit(before, after)
+    edit("width = [4, 8]\ndense = [false, true]", "width = [4]")
+    assert grid() == (2 if words else 0)
+    assert words in capfd.readouterr().err.splitlines()[-1]

@@ -74,7 +74,7 @@ def test_several_inputs_and_outputs_in_every_format(capfd: pytest.CaptureFixture
     assert json.loads(Path("there/preprocess.json").read_text())["inputs"] == [
         {"shape": ["N", 7], "dtype": "int64", "below": 9}, {"shape": ["N", 3, 8, 8], "dtype": "float32"},
     ]  # fmt: skip
-    model = ablation.load("there")
+    model = ablation.load("there", trust=True)
     ids, image = torch.randint(9, (3, 7)), torch.rand(3, 3, 8, 8)
     with torch.no_grad():
         expected = model(ids, image)
@@ -95,7 +95,7 @@ def test_what_a_format_cannot_express_is_left_out_with_its_reason(capfd: pytest.
     assert "torch.export     not written: " in out
     assert "it branches on values of its input" in out
     assert {path.suffix for path in Path("there").iterdir()} == {".safetensors", ".json", ".md"}
-    assert ablation.load("there").out.in_features == 4
+    assert ablation.load("there", trust=True).out.in_features == 4
 
 
 @pytest.mark.parametrize(
@@ -124,5 +124,7 @@ def test_an_export_whose_callable_is_gone_says_so() -> None:
     export_any(spec, spec.build_plain(0).eval(), "there", origin, plain=True, batches=(1,), budget_s=0.3)
     Path("any_nets.py").unlink()
     del sys.modules["any_nets"]
-    with pytest.raises(InputError, match="no such module"):
+    with pytest.raises(InputError, match="trust=True where you know who wrote"):
         ablation.load("there")
+    with pytest.raises(InputError, match="no such module"):
+        ablation.load("there", trust=True)

@@ -25,7 +25,7 @@ from ablation.report.explain.style import (
     signed,
 )
 from ablation.report.explain.words import best_remedy, gain_stands, limit_on
-from ablation.report.kit.numbers import joined, share_text, significant, times, times_span, tiny
+from ablation.report.kit.numbers import digits_of, joined, share_text, significant, times, times_span, tiny
 
 # characters of both levels of a factor, up to which the answer shows them
 SHORT = 32
@@ -101,7 +101,8 @@ def _latency(explanation: Explanation) -> str:
     interval = "no interval" + (f", {line.rounds} rounds" if line.rounds else "")
     if line.low is not None and line.high is not None:
         over = f" over {line.sittings} sittings" if line.sittings else ""
-        interval = f"95\u00a0% interval {line.low:.2f} to {line.high:.2f}{over}"
+        digits = digits_of(line.ratio)
+        interval = f"95\u00a0% interval {line.low:.{digits}f} to {line.high:.{digits}f}{over}"
     return (
         f"**{explanation.second} takes {times(line.ratio)} the time of {explanation.first}** on {place_text(line.place)} "
         f"({significant(line.second_ms)} against {significant(line.first_ms)}\u00a0ms; {interval})."

@@ -227,7 +227,8 @@ def _guidelines(e: Explanation) -> list[Part]:
 
 def _remedies(e: Explanation) -> list[Part]:
     if not e.remedies:
-        return []
+        none = "No way of running it has a gain that is settled; all that were tried stand under the other ways of running."
+        return [Paragraph(none)] if e.modes else []
     order = "Ranked by what they keep: the same function first, then reduced precision, another function, another network."
     parts: list[Part] = [Paragraph(order)]
     for number, remedy in enumerate(sorted(e.remedies, key=lambda remedy: remedy.rank), start=1):

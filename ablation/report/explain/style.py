@@ -82,7 +82,7 @@ def effect_text(a: Attribution, effect: Effect) -> str:
         return times_span(math.exp(effect.value), low, high)
     if not effect.value and effect.verdict == EXACT:
         return "no change"
-    text = f"{signed(effect.value, metric)} {metric.unit}".rstrip()
+    text = f"{signed(effect.value, metric)} {metric.unit_of_change}".rstrip()
     if effect.low is None or effect.high is None:
         return text
     return f"{text} ({signed(effect.low, metric)} to {signed(effect.high, metric)})"

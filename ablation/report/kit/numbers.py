@@ -8,7 +8,7 @@ from collections.abc import Iterable
 MINUS = "−"
 NOTHING = "-"  # stands where a number is missing
 MOST_DIGITS = 12
-NEAR_ONE = 0.05  # ratios this near to 1 get a digit more
+NEAR_ONE, SMALL = 0.05, 0.3  # ratios this near to 1, or this small, get a digit more
 
 
 def decimal(value: float | None, digits: int) -> str:
@@ -60,20 +60,21 @@ def share_text(share: float | None) -> str:
 
 
 def times(ratio: float, digits: int | None = None) -> str:
-    """'×5.83'; without `digits` three decimals near 1 and two elsewhere."""
-    return f"×{ratio:.{_digits(ratio) if digits is None else digits}f}"
+    """'×5.83'; without `digits` three decimals near 1 or below 0.3, and two elsewhere."""
+    return f"×{ratio:.{digits_of(ratio) if digits is None else digits}f}"
 
 
 def times_span(ratio: float | None, low: float | None, high: float | None) -> str:
     """'×5.83 (5.71 to 5.95)', without the bracket where there is no interval."""
     if ratio is None:
         return NOTHING
-    digits = _digits(ratio)
+    digits = digits_of(ratio)
     return times(ratio) if low is None or high is None else f"{times(ratio)} ({low:.{digits}f} to {high:.{digits}f})"
 
 
-def _digits(ratio: float) -> int:
-    return 2 if abs(ratio - 1) > NEAR_ONE else 3
+def digits_of(ratio: float) -> int:
+    """Decimals of a ratio: three where it is near 1, or so small that two say little."""
+    return 2 if abs(ratio - 1) > NEAR_ONE and ratio >= SMALL else 3
 
 
 def count(number: int, noun: str) -> str:

@@ -24,10 +24,11 @@ NAMED_PER_PANEL = 14  # beyond this many lines in a panel only the best and the 
 KEYS = {"validation": ("val_loss", "value"), "training": ("train_loss",)}
 
 
-def curve(row: Row, which: str) -> list[float]:
-    """Mean over seeds by epoch, for the epochs that every seed reached; empty where nothing was stored."""
-    per_seed = [losses for trial in row.complete if (losses := losses_of(trial, which))]
-    return [sum(values) / len(values) for values in zip(*per_seed, strict=False)]
+def curve(row: Row, which: str) -> dict[int, float]:
+    """Epoch -> mean over seeds, for the epochs that every seed reached; empty where nothing was stored."""
+    per_seed = [losses for trial in row.complete if (losses := values_of(trial, which))]
+    common = set[int]().union(*per_seed[:1]).intersection(*per_seed[1:])
+    return {epoch: sum(losses[epoch] for losses in per_seed) / len(per_seed) for epoch in sorted(common)}
 
 
 def has_curve(row: Row) -> bool:
@@ -36,10 +37,15 @@ def has_curve(row: Row) -> bool:
 
 
 def losses_of(trial: Record, which: str) -> list[float]:
-    """One trial's finite "validation" or "training" losses by epoch; of another metric the values that were reported."""
-    epochs: Sequence[Mapping[str, float]] = trial.training.get("epochs") or ()
-    values = [epoch[key] for epoch in epochs for key in KEYS[which] if key in epoch]
-    return [float(v) for v in values if v is not None and math.isfinite(v)]
+    """One trial's finite "validation" or "training" losses in the order of epochs."""
+    return list(values_of(trial, which).values())
+
+
+def values_of(trial: Record, which: str) -> dict[int, float]:
+    """Epoch -> one trial's finite "validation" or "training" loss; of another metric the value that was reported."""
+    epochs: Sequence[Mapping[str, Any]] = trial.training.get("epochs") or ()
+    values = {e.get("epoch", n): e[key] for n, e in enumerate(epochs, 1) for key in KEYS[which] if key in e}
+    return {int(epoch): float(v) for epoch, v in values.items() if v is not None and math.isfinite(v)}
 
 
 def epoch_curves(rows: Sequence[Row], study: StudyInfo) -> Figure:
@@ -67,7 +73,7 @@ def epoch_curves(rows: Sequence[Row], study: StudyInfo) -> Figure:
     figure.suptitle(
         f"{heading}{f', by {shortened([factor], 24)[factor]}' if factor else ''}", x=0.01, ha="left", fontsize=11, weight="bold"
     )
-    own = study.by_epoch != "loss"
+    own = study.is_own
     figure.supylabel(axis_label(study.leading) if own else "loss", fontsize=10)
     lines = "As reported in training." if own else "Solid: validation. Dashed: training."
     others = "Grey: the other variants." if own else "Grey: the other variants' validation loss."
@@ -85,33 +91,34 @@ def _panel(axes: Axes, drawn: Sequence[Row], mine: Sequence[Row], colour: str, s
         _line(axes, _scaled(row, "training", scale), color=colour, linewidth=0.9, linestyle=(0, (4, 2)), alpha=0.55, zorder=2)
         _line(axes, _scaled(row, "validation", scale), color=colour, linewidth=1.4, alpha=0.9, zorder=3)
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    longest = max(len(curve(row, "validation")) for row in drawn)
-    axes.set_xlim(1 - 0.06 * longest, longest + 0.3 * longest)
+    epochs = [epoch for row in drawn for epoch in curve(row, "validation")]
+    first, last = min(epochs), max(epochs)
+    axes.set_xlim(first - 0.06 * (last - first + 1), last + 0.3 * (last - first + 1))
     _end_numbers(axes, mine, colour, scale)
 
 
-def _scaled(row: Row, which: str, scale: float) -> list[float]:
-    return [scale * value for value in curve(row, which)]
+def _scaled(row: Row, which: str, scale: float) -> dict[int, float]:
+    return {epoch: scale * value for epoch, value in curve(row, which).items()}
 
 
-def _line(axes: Axes, losses: Sequence[float], **drawing: Any) -> None:
-    axes.plot(range(1, len(losses) + 1), losses, marker="." if len(losses) == 1 else "", **drawing)
+def _line(axes: Axes, losses: Mapping[int, float], **drawing: Any) -> None:
+    axes.plot(list(losses), list(losses.values()), marker="." if len(losses) == 1 else "", **drawing)
 
 
 def _end_numbers(axes: Axes, mine: Sequence[Row], colour: str, scale: float) -> None:
     """Numbers at the right edge, pushed apart where lines end together, each tied to its line by a hair."""
     curves = {row.number: _scaled(row, "validation", scale) for row in mine}
-    ends = sorted((losses[-1], number) for number, losses in curves.items())
+    ends = sorted((losses[max(losses)], number) for number, losses in curves.items())
     ends = [ends[0], ends[-1]] if len(ends) > NAMED_PER_PANEL else ends
     low, high = axes.get_ylim()
     heights: list[float] = []
     for value, _ in ends:
         heights.append(max(value, heights[-1] + (high - low) * 0.075) if heights else value)
     overflow = max(0.0, heights[-1] - high)
-    longest = max(map(len, curves.values()))
+    last, span = max(map(max, curves.values())), max(map(len, curves.values()))
     for (value, number), height in zip(ends, heights, strict=True):
         hair = {"arrowstyle": "-", "color": colour, "linewidth": 0.5, "alpha": 0.5, "shrinkA": 0}
         axes.annotate(
-            str(number), (len(curves[number]), value), xytext=(1.1 * longest, height - overflow), textcoords="data",
+            str(number), (max(curves[number]), value), xytext=(last + 0.1 * span, height - overflow), textcoords="data",
             fontsize=8, va="center", color=colour, annotation_clip=False, arrowprops=hair,
         )  # fmt: skip

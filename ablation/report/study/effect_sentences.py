@@ -102,7 +102,7 @@ def _moved(judged: Judged, swaps: Sequence[Swap], key: str) -> list[str]:
 def _log_factor(effect: Effect) -> float:
     """What effects are sorted by: the logarithm of the factor, so that a half counts as much as a double."""
     assert effect.estimate is not None
-    if effect.as_ratio or effect.relative is None or effect.relative <= -1:
+    if effect.as_ratio or effect.relative is None or effect.relative <= -1 or effect.metric.is_share:
         return abs(effect.estimate.value)
     return abs(math.log1p(effect.relative))
 

@@ -60,7 +60,12 @@ class StudyInfo:
     @property
     def by_epoch(self) -> str:
         """What curves show: of the networks of this project two losses, else the first metric."""
-        return "loss" if self.leading.path == METRICS["loss"].path else self.leading.label
+        return self.leading.label if self.is_own else "loss"
+
+    @property
+    def is_own(self) -> bool:
+        """Whether networks and metrics are a user's own."""
+        return self.leading.path != METRICS["loss"].path
 
 
 @dataclass(frozen=True)

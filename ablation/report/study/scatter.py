@@ -11,6 +11,7 @@ import numpy as np
 from ablation.machine.text import shortened
 from ablation.record.trial import Metric
 from ablation.report.kit import plot_style as style
+from ablation.report.kit.numbers import capital
 from ablation.report.study.captions import caption, empty_plot
 from ablation.report.study.rows import INERT, Row, StudyInfo, axis_label
 from ablation.report.study.ties import Front, Ties, front_of
@@ -33,7 +34,7 @@ def scatter(rows: Sequence[Row], study: StudyInfo, x: Metric, y: Metric, ties: T
 
     With `ties` the caption marks members of the front that only lead by a tie, and names networks tied with it.
     """
-    heading = textwrap.fill(f"{y.label.capitalize()} against {x.label}", 38)
+    heading = textwrap.fill(f"{capital(y.label)} against {x.label}", 38)
     drawn, front = front_of(rows, (x, y))
     needed = f"{x.label} and {y.label}"
     if not drawn:

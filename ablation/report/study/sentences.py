@@ -69,7 +69,7 @@ def _with_unit(value: float, metric: Metric) -> str:
 
 def _against(value: float, reference: Row | None, metric: Metric) -> str:
     base = reference.mean(metric) if reference else None
-    if not base:
+    if base is None:
         return ""
     if value == base:
         return ", the same as the reference"
@@ -78,7 +78,9 @@ def _against(value: float, reference: Row | None, metric: Metric) -> str:
 
 def _change(value: float, base: float, metric: Metric) -> str:
     """What it is more than the base: as a share, of what is a share itself in points."""
-    return f"{signed(value - base, metric.digits)} points" if metric.is_share else percent(value / base - 1)
+    if metric.is_share or base <= 0:  # a share of what is negative would have the other sign
+        return f"{signed(value - base, metric.digits)} {metric.unit_of_change}".rstrip()
+    return percent(value / base - 1)
 
 
 def front_sentences(rows: Sequence[Row], ties: Ties) -> list[str]:
@@ -132,9 +134,9 @@ def reference_sentences(rows: Sequence[Row], ties: Ties) -> list[str]:
 def _margin(row: Row, reference: Row, metric: Metric) -> float:
     """How much worse than the reference, relatively; infinite where the row lacks the metric, so that it never counts as better."""
     value, base = row.mean(metric), reference.mean(metric)
-    if value is None or not base:
+    if value is None or base is None:
         return math.inf
-    return (1 if metric.lower_is_better else -1) * (value - base) / abs(base)
+    return (1 if metric.lower_is_better else -1) * (value - base) / (abs(base) or 1.0)
 
 
 def _margins(row: Row, reference: Row, keys: Sequence[str], ties: Ties) -> str:
@@ -143,7 +145,7 @@ def _margins(row: Row, reference: Row, keys: Sequence[str], ties: Ties) -> str:
         doubt = "" if ties.compare(row, reference, key) else " (tied)"
         doubt = doubt if ties.is_judged(key) else f" ({ties.lacking(key)}: not judged)"
         metric, value, base = ties.axes[key], row.mean(ties.axes[key]), reference.mean(ties.axes[key])
-        parts.append(f"{metric.label} {_change(value or 0.0, base or 1.0, metric)}{doubt}")
+        parts.append(f"{metric.label} {_change(value or 0.0, base or 0.0, metric)}{doubt}")
     return f"**{named(row)}**: {', '.join(parts)}."
 
 

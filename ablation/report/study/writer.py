@@ -88,7 +88,7 @@ def write_plots(report: Report, folder: Path) -> list[Path]:
         }
         for key in drawn_keys(report.judged) or [""]:
             figures["_".join([EFFECTS, names.get(key, key)]).rstrip("_")] = effects_plot(report.judged, key, rows, study)
-        if study.by_epoch == "loss" or any(map(has_curve, rows)):
+        if not study.is_own or any(map(has_curve, rows)):
             figures[f"{slug(study.lead)}{CURVES}"] = epoch_curves(rows, study)
         return [path for name, figure in figures.items() for path in save(figure, folder / name)]
 
@@ -162,7 +162,7 @@ def _interactions(judged: Judged) -> list[Block]:
 def _setting(study: StudyInfo) -> str:
     """Data, protocol and device in one sentence each."""
     if study.network:
-        return f"Network: {study.network}. Device: {study.device or 'not stated'}."
+        return f"Network: {literal(study.network)}. Device: {study.device or 'not stated'}."
     size = [f"{study.data['num_images']:,} images" if "num_images" in study.data else ""]
     size += [f"{study.data['image_size']} px" if "image_size" in study.data else ""]
     texts = [f"Data: {study.data.get('name', 'not stated')} ({', '.join(s for s in size if s)})."]

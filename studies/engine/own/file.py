@@ -44,12 +44,8 @@ class OwnStudy:
 
     def settings(self) -> dict[str, Any]:
         """What a study's config keeps of it beside the space."""
-        sources = {_module(self.network.path): self.network.source, _module(self.train.path): self.train.source}
+        sources = {self.network.path: self.network.source, self.train.path: self.train.source}
         return {**self.train.to_dict(), "sources": sources}
-
-
-def _module(path: str) -> str:
-    return path.partition(":")[0]
 
 
 def is_own(path: Path) -> bool:
@@ -133,10 +129,10 @@ def inputs_of(value: Any) -> list[str]:
         raise must_be("input", 'sizes without the batch, as [3, 32, 32] or "128:30522", or a list of such', value) from None
 
 
-def training_of(config: StudyConfig) -> TrainingFunction:
-    """What trains the networks of a study of one's own; InputError where its source is another than the study began with."""
-    train = TrainingFunction.from_dict(config.own)
-    began, now = config.own["sources"][_module(train.path)], train.source
-    if began != now:
-        raise must_be(f"The source of {_module(train.path)}", "the one that the study began with", "another", "Restore it.")
-    return train
+def check_sources(config: StudyConfig) -> None:
+    """InputError where networks or training stand in another source than the study began with."""
+    base = CallableSpec.from_dict(config.space["base"])
+    now = {base.path: base.source, config.own["train"].partition("(")[0]: TrainingFunction.from_dict(config.own).source}
+    for path, digest in now.items():
+        if config.own["sources"].get(path) != digest:
+            raise must_be(f"The source of {path}", "the one that the study began with", "another", "Restore it.")

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from torch import nn
+from torch import Tensor, nn
 
 from ablation.design.callable_spec import CallableSpec
+from ablation.machine.device import all_seeded
 from ablation.machine.hardware import provenance
 from ablation.measure.costs.published import published_counts
 from ablation.measure.costs.static import static_cost
@@ -25,19 +26,19 @@ from ablation.train.own import MetricsError, OwnError, TrainingFunction
 from blocks.errors import InputError
 from studies.engine.dashboard import artifact_store, upload_artifacts, write_note
 from studies.engine.latency_session import stored_latency
-from studies.engine.own.file import training_of
 from studies.engine.preflight import Finding
 from studies.engine.publish import note
 from studies.engine.trial import TrialContext, objective_latency
 from studies.store.records import store_record
-from studies.store.retry import may_pass
+from studies.store.retry import SIGNS, may_pass
 from studies.work.loop import TrialFailed, TrialInterrupted
 
 
 def try_network(spec: CallableSpec) -> Finding:
     """Whether a network can be studied: made twice alike, run on its inputs, counted; before anything is timed or trained."""
     try:
-        spec.tried()
+        if any(module._forward_hooks or module._forward_pre_hooks for module in spec.tried().modules()):
+            return Finding(reason=f"{spec.text} has forward hooks, which would be timed too")
         counted = static_cost(spec)
     except InputError as error:
         return Finding(reason=str(error))
@@ -50,14 +51,15 @@ def try_network(spec: CallableSpec) -> Finding:
 def run_own_trial(trial: optuna.Trial, context: TrialContext) -> tuple[float, float, float]:
     """Train, measure and record one network with one seed; gives (first metric, latency in ms, parameters)."""
     attrs, config = trial.user_attrs, context.config
-    spec, train = CallableSpec.from_dict(attrs["spec"]), training_of(config)
+    spec, train = CallableSpec.from_dict(attrs["spec"]), TrainingFunction.from_dict(config.own)
     key, seed, label = attrs["network_key"], attrs["seed"], attrs["label"]
     if spec.network_key != key:
         raise TrialFailed(f"the source of {spec.path} has changed since the study began", certain=True)
     context.on_step(label, 0, 1, "costs")
     latency = stored_latency(trial.study, key, config.device)
     latency_ms = objective_latency(latency, config)
-    network = spec.build_plain(seed)
+    with all_seeded(seed):
+        network = spec.build_plain(seed)
     costs = context.costs[key] = context.costs.get(key) or count_own(spec)
     record = Record(
         network_key=key, label=label, seed=seed, state=COMPLETE, number=trial.number, spec=spec.to_dict(),
@@ -66,7 +68,8 @@ def run_own_trial(trial: optuna.Trial, context: TrialContext) -> tuple[float, fl
     )  # fmt: skip
     folder = context.folder.checkpoints(key, seed)
     record = _trained(record, network.to(config.device), train, folder, context)
-    weights = {name: value.clone() for name, value in network.state_dict().items()}  # apart, where the network ties them
+    # apart, where the network ties them; what is no tensor is nothing to load again
+    weights = {k: value.detach().cpu().clone() for k, value in network.state_dict().items() if isinstance(value, Tensor)}
     save_weights(folder, weights, {"network": spec.text, "seed": str(seed)})
     _publish(trial, record, context)
     return record.quality["own"][next(iter(train.metrics))], latency_ms, float(num_params(costs))
@@ -90,16 +93,26 @@ def _trained(record: Record, network: nn.Module, train: TrainingFunction, folder
     context.on_step(record.label, 0, 1, "training")
     work, begin = folder / "own", time.monotonic()
     work.mkdir(parents=True, exist_ok=True)
+    stopped = TrialInterrupted("interrupted; it begins anew, with what its function kept in its folder")
     try:
         values = train(network.train(), record.seed, report=report, should_stop=context.should_stop, folder=work)
-    except (MetricsError, OwnError, InputError) as error:
-        cause = error.__cause__ or error
-        raise TrialFailed(str(error), certain=not may_pass(cause)) from error
+    except Exception as error:
+        if context.should_stop():  # Ctrl-C reaches the processes of a training too, which then fail
+            raise stopped from error
+        if isinstance(error, (MetricsError, OwnError, InputError)):
+            raise TrialFailed(str(error), certain=not passes(error)) from error
+        raise
     if context.should_stop():
-        raise TrialInterrupted("interrupted; it begins anew, with what its function kept in its folder")
+        raise stopped
     shutil.rmtree(work, ignore_errors=True)
     training = {"seconds": time.monotonic() - begin, "epochs": epochs}
     return replace(record, training=training, quality={"own": values})
+
+
+def passes(error: BaseException) -> bool:
+    """Whether a training may succeed the next time: for want of memory or a device, unlike an error in its code."""
+    cause = error.__cause__ or error
+    return isinstance(cause, MemoryError) or any(sign in str(cause) for sign in SIGNS)
 
 
 def _publish(trial: optuna.Trial, record: Record, context: TrialContext) -> None:
