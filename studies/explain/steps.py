@@ -223,6 +223,8 @@ def _sweep(pair: Pair, factorial: Factorial, earlier: Results, report: Report) -
     """Latency from batch 1 up, and where it begins to grow with the batch."""
     modes = earlier.get("modes", {}).get("modes", ())
     eager = next((m for m in modes if m["mode"] == EAGER and m["ratio"] is not None and pair.device == "cpu"), None)
+    if eager is not None and eager["ratio_low"] is None and pair.batch_size in pair.batches:
+        eager = None  # a batch that is named gets its interval, whatever it takes
     # the point that was measured already, with the other ways of running: one number of one thing
     fields = ("first_ms", "second_ms", "ratio", "ratio_low", "ratio_high", "rounds", "sittings")
     point: dict[str, Any] = {"batch_size": pair.batch_size, "source": "as under other ways of running"}
