@@ -144,7 +144,9 @@ class Latency(Options):
 class GridOptions(Latency, Training, Data, Storage, WithPlugins, OnDevice):
     """Options of `grid`."""
 
-    space: str | None = option(None, "small, paper, loss or a TOML file; by default small under 96 px and paper from there")
+    space: str | None = option(
+        None, "small, paper, loss or a TOML file, of networks of your own too; by default small under 96 px and paper from there"
+    )
     seeds: int | None = option(None, "replicates of each network", rule=COUNT)
     workers: int = option(1, "trials at a time on this machine", rule=COUNT)
     retry_failed: bool = option(False, "give trials that failed for good new attempts")

@@ -122,8 +122,10 @@ _FREE_OF_SEARCH = ("num_trials", "timing_s")
 
 def _of_own(own: Mapping[str, Any]) -> dict[str, Any]:
     """What makes a study of one's own another one: of metrics their names, order and directions, not how they are shown."""
+    if not own:
+        return {}
     kept = {"metrics": {name: "lower" if m.lower_is_better else "higher" for name, m in own_metrics(own["metrics"]).items()}}
-    return {**own, **kept, "order": list(own["metrics"])} if own else {}
+    return {**own, **kept, "order": list(own["metrics"])}
 
 
 def _without(values: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:

@@ -38,7 +38,7 @@ class ExplainOptions(OnNetworks):
     batches: tuple[int, ...] = option(
         (), "batch sizes of the sweep, one or several, however long each takes", rule=COUNTS, metavar="N", consume_multiple=1
     )
-    trained: Path | None = option(None, "a study whose trials give the loss to the pieces", metavar="FOLDER")
+    trained: Path | None = option(None, "a study whose trials give what training reached to the pieces", metavar="FOLDER")
     out: Path | None = option(None, "folder; by default results/explain-FIRST-SECOND-DEVICE")
 
 

@@ -16,16 +16,13 @@ from ablation.data.splits import split_indices
 from ablation.design.call_text import is_callable_path, parsed
 from ablation.design.callable_spec import CallableSpec
 from ablation.design.compose import build
-from ablation.design.network import AnySpec
 from ablation.design.protocol import Protocol
 from ablation.design.spec import ModelSpec
 from ablation.export.write import Origin
 from ablation.faster.examples import example_faces
-from ablation.measure.costs.static import static_cost
 from ablation.record.search import Candidate
 from ablation.record.trial import COMPLETE, Record, shown
 from ablation.report.study.rows import Row, rows_of
-from ablation.stats import mean_estimate
 from ablation.train.checkpoint import BEST, load_weights
 from blocks.errors import InputError, must_be
 from studies.engine.config import StudyConfig, StudyFolder
@@ -33,6 +30,7 @@ from studies.engine.folder import holder
 from studies.engine.reporting import study_info
 from studies.engine.worker import open_dataset
 from studies.explain.networks import read_spec
+from studies.export.facts import costs_of, data_of, losses_of
 from studies.export.options import ExportOptions
 from studies.options import StatusOptions
 from studies.search.folder import CONFIRM, NETWORK, REFERENCE, WINNER, SearchFolder, is_search, level_of
@@ -105,7 +103,7 @@ def _untrained(options: ExportOptions) -> Source:
     seed, is_file = options.seed or 0, options.what.endswith((".toml", ".json"))
     name = Path(options.what).stem if is_file else options.what  # no path of this machine
     origin = Origin(
-        name=name, trained=False, source=f"`{name}`, seed {seed}", licence_id="mit", costs=_costs(spec), plugins=options.plugin,
+        name=name, trained=False, source=f"`{name}`, seed {seed}", licence_id="mit", costs=costs_of(spec), plugins=options.plugin,
         command=options.line,
     )  # fmt: skip
     size = (spec.in_channels, spec.image_size)
@@ -121,7 +119,7 @@ def _called(options: ExportOptions) -> Source:
     _refuse("--image-size", options.image_size, "a preset is exported")
     spec, seed = CallableSpec.read(options.what, options.input), options.seed or 0
     origin = Origin(
-        name=spec.text.partition(":")[2], trained=False, source=f"`{spec.text}`, seed {seed}", costs=_costs(spec),
+        name=spec.text.partition(":")[2], trained=False, source=f"`{spec.text}`, seed {seed}", costs=costs_of(spec),
         plugins=options.plugin, command=options.line,
     )  # fmt: skip
     return Source(model=spec.build_plain(seed).eval(), origin=origin, images=torch.empty(0), call=spec)
@@ -214,9 +212,9 @@ class _Study:
         calibration, test_images = self._images(config) if self.options.int8 else (None, None)
         origin = Origin(
             name=record.label or record.network_key, trained=True, source=f"{where}, {record.label}, seed {record.seed}",
-            data=_data(config), licence=LICENCES.get(config.data["name"], ""),
+            data=data_of(config), licence=LICENCES.get(config.data["name"], ""),
             licence_id="mit" if config.data["name"] == "faces" else "other", protocol=protocol.in_words(),
-            losses=_losses(trials, record, config), costs=_costs(spec), plugins=self.options.plugin, command=self.options.line,
+            losses=losses_of(trials, record, config), costs=costs_of(spec), plugins=self.options.plugin, command=self.options.line,
         )  # fmt: skip
         images = example_faces(NUM_IMAGES, spec.in_channels, spec.image_size)
         return Source(model=model.eval(), origin=origin, images=images, calibration=calibration, test_images=test_images)
@@ -233,7 +231,7 @@ class _Study:
         origin = Origin(
             name=record.label or record.network_key, trained=True, source=f"{where}, {record.label}, seed {record.seed}",
             licence="that of the data it was trained on; ask whoever made them", protocol=config.own["train"],
-            losses=_losses(trials, record, config), costs=_costs(spec), plugins=self.options.plugin, command=self.options.line,
+            losses=losses_of(trials, record, config), costs=costs_of(spec), plugins=self.options.plugin, command=self.options.line,
         )  # fmt: skip
         return Source(model=model.eval(), origin=origin, images=torch.empty(0), call=spec)
 
@@ -271,35 +269,3 @@ def _loss(trial: Trial) -> float:
 
 def _tensor(images: Any, rows: Any) -> Tensor:
     return torch.from_numpy(images[sorted(rows)]).float() / 255
-
-
-def _data(config: StudyConfig) -> str:
-    data = config.data
-    return f"{data['name']}, {data['limit'] or 'all'} images at {data['image_size']} px, fingerprint {config.fingerprint}"
-
-
-def _losses(trials: Sequence[Record], chosen: Record, config: StudyConfig) -> list[tuple[str, str, str]]:
-    """Of the exported trial, and over all seeds of its network with an interval where there are enough."""
-    rows = []
-    for name in config.metrics if config.own else ("loss", "replica_loss", "ssim", "psnr"):
-        metric = config.metrics[name]
-        own, values = shown(chosen, metric), [value for trial in trials if (value := shown(trial, metric)) is not None]
-        if own is None:
-            continue
-        unit = f" {metric.unit}" if metric.unit else ""
-        rows.append((metric.label, f"{own:.{metric.digits}f}{unit}", f"this network, seed {chosen.seed}"))
-        if len(values) > 1:
-            mean = mean_estimate(values)
-            ends = f" ({mean.low:.{metric.digits}f} to {mean.high:.{metric.digits}f})" if mean.known else ""
-            rows.append((f"{metric.label}, mean", f"{mean.value:.{metric.digits}f}{ends}{unit}", f"{len(values)} seeds, 95 %"))
-    return rows
-
-
-def _costs(spec: AnySpec) -> list[tuple[str, str]]:
-    cost = static_cost(spec)
-    return [
-        ("parameters", f"{cost.params:,}"),
-        ("multiply-accumulates", f"{cost.macs / 1e6:,.1f} M"),
-        ("elements written", f"{cost.elements_written / 1e6:,.2f} M"),
-        ("operations", f"{cost.num_ops:,}"),
-    ]

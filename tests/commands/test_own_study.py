@@ -243,10 +243,10 @@ WRONG = {
     "no factors": ("width = [4, 8]\ndense = [false, true]", "", "at least one factor"),
     "no metrics": ("[metrics]", "[other]", "one of name, network"),
     "direction": ('better = "higher"', 'better = "up"', "higher or lower"),
-    "metric's name": ("accuracy =", "macs =", "none of a cost"),
+    "metric's name": ("accuracy =", "macs =", "no name that tables have"),
     "input": ("input = [6]", "input = [0]", "sizes without the batch"),
-    "other input": ("input = [6]", "input = [5]", "--input"),
-    "no input": ("input = [6]", "", "--input must be given"),
+    "other input": ("input = [6]", "input = [5]", "runs on 5 (its input)"),
+    "no input": ("input = [6]", "", "The input must be given"),
     "default": ("seeds = 3", "images = 3", "one of seeds"),
 }
 
@@ -425,7 +425,7 @@ def test_values_that_no_metric_names_are_kept_and_overwrite_nothing(mine: Path) 
     edit("width = [4, 8]\ndense = [false, true]", "width = [4]")
     assert grid("--seeds", "1") == 0
     [trial] = opened().get_trials()
-    assert (trial.user_attrs["params"], trial.user_attrs["label"], trial.user_attrs["extra"]) == (38, "base", 6)
+    assert (trial.user_attrs["params"], trial.user_attrs["label"], trial.user_attrs["extra"]) == (38, "width 4", 6)
     assert stored()[0].quality["own"]["label"] == 4
 
 
@@ -442,7 +442,7 @@ def test_weights_follow_the_seed_whatever_draws_them(mine: Path) -> None:
         "    first.weight.data = torch.tensor(np.random.randn(width, 6), dtype=torch.float32)\n    return nn.Sequential(first",
         "own_nets.py",
     )
-    edit('"extra": 3}', '"extra": float(network[0].weight.sum())}', "own_training.py")
+    edit('"extra": 3}', '"extra": float(network[0].weight.detach().sum())}', "own_training.py")
     edit("width = [4, 8]\ndense = [false, true]", "width = [4]")
     sums = []
     for folder in ("results/a", "results/b"):

@@ -168,9 +168,9 @@ def test_an_input_that_is_none_is_refused(size: str) -> None:
 
 
 def test_an_input_that_the_network_does_not_take_or_nobody_gave() -> None:
-    with pytest.raises(InputError, match=r"a network that runs on 5x8x8 \(--input\). Got 'RuntimeError"):
+    with pytest.raises(InputError, match=r"a network that runs on 5x8x8 \(its input\). Got 'RuntimeError"):
         read("own_nets:make", "5x8x8")
-    with pytest.raises(InputError, match="--input must be given for own_nets:make"):
+    with pytest.raises(InputError, match="The input must be given for own_nets:make"):
         CallableSpec.read("own_nets:make")
 
 

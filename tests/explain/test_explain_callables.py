@@ -76,6 +76,11 @@ def test_different_callables_are_one_swap_and_outputs_may_differ() -> None:
     e = explained("own_nets:make(classes=5)", "own_nets:Net", "--input", "3x8x8")
     assert list(e.factors) == ["whole network"]
     assert any("outputs differ in shape" in limit and "gives 5" in limit for limit in e.limits)
+    page = Path("why/explanation.md").read_text()
+    # by hand: 3 x 3 x 3 x 8 at 8 x 8 places, and 8 to 5 or 10 classes
+    assert f"which alone predict ×{(13824 + 80) / (13824 + 40):.3f} the time: each takes " in page
+    assert "the mean of a sample" not in page
+    assert not [mode.mode for mode in e.modes if mode.mode == "inference only"], "what needs the parts of a VAE is left out"
 
 
 def test_networks_of_several_inputs_are_explained() -> None:

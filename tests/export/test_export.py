@@ -274,7 +274,7 @@ def test_what_cannot_be_loaded_is_refused_in_one_line(folder: Path, tmp_path: Pa
     config = json.loads((folder / CONFIG).read_text())
     cases = {
         "names vae-ablation": {"model_type": "bert"},
-        "of format 1 at most. Got 'format 2' instead. A later version": {**config, "format": 2},
+        "of format 2 at most. Got 'format 3' instead. A later version": {**config, "format": 3},
         "must be one of": {**config, "spec": {**config["spec"], "encoder_conv": "mine"}},
         "Import first what registers its pieces: my_blocks": {
             **config, "plugins": ["my_blocks"], "spec": {**config["spec"], "encoder_conv": "mine"}

@@ -136,6 +136,11 @@ def test_the_index_of_reference_results_is_what_is_stored(checkout: Path) -> Non
 # results that changed
 
 
+def fresh(bench: Any) -> Any:
+    """The result of the pair's ratio in fresh processes."""
+    return next(result for result in bench["results"] if "fresh processes" in result["name"])
+
+
 @pytest.mark.parametrize(
     ("name", "edit", "words"),
     [
@@ -149,7 +154,7 @@ def test_the_index_of_reference_results_is_what_is_stored(checkout: Path) -> Non
         ("paper-celeba/ledger.json", lambda v: v["counts"]["C"].update(holds=4), "4 hold, 3 fail"),
         ("paper/ledger.json", lambda v: v["counts"]["C"].update(fails=2), "it is 3, 2 and 18"),
         ("grid-celeba/provenance.json", lambda v: v["data"].update(num_images=1600), "On 1,600 CelebA faces"),
-        ("bench/bench.json", lambda v: v["results"][4].update(detail="2, 3 to 4, 5; 6, 7 to 8, 9"), r"2\.00 to 6\.00 later"),
+        ("bench/bench.json", lambda v: fresh(v).update(detail="2, 3 to 4, 5; 6, 7 to 8, 9"), r"2\.00 to 6\.00 later"),
     ],
 )  # fmt: skip
 def test_changed_results_change_the_words(checkout: Path, name: str, edit: Callable[[Any], object], words: str) -> None:
