@@ -132,7 +132,7 @@ def test_gates_end_with_1_and_one_line(capsys: pytest.CaptureFixture[str]) -> No
     [
         ("cost", "NETWORK must be given"),
         ("cost small --input 3x8x8", "--input must be given with a callable"),
-        ("cost own_nets:make", "--input must be given for own_nets:make"),
+        ("cost own_nets:make", "The input must be given for own_nets:make"),
         ("cost own_nets:make small --input 3x8x8", "of one image size or input"),
         ("cost small --at-most latency=3ms", "--at-most must be on one of params, macs"),
         ("cost small --at-most depth=3", "The name of a --at-most must be"),

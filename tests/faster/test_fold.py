@@ -238,7 +238,7 @@ def test_norms_fold_in_any_network_that_can_be_traced() -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     folded, x = fold_traced(model), torch.rand(2, 3, 9, 9)
     with torch.no_grad():
-        assert torch.allclose(folded(x), model(x), atol=1e-5)
+        assert torch.allclose(folded(x), model(x), rtol=1e-3, atol=1e-4)
     left = {name for name, module in folded.named_modules() if isinstance(module, nn.BatchNorm2d)}
     assert left == {"read_norm", "alone", "batch"}
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items()), "the model stays as it is"

@@ -138,7 +138,7 @@ def test_the_index_of_reference_results_is_what_is_stored(checkout: Path) -> Non
 
 def fresh(bench: Any) -> Any:
     """The result of the pair's ratio in fresh processes."""
-    return next(result for result in bench["results"] if "fresh processes" in result["name"])
+    return next(result for result in bench["results"] if "fresh processes" in result["what"])
 
 
 @pytest.mark.parametrize(
