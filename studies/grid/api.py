@@ -83,8 +83,12 @@ def study(
 ) -> StudyResult:
     """Train, cost and time every network that levels of a callable's arguments make, and report; the same call goes on.
 
-    `network` and `train`: functions at the top level of a module or a notebook, or 'package.module:name'; how a training function
-    is called stands in `ablation.train.own`. `factors`: argument -> its levels. `metrics`: name -> "higher" or "lower", or a
+    `network` and `train`: functions at the top level of a module or a notebook, or 'package.module:name'. A training function is
+
+        def train(network, seed, report, should_stop): ...  # returns {"accuracy": 0.93}
+
+    where `report(epoch, value)` gives curves and `should_stop()` says to return early; what it leaves in `network` is what is kept. It
+    may leave out what it doesn't need (`ablation.train.own`). `factors`: argument -> its levels. `metrics`: name -> "higher" or "lower", or a
     table of better, unit, label, digits and scale; the first is what networks are ranked by. `input`: (3, 32, 32), "3x32x32" or a
     list of several, without the batch; left out where the module has an `example_input()`. `out`: the folder, by default
     results/grid-NAME. `latency_budget`: most seconds for each batch size. InputError for what is wrong, KeyboardInterrupt after
