@@ -91,8 +91,8 @@ def study(
     It may leave out what it doesn't need (`ablation.train.own`).
 
     `factors`: argument -> its levels. `metrics`: name -> "higher" or "lower", or a table of better, unit, label, digits and scale;
-    the first is what networks are ranked by. `input`: (3, 32, 32), "3x32x32" or a list of several, without the batch; left out where
-    the module has an `example_input()`. `out`: the folder, by default results/grid-NAME. `latency_budget`: most seconds for each
+    the first is what networks are ranked by. `input`: (3, 32, 32), "3x32x32" or a list of several, without the batch; left out
+    where the module has an `example_input()`. `out`: the folder, by default results/grid-NAME. `latency_budget`: most seconds for each
     batch size. InputError for what is wrong, KeyboardInterrupt after Ctrl-C: what is done is kept. `examples/quickstart.ipynb` runs
     one.
     """
