@@ -90,11 +90,11 @@ def study(
     where `report(epoch, value)` gives curves and `should_stop()` says to return early; what it leaves in `network` is what is kept.
     It may leave out what it doesn't need (`ablation.train.own`).
 
-    `factors`: argument -> its levels. `metrics`: name -> "higher" or "lower", or a table of better, unit, label, digits and scale;
-    the first is what networks are ranked by. `input`: (3, 32, 32), "3x32x32" or a list of several, without the batch; left out
-    where the module has an `example_input()`. `out`: the folder, by default results/grid-NAME. `latency_budget`: most seconds for each
-    batch size. InputError for what is wrong, KeyboardInterrupt after Ctrl-C: what is done is kept. `examples/quickstart.ipynb` runs
-    one.
+    `factors`: argument -> its levels. `metrics`: name -> "higher" or "lower", or a table of better, unit, label, digits and
+    scale; the first is what networks are ranked by. `input`: (3, 32, 32), "3x32x32" or a list of several, without the batch;
+    left out where the module has an `example_input()`. `out`: the folder, by default results/grid-NAME. `latency_budget`: most
+    seconds for each batch size. InputError for what is wrong, KeyboardInterrupt after Ctrl-C: what is done is kept.
+    `examples/quickstart.ipynb` runs one.
     """
     paths = {what: each if isinstance(each, str) else path_of(each, what) for what, each in ((NETWORK, network), (WHAT, train))}
     if workers > 1 and (inside := [what for what, path in paths.items() if path.startswith(f"{MAIN}:")]):
