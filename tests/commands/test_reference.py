@@ -55,8 +55,12 @@ def test_all_parts_run_in_order_and_what_is_whole_is_not_measured_again(commands
     (measured / "provenance.json").write_text(json.dumps({"ratios": {b: {"ratio": 1, "low": 1, "high": 1} for b in ("1", "32")}}))
     assert main(["reference", "--device", "cpu", "--data-root", "CELEBA"]) == 0
     study = ["paper", "report"]
-    names = ["explain", *study, *study, "bench", "grid", "report", "search", "report", "bench"]
+    others = ["explain"] * 4
+    names = ["explain", *study, *study, "bench", "grid", "report", *others, "search", "report", "bench"]
     assert [command[0] for command in commands] == names
+    folders = [Path(command[command.index("--out") + 1]).parts[-2:] for command in commands if "--input" in command]
+    networks = ("mobilenet_v3_small", "shufflenet_v2_x1_0")
+    assert folders == [("any", f"{name}{batch}") for batch in ("", "-b32") for name in networks]
     commands.clear()
     assert main(["reference", "table1", "--device", "cpu"]) == 0
     assert [command[0] for command in commands] == ["table1"], "a part that is named is measured again"

@@ -29,7 +29,7 @@ def test_shares_are_shown_in_per_cent_and_differ_by_points() -> None:
         ({"a": {"scale": 0}}, "a positive number"),
         ({"a": {"scale": True}}, "a positive number"),
         ({"a": {"digits": 1.5}}, "from 0 to 9"),
-        ({"params": "lower"}, "none of a cost"),
+        ({"params": "lower"}, "no name that tables have"),
         ({"a.b": "lower"}, "letters, digits"),
         ({"": "lower"}, "letters, digits"),
     ],
