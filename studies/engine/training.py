@@ -21,6 +21,8 @@ from studies.work.processes import run_workers
 from studies.work.progress import Board, ProgressFile, duration
 from studies.work.stopping import StopRequest
 
+LEAST_M = 1e4  # parameters, below which millions say little
+
 
 def train_all(run: StudyRun, total: int, complete: int, stop: StopRequest) -> None:
     """Train what waits or may be proposed, here or in worker processes, with a bar for the study and one for each running trial."""
@@ -91,6 +93,11 @@ def _last_words(logs: Path, num_left: int) -> str:
     return f"The workers ended with {num_left} trials left, the last of them saying: {words} Their output is in {logs}."
 
 
+def _params(number: float) -> str:
+    """Parameters in millions, as all lines of a study, unless that says little."""
+    return METRICS["params"].text(number) if number >= LEAST_M else fitted_text(METRICS["params"], number)
+
+
 class _EndedTrials:
     """Called, it prints a line for each trial that ended since the call before."""
 
@@ -108,7 +115,7 @@ class _EndedTrials:
             label = f"{attrs.get('label', 'trial')}, seed {attrs.get('seed', '?')}"
             if trial.values:
                 value, latency, params = trial.values
-                costs = (fitted_text(latency_metric("cpu", 1), latency), f"{fitted_text(METRICS['params'], params)} parameters")
+                costs = (fitted_text(latency_metric("cpu", 1), latency), f"{_params(params)} parameters")
                 time = duration(trial.duration.total_seconds()) if trial.duration else "?"
                 front = ", on the front" if self.is_search and trial.number in {t.number for t in self.study.best_trials} else ""
                 self.board.finished(label, f"{self.name} {self.metric.text(value)}, {', '.join(costs)}, {time}{front}")
