@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,11 @@ from ablation.design.callable_spec import CallableSpec
 from ablation.export.card import render
 from ablation.export.folder import CARD, PARITY, check_room, replacing, write_any, write_json
 from ablation.export.formats import FORMATS, Format
-from ablation.export.parity import BATCHES, NUM_IMAGES, largest
-from ablation.export.write import BUDGET_S, LATENCY_BATCHES, LEAST_ROOM, ROOM, Origin, Say, Written, time_formats
+from ablation.export.parity import BATCHES, NUM_IMAGES
+from ablation.export.write import BUDGET_S, LATENCY_BATCHES, ROOM, Checked, Origin, Say, Written, time_formats, write_format
 from ablation.faster.fold_traced import fold_traced
 from ablation.faster.graph import EXAMPLES, RECONSTRUCTION, Graph
-from ablation.faster.optimise import difference, reason_of
+from ablation.faster.optimise import difference
 from ablation.faster.rewrite import checked_copy
 from ablation.machine.hardware import provenance
 
@@ -66,7 +65,10 @@ def export_any(
     drawn = dict(zip(names, (each.values(NUM_IMAGES, seed=1) for each in spec.inputs), strict=True))
     with replacing(Path(folder)) as partial:
         write_any(spec, model, partial, {"name": origin.name, "source": origin.source, "plugins": list(origin.plugins)})
-        written = {kind.title: _write(kind, graph, eager, partial, drawn, say) for kind in FORMATS}
+        written = {
+            kind.title: write_format(kind, partial, [graph.name], _checked(kind, graph, eager, partial, drawn), say)
+            for kind in FORMATS
+        }
         modules = {k.title: k.loaded(k.path(partial, graph.name), graph) for k in FORMATS if not written[k.title].reason}
         first = _First(eager, example)
         time_formats(first, modules, written, batches, budget_s, say, shape=spec.inputs[0].shape)
@@ -94,28 +96,10 @@ class _First(nn.Module):
         return self.network(x.to(self.example[0].dtype), *more)
 
 
-def _write(kind: Format, graph: Graph, eager: nn.Module, folder: Path, drawn: Mapping[str, Tensor], say: Say) -> Written:
-    """One format with its errors; what is beyond its tolerance, or fails, is removed again."""
-    say(f"{kind.title} ...")
-    written, path = Written(title=kind.title, tolerance=kind.tolerance, reason=kind.missing()), kind.path(folder, graph.name)
-    if written.reason:
-        return written
-    try:
-        kind.write(graph, path)
-        errors = _errors(kind, graph, eager, path, drawn)
-        worst = largest({graph.name: errors})
-        if not isfinite(worst):
-            written.reason = "its outputs are not finite, or of another shape"
-        elif kind.tolerance is not None and worst > kind.tolerance:
-            written.reason = f"its largest error, {worst:.1e}, is over the tolerance {kind.tolerance:g}"
-    except Exception as error:  # a network that a format can't express, or a runtime that crashes: the other formats go on
-        check_room(folder, LEAST_ROOM)
-        written.reason = reason_of(error)
-    if written.reason:
-        kind.remove(path)
-        return written
-    written.errors, written.largest_error, written.files = {"drawn inputs": {graph.name: errors}}, worst, [path.name]
-    return written
+def _checked(kind: Format, graph: Graph, eager: nn.Module, folder: Path, drawn: Mapping[str, Tensor]) -> Checked:
+    path = kind.path(folder, graph.name)
+    kind.write(graph, path)
+    yield "drawn inputs", {graph.name: _errors(kind, graph, eager, path, drawn)}
 
 
 def _errors(kind: Format, graph: Graph, eager: nn.Module, path: Path, drawn: Mapping[str, Tensor]) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
@@ -36,6 +36,8 @@ BUDGET_S = 20.0
 LATENCY_BATCHES = (1, 8)
 
 Say = Callable[[str], None]
+# what was compared on -> graph -> batch size, as text -> largest error
+Checked = Iterator[tuple[str, Mapping[str, Mapping[str, float]]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,23 +140,10 @@ class _Formats:
         self.random_graphs = of(self.random)
 
     def write(self, kind: Format) -> Written:
-        """One format for every graph, with its errors; what is beyond its tolerance, or fails, is removed again."""
-        self.say(f"{kind.title} ...")
-        written = Written(title=kind.title, tolerance=kind.tolerance, reason=kind.missing())
-        if written.reason:
-            return written
-        try:
-            self._written(kind, written)
-        except Exception as error:  # a network that a format can't express, or a runtime that crashes: the other formats go on
-            check_room(self.folder, LEAST_ROOM)
-            written.reason = reason_of(error)
-        if written.reason:
-            for name in self.graphs:
-                kind.remove(kind.path(self.folder, name))
-            written.files = []
-        return written
+        """One format for every graph, with its errors."""
+        return write_format(kind, self.folder, list(self.graphs), self._checked(kind), self.say)
 
-    def _written(self, kind: Format, written: Written) -> None:
+    def _checked(self, kind: Format) -> Checked:
         # random weights first: their files are written over
         checks = (
             [("random weights", self.random, self.random_graphs, self.images[:NUM_RANDOM])] if kind.tolerance is not None else []
@@ -162,20 +151,41 @@ class _Formats:
         for label, model, made, images in (*checks, ("images", self.model, self.graphs, self.images)):
             for name, graph in made.items():
                 kind.write(graph, kind.path(self.folder, name))
-            errors = largest_errors(kind, model, made, self.folder, images)
+            yield label, largest_errors(kind, model, made, self.folder, images)
+
+    def loaded(self, kind: Format) -> nn.Module:
+        """The reconstruction of a format that was written."""
+        return kind.loaded(kind.path(self.folder, RECONSTRUCTION), self.graphs[RECONSTRUCTION])
+
+
+def write_format(kind: Format, folder: Path, names: Sequence[str], checked: Checked, say: Say) -> Written:
+    """One format; what is beyond its tolerance, or fails, is removed again.
+
+    `names`: of its graphs. `checked` writes their files and gives what they were compared on, with the errors.
+    """
+    say(f"{kind.title} ...")
+    written = Written(title=kind.title, tolerance=kind.tolerance, reason=kind.missing())
+    if written.reason:
+        return written
+    try:
+        for label, errors in checked:
             error = largest(errors)
             if not isfinite(error):
                 written.reason = f"its outputs on {label} are not finite, or of another shape"
             elif kind.tolerance is not None and error > kind.tolerance:
                 written.reason = f"its largest error, {error:.1e} on {label}, is over the tolerance {kind.tolerance:g}"
             if written.reason:
-                return
+                break
             written.errors[label], written.largest_error = errors, max(error, written.largest_error or 0.0)
-        written.files = [kind.path(self.folder, name).name for name in self.graphs]
-
-    def loaded(self, kind: Format) -> nn.Module:
-        """The reconstruction of a format that was written."""
-        return kind.loaded(kind.path(self.folder, RECONSTRUCTION), self.graphs[RECONSTRUCTION])
+        else:
+            written.files = [kind.path(folder, name).name for name in names]
+    except Exception as error:  # a network that a format can't express, or a runtime that crashes: the other formats go on
+        check_room(folder, LEAST_ROOM)
+        written.reason = reason_of(error)
+    if written.reason:
+        for name in names:
+            kind.remove(kind.path(folder, name))
+    return written
 
 
 def time_formats(

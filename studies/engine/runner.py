@@ -15,6 +15,7 @@ from ablation.design.space import Space
 from ablation.design.spec import ALIASES, PIECE_FIELDS
 from ablation.design.variant import Variant, network_of
 from ablation.record.trial import COMPLETE
+from ablation.report.kit.numbers import count
 from ablation.search.limits import limit_text
 from blocks import FAMILIES
 from blocks.errors import InputError
@@ -92,7 +93,7 @@ def _announcement(run: StudyRun) -> list[tuple[str, str]]:
     batches = " and ".join(map(str, config.latency_batches))
     threads = f" with {config.latency_threads} thread(s)" if config.device == "cpu" else ""
     return [
-        ("Study", f"{config.name}: {space.num_combinations()} combinations of {', '.join(space.factors)}"),
+        ("Study", f"{config.name}: {count(space.num_combinations(), 'combination')} of {', '.join(space.factors)}"),
         ("Networks", _proposed(config) if config.search else _networks(space)),
         ("Trials", f"{_num_trials(run)}; {num_complete} complete already"),
         *(_own_training(run) if config.own else _training(run)),

@@ -28,6 +28,7 @@ from ablation.record.explanation import Explanation
 from ablation.record.stored import explanation_of
 from ablation.report.explain.page import write_explanation
 from ablation.report.explain.terminal import print_explanation
+from ablation.report.kit.numbers import count
 from blocks.errors import InputError, must_be
 from studies.engine.config import StudyFolder, prepare_folder
 from studies.engine.folder import check_folder, take_folder
@@ -53,7 +54,8 @@ def run_explain(options: ExplainOptions) -> int:
 
     expected = duration(pair.budget_s + (20 if pair.quick else 120))
     beside = f", and what batch {', '.join(map(str, pair.batches))} of the sweep take beyond it" if pair.batches else ""
-    say(f"Explain   {pair.names[1]} against {pair.names[0]}: {len(factorial.names)} factors ({', '.join(factorial.names)})")
+    factors = f"{count(len(factorial.names), 'factor')} ({', '.join(factorial.names)})"
+    say(f"Explain   {pair.names[1]} against {pair.names[0]}: {factors}")
     say(f"Variants  {len(factorial.networks)} networks; {len(factorial.impossible)} combinations cannot exist")
     if pair.device != "cpu" and pair.threads != 1:
         say(f"Note: --threads does nothing on {pair.device}: it is for a CPU.")

@@ -77,11 +77,11 @@ def own_study(name: str, network: str, train: TrainingFunction, factors: Mapping
     """A study of the networks that levels of arguments make; InputError where none can be made, or the function can't be called."""
     levels = factors_of(factors, "width = [16, 32]")
     train.function  # noqa: B018 -- raises what is wrong with it
-    space = Space(name=printable(name), base=CallableSpec.parse(network, inputs), factors=levels)
+    base = CallableSpec.parse(network, inputs)
+    space = Space(name=printable(name), base=base, factors=levels)
     _check_names(space, levels)
     if not inputs:
         first = _first(space)
-        base = CallableSpec.parse(network)
         space = replace(space, base=replace(base, inputs=first.inputs or first.own_inputs()))
     space.enumerate()
     return OwnStudy(space=space, train=train)
