@@ -81,7 +81,7 @@ class Prepared(nn.Module):
         return self
 
 
-def _off(a: Tensor, b: Tensor) -> float:
+def relative_difference(a: Tensor, b: Tensor) -> float:
     """Largest difference of `a` from `b` as a share of b's largest value: nothing is known of how large an output is."""
     scale = b.double().abs().max().clamp(min=torch.finfo(torch.float64).tiny) if b.numel() else 1.0
     return difference(a.double() / scale, b.double() / scale)
@@ -151,6 +151,6 @@ def prepared(model: nn.Module, steps: Sequence[str], x: Tensor) -> Optimised | P
         for network in (made, model):
             torch.manual_seed(0)
             outputs.append([leaf for leaf in tree_leaves(network(x)) if isinstance(leaf, Tensor)])
-    made.errors = {f"output {n}": _off(a, b) for n, (a, b) in enumerate(zip(*outputs, strict=True))}
+    made.errors = {f"output {n}": relative_difference(a, b) for n, (a, b) in enumerate(zip(*outputs, strict=True))}
     made.max_error = max(made.errors.values())
     return made

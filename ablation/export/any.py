@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from ablation.design.callable_spec import CallableSpec
+from ablation.explain.prepared import relative_difference
 from ablation.export.card import render
 from ablation.export.folder import CARD, PARITY, check_room, replacing, write_any, write_json
 from ablation.export.formats import FORMATS, Format
@@ -19,7 +20,6 @@ from ablation.export.parity import BATCHES, NUM_IMAGES
 from ablation.export.write import BUDGET_S, LATENCY_BATCHES, ROOM, Checked, Origin, Say, Written, time_formats, write_format
 from ablation.faster.fold_traced import fold_traced
 from ablation.faster.graph import EXAMPLES, RECONSTRUCTION, Graph
-from ablation.faster.optimise import difference
 from ablation.faster.rewrite import checked_copy
 from ablation.machine.hardware import provenance
 
@@ -111,5 +111,7 @@ def _errors(kind: Format, graph: Graph, eager: nn.Module, path: Path, drawn: Map
         made = kind.run(path, graph, sets)
         with torch.inference_mode():
             expected = [dict(zip(graph.outputs, eager(*each.values()), strict=True)) for each in sets]
-        per_batch[str(size)] = max(difference(a[key], b[key]) for a, b in zip(made, expected, strict=True) for key in graph.outputs)
+        per_batch[str(size)] = max(
+            relative_difference(a[key], b[key]) for a, b in zip(made, expected, strict=True) for key in graph.outputs
+        )
     return per_batch
