@@ -157,7 +157,9 @@ class GridOptions(Latency, Training, Data, Storage, WithPlugins, OnDevice):
 class SearchOptions(Latency, Training, Data, Storage, WithPlugins, OnDevice):
     """Options of `search`."""
 
-    space: str | None = option(None, "search, replay, small or a TOML file; by default search from 96 px on and replay below")
+    space: str | None = option(
+        None, "search, replay, small or a TOML file, of networks of your own too; by default search from 96 px on and replay below"
+    )
     reference: str | None = option(
         None, "what is to be beaten: a preset, a preset with changes, a TOML or JSON file; by default what the space is built on",
         metavar="SPEC",

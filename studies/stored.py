@@ -60,7 +60,7 @@ def run_report(options: ReportOptions) -> int:
 def _write_page(folder: Path, to: Path | None) -> bool:
     """Write the page of the paper, of a published one or of an explanation; False where the folder holds none of these."""
     from studies.paper.report import report_paper, report_published
-    from studies.search.page import report_kept, report_search
+    from studies.search.page.write import report_kept, report_search
 
     paper = PaperFolder(folder)
     if paper.plan.is_file():
@@ -157,7 +157,7 @@ def run_list(options: WithPlugins) -> int:
     print("  search           147,456 combinations around the paper's baseline at 144 px, for `search`")
     print("  replay           360 networks at 48 px, for `search --quick` and `bench search`")
     print("  FILE.toml        any factors and levels; see the README")
-    print("  FILE.toml        or networks, training and metrics of your own: network, train, [factors], [metrics]; for `grid`")
+    print("  FILE.toml        or networks, training and metrics of your own: network, train, [factors], [metrics]")
     print("\nnetworks of your own, wherever one is named in `explain`, `cost` and `export`")
     print(
         "  MODULE:CALLABLE  whatever returns a torch.nn.Module, with its arguments: torchvision.models:resnet18 --input 3x224x224,"

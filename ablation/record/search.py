@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ablation.record.search_confirmed import Confirmation, Stage, Timing, Undone
-from ablation.record.trial import COMPLETE, WAITING
+from ablation.record.trial import COMPLETE, METRICS, WAITING, Metric
 
 VERSION = 1
 # states of a candidate beside those of trials
@@ -28,7 +28,7 @@ class Candidate:
     label: str
     # network key
     key: str = ""
-    # every field of its ModelSpec
+    # every field of its ModelSpec, or the call that makes it
     spec: Mapping[str, Any] = field(default_factory=dict)
     # factor -> level, as text
     factors: Mapping[str, str] = field(default_factory=dict)
@@ -45,9 +45,9 @@ class Candidate:
     macs: int | None = None
     # place -> its latency
     latency: Mapping[str, Timing] = field(default_factory=dict)
-    # validation loss of each epoch; None where it was not finite
+    # validation loss of each epoch, or what else networks are trained for (`SearchResult.metric`); None where it was not finite
     losses: tuple[float | None, ...] = ()
-    # the smallest of them; with one seed, so it is a search value
+    # the best of them, or of a training of the user's own the end; with one seed, so it is a search value
     best_loss: float | None = None
     # seconds from the start of the search to its end
     ended_s: float | None = None
@@ -133,7 +133,7 @@ class Growth:
 class LossDistribution:
     """Losses of the whole space as the model of losses predicts them: pairs of a share of networks and the loss that they reach."""
 
-    # rising: (0.0, best), ..., (1.0, worst)
+    # from (0.0, best) to (1.0, worst)
     quantiles: tuple[tuple[float, float], ...]
     # networks that were predicted
     num: int
@@ -152,6 +152,8 @@ class SearchResult:
     # "cpu", and the machine in words: "AMD EPYC, 1 thread"
     device: str = "cpu"
     machine: str = ""
+    # what networks are trained for: the validation loss, or the first metric of a training of the user's own
+    metric: Metric = METRICS["loss"]
     reference: Candidate
     # drawn for comparison, e.g. `modified`
     others: tuple[Candidate, ...] = ()

@@ -80,6 +80,15 @@ class Metric:
         """'lowest' or 'highest'."""
         return "lowest" if self.lower_is_better else "highest"
 
+    def lowest_best(self, value: float) -> float:
+        """The value, or its negative where higher is better; of that again the value."""
+        return value if self.lower_is_better else -value
+
+    @property
+    def noun(self) -> str:
+        """'loss' of the validation loss; the label of any other."""
+        return self.label.removeprefix("validation ")
+
     def text(self, value: float) -> str:
         """A stored value as it is shown, with its unit."""
         return f"{value * self.scale:.{self.digits}f} {self.unit}".rstrip()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import log
+from math import inf, log
 
 from ablation.attribute.interaction import LEAST_SEEDS
 from ablation.record.search_confirmed import (
@@ -20,6 +20,7 @@ from ablation.record.search_confirmed import (
     LOSS,
     MACS,
     PARAMS,
+    RATIOS,
     TEST_LOSS,
     UNSETTLED,
     WORSE,
@@ -29,9 +30,13 @@ from ablation.record.search_confirmed import (
     Timing,
     Verdict,
 )  # fmt: skip
+from ablation.record.trial import METRICS, Metric
 from ablation.stats import CONFIDENCE, LEAST_SITTINGS, Estimate, chance, contrast_estimate, holm, t_quantile
 
 CORRECTED = "Holm over every axis of every network that was measured, so that with 95 % certainty no verdict is wrong"
+
+Splits = Sequence[tuple[str, bool]]  # metric, and whether it is of the test split
+SPLITS: Splits = ((LOSS, False), (TEST_LOSS, True))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,32 +48,40 @@ class _Tested:
     floor: float = 0.0
 
 
-def verdicts(reference: Confirmed, networks: Sequence[Confirmed], floors: Mapping[str, float] | None = None) -> tuple[Verdict, ...]:
+def verdicts(
+    reference: Confirmed,
+    networks: Sequence[Confirmed],
+    floors: Mapping[str, float] | None = None,
+    metric: Metric = METRICS["loss"],
+) -> tuple[Verdict, ...]:
     """All verdicts, network by network; a latency for which either network has no value has none, a loss is then not settled.
 
-    `floors`: place -> half-width of the A/A interval of the logarithm of a ratio, 0 unless given.
+    `floors`: place -> half-width of the A/A interval of the logarithm of a ratio, 0 unless given. `metric`: what stands for the
+    validation loss; others than the loss have no second one on a test split.
     """
-    tested = [each for network in networks for each in _tested(reference, network, floors or {})]
+    splits = SPLITS if metric == METRICS["loss"] else SPLITS[:1]
+    tested = [each for network in networks for each in _tested(reference, network, floors or {}, splits)]
     chances = {n: chance(each.estimate, each.floor) for n, each in enumerate(tested) if each.estimate.known}
     corrected = holm(chances)
     judged = [
-        replace(each.verdict, p=chances.get(n), corrected_p=corrected.get(n), verdict=_side(each, corrected.get(n)))
+        replace(each.verdict, p=chances.get(n), corrected_p=corrected.get(n), verdict=_side(each, corrected.get(n), metric))
         for n, each in enumerate(tested)
     ]
-    counted = [verdict for network in networks for verdict in (*_counted(reference, network), *_untrained(reference, network))]
+    counted = [v for n in networks for v in (*_counted(reference, n), *_untrained(reference, n, splits))]
     numbers = [network.number for network in networks]
     return tuple(sorted([*counted, *judged], key=lambda verdict: numbers.index(verdict.number)))
 
 
-def winner(confirmation: Confirmation) -> int | None:
-    """The number of the network that is better on most axes, of those the one that is worse on fewest, then the one of lowest loss.
+def winner(confirmation: Confirmation, metric: Metric = METRICS["loss"]) -> int | None:
+    """The number of the network that is better on most axes, of those the one that is worse on fewest, then the one of best loss.
 
     A network that is better on every axis so comes first. None where none was confirmed.
     """
 
     def rank(network: Confirmed) -> tuple[bool, int, int, float]:
         kinds, losses = axes_of(confirmation, number_of(network)), losses_of(network)
-        return not losses, -kinds.count(BETTER), kinds.count(WORSE), mean(losses) or float("inf")
+        average = mean(losses)
+        return not losses, -kinds.count(BETTER), kinds.count(WORSE), inf if average is None else metric.lowest_best(average)
 
     best = min(confirmation.networks, key=rank, default=None)
     return best.number if best is not None else None
@@ -111,22 +124,22 @@ def _counted(reference: Confirmed, network: Confirmed) -> Iterator[Verdict]:
             )
 
 
-def _untrained(reference: Confirmed, network: Confirmed) -> Iterator[Verdict]:
+def _untrained(reference: Confirmed, network: Confirmed, splits: Splits) -> Iterator[Verdict]:
     """Losses that one of both does not have: nothing that was not trained is better on every axis."""
-    for metric, test in ((LOSS, False), (TEST_LOSS, True)):
+    for metric, test in splits:
         ours, theirs = losses_of(network, test), losses_of(reference, test)
         if not (ours and theirs):
             number, before, after = number_of(network), mean(theirs), mean(ours)
             yield Verdict(number=number, metric=metric, reference=before, value=after, of="seeds", verdict=UNSETTLED)
 
 
-def _tested(reference: Confirmed, network: Confirmed, floors: Mapping[str, float]) -> Iterator[_Tested]:
+def _tested(reference: Confirmed, network: Confirmed, floors: Mapping[str, float], splits: Splits) -> Iterator[_Tested]:
     for metric in (LATENCY, FASTEST):
         ours, theirs = (getattr(each, "latency" if metric == LATENCY else "fastest") for each in (network, reference))
         for place in ours:
             if ours[place].ratio is not None and place in theirs:
                 yield _timed(number_of(network), metric, place, theirs[place], ours[place], floors.get(place, 0.0))
-    for metric, test in ((LOSS, False), (TEST_LOSS, True)):
+    for metric, test in splits:
         groups = [losses_of(each, test) for each in (network, reference)]
         if all(groups):
             whole = all(len(group) == len(each.seeds) for group, each in zip(groups, (network, reference), strict=True))
@@ -165,7 +178,8 @@ def _trained(number: int, metric: str, groups: list[list[float]], whole: bool) -
     return _Tested(verdict=verdict, estimate=estimate)
 
 
-def _side(each: _Tested, corrected: float | None) -> str:
+def _side(each: _Tested, corrected: float | None, metric: Metric) -> str:
     if corrected is None or corrected > 1 - CONFIDENCE:
         return UNSETTLED
-    return BETTER if each.estimate.value < 0 else WORSE
+    value = each.estimate.value if each.verdict.metric in RATIOS else metric.lowest_best(each.estimate.value)
+    return BETTER if value < 0 else WORSE

@@ -11,7 +11,7 @@ That is exact where a module keeps to its recipe. The pieces in `blocks/` do, wh
 weights with another or remember what it saw: whenever a network with such pieces has a module that was not counted before, the sum
 is compared with the full count of this network, and from the first difference on every network with one of these pieces is counted
 in full. So are networks of an architecture without a layout or with a mask decoder, and those with modules that can't be counted
-one by one (lazy layers, constructors that need values): once for each network key.
+one by one (lazy layers, constructors that need values): once for each network key. A callable's network is counted in full too.
 
 All counts are those of `ablation.measure.costs.static.static_cost`, equal in every number.
 """
@@ -30,12 +30,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ablation.design.compose import VAE, build_without_weights, deployed, sampled
+from ablation.design.compose import VAE, build, build_without_weights, deployed, sampled
+from ablation.design.network import AnySpec, of_pieces
 from ablation.design.space import Space
 from ablation.design.spec import FAMILY_FIELDS, ModelSpec
 from ablation.machine.text import first_line
 from ablation.measure.costs.form import Form
-from ablation.measure.costs.forward import Cost, count_forward
+from ablation.measure.costs.forward import Cost, DependsOnValuesError, count_forward
 from ablation.measure.costs.operation import Operation
 from ablation.measure.costs.operations import OTHER
 from ablation.measure.costs.static import StaticCost, static_cost, summed
@@ -90,6 +91,7 @@ class SpaceCosts:
         self.batch_size = batch_size
         self._modules: dict[Key, Module] = {}
         self._networks: dict[str, StaticCost] = {}
+        self._operations: dict[str, tuple[Operation, ...]] = {}
         self._not_sums: set[Piece] = set()
         self._activations: dict[str, str] = {}
 
@@ -103,27 +105,40 @@ class SpaceCosts:
         """Networks that were counted in full."""
         return len(self._networks)
 
-    def of(self, spec: ModelSpec) -> StaticCost:
+    def of(self, spec: AnySpec) -> StaticCost:
         """Costs of one network, as `static_cost` gives them, and raising what it raises."""
         walk = self._walk(spec)
-        return self._in_full(spec) if walk is None else self._sum(spec, walk)
+        return self._in_full(spec) if walk is None else self._sum(of_pieces(spec), walk)
 
-    def total(self, spec: ModelSpec) -> Cost:
+    def total(self, spec: AnySpec) -> Cost:
         """Costs of the whole network alone, in a fraction of the time of `of`."""
         walk = self._walk(spec)
         if walk is None:
             return Cost(*(getattr(self._in_full(spec), name) for name in METRICS))
         return Cost(*map(sum, zip(*(_numbers(module.cost) for _, module in walk), strict=True)))
 
-    def operations(self, spec: ModelSpec) -> tuple[Operation, ...]:
+    def operations(self, spec: AnySpec) -> tuple[Operation, ...]:
         """All operations of one forward pass, in the order of execution; raising what `static_cost` raises."""
         walk = self._walk(spec, own_activation=True)
         if walk is None:
-            return count_forward(deployed(build_without_weights(spec)), [_input(spec, self.batch_size)]).operations
+            return self._all_operations(spec)
         return tuple(operation for _, module in walk for operation in module.operations)
 
-    def _walk(self, spec: ModelSpec, *, own_activation: bool = False) -> Walk | None:
+    def _all_operations(self, spec: AnySpec) -> tuple[Operation, ...]:
+        key = spec.network_key
+        if key not in self._operations:
+            forms = [_input(spec, self.batch_size)]
+            try:
+                counted = count_forward(deployed(build_without_weights(spec)), forms)
+            except DependsOnValuesError:
+                counted = count_forward(deployed(build(spec, seed=0)), forms, execute=True)
+            self._operations[key] = counted.operations
+        return self._operations[key]
+
+    def _walk(self, spec: AnySpec, *, own_activation: bool = False) -> Walk | None:
         """The modules of a network; None where their costs are not known to add up."""
+        if not isinstance(spec, ModelSpec):
+            return None
         foreign, architecture = _foreign(spec), ARCHITECTURES.get(spec.architecture)
         if foreign & self._not_sums or architecture.mask_decoder is not Architecture.mask_decoder:
             return None
@@ -177,7 +192,7 @@ class SpaceCosts:
         training_params, shape = sum(module.training_params for _, module in walk), _input(spec, self.batch_size).shape[1:]
         return summed(by_part, by_class, batch_size=self.batch_size, input_shape=shape, training_params=training_params)
 
-    def _in_full(self, spec: ModelSpec) -> StaticCost:
+    def _in_full(self, spec: AnySpec) -> StaticCost:
         key = spec.network_key
         if key not in self._networks:
             self._networks[key] = static_cost(spec, self.batch_size)
@@ -223,7 +238,7 @@ def _row(space: Space, factors: Mapping[str, str], counts: SpaceCosts) -> tuple[
     try:
         variant = space.variant(factors)
         key = variant.key
-        return key, "", _numbers(counts.total(variant.model_spec))
+        return key, "", _numbers(counts.total(variant.spec))
     except InputError as error:
         return key, str(error), none
     except Exception as error:  # whatever a user's own piece raises
@@ -255,8 +270,8 @@ class _NoInitialisation(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _input(spec: ModelSpec, batch_size: int) -> Form:
-    return Form.contiguous((batch_size, spec.in_channels, spec.image_size, spec.image_size))
+def _input(spec: AnySpec, batch_size: int) -> Form:
+    return Form.contiguous((batch_size, *spec.input_shape))
 
 
 def _foreign(spec: ModelSpec) -> set[Piece]:

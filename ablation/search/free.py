@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from optuna import Study
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, RandomSampler
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from ablation.search.hypervolume import expected_gain
@@ -42,7 +43,7 @@ class FreeSampler(BaseSampler):
     near them (Ginsbourger et al. 2010, kriging believer). The same trials and seed give the same proposal, in any process. Draws
     all factors at random where every network of the pool was proposed.
 
-    `loss_of`: the loss to learn from of a trial, None where there is none; with it, trials that were stopped early can count.
+    `loss_of`: the loss to learn from of a trial (where the study maximises it, what is to be high), None where there is none; with it, trials that were stopped early can count.
     `reference`: (loss, latency in ms, parameters), the corner of the volume; by default a little beyond all that was seen.
     `with_costs`, `linear`: see `ablation.search.surrogate`. Only categorical factors, which are those of the pool.
 
@@ -105,7 +106,8 @@ class FreeSampler(BaseSampler):
         others = [other for other in study.get_trials(deepcopy=False) if other.number != trial.number]
         held = [(other, code) for other in others if (code := self._pool.code(other.params)) is not None]
         networks = self._pool.networks([code for _, code in held])
-        losses = [self._loss_of(other) for other, _ in held]
+        sign = -1.0 if study.directions[0] == StudyDirection.MAXIMIZE else 1.0
+        losses = [None if (loss := self._loss_of(other)) is None else sign * loss for other, _ in held]
         known = networks.known
         seen = [row for row, loss in enumerate(losses) if loss is not None and not np.isnan(loss) and known[row]]
         running = [row for row, (other, _) in enumerate(held) if other.state == TrialState.RUNNING and row not in seen]

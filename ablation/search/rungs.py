@@ -16,6 +16,7 @@ from statistics import fmean, median
 
 from scipy import stats
 
+from ablation.record.trial import METRICS, Metric
 from ablation.stats import t_quantile
 from blocks.errors import must_be
 
@@ -30,7 +31,7 @@ class Runner:
     network: str  # seeds of one network are averaged
     ratios: Mapping[str, float]  # place such as "cpu/1" -> latency, times the reference
     params: float
-    losses: Mapping[int, float] = field(default_factory=dict)  # epoch of a rung -> lowest validation loss so far
+    losses: Mapping[int, float] = field(default_factory=dict)  # epoch of a rung -> lowest validation loss so far, or the like
     label: str = ""
 
 
@@ -66,13 +67,14 @@ def rung_epochs(epochs: int, fractions: Iterable[float] = FRACTIONS) -> tuple[in
     return tuple(sorted(rung for rung in rungs if rung < epochs))
 
 
-def rung_losses(losses: Sequence[float], rungs: Iterable[int]) -> dict[int, float]:
-    """The lowest validation loss up to each rung that was reached, from the losses of all epochs: what the end is judged by too.
+def rung_losses(losses: Mapping[int, float], rungs: Iterable[int]) -> dict[int, float]:
+    """The lowest validation loss up to each rung that was reached, from the losses of epochs: what the end is judged by too.
 
-    >>> rung_losses([0.9, 0.7, 0.8], (1, 3, 5))
+    >>> rung_losses({1: 0.9, 2: 0.7, 3: 0.8}, (1, 3, 5))
     {1: 0.9, 3: 0.7}
     """
-    return {rung: min(losses[:rung]) for rung in rungs if len(losses) >= rung}
+    last = max(losses, default=0)
+    return {rung: min(loss for epoch, loss in losses.items() if epoch <= rung) for rung in rungs if last >= rung}
 
 
 def pooled_spread(losses: Mapping[str, Sequence[float]]) -> Spread | None:
@@ -100,10 +102,11 @@ def margin(spread: Spread, num: int = 1, num_other: int = 1) -> float:
     return t_quantile(CONFIDENCE, spread.freedom) * spread.sd * sqrt(1 / num + 1 / num_other)
 
 
-def stop_reason(own: Runner, others: Iterable[Runner], epoch: int, spread: Spread | None) -> str:
+def stop_reason(own: Runner, others: Iterable[Runner], epoch: int, spread: Spread | None, metric: Metric = METRICS["loss"]) -> str:
     """Why a training is stopped at a rung that it has just reached, in one line; empty where it goes on.
 
-    Latencies are compared at the places at which `own` was timed: another that lacks one of them stops nothing.
+    Latencies are compared at the places at which `own` was timed: another that lacks one of them stops nothing. `metric`: what
+    the losses are; of one of which higher is better, its negative.
     """
     if spread is None:
         return ""
@@ -115,9 +118,11 @@ def stop_reason(own: Runner, others: Iterable[Runner], epoch: int, spread: Sprea
         return ""
     mean, num = means[name]
     label = next((runner.label for runner in better if runner.network == name and runner.label), name)
+    here, there = (metric.text(metric.lowest_best(value)) for value in (own.losses[epoch], mean))
     return (
-        f"stopped after epoch {epoch}: its loss {own.losses[epoch]:.4f} is over the {mean:.4f} of a network that is no slower and "
-        f"no larger ({label}) by more than the margin of chance between seeds, {margin(spread, num):.4f}"
+        f"stopped after epoch {epoch}: its {metric.noun} {here} is {'over' if metric.lower_is_better else 'under'} the {there} of "
+        f"a network that is no slower and no larger ({label}) by more than the margin of chance between seeds, "
+        f"{metric.text(margin(spread, num))}"
     )
 
 

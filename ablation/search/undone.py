@@ -26,13 +26,15 @@ def undone(
     without: Mapping[str, Sequence[Record]],
     reasons: Mapping[str, str],
     floors: Mapping[str, float],
+    path: str = "training.best_loss",
 ) -> tuple[Undone, ...]:
     """Effects of undoing each factor, in the order of `levels`.
 
     `winner`: its records, one for each seed. `without`: factor -> those of the winner without it. `reasons`: factor -> why it can't
-    be undone alone. `floors`: place -> half-width of the A/A interval of the logarithm of a ratio.
+    be undone alone. `floors`: place -> half-width of the A/A interval of the logarithm of a ratio. `path`: where records have the
+    loss, or what else networks are trained for.
     """
-    losses = _judged({f: e for f in levels if (e := _loss(winner, without.get(f, ()))) is not None}, 0.0, "seeds")
+    losses = _judged({f: e for f in levels if (e := _loss(winner, without.get(f, ()), path)) is not None}, 0.0, "seeds")
     places = dict.fromkeys(place for records in without.values() for record in records[:1] for place in record.latency)
     latency = {place: _ratios(place, without, floors.get(place, 0.0)) for place in places}
     return tuple(
@@ -50,8 +52,8 @@ def undone(
     )
 
 
-def _loss(winner: Sequence[Record], records: Sequence[Record]) -> Estimate | None:
-    groups = [[r.training["best_loss"] for r in each if r.state == COMPLETE] for each in (records, winner)]
+def _loss(winner: Sequence[Record], records: Sequence[Record], path: str) -> Estimate | None:
+    groups = [[float(r.get(path)) for r in each if r.state == COMPLETE] for each in (records, winner)]
     if not all(groups):
         return None
     estimate = contrast_estimate(groups, [1.0, -1.0])

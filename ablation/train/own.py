@@ -87,6 +87,11 @@ class TrainingFunction:
         return found
 
     @property
+    def reports(self) -> bool:
+        """Whether it says how far it is, so that a training may be stopped early."""
+        return {"report", "should_stop"} <= set(self._taken(self.function))
+
+    @property
     def source(self) -> str:
         """Digest of the file that it stands in."""
         return source_of(self.function)

@@ -52,7 +52,7 @@ class StudyConfig:
         space = values["space"] if base is None or "callable" in base else {**values["space"], "base": {**LATER_OF_SPECS, **base}}
         search, batches = dict(values.get("search") or {}), tuple(values["latency_batches"])
         if reference := search.get("reference"):
-            search["reference"] = {**LATER_OF_SPECS, **reference} if "preset" not in reference else reference
+            search["reference"] = reference if {"preset", "callable"} & reference.keys() else {**LATER_OF_SPECS, **reference}
         return cls(**{**values, "protocol": protocol, "space": space, "latency_batches": batches, "search": search})
 
     @property

@@ -15,7 +15,7 @@ from rich.console import Console
 from torch import nn
 
 from ablation.design.compose import build
-from ablation.design.spec import ModelSpec
+from ablation.design.network import AnySpec
 from ablation.design.variant import Variant
 from ablation.machine.hardware import describe_hardware
 from ablation.machine.text import first_line
@@ -226,7 +226,7 @@ class LatencySession:
 
 
 def time_proposed(
-    study: optuna.Study, spec: ModelSpec, config: StudyConfig, folder: StudyFolder, should_stop: Callable[[], bool]
+    study: optuna.Study, spec: AnySpec, config: StudyConfig, folder: StudyFolder, should_stop: Callable[[], bool]
 ) -> None:
     """Time one proposed network beside the reference of the search, where this hardware has not; stored under that hardware.
 

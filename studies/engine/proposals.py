@@ -16,8 +16,8 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
+from ablation.design.network import AnySpec
 from ablation.design.space import Space
-from ablation.design.spec import ModelSpec
 from ablation.design.variant import Variant
 from ablation.machine.files import write_atomic
 from ablation.machine.text import first_line
@@ -54,7 +54,7 @@ def source_of(config: StudyConfig, study: optuna.Study | None = None, folder: Pa
 
     def seen(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         here = {trial.user_attrs.get("network_key") for trial in trials}
-        return [*(one for one in known if one.user_attrs["network_key"] not in here), *with_projections(trials)]
+        return [*(one for one in known if one.user_attrs["network_key"] not in here), *with_projections(trials, config.leading)]
 
     return Sampled(
         prepare=describe.prepare if search.sampler == FREE else tuple,
@@ -105,7 +105,7 @@ class Describe:
     """Networks that levels of a space's factors make, held to the limits by static costs and predicted latency; each once."""
 
     def __init__(
-        self, space: Space, search: Search, reference: ModelSpec, predict: Predict | None = None, shared: Path | None = None
+        self, space: Space, search: Search, reference: AnySpec, predict: Predict | None = None, shared: Path | None = None
     ) -> None:
         self.space, self.search, self.reference, self.predict, self.shared = space, search, reference, predict, shared
         self._rows: dict[str, Row] = {}  # levels, as JSON -> what the pool needs
@@ -169,12 +169,12 @@ class Describe:
             return Proposal(job=None, constraints={EXISTS: 1.0}, reason=str(error)), {}
         job = Job(variant.key, 0, factors, variant_attrs(variant))
         try:
-            costs = with_ratios(self._count(variant.model_spec), self._reference_costs)
+            costs = with_ratios(self._count(variant.spec), self._reference_costs)
         except Exception as error:  # whatever a user's own piece raises
             reason = f"{type(error).__name__}: {first_line(error, '')}"
             return Proposal(job=job, constraints={EXISTS: 1.0}, reason=reason), {}
         constraints, reason = self.search.constraints(costs), self.search.broken(costs)
-        predicted = self.predict(variant.model_spec) if self.predict is not None and not reason else {}
+        predicted = self.predict(variant.spec) if self.predict is not None and not reason else {}
         lowest = lowest_values(predicted)
         if not reason and (slow := self.search.broken(lowest)):
             # only what is refused unmeasured: the others get the constraints that are measured
@@ -187,7 +187,7 @@ class Describe:
         return self._count(self.reference)
 
 
-def cost_counter() -> Callable[[ModelSpec], dict[str, Any]]:
+def cost_counter() -> Callable[[AnySpec], dict[str, Any]]:
     """Static costs of networks at batch 1, as plain values; what they have in common is counted once."""
     return lambda spec: shared_costs().of(spec).to_dict()
 

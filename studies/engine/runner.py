@@ -96,7 +96,7 @@ def _announcement(run: StudyRun) -> list[tuple[str, str]]:
         ("Study", f"{config.name}: {count(space.num_combinations(), 'combination')} of {', '.join(space.factors)}"),
         ("Networks", _proposed(config) if config.search else _networks(space)),
         ("Trials", f"{_num_trials(run)}; {num_complete} complete already"),
-        *(_own_training(run) if config.own else _training(run)),
+        *(own_training(run) if config.own else _training(run)),
         ("Latency", f"batch {batches} on {config.device}{threads}, all networks interleaved, before training"),
         ("Folder", str(run.options.out)),
         ("Dashboard", dashboard_command(run.options.where, run.folder.artifacts)),
@@ -114,7 +114,8 @@ def _training(run: StudyRun) -> list[tuple[str, str]]:
     ]
 
 
-def _own_training(run: StudyRun) -> list[tuple[str, str]]:
+def own_training(run: StudyRun) -> list[tuple[str, str]]:
+    """What trains networks of a user's own, and what it gives."""
     config = run.config
     metrics = [f"{name} ({'lower' if m.lower_is_better else 'higher'} is better)" for name, m in config.metrics.items()]
     return [

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ablation.data import Dataset, Split
 from ablation.data.batches import Images
 from ablation.design.compose import VAE, build
+from ablation.design.network import AnySpec
 from ablation.design.protocol import LOSS, Protocol
 from ablation.design.spec import ModelSpec
 from ablation.design.variant import network_of
@@ -78,11 +79,13 @@ def run_trial(trial: optuna.Trial, context: TrialContext) -> tuple[float, float,
     record, spec = _begun(trial, context), ModelSpec.from_dict(attrs["spec"])
     protocol = replace(config.training_protocol(), **attrs.get("protocol", {}))
     context.on_step(record.label, 0, 1, "costs")
-    latency = _latency(trial, spec, protocol, context)  # before hours of training, since no trial is complete without it
+    latency = measured_latency(
+        trial, spec, context, lambda: _refused(spec, protocol, context)
+    )  # before hours of training, since no trial is complete without it
     model, key = build(spec, seed=record.seed), network_of(record.network_key)
     costs = context.costs[key] = context.costs.get(key) or count(spec, model)
     record = replace(record, costs=costs, latency=latency)
-    watch = RungWatch(trial, config, protocol, latency, num_params(costs))
+    watch = RungWatch(trial, config, latency, num_params(costs), protocol)
     if earlier := earlier_of(trial.study, record.network_key, record.seed):
         watch.note(earlier.record.training["epochs"])
         record = take_over(record, earlier, trial, context.folder)
@@ -127,13 +130,20 @@ def _trained(
     return record
 
 
-def _latency(trial: optuna.Trial, spec: ModelSpec, protocol: Protocol, context: TrialContext) -> dict[str, Any]:
-    """What a record keeps of the network's latency. A proposed network is tried and timed now, and held to its limit."""
+def _refused(spec: ModelSpec, protocol: Protocol, context: TrialContext) -> str:
+    """Why a network can't be studied."""
+    last = len(context.split.train) % protocol.batch_size
+    return check_network(spec, protocol, context.config.device, last_batch=last).reason
+
+
+def measured_latency(trial: optuna.Trial, spec: AnySpec, context: TrialContext, refused: Callable[[], str]) -> dict[str, Any]:
+    """What a record keeps of the network's latency. A proposed network is tried and timed now, and held to its limit.
+
+    `refused`: tries it, and says why it can't be studied.
+    """
     config, key = context.config, network_of(trial.user_attrs["network_key"])
     if config.search:
-        last = len(context.split.train) % protocol.batch_size
-        reason = check_network(spec, protocol, config.device, last_batch=last).reason
-        if reason:
+        if reason := refused():
             raise TrialFailed(reason, certain=True)
         time_proposed(trial.study, spec, config, context.folder, context.should_stop)
         if context.should_stop():

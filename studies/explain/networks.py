@@ -10,6 +10,7 @@ from typing import Any
 from ablation.design.call_text import is_callable_path
 from ablation.design.callable_spec import CallableSpec
 from ablation.design.network import AnySpec
+from ablation.design.space import read_toml
 from ablation.design.spec import PRESETS, ModelSpec, preset
 from blocks.errors import must_be
 from studies.explain.options import OnNetworks
@@ -24,6 +25,8 @@ def read_networks(texts: Sequence[str], options: OnNetworks) -> list[AnySpec]:
     for text in texts:
         if text in callables:
             specs.append(CallableSpec.read(text, options.input))
+        elif (call := _call_in(text)) is not None:
+            specs.append(CallableSpec.read(*call))
         else:
             spec = read_spec(text)
             specs.append(spec if options.image_size is None else spec.replace(image_size=options.image_size))
@@ -32,6 +35,20 @@ def read_networks(texts: Sequence[str], options: OnNetworks) -> list[AnySpec]:
         got = ", ".join(f"{text} takes {size}" for text, size in sizes.items())
         raise must_be("The networks", "of one image size or input", got, "Give one with --image-size or --input.")
     return specs
+
+
+def _call_in(text: str) -> tuple[str, list[str]] | None:
+    """Callable and inputs of a file that names them, as `search` writes a winner; None of any other text."""
+    path = Path(text)
+    if path.suffix != ".toml" or not path.is_file():
+        return None
+    values = read_toml(path)
+    network, inputs = values.get("network"), values.get("input", [])
+    if not isinstance(network, str):
+        return None
+    if not isinstance(inputs, list) or not all(isinstance(each, str) for each in inputs):
+        raise must_be(f"{path.name}: input", 'a list such as ["3x32x32"]', inputs)
+    return network, inputs
 
 
 def inputs_of(spec: AnySpec) -> list[str]:

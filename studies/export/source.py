@@ -34,7 +34,7 @@ from studies.export.facts import costs_of, data_of, losses_of
 from studies.export.options import ExportOptions
 from studies.options import StatusOptions
 from studies.search.folder import CONFIRM, NETWORK, REFERENCE, WINNER, SearchFolder, is_search, level_of
-from studies.search.result import SearchState, read_search
+from studies.search.page.result import SearchState, read_search
 from studies.store.records import records
 from studies.stored import opened_studies
 

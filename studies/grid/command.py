@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ SPACES = Path(__file__).parents[1] / "engine" / "spaces"
 OWN_SPACES = ("small", "paper", "loss", "search", "replay")  # those that come with the suite
 SMALL_BELOW = 96  # pixels under which the default space is `small`
 NUM_FACES = 1000
-DEFAULTS_OF_OWN = ("seeds", "latency_budget")  # of a study of one's own
+DEFAULTS_OF_OWN = ("seeds", "latency_budget")  # of a study of one's own; for `grid`
 ALLOWED_DEFAULTS = (
     "epochs",
     "batch_size",
@@ -86,12 +86,7 @@ def open_own(own: OwnStudy, options: GridOptions, console: Console, defaults: Ma
 
 def prepare_own(own: OwnStudy, options: GridOptions, defaults: Mapping[str, Any]) -> tuple[StudyConfig, RunOptions]:
     """What the flags and a study of one's own make; InputError for flags that are for images and their training."""
-    for each in fields(Data) + fields(Training):
-        value = getattr(options, each.name)
-        if each.metadata and value != each.default:
-            rule = f"left out where {own.train.path} trains the networks"
-            remedy = 'How it trains stands in the file, as train = "my_training:train(epochs=3)".'
-            raise must_be(flag_of(each.name), rule, value, remedy)
+    check_own_flags(options, own)
     run_options = run_options_of(options, f"grid-{slug(own.space.name)}")
     config = StudyConfig(
         name=own.space.name,
@@ -108,6 +103,16 @@ def prepare_own(own: OwnStudy, options: GridOptions, defaults: Mapping[str, Any]
     prepare_folder(run_options.out)
     open_storage(run_options.where)
     return config, run_options
+
+
+def check_own_flags(options: GridOptions | SearchOptions, own: OwnStudy, more: Sequence[str] = ()) -> None:
+    """InputError for flags that are for images and their training, and for `more` of such fields."""
+    for each in fields(options):
+        ours = each.name in {*(field.name for field in fields(Data) + fields(Training)), *more}
+        if ours and each.metadata and (value := getattr(options, each.name)) != each.default:
+            rule = f"left out where {own.train.path} trains the networks"
+            remedy = 'How it trains stands in the file, as train = "my_training:train(epochs=3)".'
+            raise must_be(flag_of(each.name), rule, value, remedy)
 
 
 def prepare(options: GridOptions) -> tuple[StudyConfig, RunOptions, Dataset]:

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ablation.record.search import REFUSED, STOPPED, Candidate
 from ablation.record.search_confirmed import Timing
-from ablation.record.trial import COMPLETE, FAILED, Record
+from ablation.record.trial import COMPLETE, FAILED, Metric, Record
 from ablation.stats import pareto_front
 from studies.engine.config import StudyConfig
 from studies.store.history import INFEASIBLE
@@ -26,22 +26,25 @@ def candidates(study: optuna.Study, config: StudyConfig, facts: Mapping[str, Any
     """The reference, and every proposal in the order of their numbers."""
     key, trials = facts["reference"]["key"], {trial.number: trial for trial in study.get_trials(deepcopy=False)}
     start = min((t.datetime_start.timestamp() for t in trials.values() if t.datetime_start), default=0.0)
-    stored = records(study, config.limits)
+    stored, metric = records(study, config.limits), config.leading
     known = Candidate(label=facts["reference"]["label"], key=key, spec=facts["reference"]["spec"])
     ours = [record for record in stored if trials[record.number].user_attrs.get("role") == "reference"]
-    first = _candidate(ours[0], trials[ours[0].number], start) if ours else known
+    first = _candidate(ours[0], trials[ours[0].number], start, metric) if ours else known
     reference = replace(first, number=None, label=known.label, key=key)
     predicted = facts.get("predicted", {})
-    proposed = [_candidate(r, trials[r.number], start, predicted.get(r.network_key, {})) for r in stored if r not in ours]
-    return reference, _with_front(sorted(proposed, key=lambda candidate: candidate.number or 0))
+    proposed = [_candidate(r, trials[r.number], start, metric, predicted.get(r.network_key, {})) for r in stored if r not in ours]
+    return reference, _with_front(sorted(proposed, key=lambda candidate: candidate.number or 0), metric)
 
 
-def _candidate(record: Record, trial: FrozenTrial, start: float, predicted: Mapping[str, float] | None = None) -> Candidate:
+def _candidate(
+    record: Record, trial: FrozenTrial, start: float, metric: Metric, predicted: Mapping[str, float] | None = None
+) -> Candidate:
     refused = trial.user_attrs.get("reason_kind") == INFEASIBLE
-    losses = tuple(_finite(epoch.get("val_loss")) for epoch in record.training.get("epochs", ()))
+    epochs = record.training.get("epochs", ())
+    losses = tuple(_finite(epoch.get("val_loss", epoch.get("value"))) for epoch in epochs)
     state = REFUSED if refused else STATES.get(record.state, record.state)
     known = [loss for loss in losses if loss is not None]
-    best = _finite(record.training.get("best_loss")) if record.state == COMPLETE else min(known, default=None)
+    best = _finite(record.get(metric.path)) if record.state == COMPLETE else min(known, key=metric.lowest_best, default=None)
     return Candidate(
         number=record.number,
         label=record.label,
@@ -50,7 +53,7 @@ def _candidate(record: Record, trial: FrozenTrial, start: float, predicted: Mapp
         factors=record.factors,
         state=state,
         reason=record.reason,
-        rung=len(losses) if state == STOPPED else None,
+        rung=epochs[-1].get("epoch", len(losses)) if state == STOPPED else None,
         **sizes(record.costs),
         latency=_latency(record, predicted or {}),
         losses=losses,
@@ -82,19 +85,23 @@ def timing(entry: Mapping[str, Any], predicted_ms: float | None = None) -> Timin
     return Timing(predicted_ms=predicted_ms, ms=entry.get("median_ms"), ratio=entry.get("ratio"), sittings=sittings, **ends)
 
 
-def point(candidate: Candidate) -> tuple[float, ...] | None:
-    """Loss, latency ratio at each place, and parameters; None where one is missing."""
+def point(candidate: Candidate, metric: Metric) -> tuple[float, ...] | None:
+    """Loss, or what else is trained for with its sign such that lower is better, latency ratio at each place, and parameters.
+
+    None where one is missing.
+    """
     ratios = [each.ratio for each in candidate.latency.values()]
-    values = (candidate.best_loss, *ratios, candidate.params)
+    loss = None if candidate.best_loss is None else metric.lowest_best(candidate.best_loss)
+    values = (loss, *ratios, candidate.params)
     return None if not ratios else tuple(map(float, values)) if None not in values else None  # type: ignore[arg-type]
 
 
-def _with_front(proposals: Sequence[Candidate]) -> tuple[Candidate, ...]:
+def _with_front(proposals: Sequence[Candidate], metric: Metric) -> tuple[Candidate, ...]:
     """With whether each was on the front of loss, first latency and parameters when it ended."""
     seen: list[tuple[float, ...]] = []
     entered: set[int | None] = set()
     for each in sorted(proposals, key=lambda candidate: candidate.ended_s or math.inf):
-        values = point(each) if each.state == COMPLETE else None
+        values = point(each, metric) if each.state == COMPLETE else None
         if values is not None:
             seen.append((values[0], values[1], values[-1]))
             if pareto_front(seen)[-1]:
@@ -102,14 +109,16 @@ def _with_front(proposals: Sequence[Candidate]) -> tuple[Candidate, ...]:
     return tuple(replace(each, entered_front=each.number in entered) for each in proposals)
 
 
-def finalists(reference: Candidate, proposals: Sequence[Candidate], num: int) -> list[Candidate]:
-    """The best of the front of complete proposals: those that are better than the reference on most axes, then lowest in loss.
+def finalists(reference: Candidate, proposals: Sequence[Candidate], num: int, metric: Metric) -> list[Candidate]:
+    """The best of the front of complete proposals: those that are better than the reference on most axes, then best in loss.
 
     Axes: the loss, the latency at each batch size, parameters. Until the reference has a loss the others count alone.
     """
-    complete = {c.number: values for c in proposals if c.state == COMPLETE and c.key != reference.key and (values := point(c))}
+    ended = [c for c in proposals if c.state == COMPLETE and c.key != reference.key]
+    complete = {c.number: values for c in ended if (values := point(c, metric))}
     front = [number for number, keep in zip(complete, pareto_front(list(complete.values())), strict=True) if keep]
-    base = (reference.best_loss or math.inf, *(1.0 for _ in reference.latency), reference.params or math.inf)
+    loss = math.inf if reference.best_loss is None else metric.lowest_best(reference.best_loss)
+    base = (loss, *(1.0 for _ in reference.latency), reference.params or math.inf)
 
     def rank(number: int | None) -> tuple[int, float]:
         values = complete[number]

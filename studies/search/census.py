@@ -17,6 +17,7 @@ from studies.engine.search.predicted import Predict, lowest_values
 from studies.search.setting import Setting
 
 MOST_COUNTED = 3000  # combinations; of a larger space so many are drawn, which takes some 20 seconds
+MOST_OF_OWN = 200  # of networks of a user's own, which have nothing in common that could be counted once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +42,7 @@ def take_census(setting: Setting, predict: Predict | None = None, most: int = MO
     InputError where no network is left. A predicted latency is taken as low as its error allows, as for proposals.
     """
     space, limits = setting.space, dict(setting.config.search.get("limits", {}))
-    total = space.num_combinations()
+    total, most = space.num_combinations(), min(most, MOST_OF_OWN) if setting.config.own else most
     drawn = assignments(space, most) if total > most else [dict(zip(space.factors, c, strict=True)) for c in combinations(space)]
     table = space_costs(space, drawn, shared_costs())
     if not any(table.valid):
@@ -51,7 +52,7 @@ def take_census(setting: Setting, predict: Predict | None = None, most: int = MO
     for number, key in enumerate(table.keys):
         if table.valid[number] and key not in networks:
             own = {name: float(values[number]) for name, values in table.costs.items()}
-            latency = lowest_values(predict(space.variant(drawn[number]).model_spec)) if predict else {}
+            latency = lowest_values(predict(space.variant(drawn[number]).spec)) if predict else {}
             networks[key] = {**with_ratios(own, reference), **latency}
     excluded, inside = num_excluded(limits, networks.values()), [v for v in networks.values() if not broken(limits, v)]
     known = {key: num for key, num in excluded.items() if predict or not key.startswith(LATENCY)}
@@ -70,7 +71,7 @@ def drawn_inside(setting: Setting, predict: Predict, num: int = 200) -> list[dic
     reference, inside = static_cost(setting.reference).to_dict(), list[dict[str, Any]]()
     for factors in assignments(space, min(4 * num, space.num_combinations()), seed=1):
         try:
-            spec = space.variant(factors).model_spec
+            spec = space.variant(factors).spec
             costs, predicted = counts.of(spec).to_dict(), predict(spec)
         except Exception:  # whatever a user's own piece raises: its trial records it
             continue

@@ -11,20 +11,21 @@ from functools import partial
 
 from rich.console import Console
 
-from ablation.data import split_indices
+from ablation.data import Dataset, split_indices
 from ablation.search.limits import limit_text
 from ablation.search.samplers import ABOUT
 from studies.engine.dashboard import dashboard_command
 from studies.engine.folder import take_grid_folder
 from studies.engine.opened import StudyRun, open_run
-from studies.engine.runner import INTERRUPTED
+from studies.engine.runner import INTERRUPTED, own_training
 from studies.grid.command import note_facts
 from studies.options import SearchOptions
 from studies.search.census import Census, take_census
 from studies.search.folder import NETWORK, SEARCH
 from studies.search.models import can_be_fitted, without_model
-from studies.search.page import report_search
-from studies.search.setting import MOST_TRIALS, Setting, prepare
+from studies.search.page.write import report_search
+from studies.search.prepare import prepare
+from studies.search.setting import MOST_TRIALS, Setting
 from studies.search.stages import STAGES, Stages
 from studies.work.progress import duration, print_line
 
@@ -73,29 +74,35 @@ def _announce(setting: Setting, census: Census, run: StudyRun, say: Callable[[st
 
 
 def _lines(setting: Setting, census: Census, run: StudyRun) -> list[tuple[str, str]]:
-    config, protocol, data = setting.config, setting.protocol, setting.dataset
-    split = split_indices(len(data), seed=protocol.split_seed)
-    sizes = f"{len(split.train)} to train, {len(split.validation)} to validate, {len(split.test)} to test"
-    own = config.search.get("reference_rate")
-    rate = f"{protocol.learning_rate:g}" + (f", the reference {own:g}" if own else "")
-    rates = " ".join(f"{rate:g}" for rate in setting.rates)
+    config = setting.config
+    rates = f", learning rate of {' '.join(f'{rate:g}' for rate in setting.rates)}" if setting.rates else ""
     batches = " and ".join(map(str, config.latency_batches))
-    confirm = f"up to {setting.confirm} networks and the reference, {setting.confirm_seeds} fresh seeds, learning rate of {rates}"
+    confirm = f"up to {setting.confirm} networks and the reference, {setting.confirm_seeds} fresh seeds{rates}"
     return [
         ("Search", f"{census.num_combinations:,} combinations of {', '.join(setting.space.factors)}"),
         ("Networks", _networks(census)),
         *(("Limit", text) for text in _limits(setting, census)),
         ("Reference", setting.reference_name),
         ("Sampler", f"{_sampler(setting)}; {setting.options.workers} at a time"),
-        ("Data", f"{data.name}, {len(data)} images at {data.image_size} px: {sizes}"),
-        *(("", f"note: {note}") for note in data.notes),
-        ("Training", f"{config.device}, at most {protocol.epochs} epochs, batch {protocol.batch_size}, Adam {rate}"),
+        *(_training(setting, setting.dataset) if setting.dataset else own_training(run)),
         ("Latency", f"batch {batches} on {config.device}, each network beside the reference"),
         ("Confirm", confirm if setting.confirm else "nothing"),
         ("Folder", str(setting.options.out)),
         ("Dashboard", dashboard_command(setting.options.where, run.folder.artifacts)),
         ("", "Ctrl-C stops; the same command goes on from there"),
     ]  # fmt: skip
+
+
+def _training(setting: Setting, data: Dataset) -> list[tuple[str, str]]:
+    config, protocol = setting.config, setting.protocol
+    split, own = split_indices(len(data), seed=protocol.split_seed), config.search.get("reference_rate")
+    sizes = f"{len(split.train)} to train, {len(split.validation)} to validate, {len(split.test)} to test"
+    rate = f"{protocol.learning_rate:g}" + (f", the reference {own:g}" if own else "")
+    return [
+        ("Data", f"{data.name}, {len(data)} images at {data.image_size} px: {sizes}"),
+        *(("", f"note: {note}") for note in data.notes),
+        ("Training", f"{config.device}, at most {protocol.epochs} epochs, batch {protocol.batch_size}, Adam {rate}"),
+    ]
 
 
 def _networks(census: Census) -> str:

@@ -11,12 +11,12 @@ import optuna
 
 from ablation.record.search import Candidate
 from ablation.record.search_confirmed import WAITS, Confirmation, Confirmed, FastestMode, SeedLoss
-from ablation.record.trial import COMPLETE, FAILED, Record
+from ablation.record.trial import COMPLETE, FAILED, Metric, Record
 from ablation.search.confirm import CORRECTED, verdicts
 from studies.engine.config import StudyConfig
 from studies.engine.reporting import NOISE, current_records
 from studies.search.candidates import sizes, timing
-from studies.search.folder import NETWORK, RATE, arm, level_of
+from studies.search.folder import NETWORK, NO_RATE, RATE, arm, level_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,19 +34,19 @@ class Stored:
 Rates = dict[str, float | None]  # learning rate, as written -> validation loss, None where it diverged
 
 
-def rates_of(candidate: Candidate, search_rate: float, sweep: Stored | None) -> Rates:
+def rates_of(candidate: Candidate, search_rate: str, sweep: Stored | None) -> Rates:
     """Loss of a network with each learning rate that it was trained with, seed 0."""
-    losses: Rates = {f"{search_rate:g}": candidate.best_loss}
+    losses: Rates = {search_rate: candidate.best_loss}
     for record in sweep.records() if sweep else ():
         if record.factors.get(NETWORK) == level_of(candidate) and record.state in (COMPLETE, FAILED):
             loss = record.training.get("best_loss") if record.state == COMPLETE else None
             losses[record.factors[RATE]] = loss if loss is not None and math.isfinite(loss) else None
-    return dict(sorted(losses.items(), key=lambda item: float(item[0])))
+    return dict(sorted(losses.items(), key=lambda item: float(item[0] or 0)))
 
 
-def best_rate(losses: Mapping[str, float | None]) -> str | None:
-    """The rate of the lowest loss; None where it was trained with none."""
-    known = {rate: loss for rate, loss in losses.items() if loss is not None}
+def best_rate(losses: Mapping[str, float | None], metric: Metric) -> str | None:
+    """The rate of the best loss, or of the like; None where it was trained with none."""
+    known = {rate: metric.lowest_best(loss) for rate, loss in losses.items() if loss is not None}
     return min(known, key=lambda rate: known[rate], default=None)
 
 
@@ -61,9 +61,9 @@ def confirmation_of(
 
     `rates`: level -> losses by rate; `fastest`: place -> level -> its fastest mode, plain.
     """
-    stored = confirm.records()
+    stored, metric = confirm.records(), confirm.config.leading
     seeds = range(confirm.config.first_seed, confirm.config.first_seed + confirm.config.seeds)
-    networks = [_confirmed(each, rates[level_of(each)], stored, seeds) for each in (reference, *finalists)]
+    networks = [_confirmed(each, rates[level_of(each)], stored, seeds, metric) for each in (reference, *finalists)]
     networks[0] = replace(networks[0], number=None)
     levels = [level_of(each) for each in (reference, *finalists)]
     networks = [
@@ -73,13 +73,13 @@ def confirmation_of(
     first, *rest = networks
     trained = [network for network in rest if network.seeds or network.latency]
     return Confirmation(
-        data=data_text(next((record.data for record in stored if record.data), confirm.config.data)),
+        data="" if confirm.config.own else data_text(next((r.data for r in stored if r.data), confirm.config.data)),
         protocol=_protocol(confirm.config, first),
         timing=_timing(confirm.config, stored),
         corrected=CORRECTED,
         reference=first,
         networks=tuple(trained),
-        verdicts=verdicts(first, trained, floors(confirm.study.user_attrs.get(NOISE, {}))),
+        verdicts=verdicts(first, trained, floors(confirm.study.user_attrs.get(NOISE, {})), metric),
     )
 
 
@@ -93,13 +93,13 @@ def floors(noise: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     return {place: max(abs(math.log(floor["low"])), abs(math.log(floor["high"]))) for place, floor in known.items()}
 
 
-def _confirmed(candidate: Candidate, rates: Rates, stored: Sequence[Record], seeds: Sequence[int]) -> Confirmed:
-    rate = best_rate(rates)
-    level = arm(level_of(candidate), float(rate)) if rate is not None else None
+def _confirmed(candidate: Candidate, rates: Rates, stored: Sequence[Record], seeds: Sequence[int], metric: Metric) -> Confirmed:
+    rate = best_rate(rates, metric)
+    level = arm(level_of(candidate), rate) if rate is not None else None
     ours = sorted((r for r in stored if r.factors.get(NETWORK) == level), key=lambda record: record.seed)
     ended = [record for record in ours if record.state in (COMPLETE, FAILED)]
     first = next((record for record in ours if record.state == COMPLETE), None)
-    known = {record.seed: _seed(record) for record in ended}
+    known = {record.seed: _seed(record, metric) for record in ended}
     waiting = {seed: SeedLoss(seed=seed, reason=WAITS) for seed in seeds} if ours else {}
     latency = next((record.latency for record in ours if record.latency), {})
     return Confirmed(
@@ -107,7 +107,7 @@ def _confirmed(candidate: Candidate, rates: Rates, stored: Sequence[Record], see
         label=candidate.label,
         key=candidate.key,
         spec=candidate.spec,
-        rates=rates,
+        rates={} if NO_RATE in rates else rates,
         rate=rate or "",
         search_loss=candidate.best_loss,
         seeds=tuple({**waiting, **known}.values()),
@@ -116,10 +116,10 @@ def _confirmed(candidate: Candidate, rates: Rates, stored: Sequence[Record], see
     )
 
 
-def _seed(record: Record) -> SeedLoss:
+def _seed(record: Record, metric: Metric) -> SeedLoss:
     if record.state != COMPLETE:
         return SeedLoss(seed=record.seed, reason=record.reason)
-    validation, test = (_finite(record.get(path)) for path in ("training.best_loss", "quality.replica.loss"))
+    validation, test = (_finite(record.get(path)) for path in (metric.path, "quality.replica.loss"))
     return SeedLoss(seed=record.seed, validation=validation, test=test, reason="" if validation is not None else "not finite")
 
 
@@ -137,8 +137,10 @@ _SPLIT = {"train": "images to train", "validation": "to validate", "test": "to t
 
 
 def _protocol(config: StudyConfig, reference: Confirmed) -> str:
-    protocol = config.training_protocol()
     seeds = f"seeds {config.first_seed} to {config.first_seed + config.seeds - 1}, which neither search nor sweep had"
+    if config.own:
+        return f"{config.own['train']}; {seeds.replace('neither search nor sweep had', 'the search did not have')}."
+    protocol = config.training_protocol()
     several = f"of {', '.join(reference.rates)} the learning rate with the lowest validation loss with seed 0, for each network"
     rates = several if len(reference.rates) > 1 else f"learning rate {reference.rate}"
     return f"At most {protocol.epochs} epochs, batch {protocol.batch_size}, Adam; {rates}; {seeds}."

@@ -9,7 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ablation.design.spec import ModelSpec
+from ablation.design.callable_spec import LEFT_OUT, CallableSpec
+from ablation.design.network import AnySpec
 from ablation.machine.files import write_atomic
 from ablation.record.search import Candidate
 from studies.engine.config import StudyFolder
@@ -18,6 +19,7 @@ SEARCH = "search"  # the command, as a folder's marker names it
 SWEEP, CONFIRM, WHY = "sweep", "confirm", "why"
 # factors and levels of these
 NETWORK, RATE = "network", "learning_rate"
+NO_RATE = ""  # in place of a learning rate, where a training of the user's own has none that is known
 REFERENCE, WINNER = "reference", "winner"
 
 
@@ -96,26 +98,29 @@ def level_of(candidate: Candidate) -> str:
     return REFERENCE if candidate.number is None else f"proposal {candidate.number}"
 
 
-def why_of(winner: Candidate, rate: float) -> str:
+def why_of(winner: Candidate, rate: str) -> str:
     """The kind of the study of a winner's swaps, each trained with the winner's own learning rate."""
-    return f"{WHY}-{winner.number}-{rate:g}"
+    return f"{WHY}-{winner.number}" + (f"-{rate}" if rate else "")
 
 
-def arm(level: str, rate: float) -> str:
-    """A network with its own learning rate as a level.
+def arm(level: str, rate: str) -> str:
+    """A network with its own learning rate as a level; the network alone where a training of the user's own has none.
 
-    >>> arm("reference", 3e-4)
-    'reference at 0.0003'
+    >>> arm("reference", "0.0003"), arm("reference", NO_RATE)
+    ('reference at 0.0003', 'reference')
     """
-    return f"{level} at {rate:g}"
+    return f"{level} at {rate}" if rate else level
 
 
-def difference(base: ModelSpec, spec: ModelSpec) -> dict[str, Any]:
-    """The fields in which a spec differs from another, as a level sets them.
+def difference(base: AnySpec, spec: AnySpec) -> dict[str, Any]:
+    """The fields in which a spec differs from another, or the arguments of a call, as a level sets them.
 
     >>> from ablation import preset
     >>> difference(preset("small"), preset("small").replace(head="pooled"))
     {'head': 'pooled'}
     """
-    before = base.to_dict()
-    return {name: value for name, value in spec.to_dict().items() if value != before[name]}
+    if isinstance(base, CallableSpec) and isinstance(spec, CallableSpec):
+        before, after = ({**each.defaults, **each.arguments} for each in (base, spec))
+    else:
+        before, after = base.to_dict(), spec.to_dict()
+    return {n: after.get(n, LEFT_OUT) for n in {**before, **after} if after.get(n, LEFT_OUT) != before.get(n, LEFT_OUT)}

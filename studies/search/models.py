@@ -7,8 +7,8 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from ablation.design.compose import build
+from ablation.design.network import AnySpec
 from ablation.design.space import Space
-from ablation.design.spec import ModelSpec
 from ablation.measure.costs.static import StaticCost, static_cost
 from ablation.record.search import PredictionError
 from ablation.search.costs import shared_costs
@@ -21,7 +21,7 @@ from blocks.errors import InputError
 from studies.engine.latency_session import hardware_digest
 from studies.engine.opened import StudyRun
 from studies.engine.search.predicted import MODELS, store_models
-from studies.search.census import Census, assignments
+from studies.search.census import MOST_OF_OWN, Census, assignments
 from studies.search.setting import Setting
 from studies.store.storage import get_system_attrs
 from studies.work.progress import LatencyBar
@@ -47,6 +47,7 @@ def fit_models(setting: Setting, run: StudyRun, say: Say) -> list[dict[str, Any]
         with LatencyBar(f"latency model {device}/{batch}, {len(specs)} networks", run.console) as bar:
             timed = time_networks(
                 networks, batch_size=batch, device=device, budget_s=BUDGET_S[setting.quick], progress=bar.update,
+                input_shape=setting.reference.input_shape,
                 num_threads=setting.config.latency_threads if device == "cpu" else None,
             )  # fmt: skip
         models[batch] = LatencyModel.fit(timed.networks, setting.reference.network_key)
@@ -70,15 +71,15 @@ def without_model(setting: Setting) -> Setting:
     return replace(setting, config=replace(setting.config, search=search))
 
 
-def timed_specs(setting: Setting, models: Mapping[int, LatencyModel]) -> dict[str, ModelSpec]:
+def timed_specs(setting: Setting, models: Mapping[int, LatencyModel]) -> dict[str, AnySpec]:
     """Network -> spec of the reference and of networks of the space that differ much in what they are made of.
 
     Networks that no search would train are left out, as far as enough others are there: those outside of the limits on costs, and
     those that a model of a smaller batch size predicts far beyond the limit there. They take the longest to time.
     """
-    num, seen = NUM_TIMED[setting.quick], dict[str, tuple[ModelSpec, StaticCost, bool]]()
+    num, seen = NUM_TIMED[setting.quick], dict[str, tuple[AnySpec, StaticCost, bool]]()
     counts, worthwhile = shared_costs(), _worthwhile(setting, models)
-    for spec in (setting.reference, *_drawn(setting.space)):
+    for spec in (setting.reference, *_drawn(setting.space, MOST_OF_OWN if setting.config.own else POOL)):
         if spec.network_key not in seen:
             try:
                 seen[spec.network_key] = (spec, cost := counts.of(spec), worthwhile(spec, cost))
@@ -91,13 +92,13 @@ def timed_specs(setting: Setting, models: Mapping[int, LatencyModel]) -> dict[st
     return {keys[position]: seen[keys[position]][0] for position in chosen}
 
 
-def _worthwhile(setting: Setting, models: Mapping[int, LatencyModel]) -> Callable[[ModelSpec, StaticCost], bool]:
+def _worthwhile(setting: Setting, models: Mapping[int, LatencyModel]) -> Callable[[AnySpec, StaticCost], bool]:
     """Whether a network may be inside the limits, by its costs and by the models that there are."""
     limits, reference = dict(setting.config.search.get("limits", {})), static_cost(setting.reference).to_dict()
     on_costs = {key: limit for key, limit in limits.items() if not key.startswith(LATENCY)}
     far = {batch: FAR * limits[key] for batch in models if (key := f"{LATENCY_RATIO}@{batch}") in limits}
 
-    def check(spec: ModelSpec, cost: StaticCost) -> bool:
+    def check(spec: AnySpec, cost: StaticCost) -> bool:
         if broken(on_costs, with_ratios(cost.to_dict(), reference)):
             return False
         return all(models[batch].predict(shared_costs(batch).operations(spec)).ratio <= most for batch, most in far.items())
@@ -105,11 +106,11 @@ def _worthwhile(setting: Setting, models: Mapping[int, LatencyModel]) -> Callabl
     return check
 
 
-def _drawn(space: Space) -> list[ModelSpec]:
+def _drawn(space: Space, most: int) -> list[AnySpec]:
     specs = []
-    for factors in assignments(space, min(POOL, space.num_combinations())):
+    for factors in assignments(space, min(most, space.num_combinations())):
         try:
-            specs.append(space.variant(factors).model_spec)
+            specs.append(space.variant(factors).spec)
         except InputError:
             continue
     return specs

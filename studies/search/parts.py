@@ -14,8 +14,8 @@ import optuna
 from rich.console import Console
 
 from ablation.attribute.factorial import factors_between
+from ablation.design.network import AnySpec, spec_from_dict
 from ablation.design.space import Levels, Space
-from ablation.design.spec import ModelSpec
 from ablation.record.search import Candidate
 from blocks.errors import InputError
 from studies.engine.opened import StudyRun, open_run
@@ -53,10 +53,10 @@ def sweep(setting: Setting, finalists: Sequence[Candidate], console: Console) ->
     return run
 
 
-def confirm(setting: Setting, finalists: Sequence[Candidate], rates: Mapping[str, float], console: Console) -> StudyRun:
+def confirm(setting: Setting, finalists: Sequence[Candidate], rates: Mapping[str, str], console: Console) -> StudyRun:
     """Reference and finalists, each with its own rate (level -> rate), with seeds that neither search nor sweep had."""
     specs = {REFERENCE: setting.reference, **{level_of(each): spec_of(each) for each in finalists}}
-    levels = {arm(name, rates[name]): {**difference(setting.reference, spec), RATE: rates[name]} for name, spec in specs.items()}
+    levels = {arm(n, rates[n]): {**difference(setting.reference, spec), **_at(rates[n])} for n, spec in specs.items()}
     known = _levels_of(setting.options.where, study_of(setting.options.study, CONFIRM)).get(NETWORK, {})
     latency_s = QUICK_LATENCY_S * len({**known, **levels}) if setting.quick else None
     return _open(
@@ -65,14 +65,14 @@ def confirm(setting: Setting, finalists: Sequence[Candidate], rates: Mapping[str
     )  # fmt: skip
 
 
-def why(setting: Setting, winner: Candidate, undone: Mapping[str, ModelSpec], rate: float, console: Console) -> StudyRun:
+def why(setting: Setting, winner: Candidate, undone: Mapping[str, AnySpec], rate: str, console: Console) -> StudyRun:
     """The winner, and the winner with each of its differences from the reference undone (name -> spec); a study for each winner.
 
     Its seeds come after those by which the winner was chosen among the finalists.
     """
     base = spec_of(winner)
     levels = {WINNER: {}, **{name: difference(base, spec) for name, spec in undone.items()}}
-    protocol = {**setting.config.protocol, RATE: rate}
+    protocol = {**setting.config.protocol, **_at(rate)}
     seeds = {"seeds": setting.why_seeds, "first_seed": first_fresh(setting) + setting.confirm_seeds}
     return _open(
         setting, why_of(winner, rate), {NETWORK: levels}, console, base=base, protocol=protocol, **seeds,
@@ -80,9 +80,13 @@ def why(setting: Setting, winner: Candidate, undone: Mapping[str, ModelSpec], ra
     )  # fmt: skip
 
 
-def spec_of(candidate: Candidate) -> ModelSpec:
+def _at(rate: str) -> dict[str, float]:
+    return {RATE: float(rate)} if rate else {}
+
+
+def spec_of(candidate: Candidate) -> AnySpec:
     """The spec of a network of the search."""
-    return ModelSpec.from_dict(candidate.spec)
+    return spec_from_dict(candidate.spec)
 
 
 def _open(
@@ -93,7 +97,7 @@ def _open(
     *,
     batches: tuple[int, ...],
     latency_s: float | None,
-    base: ModelSpec | None = None,
+    base: AnySpec | None = None,
     **changes: Any,
 ) -> StudyRun:
     name = study_of(setting.options.study, kind)
@@ -125,7 +129,7 @@ class Swaps:
     """The differences between two networks."""
 
     levels: dict[str, tuple[str, str]] = field(default_factory=dict)  # factor -> level in the reference and in the winner, as text
-    undone: dict[str, ModelSpec] = field(default_factory=dict)  # factor -> the winner with that one set back
+    undone: dict[str, AnySpec] = field(default_factory=dict)  # factor -> the winner with that one set back
     reasons: dict[str, str] = field(default_factory=dict)  # factor -> why that can't be built
 
     def facts(self) -> dict[str, Any]:
@@ -133,7 +137,7 @@ class Swaps:
         return {"levels": {factor: list(pair) for factor, pair in self.levels.items()}, "reasons": self.reasons}
 
 
-def swaps_between(reference: ModelSpec, winner: ModelSpec) -> Swaps:
+def swaps_between(reference: AnySpec, winner: AnySpec) -> Swaps:
     """Each factor in which the winner differs from the reference, set back alone; those that change nothing are left out.
 
     >>> from ablation import preset
@@ -146,7 +150,7 @@ def swaps_between(reference: ModelSpec, winner: ModelSpec) -> Swaps:
     swaps = Swaps()
     for factor, halves in factors_between(reference, winner).items():
         swaps.levels[factor] = (_text(halves[0]), _text(halves[1]))
-        own = {name: halves[0].get(name, getattr(reference, name)) for name in {**halves[1], **halves[0]}}
+        own = {name: halves[0][name] if name in halves[0] else getattr(reference, name) for name in {**halves[1], **halves[0]}}
         try:
             spec = winner.replace(**own)
         except InputError as error:

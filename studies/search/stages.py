@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ablation.design.network import of_pieces
 from ablation.design.variant import network_of
 from ablation.record.search import Candidate
 from ablation.record.trial import COMPLETE
@@ -26,12 +27,12 @@ from studies.search import parts
 from studies.search.candidates import spent_s
 from studies.search.census import Census, drawn_inside, take_census
 from studies.search.confirmation import best_rate, expected_s
-from studies.search.drawing import drawing
 from studies.search.fastest import fastest_modes
 from studies.search.folder import level_of
 from studies.search.models import can_be_fitted, fit_models
+from studies.search.page.drawing import drawing
+from studies.search.page.result import SearchState, read_search
 from studies.search.parts import swaps_between
-from studies.search.result import SearchState, read_search
 from studies.search.setting import Setting, public_name, training_s
 from studies.store.queue import go_on, trial_state
 from studies.store.source import propose_until
@@ -177,12 +178,12 @@ def sweep(stages: Stages) -> int:
 
 def confirm(stages: Stages) -> int:
     """Train the reference and the finalists with fresh seeds, and time them in fresh sittings."""
-    setting, state = stages.setting, stages.state()
-    rates = {level: float(rate) for level, losses in state.rates().items() if (rate := best_rate(losses)) is not None}
+    setting, state, config = stages.setting, stages.state(), stages.setting.config
+    rates = {level: rate for level, losses in state.rates().items() if (rate := best_rate(losses, config.leading)) is not None}
     chosen = [each for each in state.finalists if level_of(each) in rates]
     if level_of(state.reference) not in rates or not chosen:
-        lost = "The reference" if chosen else "No network of the front"
-        stages.say(f"{lost} could not be trained with any learning rate of {', '.join(f'{r:g}' for r in setting.rates)}.")
+        lost, rates_text = "The reference" if chosen else "No network of the front", ", ".join(f"{r:g}" for r in setting.rates)
+        stages.say(f"{lost} could not be trained{f' with any learning rate of {rates_text}' if rates_text else ''}.")
         stages.ended = True
         return 1
     stages.expect("Confirmation", setting.confirm_seeds, chosen)
@@ -195,7 +196,9 @@ def confirm(stages: Stages) -> int:
 def modes(stages: Stages) -> int:
     """Time the reference and the finalists each in its own fastest mode; what is known stays."""
     setting, state = stages.setting, stages.state()
-    specs = {level_of(each): parts.spec_of(each) for each in (state.reference, *state.finalists)}
+    if setting.config.own:
+        return 0  # `explain` tries the modes of any two networks
+    specs = {level_of(each): of_pieces(parts.spec_of(each)) for each in (state.reference, *state.finalists)}
     known = {place: dict(of) for place, of in state.facts.get("fastest", {}).items()}
     for batch in setting.config.latency_batches:
         place = f"{setting.config.device}/{batch}"
@@ -224,9 +227,9 @@ def why(stages: Stages) -> int:
     except Exception:  # of a network that can't be trained: its trial says why
         pass
     stages.say(what)
-    rate = best_rate(state.rates()[level_of(winner)])
+    rate = best_rate(state.rates()[level_of(winner)], setting.config.leading)
     assert rate is not None, "it was confirmed"
-    return _interrupted(run_trials(parts.why(setting, winner, swaps.undone, float(rate), stages.search.console)))
+    return _interrupted(run_trials(parts.why(setting, winner, swaps.undone, rate, stages.search.console)))
 
 
 def _interrupted(code: int) -> int:

@@ -271,8 +271,9 @@ def test_wrong_files_get_one_line_before_anything_is_written(mine: Path, capfd: 
 def test_flags_that_are_for_images_are_refused(mine: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert grid("--epochs", "3") == 2
     assert "--epochs must be left out where own_training:train trains" in capfd.readouterr().err
-    assert main(["search", "--space", "own.toml"]) == 2
-    assert "grid" in capfd.readouterr().err
+    for flag in (["--images", "9"], ["--rates", "1e-3"], ["--from", "."]):
+        assert main(["search", "--space", "own.toml", *flag]) == 2
+        assert f"{flag[0]} must be left out where own_training:train trains" in capfd.readouterr().err
 
 
 def test_a_network_that_changes_with_each_call_is_told(mine: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -17,14 +17,14 @@ from ablation.design.spec import preset
 from ablation.record.attribution import EXACT
 from ablation.record.search import Candidate
 from ablation.record.search_confirmed import Timing
-from ablation.record.trial import COMPLETE, FAILED, Record
+from ablation.record.trial import COMPLETE, FAILED, METRICS, Record, own_metric
 from ablation.search.undone import undone
 from ablation.stats import SETTLED
 from studies.search.candidates import finalists, spent_s
 from studies.search.census import assignments
 from studies.search.confirmation import best_rate, expected_s, floors
 from studies.search.folder import SearchFolder
-from studies.search.insight import Drawn, distribution_of, growth_of
+from studies.search.page.insight import Drawn, distribution_of, growth_of
 from studies.search.parts import swaps_between
 from studies.store.history import LOST
 
@@ -35,6 +35,7 @@ def network(number: int | None, loss: float | None, ratio: float, params: int, *
     return Candidate(number=number, label=str(number), best_loss=loss, latency=latency, params=params, **{**values, **more})
 
 
+LOSS = METRICS["loss"]
 REFERENCE = network(None, 0.60, 1.0, 1000)
 
 
@@ -44,11 +45,13 @@ def test_finalists_are_of_the_front_those_better_on_most_axes_then_lowest_in_los
     )  # fmt: skip
     failed, same = network(5, None, 0.1, 100, state=FAILED), network(6, 0.1, 0.1, 1, key=REFERENCE.key)
     known = [everywhere, lower, slow, dominated, failed, same]
-    assert [c.number for c in finalists(REFERENCE, known, 5)] == [2, 1, 3]
-    assert [c.number for c in finalists(REFERENCE, known, 1)] == [2]
-    assert finalists(REFERENCE, [dominated], 1) == [dominated], "where nothing is better, the front is still the best there is"
-    assert finalists(replace(REFERENCE, best_loss=None), known, 1)[0].number in (2, 3)
-    assert finalists(REFERENCE, [], 3) == []
+    assert [c.number for c in finalists(REFERENCE, known, 5, LOSS)] == [2, 1, 3]
+    assert [c.number for c in finalists(REFERENCE, known, 1, LOSS)] == [2]
+    assert finalists(REFERENCE, [dominated], 1, LOSS) == [dominated], (
+        "where nothing is better, the front is still the best there is"
+    )
+    assert finalists(replace(REFERENCE, best_loss=None), known, 1, LOSS)[0].number in (2, 3)
+    assert finalists(REFERENCE, [], 3, LOSS) == []
 
 
 def test_time_is_counted_once_where_trials_overlap_and_not_where_nobody_worked() -> None:
@@ -61,8 +64,8 @@ def test_time_is_counted_once_where_trials_overlap_and_not_where_nobody_worked()
 
 
 def test_the_best_rate_is_that_of_the_lowest_loss_that_is_one() -> None:
-    assert best_rate({"0.0001": 0.7, "0.001": None, "0.0003": 0.6}) == "0.0003"
-    assert best_rate({"0.001": None}) is None
+    assert best_rate({"0.0001": 0.7, "0.001": None, "0.0003": 0.6}, LOSS) == "0.0003"
+    assert best_rate({"0.001": None}, LOSS) is None
 
 
 def test_expected_time_is_shared_by_workers_but_no_training_is_split() -> None:
@@ -117,14 +120,28 @@ def test_what_undoing_a_swap_changes() -> None:
     assert (second.loss, second.params, second.reason) == (None, None, "It cannot be built.")
 
 
+def test_of_an_accuracy_the_highest_is_best() -> None:
+    accuracy, known = (
+        own_metric("accuracy", unit="%"),
+        [network(1, 0.7, 0.9, 900), network(2, 0.8, 0.9, 900), network(3, 0.6, 0.9, 800)],
+    )
+    assert [c.number for c in finalists(REFERENCE, known, 5, accuracy)] == [2, 3]
+    assert best_rate({"0.001": 0.7, "0.01": 0.8}, accuracy) == "0.01"
+    grown = [
+        growth_of([replace(c, best_loss=sign * (c.best_loss or 0)) for c in known], {}, metric)
+        for sign, metric in ((1, accuracy), (-1, LOSS))
+    ]
+    assert grown[0] == grown[1] is not None
+
+
 def test_the_front_grows_from_nothing_and_never_shrinks() -> None:
     grown = growth_of(
-        [network(n, loss, ratio, 100 + n) for n, (loss, ratio) in enumerate(((0.9, 2.0), (0.5, 1.0), (0.7, 0.5)), 1)], {}
+        [network(n, loss, ratio, 100 + n) for n, (loss, ratio) in enumerate(((0.9, 2.0), (0.5, 1.0), (0.7, 0.5)), 1)], {}, LOSS
     )
     assert grown is not None
     assert list(grown.reached) == sorted(grown.reached)
     assert 0 <= grown.reached[0] <= grown.reached[-1] <= 1
-    assert growth_of([network(1, 0.5, 1.0, 100)], {}) is None
+    assert growth_of([network(1, 0.5, 1.0, 100)], {}, LOSS) is None
 
 
 def test_beside_the_front_stands_what_chance_would_have_reached() -> None:
@@ -135,13 +152,13 @@ def test_beside_the_front_stands_what_chance_would_have_reached() -> None:
         for n, a in enumerate((7, 0, 1, 2, 3, 4, 5, 6), 1)
     ]
     drawn = [Drawn(factors={"a": str(a)}, ratio=1.0 - 0.05 * a, params=100 - a) for a in range(8)]
-    grown = growth_of(trained, factors, drawn)
+    grown = growth_of(trained, factors, LOSS, drawn)
     assert grown is not None and len(grown.random) == len(grown.reached) == 8
     assert list(grown.random) == sorted(grown.random)
     assert grown.random[0] < 0.5 < grown.reached[0] == pytest.approx(1.0)
     assert grown.random[0] < grown.random[-1] < 1.0
     assert all(low <= middle <= high for low, middle, high in zip(grown.random_low, grown.random, grown.random_high, strict=True))
-    assert growth_of(trained, factors).random == ()
+    assert growth_of(trained, factors, LOSS).random == ()
 
 
 def test_losses_of_the_space_follow_those_that_were_trained() -> None:
@@ -152,11 +169,11 @@ def test_losses_of_the_space_follow_those_that_were_trained() -> None:
         for a in (0, 1) for b in (0, 1, 2)
     ]  # fmt: skip
     extra = [replace(c, number=(c.number or 0) + 10) for c in trained]
-    spread = distribution_of([*trained, *extra], factors)
+    spread = distribution_of([*trained, *extra], factors, LOSS)
     assert spread is not None
     at = dict(spread.quantiles)
     assert at[0.25] == pytest.approx(0.5, abs=0.03) and at[0.75] == pytest.approx(0.7, abs=0.03)
-    assert distribution_of(trained[:3], factors) is None
+    assert distribution_of(trained[:3], factors, LOSS) is None
 
 
 def test_facts_are_added_to_those_that_are_stored(tmp_path: Path) -> None:

@@ -415,7 +415,7 @@ def test_a_stopped_training_keeps_its_checkpoint_and_goes_on(tmp_path: Path, dat
     """Stopped after one epoch of four, counted apart from failures, shown, continued from there to the very same end."""
     wanted = config(dataset, epochs=4, num_trials=1, rungs=[0.25, 0.5])
     run = opened(tmp_path / "out", wanted, dataset)
-    monkeypatch.setattr("studies.engine.search.rungs.stop_reason", lambda own, others, epoch, spread: f"stopped at {epoch}")
+    monkeypatch.setattr("studies.engine.search.rungs.stop_reason", lambda own, others, epoch, *_: f"stopped at {epoch}")
     assert run_trials(run) == 1  # nothing is complete
     (trial,) = run.study.trials
     assert (trial.state, trial.user_attrs["reason_kind"]) == (TrialState.PRUNED, STOPPED)
@@ -483,7 +483,7 @@ def watched(study: optuna.Study, wanted: StudyConfig, key: str, seed: int = 0, r
     for name, value in {"network_key": key, "seed": seed, "label": key.upper(), "planned": [], **attrs}.items():
         trial.set_user_attr(name, value)
     latency = {"cpu/1": {"median_ms": 5.0 * ratio, "ratio": ratio}}
-    return RungWatch(trial, wanted, wanted.training_protocol(), latency, params=100.0 * ratio)
+    return RungWatch(trial, wanted, latency, 100.0 * ratio, wanted.training_protocol())
 
 
 def log(*losses: float) -> list[dict[str, Any]]:
@@ -509,7 +509,7 @@ def test_losses_at_rungs_are_seen_by_others_while_they_train(tmp_path: Path, dat
     assert not watched(study, wanted, "f", **{GO_ON: True})(log(0.9, 0.9))
     assert worse(log(0.95, 0.9, 0.85, 0.84)) is False  # nobody else has come so far
     assert not best(log(0.9, 0.8, 0.7, 0.7)) and worse.trial.study.trials[0].user_attrs[RUNGS]["losses"] == {"2": 0.8, "4": 0.7}
-    other_loss = RungWatch(study.ask(), wanted, replace(wanted.training_protocol(), kl_weight=0.5), {}, 1.0)
+    other_loss = RungWatch(study.ask(), wanted, {}, 1.0, replace(wanted.training_protocol(), kl_weight=0.5))
     assert not other_loss(log(0.9, 9.9)) and RUNGS not in other_loss.trial.user_attrs
 
     fail(study, stopped.trial, STOPPED, stopped.reason, certain=True)

@@ -24,7 +24,7 @@ from ablation.report.kit.page import Heading, Table
 from ablation.report.kit.plot_style import WIDTH, styled
 from ablation.report.search import tables
 from ablation.report.search.answer import answer
-from ablation.report.search.axes import Axis, axes_text
+from ablation.report.search.axes import Axis, axes_text, loss_axis
 from ablation.report.search.networks import front, spec_toml, states_text, winner_of
 from ablation.report.search.terminal import print_search
 from ablation.report.search.writer import page_parts, read_search, write_search
@@ -116,7 +116,7 @@ def test_the_table_of_axes_holds_search_and_confirmed_values(full: SearchResult)
 
 
 def test_what_undoing_each_choice_changes(full: SearchResult) -> None:
-    table = tables.undone_table(full.undone)
+    table = tables.undone_table(full.undone, loss_axis(full))
     assert table.headings == ["undone", "validation loss", "of the loss", "latency at batch 1", "latency at batch 32", "parameters"]
     first, second, third, last = table.lines
     assert first[:3] == ["encoder conv: reparameterised → standard", "+0.0123 (+0.0080 to +0.0166)", "settled (3 seeds)"]

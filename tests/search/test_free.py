@@ -68,6 +68,17 @@ def test_the_same_trials_and_seed_give_the_same_proposal_in_a_new_sampler() -> N
     assert again.ask(SPACE).params == study.ask(SPACE).params
 
 
+def test_what_a_study_maximises_is_proposed_as_its_negative_would_be_minimised() -> None:
+    _, proposed = a_study(14, seed=3)
+    sampler = FreeSampler(Pool(FACTORS, describe), seed=3)
+    highest = optuna.create_study(directions=["maximize", "minimize", "minimize"], sampler=sampler)
+    for params in proposed:
+        trial = highest.ask(SPACE)
+        assert trial.params == params
+        loss, *costs = values(params)
+        highest.tell(trial, [-loss, *costs])
+
+
 def test_several_workers_get_different_networks_and_running_ones_count() -> None:
     study, proposed = a_study(10)
     running = [study.ask(SPACE).params for _ in range(5)]

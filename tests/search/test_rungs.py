@@ -45,7 +45,7 @@ def test_a_rung_is_a_fraction(fraction: float) -> None:
 
 
 def test_the_loss_at_a_rung_is_the_lowest_so_far() -> None:
-    assert rung_losses([0.9, 0.8, 0.85, 0.7], (1, 3, 5)) == {1: 0.9, 3: 0.8}
+    assert rung_losses({1: 0.9, 2: 0.8, 3: 0.85, 4: 0.7}, (1, 3, 5)) == {1: 0.9, 3: 0.8}
 
 
 def test_the_spread_is_pooled_over_networks_with_several_seeds() -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ablation.record.search import Candidate, SearchResult
 from ablation.record.search_confirmed import FASTEST, LATENCY, LOSS, MACS, PARAMS, RATIOS, TEST_LOSS, Confirmed, Timing, Verdict
+from ablation.record.trial import METRICS, Metric
 from ablation.report.kit import numbers
 from ablation.report.kit.numbers import NOTHING, joined, significant, times, times_span
 from ablation.stats import mean_and_sd
@@ -19,14 +20,18 @@ LABELS = {**COUNTS, LATENCY: "latency", FASTEST: "latency, fastest mode", LOSS: 
 
 @dataclass(frozen=True)
 class Axis:
-    """One quantity of a network, lower being better; a latency has a place."""
+    """One quantity of a network; a latency has a place. Lower is better, but for what `trained` says of LOSS."""
 
     metric: str
     place: str = ""
+    # what stands for LOSS: the validation loss, or a metric of the user's own
+    trained: Metric = METRICS["loss"]
 
     @property
     def label(self) -> str:
         """'latency at batch 1', of a GPU with its name, or 'latency at batch 1, fastest mode'."""
+        if self.metric == LOSS:
+            return self.trained.label
         name, _, mode = LABELS.get(self.metric, self.metric.replace("_", " ")).partition(",")
         return name + (f" at {place_name(self.place)}" if self.place else "") + (f",{mode}" if mode else "")
 
@@ -37,7 +42,7 @@ class Axis:
             return NOTHING
         if self.metric in COUNTS:
             return f"{significant(value / 1e6)}\u00a0M" if abs(value) >= 1e5 else f"{value:,.0f}"
-        return f"{significant(value)}\u00a0ms" if self.metric in RATIOS else f"{value:.4f}"
+        return f"{significant(value)}\u00a0ms" if self.metric in RATIOS else self.trained.text(value).replace(" ", "\u00a0")
 
     def change(self, effect: float | None, low: float | None = None, high: float | None = None) -> str:
         """'−7.21 M', '×0.27 (0.26 to 0.28)', '−0.0310 (−0.0400 to −0.0220)'; '-' where there is none."""
@@ -49,8 +54,18 @@ class Axis:
             return times(effect, small) + span if small else times_span(effect, low, high)
         if self.metric in COUNTS:
             return f"{'+' if effect > 0 else ''}{self.text(effect)}".replace("-", numbers.MINUS) if effect else "0"
-        ends = [numbers.signed(end, 4) for end in (low, high) if end is not None]
-        return numbers.signed(effect, 4) + (f" ({ends[0]} to {ends[1]})" if len(ends) == 2 else "")
+        of, known = self.trained, (end for end in (effect, low, high) if end is not None)
+        shown, *ends = (numbers.signed(end * of.scale, of.digits) for end in known)
+        unit = f"\u00a0{of.unit_of_change}" if of.unit_of_change else ""
+        return shown + unit + (f" ({ends[0]} to {ends[1]})" if len(ends) == 2 else "")
+
+    def lowest_best(self, value: float) -> float:
+        """The value, or its negative where higher is better."""
+        return self.trained.lowest_best(value) if self.metric == LOSS else value
+
+    def is_ahead(self, value: float, other: float) -> bool:
+        """Whether one value is better than another."""
+        return self.lowest_best(value) < self.lowest_best(other)
 
     def searched(self, candidate: Candidate) -> float | None:
         """The search's own value of a network; None where it has none, a latency that was only predicted included."""
@@ -120,8 +135,18 @@ def places(result: SearchResult) -> list[str]:
 
 
 def search_axes(result: SearchResult) -> list[Axis]:
-    """What the search minimised: parameters, latency at each place, validation loss."""
-    return [Axis(PARAMS), *(Axis(LATENCY, place) for place in places(result)), Axis(LOSS)]
+    """What the search improved: parameters, latency at each place, validation loss or what else was trained for."""
+    return [Axis(PARAMS), *(Axis(LATENCY, place) for place in places(result)), loss_axis(result)]
+
+
+def loss_axis(result: SearchResult) -> Axis:
+    """What networks are trained for."""
+    return Axis(LOSS, trained=result.metric)
+
+
+def axis_of(verdict: Verdict, result: SearchResult) -> Axis:
+    """The axis of a verdict."""
+    return Axis(verdict.metric, verdict.place, result.metric if verdict.metric == LOSS else METRICS["loss"])
 
 
 def all_axes(result: SearchResult) -> list[Axis]:
@@ -135,7 +160,8 @@ def all_axes(result: SearchResult) -> list[Axis]:
     networks: list[Candidate | Confirmed] = [*every, *confirmed]
     folded = any(deployed_params(network) != network.params for network in networks)
     axes = [Axis(PARAMS), *([Axis("deployed_params")] if folded else []), Axis(MACS)]
-    axes += [*(Axis(LATENCY, place) for place in timed), *(Axis(FASTEST, place) for place in modes), Axis(LOSS), Axis(TEST_LOSS)]
+    axes += [*(Axis(LATENCY, place) for place in timed), *(Axis(FASTEST, place) for place in modes)]
+    axes += [loss_axis(result), Axis(TEST_LOSS)]
     return [axis for axis in axes if any(_value(axis, network) is not None for network in networks)]
 
 

@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 NEAR = 0.1
 
 
-def undone_plot(swaps: Sequence[Undone]) -> Plot | None:
+def undone_plot(swaps: Sequence[Undone], trained: Axis) -> Plot | None:
     """What undoing each swap alone changes: loss, latency at each place, parameters; None where nothing is known."""
-    measured = {axis: effects for axis in _undone_axes(swaps) if (effects := _effects(axis, swaps))}
+    measured = {axis: effects for axis in _undone_axes(swaps, trained) if (effects := _effects(axis, swaps))}
     if not measured:
         return None
     lines = [
@@ -51,9 +51,9 @@ def undone_plot(swaps: Sequence[Undone]) -> Plot | None:
     )  # fmt: skip
 
 
-def _undone_axes(swaps: Sequence[Undone]) -> list[Axis]:
+def _undone_axes(swaps: Sequence[Undone], trained: Axis) -> list[Axis]:
     places = dict.fromkeys(place for swap in swaps for place in swap.latency)
-    return [Axis(LOSS), *(Axis(LATENCY, place) for place in places), Axis(PARAMS)]
+    return [trained, *(Axis(LATENCY, place) for place in places), Axis(PARAMS)]
 
 
 def _effects(axis: Axis, swaps: Sequence[Undone]) -> list[tuple[Undone, Effect]]:
@@ -86,11 +86,11 @@ def _undone(swaps: Sequence[Undone], measured: dict[Axis, list[tuple[Undone, Eff
 
 def _undone_panel(axes: Axes, axis: Axis, effects: Sequence[tuple[int, Effect]]) -> None:
     ratio = axis.metric == LATENCY
-    base, scale = (1.0, 1.0) if ratio else (0.0, 1e-6 if axis.metric == PARAMS else 1.0)
+    base, scale = (1.0, 1.0) if ratio else (0.0, 1e-6 if axis.metric == PARAMS else axis.trained.scale)
     drawn = [base]
     for line, effect in effects:
         value, *ends = (end * scale for end in (effect.value, effect.low, effect.high) if end is not None)
-        bar(axes, line, base, value, plot_style.WORSE if value > base else plot_style.BETTER, not effect.sure)
+        bar(axes, line, base, value, plot_style.BETTER if axis.is_ahead(value, base) else plot_style.WORSE, not effect.sure)
         if len(ends) == 2:
             whisker(axes, line, *ends)
         right = value >= base
@@ -106,7 +106,8 @@ def _undone_panel(axes: Axes, axis: Axis, effects: Sequence[tuple[int, Effect]])
     else:
         axes.set_xlim(low, high)
         axes.locator_params(axis="x", nbins=4)
-    unit = " [M]" if axis.metric == PARAMS else ", ratio" if ratio else ""
+    change = f" [{axis.trained.unit_of_change}]" if axis.metric == LOSS and axis.trained.unit_of_change else ""
+    unit = " [M]" if axis.metric == PARAMS else ", ratio" if ratio else change
     axes.set_title(f"{axis.label}{unit}", fontsize=9.5, loc="left")
 
 

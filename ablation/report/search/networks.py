@@ -10,11 +10,11 @@ from typing import Any
 
 from ablation.design.spec import ModelSpec
 from ablation.record.search import REFUSED, STOPPED, Candidate, SearchResult
-from ablation.record.search_confirmed import LATENCY, LOSS, PARAMS, Confirmed
+from ablation.record.search_confirmed import LATENCY, PARAMS, Confirmed
 from ablation.record.trial import COMPLETE, FAILED, RUNNING, WAITING
 from ablation.report.kit.numbers import count, joined
 from ablation.report.kit.page import literal
-from ablation.report.search.axes import Axis, finite, places
+from ablation.report.search.axes import Axis, finite, loss_axis, places
 from ablation.stats import pareto_front
 
 # most characters of a network in a table
@@ -44,15 +44,17 @@ def states_text(result: SearchResult) -> str:
 
 def front_axes(result: SearchResult) -> list[Axis]:
     """What the front is a front of: loss, latency at the first place, parameters."""
-    return [Axis(LOSS), *(Axis(LATENCY, place) for place in places(result)[:1]), Axis(PARAMS)]
+    return [loss_axis(result), *(Axis(LATENCY, place) for place in places(result)[:1]), Axis(PARAMS)]
 
 
 def front(result: SearchResult) -> list[Candidate]:
-    """The networks trained to the end that no other one beats on all axes of the front, the lowest loss first."""
-    values = {n: [axis.searched(c) for axis in front_axes(result)] for n, c in enumerate(result.proposals) if c.state == COMPLETE}
+    """The networks trained to the end that no other one beats on all axes of the front, the best loss first."""
+    axes = front_axes(result)
+    values = {n: [axis.searched(c) for axis in axes] for n, c in enumerate(result.proposals) if c.state == COMPLETE}
     known = {n: [value for value in line if value is not None] for n, line in values.items() if None not in line}
-    kept = [n for n, on_front in zip(known, pareto_front(list(known.values())), strict=True) if on_front] if known else []
-    return sorted((result.proposals[n] for n in kept), key=lambda c: finite(c.best_loss) or 0.0)
+    lower = [axis.lowest_best(1.0) > 0 for axis in axes]
+    kept = [n for n, on_front in zip(known, pareto_front(list(known.values()), lower), strict=True) if on_front] if known else []
+    return sorted((result.proposals[n] for n in kept), key=lambda c: result.metric.lowest_best(finite(c.best_loss) or 0.0))
 
 
 def winner_of(result: SearchResult) -> Candidate | None:
@@ -81,13 +83,17 @@ def title_of(network: Candidate | Confirmed) -> str:
 
 
 def spec_toml(spec: Mapping[str, Any]) -> str:
-    """A spec as TOML: the preset and the fields that differ from it; `ModelSpec.from_toml` reads it.
+    """A spec as TOML: the preset and the fields that differ from it, or the call and its inputs; `explain` and `cost` read it.
 
     >>> print(spec_toml({"image_size": 144, "depth": 2}))
     preset = "original"
     depth = 2
     <BLANKLINE>
     """
+    if "callable" in spec:
+        inner = ", ".join(f"{name}={value!r}" for name, value in spec["arguments"].items())
+        network = f"{spec['callable']}({inner})" if inner else spec["callable"]
+        return f"network = {json.dumps(network)}\ninput = {json.dumps(spec['inputs'])}\n"
     # as data, for a report makes no spec: that needs the catalogue of pieces, and so torch
     usual = {field.name: list(value) if isinstance(value := field.default, tuple) else value for field in fields(ModelSpec)}
     changed = {field: value for field, value in spec.items() if field not in usual or value != usual[field]}

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ablation.record.search import STOPPED, Candidate, Growth, LossDistribution, SearchResult
-from ablation.record.search_confirmed import LATENCY, LOSS, PARAMS
+from ablation.record.search_confirmed import LATENCY, PARAMS
 from ablation.record.trial import COMPLETE
 from ablation.report.explain.plots import DARK, Plot, below, heading
 from ablation.report.explain.style import stem_of
 from ablation.report.kit import plot_style
-from ablation.report.kit.numbers import count
+from ablation.report.kit.numbers import capital, count
 from ablation.report.search.axes import Axis, finite
 from ablation.report.search.networks import front, of_state, winner_of
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LOSS_AXIS = Axis(LOSS)
 FRONT, WINNER, GREY = plot_style.BETTER, plot_style.WORSE, plot_style.NEUTRAL
 # of the spread of the better three quarters, above which a loss is not drawn
 TOO_HIGH = 2.5
@@ -44,17 +43,24 @@ NAMED = ("reference", "chosen", "for comparison")
 
 def front_plot(result: SearchResult, axis: Axis) -> Plot | None:
     """Loss against one cost, everything that was trained; None where no proposal has both."""
-    every = [(role, c, _cost(axis, c), finite(c.best_loss)) for role, c in _roles(result)]
+    every = [(role, c, _cost(axis, c), _shown(result, c)) for role, c in _roles(result)]
     points = [(role, c, x, y) for role, c, x, y in every if x is not None and y is not None]
     if all(c.number is None for _, c, _, _ in points):
         return None
     stem = "front_" + (f"latency_{stem_of(axis.place)}" if axis.place else axis.metric)
     lines = [[role, c.number, c.label, c.state, c.rung, c.params, x, y] for role, c, x, y in points]
+    about = ("role", "number", "network", "state", "stopped_after_epochs", "params")
     return Plot(
-        stem=stem, alt=f"Validation loss against {axis.label} of {count(len(points), 'network')}",
+        stem=stem, alt=f"{capital(result.metric.label)} against {axis.label} of {count(len(points), 'network')}",
         draw=lambda width: _front(result, axis, points, width),
-        headings=("role", "number", "network", "state", "stopped_after_epochs", "params", f"{axis.metric}", "loss"), lines=lines,
+        headings=(*about, axis.metric, result.metric.noun), lines=lines,
     )  # fmt: skip
+
+
+def _shown(result: SearchResult, candidate: Candidate) -> float | None:
+    """What a network was trained to, in the unit in which it is shown."""
+    value = finite(candidate.best_loss)
+    return None if value is None else value * result.metric.scale
 
 
 def _roles(result: SearchResult) -> list[tuple[str, Candidate]]:
@@ -79,8 +85,9 @@ def _cost(axis: Axis, candidate: Candidate) -> float | None:
 def _front(result: SearchResult, axis: Axis, points: Sequence[tuple[str, Candidate, float, float]], width: float) -> Figure:
     figure = plot_style.new_figure(width, 4.6)
     axes = figure.subplots()
-    ceiling = _ceiling([(role, y) for role, _, _, y in points])
-    drawn = [point for point in points if point[3] <= ceiling]
+    metric = result.metric
+    ceiling = _ceiling([(role, metric.lowest_best(y)) for role, _, _, y in points])
+    drawn = [point for point in points if metric.lowest_best(point[3]) <= ceiling]
     for role in LOOKS:
         xs, ys = [x for r, _, x, _ in drawn if r == role], [y for r, _, _, y in drawn if r == role]
         if xs:
@@ -91,23 +98,32 @@ def _front(result: SearchResult, axis: Axis, points: Sequence[tuple[str, Candida
     axes.autoscale_view()
     _names(axes, drawn)
     axes.set_xlabel("parameters [M]" if axis.metric == PARAMS else f"{axis.label} [ms]")
-    axes.set_ylabel("validation loss")
+    axes.set_ylabel(_label(result))
     axes.legend(loc="best", framealpha=0.85, fontsize=7.5, handletextpad=0.3, borderpad=0.3)
-    heading(figure, f"Loss against {axis.label}")
+    heading(figure, f"{capital(metric.noun)} against {axis.label}")
     high = len(points) - len(drawn)
-    notes += [f"{high} with a loss above {ceiling:.3g} are not drawn."] if high else []
-    notes += ["On the front: no other network is better in loss, latency and parameters at once."]
+    end = f"{'above' if metric.lower_is_better else 'below'} {metric.lowest_best(ceiling):.3g}"
+    notes += [f"{high} with {metric.noun} {end} are not drawn."] if high else []
+    notes += [f"On the front: no other network is better in {metric.noun}, latency and parameters at once."]
     known = sum(1 for _, c in _roles(result))
     below(figure, len(drawn), known, "networks that were trained", *notes)
     return figure
 
 
 def _ceiling(losses: Sequence[tuple[str, float]]) -> float:
-    """The highest loss that is drawn: a few that diverged must not hide the rest; reference and winner always are."""
+    """The highest loss that is drawn: a few that diverged must not hide the rest; reference and winner always are.
+
+    Of what is better where it is higher, negatives.
+    """
     values = np.array([y for _, y in losses])
     low, quarter = float(values.min()), float(np.quantile(values, 0.75))
     kept = [y for role, y in losses if role in ("reference", "chosen", "on the front")]
     return max([quarter + TOO_HIGH * (quarter - low), *kept]) if quarter > low else float(values.max())
+
+
+def _label(result: SearchResult) -> str:
+    """The metric with its unit, for an axis."""
+    return result.metric.label + (f" [{result.metric.unit}]" if result.metric.unit else "")
 
 
 def _limit_line(result: SearchResult, axis: Axis, axes: Axes) -> list[str]:
@@ -169,48 +185,55 @@ def _growth(growth: Growth, width: float) -> Figure:
 
 
 def distribution_plot(result: SearchResult) -> Plot | None:
-    """Share of networks with at most a loss, of the space as predicted and of those trained; None where there is neither."""
+    """Share of networks with at most a loss, of the space as predicted and of those trained; None where there is neither.
+
+    Of a metric of which higher is better: with at least a value.
+    """
     trained = trained_losses(result)
     space = result.distribution
     if not trained and (space is None or not space.quantiles):
         return None
+    most = "at most" if result.metric.lower_is_better else "at least"
     lines = [["space", share, loss] for share, loss in space.quantiles] if space else []
     lines += [["trained", (n + 1) / len(trained), loss] for n, loss in enumerate(trained)]
     return Plot(
-        stem="distribution", alt="Share of networks whose validation loss is at most a value",
-        draw=lambda width: _distribution(result, space, trained, width), headings=("of", "share", "loss"), lines=lines,
+        stem="distribution", alt=f"Share of networks whose {result.metric.label} is {most} a value",
+        draw=lambda width: _distribution(result, space, trained, width), headings=("of", "share", result.metric.noun), lines=lines,
     )  # fmt: skip
 
 
 def trained_losses(result: SearchResult) -> list[float]:
-    """Losses of the networks trained to the end, the lowest first."""
-    return sorted(loss for c in of_state(result, COMPLETE) if (loss := finite(c.best_loss)) is not None)
+    """Losses of the networks trained to the end, or what else they were trained for, the best first."""
+    values = (loss for c in of_state(result, COMPLETE) if (loss := finite(c.best_loss)) is not None)
+    return sorted(values, key=result.metric.lowest_best)
 
 
 def _distribution(result: SearchResult, space: LossDistribution | None, trained: Sequence[float], width: float) -> Figure:
-    figure = plot_style.new_figure(width, 3.7)
-    axes = figure.subplots()
+    figure, metric = plot_style.new_figure(width, 3.7), result.metric
+    axes, scale = figure.subplots(), metric.scale
     if space and space.quantiles:
         shares, losses = zip(*space.quantiles, strict=True)
-        axes.plot(losses, shares, color=GREY, linewidth=2, label=f"whole space, {space.num:,} (estimated)")
+        axes.plot(scale * np.array(losses), shares, color=GREY, linewidth=2, label=f"whole space, {space.num:,} (estimated)")
     if trained:
         steps = np.arange(1, len(trained) + 1) / len(trained)
-        axes.step([trained[0], *trained], [0, *steps], where="post", color=FRONT, linewidth=1.8, label=f"trained, {len(trained):,}")
+        values, label = scale * np.array([trained[0], *trained]), f"trained, {len(trained):,}"
+        axes.step(values, [0, *steps], where="post", color=FRONT, linewidth=1.8, label=label)
     reference = [loss for loss in (finite(result.reference.best_loss),) if loss is not None]
     for loss in reference:
-        axes.axvline(loss, color=DARK, linewidth=1, linestyle=(0, (4, 3)), label="reference")
+        axes.axvline(scale * loss, color=DARK, linewidth=1, linestyle=(0, (4, 3)), label="reference")
     # the worst twentieth would squeeze the rest
     near = [loss for share, loss in space.quantiles if share <= 0.95] if space else []
-    near += [*trained[: max(1, math.ceil(0.95 * len(trained)))], *reference]
+    near = [scale * loss for loss in (*near, *trained[: max(1, math.ceil(0.95 * len(trained)))], *reference)]
     margin = 0.04 * (max(near) - min(near))
     if margin:
-        axes.set_xlim(min(near) - margin, max(near) + margin)
+        ends = (min(near) - margin, max(near) + margin)
+        axes.set_xlim(*(ends if metric.lower_is_better else ends[::-1]))  # the best at the left
     axes.set_ylim(0, 1.02)
-    axes.set_xlabel("validation loss at most")
+    axes.set_xlabel(f"{_label(result)} {'at most' if metric.lower_is_better else 'at least'}")
     axes.set_ylabel("share of networks")
     axes.legend(loc="best", fontsize=7.5)
     heading(figure, "How good the networks of the space are")
-    notes = [f"Whole space: {space.source}." if space else "The space's own losses were not estimated."]
+    notes = [f"Whole space: {space.source}." if space else "What the networks of the whole space would reach was not estimated."]
     notes += ["The trained networks were chosen by the search, so they are no sample of the space."] if trained else []
     below(figure, len(trained), len(of_state(result, COMPLETE)), "networks trained to the end", *notes)
     return figure

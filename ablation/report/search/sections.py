@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from ablation.record.search import REFUSED, STOPPED, SearchResult
-from ablation.record.trial import FAILED
+from ablation.record.search_confirmed import TEST_LOSS
+from ablation.record.trial import FAILED, METRICS, Metric
 from ablation.report.explain.plots import Plot
 from ablation.report.explain.style import plain
 from ablation.report.kit.numbers import capital, count, joined
 from ablation.report.kit.page import Block, Bullets, Code, Heading, Missing, Paragraph, literal
 from ablation.report.search import effect_plots, plots, tables
-from ablation.report.search.axes import finite, places
+from ablation.report.search.axes import finite, loss_axis, losses, places
 from ablation.report.search.networks import confirmed_winner, front, name, of_state, spec_toml, states_text, title_of, winner_of
 
 Part = Block | Plot
@@ -25,14 +26,15 @@ WITHIN = (0.005, 0.01, 0.02, 0.05)
 DEPLOYED = "Deployed: convolutions that are several in training are folded into one, before costs and latency are measured. "
 EAGER = "Latency is eager, i.e. run by PyTorch as it is written, unless it names another mode. "
 SEARCHED = (
-    "Lower is better throughout. A search value is what the search itself measured, with one seed: the best of many such values "
-    "is partly luck."
+    "Lower is better throughout{but}. A search value is what the search itself measured, with one seed: the best of many such "
+    "values is partly luck."
 )
-MEANING = (
-    f"{SEARCHED} A confirmed value comes from trainings with fresh seeds and timings in fresh sittings (networks loaded anew), "
-    "made for these networks alone; the test loss is of images that neither training nor any choice had used. A difference is the "
-    "chosen network minus the reference, of latency the ratio of both (×); in brackets stands its 95\u00a0% interval."
+CONFIRMED = (
+    " A confirmed value comes from trainings with fresh seeds and timings in fresh sittings (networks loaded anew), made for these "
+    "networks alone{test}. A difference is the chosen network minus the reference, of latency the ratio of both (×); in brackets "
+    "stands its 95\u00a0% interval."
 )
+TEST = "; the test loss is of images that neither training nor any choice had used"
 
 
 def side_by_side(result: SearchResult) -> list[Part]:
@@ -44,7 +46,10 @@ def side_by_side(result: SearchResult) -> list[Part]:
     folded = DEPLOYED if winner.deployed_params not in (None, winner.params) else ""
     start = [Paragraph(f"{capital(name(winner))} is: {about}." if about else f"{capital(name(winner))}.")]
     parts: list[Part] = [*start, tables.axes_table(result, winner)]
-    return [*parts, Paragraph(folded + EAGER + (MEANING if confirmed_winner(result) else SEARCHED))]
+    meaning = SEARCHED.format(but="" if result.metric.lower_is_better else f", but for the {result.metric.label}")
+    if network := confirmed_winner(result):
+        meaning += CONFIRMED.format(test=TEST if losses(network, TEST_LOSS) else "")
+    return [*parts, Paragraph(folded + EAGER + meaning)]
 
 
 def confirmation(result: SearchResult) -> list[Part]:
@@ -58,8 +63,9 @@ def confirmation(result: SearchResult) -> list[Part]:
     if not c.networks:
         return [*parts, Missing("**Not confirmed**: no network of the front was trained again.")]
     if c.verdicts and len(c.networks) > 1:
-        parts += [Heading("Verdicts", 3), tables.verdicts_table(c)]
-    parts += [Heading("Losses of each seed", 3), tables.seeds_table(c)]
+        parts += [Heading("Verdicts", 3), tables.verdicts_table(result, c)]
+    what = "Losses" if result.metric == METRICS["loss"] else capital(result.metric.label)
+    parts += [Heading(f"{what} of each seed", 3), tables.seeds_table(c, loss_axis(result))]
     failed = [(n, seed) for n in (c.reference, *c.networks) for seed in n.seeds if seed.reason]
     reasons = [f"{capital(name(n))}, seed {seed.seed}: {literal(seed.reason.rstrip('.'))}." for n, seed in failed]
     parts += [Bullets(reasons)] if reasons else []
@@ -68,7 +74,8 @@ def confirmation(result: SearchResult) -> list[Part]:
         parts += [Heading("Learning rates", 3), Paragraph(text), rates]
     if timings := tables.timings_table(c):
         fastest = "Fastest mode: the quickest of all ways of running that were tried; ratios are to the reference in its own."
-        parts += [Heading("Latency", 3), timings, Paragraph(fastest)]
+        parts += [Heading("Latency", 3), timings]
+        parts += [Paragraph(fastest)] if any(n.fastest for n in (c.reference, *c.networks)) else []
     return parts
 
 
@@ -79,10 +86,12 @@ def everything(result: SearchResult) -> list[Part]:
     parts: list[Part] = [Paragraph(f"{capital(states_text(result))}."), *drawn]
     ahead = front(result)
     if not ahead:
-        return [*parts, Missing("**No front**: no proposal was trained to the end with a loss, a latency and parameters.")]
+        lacking = f"no proposal was trained to the end with {result.metric.noun}, latency and parameters"
+        return [*parts, Missing(f"**No front**: {lacking}.")]
     shown = ahead[:FRONT_SHOWN]
-    more = f" The first {len(shown)} by loss:" if len(ahead) > len(shown) else ""
-    text = f"On the front: {count(len(ahead), 'network')}, which no other beats in loss, latency and parameters at once.{more}"
+    more = f" The first {len(shown)} by {result.metric.noun}:" if len(ahead) > len(shown) else ""
+    once = f"{result.metric.noun}, latency and parameters at once"
+    text = f"On the front: {count(len(ahead), 'network')}, which no other beats in {once}.{more}"
     return [*parts, Paragraph(text), tables.networks_table(result, shown)]
 
 
@@ -91,7 +100,8 @@ def drawing(result: SearchResult) -> list[Part]:
     winner = winner_of(result)
     parts: list[Part] = []
     if winner is not None and winner.spec:
-        text = f"The spec of {name(winner)}, also in `winner.toml`: the fields that differ from the preset `original`."
+        what = "the call that makes it" if "callable" in winner.spec else "the fields that differ from the preset `original`"
+        text = f"The spec of {name(winner)}, also in `winner.toml`: {what}."
         parts += [Paragraph(text), Code(spec_toml(winner.spec), "toml")]
     drawn = {role: stages for role, stages in result.drawings.items() if stages}
     widest = max((effect_plots.side(s) for stages in drawn.values() for s in stages), default=1.0)
@@ -110,11 +120,12 @@ def undone(result: SearchResult) -> list[Part]:
     text = (
         f"{capital(name(result.reference))} and {chosen} differ in {count(len(result.undone), 'choice')}. Each was set back alone "
         f"in {chosen}, all else as there. What gets worse then is what the choice buys, what gets better is what it costs. Where "
-        "choices act together, their effects do not add up to the whole difference. All are trained with that network's own "
-        "learning rate, with which another one may diverge."
+        "choices act together, their effects do not add up to the whole difference."
     )
-    plot = effect_plots.undone_plot(result.undone)
-    return [Paragraph(text), *([plot] if plot else []), tables.undone_table(result.undone)]
+    if result.metric == METRICS["loss"]:
+        text += " All are trained with that network's own learning rate, with which another one may diverge."
+    plot = effect_plots.undone_plot(result.undone, loss_axis(result))
+    return [Paragraph(text), *([plot] if plot else []), tables.undone_table(result.undone, loss_axis(result))]
 
 
 def course(result: SearchResult) -> list[Part]:
@@ -145,8 +156,8 @@ def _growth(result: SearchResult) -> list[Part]:
         return []
     g = result.growth
     text = (
-        "The hypervolume is the volume of all combinations of loss, latency and parameters that some network of the front beats: "
-        "one number that grows with every network that improves the front."
+        f"The hypervolume is the volume of all combinations of {result.metric.noun}, latency and parameters that some network of "
+        "the front beats: one number that grows with every network that improves the front."
     )
     if g.random:
         reached, rivals = g.reached[-1], [n for n, value in enumerate(g.random, 1) if value >= g.reached[-1]]
@@ -171,27 +182,30 @@ def _distribution(result: SearchResult) -> list[Part]:
     if plot is None:
         return []
     text = "A space is judged by all of its networks, not by the best alone (Radosavovic et al. 2020, RegNet)."
-    return [Heading("The losses of the space", 3), Paragraph(" ".join([text, *_shares(result)])), plot]
+    what = "The losses of" if result.metric == METRICS["loss"] else f"{capital(result.metric.label)} in"
+    return [Heading(f"{what} the space", 3), Paragraph(" ".join([text, *_shares(result)])), plot]
 
 
 def _shares(result: SearchResult) -> list[str]:
     """Shares of networks within some distances of the best, of the space and of those trained."""
-    trained, space = plots.trained_losses(result), result.distribution
+    trained, space, metric = plots.trained_losses(result), result.distribution, result.metric
     texts = []
     if space and space.quantiles:
         best = space.quantiles[0][1]
         known_shares, known_losses = zip(*space.quantiles, strict=True)
-        shares = [float(np.interp(best + x, known_losses, known_shares)) for x in WITHIN]
-        texts.append(f"Of the whole space ({space.source}): {_within(shares)} of its best, {best:.4f}.")
+        lowest = metric.lowest_best
+        shares = [float(np.interp(lowest(best) + x, [lowest(loss) for loss in known_losses], known_shares)) for x in WITHIN]
+        texts.append(f"Of the whole space ({space.source}): {_within(shares, metric)} of its best, {metric.text(best)}.")
     if trained:
-        shares = [sum(loss <= trained[0] + x for loss in trained) / len(trained) for x in WITHIN]
+        shares = [sum(abs(loss - trained[0]) <= x for loss in trained) / len(trained) for x in WITHIN]
         ended = count(len(trained), "network")
-        texts.append(f"Of the {ended} trained to the end: {_within(shares)} of the best, {trained[0]:.4f}.")
+        texts.append(f"Of the {ended} trained to the end: {_within(shares, metric)} of the best, {metric.text(trained[0])}.")
     return texts
 
 
-def _within(shares: list[float]) -> str:
-    return joined(f"{100 * share:.2g}\u00a0% within {x:g}" for share, x in zip(shares, WITHIN, strict=True))
+def _within(shares: list[float], metric: Metric) -> str:
+    unit = f"\u00a0{metric.unit_of_change}" if metric.unit_of_change else ""
+    return joined(f"{100 * share:.2g}\u00a0% within {x * metric.scale:g}{unit}" for share, x in zip(shares, WITHIN, strict=True))
 
 
 def _prediction(result: SearchResult) -> list[Part]:
@@ -218,7 +232,7 @@ def missing(result: SearchResult) -> list[Part]:
         rest = sum(num for _, num in reasons.most_common()[REASONS_SHOWN:])
         items += [f"{count(rest, 'more proposal')} {verb} for other reasons, all in `proposals.csv`."] if rest else []
     without = [c for c in result.proposals if c.state == "complete" and finite(c.best_loss) is None]
-    items += [f"{count(len(without), 'network')} trained to the end without a finite loss."] if without else []
+    items += [f"{count(len(without), 'network')} trained to the end without a finite {result.metric.noun}."] if without else []
     if stopped := of_state(result, STOPPED):
         items.append(f"{count(len(stopped), 'training')} stopped early; each keeps its checkpoint and may go on.")
     return [Bullets(items or ["Nothing."])]

@@ -24,7 +24,7 @@ from ablation.report.explain.style import plain
 from ablation.report.kit.numbers import NOTHING, decimal, significant
 from ablation.report.kit.page import Table
 from ablation.report.kit.tables import write_lines
-from ablation.report.search.axes import COUNTS, Axis, all_axes, finite, losses, place_name, places
+from ablation.report.search.axes import COUNTS, Axis, all_axes, axis_of, finite, losses, place_name, places, search_axes
 from ablation.report.search.effect_plots import effect_of, shape_text
 from ablation.report.search.networks import title_of
 from ablation.stats import mean_and_sd
@@ -74,9 +74,9 @@ def p_text(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def verdicts_table(confirmation: Confirmation) -> Table:
+def verdicts_table(result: SearchResult, confirmation: Confirmation) -> Table:
     """What each network that was confirmed is on each axis."""
-    axes = list(dict.fromkeys(Axis(v.metric, v.place) for v in confirmation.verdicts))
+    axes = list(dict.fromkeys(axis_of(v, result) for v in confirmation.verdicts))
     own = [confirmation.of(network.number or 0) for network in confirmation.networks]
     lines = [[axis.label, *(_verdict_cell(axis, axis.verdict(verdicts)) for verdicts in own)] for axis in axes]
     return table(["", *(f"#{network.number}" for network in confirmation.networks)], lines)
@@ -86,18 +86,20 @@ def _verdict_cell(axis: Axis, verdict: Verdict | None) -> str:
     return NOTHING if verdict is None else f"{axis.change(verdict.effect, verdict.low, verdict.high)}: {verdict.verdict}"
 
 
-def seeds_table(confirmation: Confirmation) -> Table:
-    """Validation and test loss of each network: mean, standard deviation, and each fresh seed."""
+def seeds_table(confirmation: Confirmation, trained: Axis) -> Table:
+    """Validation and test loss of each network, or what else was trained for: mean, standard deviation, and each fresh seed."""
+    metrics = (LOSS, TEST_LOSS) if trained == Axis(LOSS) else (LOSS,)
     every = (confirmation.reference, *confirmation.networks)
     seeds = list(dict.fromkeys(seed.seed for network in every for seed in network.seeds))
     lines = []
     for network in every:
         own = {seed.seed: seed for seed in network.seeds}
-        for metric in (LOSS, TEST_LOSS):
+        for metric in metrics:
             values = [getattr(own.get(seed), "validation" if metric == LOSS else "test", None) for seed in seeds]
-            cells = [decimal(finite(value), 4) for value in values]
-            lines.append([title_of(network), metric_name(metric), _mean(losses(network, metric)), *cells])
-    return table(["network", "loss", "mean ± SD", *(f"seed {seed}" for seed in seeds)], lines, texts=(0, 1))
+            cells = [trained.text(value) for value in values]
+            what = metric_name(metric) if len(metrics) > 1 else trained.label
+            lines.append([title_of(network), what, _mean(losses(network, metric), trained), *cells])
+    return table(["network", trained.trained.noun, "mean ± SD", *(f"seed {seed}" for seed in seeds)], lines, texts=(0, 1))
 
 
 def metric_name(metric: str) -> str:
@@ -105,9 +107,9 @@ def metric_name(metric: str) -> str:
     return Axis(metric).label.removesuffix(" loss")
 
 
-def _mean(values: Sequence[float]) -> str:
+def _mean(values: Sequence[float], axis: Axis) -> str:
     mean, sd = mean_and_sd(values)
-    return decimal(mean, 4) + (f" ± {decimal(sd, 4)}" if sd is not None else "")
+    return axis.text(mean) + (f" ± {axis.text(sd)}" if sd is not None else "")
 
 
 def rates_table(confirmation: Confirmation) -> Table | None:
@@ -141,7 +143,7 @@ def timings_table(confirmation: Confirmation) -> Table | None:
 
 def networks_table(result: SearchResult, networks: Sequence[Candidate]) -> Table:
     """Networks with their costs and loss: of the front, the reference first."""
-    axes = [Axis(PARAMS), *(Axis(LATENCY, place) for place in places(result)), Axis(LOSS)]
+    axes = search_axes(result)
     lines = [
         [title_of(c), *(axis.text(axis.searched(c)) for axis in axes)]
         for c in (result.reference, *result.others, *networks)
@@ -185,10 +187,10 @@ def _percent(share: float, digits: int) -> str:
     return f"{100 * share:.{digits}f}\u00a0%"
 
 
-def undone_table(swaps: Sequence[Undone]) -> Table:
+def undone_table(swaps: Sequence[Undone], trained: Axis) -> Table:
     """What setting each of the winner's levels back alone changes."""
     timed = dict.fromkeys(place for swap in swaps for place in swap.latency)
-    axes = [Axis(LOSS), *(Axis(LATENCY, place) for place in timed), Axis(PARAMS)]
+    axes = [trained, *(Axis(LATENCY, place) for place in timed), Axis(PARAMS)]
     lines = []
     for swap in swaps:
         effects = [effect_of(axis, swap) for axis in axes]
@@ -197,7 +199,8 @@ def undone_table(swaps: Sequence[Undone]) -> Table:
         if swap.loss is not None and swap.loss.num:
             sure += f" ({swap.loss.num} {swap.loss.of})"
         lines.append([f"{plain(swap.factor)}: {swap.winner} → {swap.reference}", cells[0], sure, *cells[1:]])
-    return table(["undone", axes[0].label, "of the loss", *(axis.label for axis in axes[1:])], lines, texts=(0, 2))
+    headings = ["undone", trained.label, f"of the {trained.trained.noun}", *(axis.label for axis in axes[1:])]
+    return table(headings, lines, texts=(0, 2))
 
 
 def drawing_table(stages: Sequence[Stage]) -> Table:

@@ -8,6 +8,7 @@ from pathlib import Path
 from ablation.machine.files import write_atomic
 from ablation.record.convert import from_plain, to_plain
 from ablation.record.search import SearchResult
+from ablation.record.trial import METRICS
 from ablation.report.explain.plots import PLOTS, Plot, draw_plots
 from ablation.report.kit.page import Answer, Heading, Missing, Picture, literal, to_html, to_markdown
 from ablation.report.search.answer import answer
@@ -61,7 +62,7 @@ def page_parts(result: SearchResult, with_gallery: bool = False) -> list[Part]:
     """The page from top to bottom, plots not yet drawn."""
     parts: list[Part] = [Heading(literal(result.title), 1), Answer(answer(result))]
     for title, body, gone in SECTIONS:
-        if title == "Next":
+        if title == "Next" and result.metric == METRICS["loss"]:  # other networks reconstruct nothing
             parts += _gallery(result, with_gallery)
         made = body(result)
         # without a network beside the reference there are no differences to miss

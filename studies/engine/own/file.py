@@ -53,8 +53,11 @@ def is_own(path: Path) -> bool:
     return bool({"network", WHAT} & set(read_toml(path)))
 
 
-def read_own(path: Path) -> OwnStudy:
-    """The study of a file; InputError, which names the file, for whatever is wrong with it."""
+def read_own(path: Path, *, whole: bool = True) -> OwnStudy:
+    """The study of a file; InputError, which names the file, for whatever is wrong with it.
+
+    Not `whole`: the space, which may be too large for that, is not enumerated.
+    """
     values = read_toml(path)
     try:
         if unknown := sorted(set(values) - set(KEYS)):
@@ -68,12 +71,14 @@ def read_own(path: Path) -> OwnStudy:
         if not isinstance(factors, dict):
             raise must_be("factors", "a table, [factors]", factors)
         train = TrainingFunction.read(values[WHAT], values.get("metrics", {}))
-        return own_study(name, values["network"], train, factors, inputs_of(values.get("input")))
+        return own_study(name, values["network"], train, factors, inputs_of(values.get("input")), whole=whole)
     except InputError as error:
         raise InputError(f"{path.name}: {error}") from None
 
 
-def own_study(name: str, network: str, train: TrainingFunction, factors: Mapping[str, Any], inputs: Sequence[str] = ()) -> OwnStudy:
+def own_study(
+    name: str, network: str, train: TrainingFunction, factors: Mapping[str, Any], inputs: Sequence[str] = (), *, whole: bool = True
+) -> OwnStudy:
     """A study of the networks that levels of arguments make; InputError where none can be made, or the function can't be called."""
     levels = factors_of(factors, "width = [16, 32]")
     train.function  # noqa: B018 -- raises what is wrong with it
@@ -81,9 +86,10 @@ def own_study(name: str, network: str, train: TrainingFunction, factors: Mapping
     space = Space(name=printable(name), base=base, factors=levels)
     _check_names(space, levels)
     if not inputs:
-        first = _first(space)
+        first = first_of(space)
         space = replace(space, base=replace(base, inputs=first.inputs or first.own_inputs()))
-    space.enumerate()
+    if whole:
+        space.enumerate()
     return OwnStudy(space=space, train=train)
 
 
@@ -98,7 +104,7 @@ def _check_names(space: Space, levels: Mapping[str, Levels]) -> None:
                 raise InputError(f"Factor {factor!r}: {error}") from None
 
 
-def _first(space: Space) -> CallableSpec:
+def first_of(space: Space) -> CallableSpec:
     """The first network that can be made."""
     reasons = []
     for levels in product(*space.factors.values()):

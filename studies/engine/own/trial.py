@@ -18,19 +18,19 @@ from ablation.machine.device import all_seeded
 from ablation.machine.hardware import provenance
 from ablation.measure.costs.published import published_counts
 from ablation.measure.costs.static import static_cost
-from ablation.record.trial import COMPLETE, Record
+from ablation.record.trial import COMPLETE, STOPPED, Record
 from ablation.report import draw_curves
 from ablation.search.limits import num_params
 from ablation.train.checkpoint import save_weights
 from ablation.train.own import MetricsError, OwnError, TrainingFunction
 from blocks.errors import InputError
 from studies.engine.dashboard import artifact_store, upload_artifacts, write_note
-from studies.engine.latency_session import stored_latency
 from studies.engine.preflight import Finding
 from studies.engine.publish import note
-from studies.engine.trial import TrialContext, objective_latency
+from studies.engine.search.rungs import RungWatch
+from studies.engine.trial import TrialContext, measured_latency, objective_latency
 from studies.store.records import store_record
-from studies.store.retry import SIGNS, may_pass
+from studies.store.retry import SIGNS, TrialStopped, may_pass
 from studies.work.loop import TrialFailed, TrialInterrupted
 
 
@@ -56,8 +56,7 @@ def run_own_trial(trial: optuna.Trial, context: TrialContext) -> tuple[float, fl
     if spec.network_key != key:
         raise TrialFailed(f"the source of {spec.path} has changed since the study began", certain=True)
     context.on_step(label, 0, 1, "costs")
-    latency = stored_latency(trial.study, key, config.device)
-    latency_ms = objective_latency(latency, config)
+    latency = measured_latency(trial, spec, context, lambda: try_network(spec).reason)
     with all_seeded(seed):
         network = spec.build_plain(seed)
     costs = context.costs[key] = context.costs.get(key) or count_own(spec)
@@ -66,13 +65,16 @@ def run_own_trial(trial: optuna.Trial, context: TrialContext) -> tuple[float, fl
         factors=attrs["intents"][0], intents=tuple(attrs["intents"]), data={"name": train.text}, costs=costs, latency=latency,
         provenance=provenance(config.device, time.time()),
     )  # fmt: skip
-    folder = context.folder.checkpoints(key, seed)
-    record = _trained(record, network.to(config.device), train, folder, context)
+    folder, watch = context.folder.checkpoints(key, seed), RungWatch(trial, config, latency, num_params(costs))
+    record = _trained(record, network.to(config.device), train, folder, watch, context)
     # apart, where the network ties them; what is no tensor is nothing to load again
     weights = {k: value.detach().cpu().clone() for k, value in network.state_dict().items() if isinstance(value, Tensor)}
     save_weights(folder, weights, {"network": spec.text, "seed": str(seed)})
+    if record.state == STOPPED:
+        store_record(trial, record, feasible=True)
+        raise TrialStopped(record.reason)
     _publish(trial, record, context)
-    return record.quality["own"][next(iter(train.metrics))], latency_ms, float(num_params(costs))
+    return record.quality["own"][next(iter(train.metrics))], objective_latency(latency, config), float(num_params(costs))
 
 
 def count_own(spec: CallableSpec) -> dict[str, Any]:
@@ -80,8 +82,10 @@ def count_own(spec: CallableSpec) -> dict[str, Any]:
     return {**static_cost(spec).to_dict(), **published_counts(spec.build(seed=0), input_shape=spec.input_shape)}
 
 
-def _trained(record: Record, network: nn.Module, train: TrainingFunction, folder: Path, context: TrialContext) -> Record:
-    """The record with metrics and curve. The weights are those that the function leaves in the network."""
+def _trained(
+    record: Record, network: nn.Module, train: TrainingFunction, folder: Path, watch: RungWatch, context: TrialContext
+) -> Record:
+    """The record with metrics and curve, STOPPED where a rung says so. Weights are those that the function leaves."""
     epochs: list[dict[str, Any]] = []
     name, metric = next(iter(train.metrics.items()))
 
@@ -89,13 +93,18 @@ def _trained(record: Record, network: nn.Module, train: TrainingFunction, folder
         number = float(value)
         epochs.append({"epoch": int(epoch), "value": number if math.isfinite(number) else None})
         context.on_step(record.label, 0, 1, f"epoch {epoch}, {name} {metric.text(number)}")
+        if not watch.reason:
+            watch(epochs)
+
+    def should_stop() -> bool:
+        return bool(watch.reason) or context.should_stop()
 
     context.on_step(record.label, 0, 1, "training")
     work, begin = folder / "own", time.monotonic()
     work.mkdir(parents=True, exist_ok=True)
     stopped = TrialInterrupted("interrupted; it begins anew, with what its function kept in its folder")
     try:
-        values = train(network.train(), record.seed, report=report, should_stop=context.should_stop, folder=work)
+        values = train(network.train(), record.seed, report=report, should_stop=should_stop, folder=work)
     except Exception as error:
         if context.should_stop():  # Ctrl-C reaches the processes of a training too, which then fail
             raise stopped from error
@@ -104,9 +113,10 @@ def _trained(record: Record, network: nn.Module, train: TrainingFunction, folder
         raise
     if context.should_stop():
         raise stopped
-    shutil.rmtree(work, ignore_errors=True)
-    training = {"seconds": time.monotonic() - begin, "epochs": epochs}
-    return replace(record, training=training, quality={"own": values})
+    if not watch.reason:  # one that a rung stopped may go on, with what its function kept
+        shutil.rmtree(work, ignore_errors=True)
+    record = replace(record, training={"seconds": time.monotonic() - begin, "epochs": epochs})
+    return replace(record, state=STOPPED, reason=watch.reason) if watch.reason else replace(record, quality={"own": values})
 
 
 def passes(error: BaseException) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import optuna
 
-from ablation.design.spec import ModelSpec
+from ablation.design.network import AnySpec
 from ablation.search.costs import shared_costs
 from ablation.search.latency_model import LatencyModel
 from ablation.search.limits import latency_values
@@ -29,7 +29,7 @@ class Predicted:
     error: float  # relative; 90 % of networks that the model has not seen lie within
 
 
-Predict = Callable[[ModelSpec], Mapping[int, Predicted]]  # by batch size, those that are timed
+Predict = Callable[[AnySpec], Mapping[int, Predicted]]  # by batch size, those that are timed
 
 
 def lowest_values(predicted: Mapping[int, Predicted]) -> dict[str, float]:
@@ -61,7 +61,7 @@ def predictor(study: optuna.Study, config: StudyConfig) -> Predict | None:
     models = {b: LatencyModel.from_dict(values[str(b)]) for b in config.latency_batches if str(b) in values}
     counts = {batch: shared_costs(batch) for batch in models}
 
-    def predict(spec: ModelSpec) -> dict[int, Predicted]:
+    def predict(spec: AnySpec) -> dict[int, Predicted]:
         predicted = {batch: model.predict(counts[batch].operations(spec)) for batch, model in models.items()}
         errors = {batch: model.error.p90 if own in stored else 1.0 for batch, model in models.items()}
         return {batch: Predicted(ms=one.ms, ratio=one.ratio, error=errors[batch]) for batch, one in predicted.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
@@ -10,7 +11,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from ablation.design.protocol import LOSS, Protocol
-from ablation.record.trial import STOPPED
+from ablation.record.trial import METRICS, STOPPED, Metric
 from ablation.search.rungs import (
     RankCorrelation,
     Runner,
@@ -22,7 +23,7 @@ from ablation.search.rungs import (
     stop_reason,
 )  # fmt: skip
 from studies.engine.config import StudyConfig
-from studies.engine.search.settings import search_of
+from studies.engine.search.settings import REFERENCE, search_of
 from studies.store.history import ERROR, JobKey, job_key, read_histories
 from studies.store.mirror import with_values
 from studies.store.queue import GO_ON
@@ -31,9 +32,18 @@ from studies.store.source import ROLE
 RUNGS = "rungs"  # user attribute of a trial: ratios by place, params, losses by rung
 
 
-def rungs_of(config: StudyConfig) -> tuple[int, ...]:
-    """The epochs after which a training of this study may be stopped."""
-    return rung_epochs(config.training_protocol().epochs, search_of(config).rungs) if config.search else ()
+def rungs_of(config: StudyConfig, study: optuna.Study) -> tuple[int, ...]:
+    """The epochs after which a training of this study may be stopped.
+
+    A training function of the user's own has the epochs that it reports of the reference: none before the reference has ended.
+    """
+    if not config.search:
+        return ()
+    if not config.own:
+        return rung_epochs(config.training_protocol().epochs, search_of(config).rungs)
+    ended = (t for t in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)) if t.user_attrs.get(ROLE) == REFERENCE)
+    reported = next((sorted(own.losses) for trial in ended if (own := runner(trial.user_attrs))), [])
+    return tuple(reported[number - 1] for number in rung_epochs(len(reported), search_of(config).rungs)) if reported else ()
 
 
 class RungWatch:
@@ -43,10 +53,13 @@ class RungWatch:
     takes no part. What was planned with a role, as the reference, and what goes on after a stop are never stopped.
     """
 
-    def __init__(self, trial: optuna.Trial, config: StudyConfig, protocol: Protocol, latency: Mapping[str, Any], params: float):
+    def __init__(
+        self, trial: optuna.Trial, config: StudyConfig, latency: Mapping[str, Any], params: float, protocol: Protocol | None = None
+    ) -> None:
         study, places = config.training_protocol(), [f"{config.device}/{batch}" for batch in config.latency_batches]
-        self.trial, self.rungs, self.reason = trial, rungs_of(config), ""
-        self.compares = all(getattr(protocol, name) == getattr(study, name) for name in (*LOSS, "epochs"))
+        self.trial, self.rungs, self.reason, self.metric = trial, rungs_of(config, trial.study), "", config.leading
+        self.compares = protocol is None or all(getattr(protocol, name) == getattr(study, name) for name in (*LOSS, "epochs"))
+        self.own = bool(config.own)
         self.exempt = ROLE in trial.user_attrs or GO_ON in trial.user_attrs
         ratios = {place: latency[place]["ratio"] for place in places if latency.get(place, {}).get("ratio") is not None}
         self.about = {"ratios": ratios if len(ratios) == len(places) else {}, "params": params}
@@ -56,16 +69,25 @@ class RungWatch:
     def __call__(self, epochs: Sequence[Mapping[str, Any]]) -> bool:
         """Whether the training is stopped after these epochs."""
         self.note(epochs)
-        if self.exempt or not self.compares or len(epochs) not in self.rungs:
+        epoch = max(self._values(epochs), default=0)
+        if self.exempt or not self.compares or epoch not in self.rungs:
             return False
         known = runners(self.trial.study.get_trials(deepcopy=False))
         own = known.pop(job_key(self.trial))  # type: ignore[arg-type]
-        self.reason = stop_reason(own, known.values(), len(epochs), spread_at(known.values(), len(epochs)))
+        self.reason = stop_reason(own, known.values(), epoch, spread_at(known.values(), epoch), self.metric)
         return bool(self.reason)
+
+    def _values(self, epochs: Sequence[Mapping[str, Any]]) -> dict[int, float]:
+        """Epoch -> value, the lower the better; of one that is not finite infinity."""
+        if not self.own:
+            return {number: float(epoch["val_loss"]) for number, epoch in enumerate(epochs, 1)}
+        return {e["epoch"]: math.inf if e["value"] is None else self.metric.lowest_best(e["value"]) for e in epochs}
 
     def note(self, epochs: Sequence[Mapping[str, Any]]) -> None:
         """Keep the losses at the rungs that were reached."""
-        losses = rung_losses([float(epoch["val_loss"]) for epoch in epochs], self.rungs) if self.compares else {}
+        values = self._values(epochs) if self.compares else {}
+        rungs = (self.rungs or tuple(values)) if self.own else self.rungs  # all that the reference reports, of which some are rungs
+        losses = rung_losses(values, rungs)
         if losses != self.losses:
             self.losses = losses
             self.trial.set_user_attr(RUNGS, {**self.about, "losses": {str(rung): loss for rung, loss in losses.items()}})
@@ -112,9 +134,9 @@ def no_longer_stopped(study: optuna.Study) -> list[JobKey]:
 
 def rank_correlations(study: optuna.Study, config: StudyConfig) -> list[RankCorrelation]:
     """For each rung, how well the order of the networks there foretells their order at the end; complete ones, means over seeds."""
-    ended = [(own, trial.values[0]) for trial, own in _ended(study.get_trials(deepcopy=False))]
+    ended = [(own, config.leading.lowest_best(trial.values[0])) for trial, own in _ended(study.get_trials(deepcopy=False))]
     result = []
-    for rung in rungs_of(config):
+    for rung in rungs_of(config, study):
         pairs: dict[str, list[tuple[float, float]]] = {}
         for own, end in ended:
             if rung in own.losses:
@@ -129,15 +151,15 @@ def _ended(trials: Iterable[FrozenTrial]) -> list[tuple[FrozenTrial, Runner]]:
     return [(trial, own) for trial in complete if (own := runner(trial.user_attrs)) is not None]
 
 
-def with_projections(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+def with_projections(trials: Sequence[FrozenTrial], metric: Metric = METRICS["loss"]) -> list[FrozenTrial]:
     """The trials, those that a rung stopped as if they had ended, by the median gain of the others; for samplers alone."""
-    ends = [(own.losses, trial.values[0]) for trial, own in _ended(trials)]
+    ends = [(own.losses, metric.lowest_best(trial.values[0])) for trial, own in _ended(trials)]
     shown = []
     for trial in trials:
         own = runner(trial.user_attrs) if trial.user_attrs.get("reason_kind") == STOPPED else None
         if own is not None and own.losses:
             rung = max(own.losses)
-            end = projected_end(own.losses[rung], rung, ends)
+            end = metric.lowest_best(projected_end(own.losses[rung], rung, ends))
             trial = with_values(trial, (end, trial.user_attrs[RUNGS]["latency_ms"], own.params))
         shown.append(trial)
     return shown

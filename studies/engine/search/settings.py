@@ -9,8 +9,8 @@ from typing import Any
 import optuna
 from optuna.samplers import BaseSampler
 
+from ablation.design.network import AnySpec, spec_from_dict
 from ablation.design.space import Space
-from ablation.design.spec import ModelSpec
 from ablation.search.limits import COSTS, broken, check_limits, excess
 from ablation.search.rungs import rung_epochs
 from ablation.search.samplers import ABOUT
@@ -71,17 +71,17 @@ def search_of(config: StudyConfig) -> Search:
     return Search(**config.search)
 
 
-def reference_spec(config: StudyConfig) -> ModelSpec:
+def reference_spec(config: StudyConfig) -> AnySpec:
     """The network beside which every proposal is timed and judged; the base of the space unless the search names another."""
     values = (config.search or {}).get("reference") or config.space["base"]
-    return ModelSpec.from_dict(values)
+    return spec_from_dict(values)
 
 
 def check_search(config: StudyConfig) -> None:
     """InputError where a search can't be: settings, a reference for other images, a limit on what is not timed."""
     search, base = search_of(config), Space.from_dict(config.space).base
     reference = reference_spec(config)
-    for name in ("image_size", "in_channels"):
+    for name in ("image_size", "in_channels") if not config.own else ():
         own, wanted = getattr(reference, name), getattr(base, name)
         if own != wanted:
             remedy = f"Give the reference {name} {wanted}, or search a space of {own}."

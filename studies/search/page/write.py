@@ -8,6 +8,9 @@ from rich.console import Console
 
 from ablation.record.search import SearchResult
 from ablation.record.search_confirmed import FASTEST, LATENCY, LOSS, PARAMS, RATIOS, TEST_LOSS, Verdict
+from ablation.record.trial import METRICS, Metric
+from ablation.report.kit.numbers import significant
+from ablation.report.search.axes import Axis
 from ablation.report.search.writer import GALLERY, write_search
 from ablation.report.search.writer import read_search as read_result
 from ablation.search.confirm import beats_everywhere
@@ -15,16 +18,10 @@ from blocks.errors import must_be
 from studies.engine.config import StudyFolder, prepare_folder
 from studies.engine.reporting import draw_gallery
 from studies.search.folder import CONFIRM, NETWORK, SearchFolder
-from studies.search.result import SearchState, read_search, result_of, write_files
+from studies.search.page.result import SearchState, read_search, result_of, write_files
 from studies.work.progress import print_line
 
-LABELS = {
-    PARAMS: "parameters",
-    LATENCY: "latency",
-    FASTEST: "latency in the fastest mode",
-    LOSS: "validation loss",
-    TEST_LOSS: "test loss",
-}
+LABELS = {PARAMS: "parameters", LATENCY: "latency", FASTEST: "latency in the fastest mode", TEST_LOSS: "test loss"}
 
 
 def report_search(folder: SearchFolder, console: Console, *, storage: str | None = None, to: Path | None = None) -> SearchResult:
@@ -76,19 +73,23 @@ def verdict_lines(result: SearchResult) -> list[str]:
         beats = beats_everywhere(confirmation, network.number or 0)
         winner = ", better on every axis" if beats else ", the closest" if network.number == result.winner else ""
         lines.append(f"proposal {network.number}{winner}: {network.label}")
-        lines += [f"  {_line(verdict)}" for verdict in confirmation.of(network.number or 0)]
+        lines += [f"  {_line(verdict, result.metric)}" for verdict in confirmation.of(network.number or 0)]
     return [*lines, *result.missing]
 
 
-def _line(verdict: Verdict) -> str:
-    name = " ".join(part for part in (LABELS.get(verdict.metric, verdict.metric), verdict.place) if part)
-    is_ratio, ends = verdict.metric in RATIOS, ""
+def _line(verdict: Verdict, metric: Metric) -> str:
+    label = metric.label if verdict.metric == LOSS else LABELS.get(verdict.metric, verdict.metric)
+    name, is_ratio, ends = f"{label} {verdict.place}".rstrip(), verdict.metric in RATIOS, ""
+    axis = Axis(verdict.metric, verdict.place, metric if verdict.metric == LOSS else METRICS["loss"])
     if verdict.low is not None and verdict.high is not None:
-        ends = f" ({verdict.low:+.4f} to {verdict.high:+.4f})" if not is_ratio else f" ({verdict.low:.3f} to {verdict.high:.3f})"
+        ends = f" ({verdict.low:.3f} to {verdict.high:.3f})"
     if verdict.value is None or verdict.reference is None or verdict.effect is None:
         return f"{name}: {verdict.verdict}"
     if verdict.metric in (LOSS, TEST_LOSS):
-        return f"{name}: {verdict.value:.4f} against {verdict.reference:.4f}, {verdict.effect:+.4f}{ends}: {verdict.verdict}"
+        change = axis.change(verdict.effect, verdict.low, verdict.high)
+        line = f"{name}: {axis.text(verdict.value)} against {axis.text(verdict.reference)}, {change}: {verdict.verdict}"
+        return line.replace("\u00a0", " ")
     if is_ratio:
-        return f"{name}: {verdict.value:.2f} against {verdict.reference:.2f} ms, {verdict.effect:.3f} x{ends}: {verdict.verdict}"
+        pair = f"{significant(verdict.value)} against {significant(verdict.reference)} ms"
+        return f"{name}: {pair}, {verdict.effect:.3f} x{ends}: {verdict.verdict}"
     return f"{name}: {verdict.value:,.0f} against {verdict.reference:,.0f}: {verdict.verdict}"

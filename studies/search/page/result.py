@@ -12,12 +12,13 @@ from typing import Any
 
 import optuna
 
+from ablation.design.callable_spec import CallableSpec
 from ablation.machine.files import write_atomic
 from ablation.machine.hardware import machine_name
 from ablation.record.convert import from_plain, to_plain
 from ablation.record.search import STOPPED, Candidate, Limit, PredictionError, Rung, SearchedSpace, SearchResult
 from ablation.record.search_confirmed import WAITS, Confirmation, Stage, Undone
-from ablation.record.trial import FAILED
+from ablation.record.trial import FAILED, Metric
 from ablation.report.kit.numbers import capital
 from ablation.report.search.networks import spec_toml
 from ablation.search.confirm import winner as winner_of
@@ -29,8 +30,8 @@ from studies.engine.reporting import FACTS, NOISE
 from studies.engine.search.rungs import rank_correlations
 from studies.search.candidates import candidates, finalists, spent_s
 from studies.search.confirmation import Rates, Stored, best_rate, confirmation_of, data_text, floors, rates_of
-from studies.search.folder import CONFIRM, NETWORK, SWEEP, WHY, WINNER, SearchFolder, arm, level_of, study_of, why_of
-from studies.search.insight import Drawn, distribution_of, growth_of
+from studies.search.folder import CONFIRM, NETWORK, NO_RATE, SWEEP, WHY, WINNER, SearchFolder, arm, level_of, study_of, why_of
+from studies.search.page.insight import Drawn, distribution_of, growth_of
 from studies.store.storage import open_storage, study_names
 
 
@@ -52,6 +53,11 @@ class SearchState:
         return [candidate for number in chosen for candidate in self.proposals if candidate.number == number]
 
     @property
+    def metric(self) -> Metric:
+        """What networks are trained for."""
+        return self.search.config.leading
+
+    @property
     def begun(self) -> list[int]:
         """Numbers of the networks whose confirmation has begun, in that order."""
         confirm = self.parts.get(CONFIRM)
@@ -62,29 +68,30 @@ class SearchState:
     @property
     def shows_faces(self) -> bool:
         """Whether its images are rendered, so that they may be shown to anyone."""
-        return bool(self.search.config.data["name"] == "faces")
+        return bool(self.search.config.data.get("name") == "faces")
 
     def arms(self) -> list[str]:
         """The reference and the finalists as levels of the confirmation."""
-        rates = {level: best_rate(losses) for level, losses in self.rates().items()}
-        return [arm(level, float(rate)) for level, rate in rates.items() if rate is not None]
+        rates = {level: best_rate(losses, self.metric) for level, losses in self.rates().items()}
+        return [arm(level, rate) for level, rate in rates.items() if rate is not None]
 
     @cached_property
     def winner(self) -> Candidate | None:
         """The network that is put beside the reference: the best that was confirmed, before that the best of the front."""
         confirmation = self.confirmation
-        number = winner_of(confirmation) if confirmation else None
+        number = winner_of(confirmation, self.metric) if confirmation else None
         confirmed = (c for c in self.proposals if c.number == number and number is not None)
         return next(confirmed, None) or next(iter(self.best(1)), None)
 
     def best(self, num: int) -> list[Candidate]:
         """The best of the front, as it is now."""
-        return finalists(self.reference, self.proposals, num)
+        return finalists(self.reference, self.proposals, num, self.metric)
 
     def rates(self) -> dict[str, Rates]:
         """Level of the reference and of each finalist -> loss by learning rate."""
-        rate = self.search.config.training_protocol().learning_rate
-        own = self.search.config.search.get("reference_rate") or rate
+        config = self.search.config
+        rate = NO_RATE if config.own else f"{config.training_protocol().learning_rate:g}"
+        own = f"{config.search['reference_rate']:g}" if config.search.get("reference_rate") else rate
         sweep, networks = self.parts.get(SWEEP), [(self.reference, own), *((each, rate) for each in self.finalists)]
         return {level_of(each): rates_of(each, of, sweep) for each, of in networks}
 
@@ -92,7 +99,7 @@ class SearchState:
     def confirmation(self) -> Confirmation | None:
         """Values and verdicts; None where nothing was trained with fresh seeds."""
         rates, confirm = self.rates(), self.parts.get(CONFIRM)
-        if confirm is None or best_rate(rates[level_of(self.reference)]) is None:
+        if confirm is None or best_rate(rates[level_of(self.reference)], self.metric) is None:
             return None
         return confirmation_of(self.reference, self.finalists, rates, confirm, self.facts.get("fastest", {}))
 
@@ -123,9 +130,10 @@ def result_of(state: SearchState) -> SearchResult:
     known: Mapping[str, Any] = state.search.study.user_attrs.get(FACTS, {})
     hardware = known.get("provenance", {}).get("hardware", {})
     return SearchResult(
-        title=f"Search: {', '.join(config.space['factors'])} on {config.data['name']} at {config.data['image_size']} px",
+        title=f"Search: {', '.join(config.space['factors'])} {_on(config)}",
+        metric=state.metric,
         command=facts.get("command", ""),
-        data=data_text(known.get("data", config.data)),
+        data="" if config.own else data_text(known.get("data", config.data)),
         protocol=_protocol(config),
         device=config.device,
         machine=machine_name(hardware) or config.device,
@@ -143,10 +151,10 @@ def result_of(state: SearchState) -> SearchResult:
         undone=undone_of(state, number),
         prediction=tuple(PredictionError(**error) for error in facts.get("prediction", ())),
         rungs=_rungs(state),
-        growth=growth_of(state.proposals, factors, [Drawn(**each) for each in facts.get("drawn", ())]),
-        distribution=distribution_of(state.proposals, factors),
+        growth=growth_of(state.proposals, factors, state.metric, [Drawn(**each) for each in facts.get("drawn", ())]),
+        distribution=distribution_of(state.proposals, factors, state.metric),
         drawings=_drawings(facts.get("drawings", {}), number),
-        gallery_reason="" if config.data["name"] == "faces" else "The licence of these images does not let them be shown.",
+        gallery_reason="" if config.own or state.shows_faces else "The licence of these images does not let them be shown.",
         missing=_missing(state, confirmation),
         next_commands=_next(state, number),
         provenance={**known.get("provenance", {}), "data_fingerprint": config.fingerprint, "seed": config.search.get("seed", 0)},
@@ -156,8 +164,8 @@ def result_of(state: SearchState) -> SearchResult:
 def undone_of(state: SearchState, number: int | None) -> tuple[Undone, ...]:
     """What undoing the winner's differences changes, as far as it was trained."""
     winner = next((candidate for candidate in state.finalists if candidate.number == number), None)
-    rate = best_rate(state.rates()[level_of(winner)]) if winner is not None else None
-    why = state.parts.get(why_of(winner, float(rate))) if winner is not None and rate is not None else None
+    rate = best_rate(state.rates()[level_of(winner)], state.metric) if winner is not None else None
+    why = state.parts.get(why_of(winner, rate)) if winner is not None and rate is not None else None
     about = state.facts.get("undone", {}).get(str(number))
     if why is None or about is None:
         return ()
@@ -165,7 +173,7 @@ def undone_of(state: SearchState, number: int | None) -> tuple[Undone, ...]:
     by_level = {level: [r for r in stored if r.factors.get(NETWORK) == level] for level in why.config.space["factors"][NETWORK]}
     whole = by_level.pop(WINNER)
     levels = {factor: tuple(pair) for factor, pair in about["levels"].items()}
-    return undone(levels, whole, by_level, about["reasons"], floors(why.study.user_attrs.get(NOISE, {})))
+    return undone(levels, whole, by_level, about["reasons"], floors(why.study.user_attrs.get(NOISE, {})), state.metric.path)
 
 
 def write_files(state: SearchState, result: SearchResult, target: Path) -> None:
@@ -191,7 +199,15 @@ def _limit(stored: Mapping[str, Any], reference: Candidate, device: str) -> Limi
     return Limit(metric=metric, place=place, text=text, value=value * (times or 1.0), num_excluded=stored["num_excluded"])
 
 
+def _on(config: StudyConfig) -> str:
+    if config.own:
+        return f"of {CallableSpec.from_dict(config.space['base']).text}"
+    return f"on {config.data['name']} at {config.data['image_size']} px"
+
+
 def _protocol(config: StudyConfig) -> str:
+    if config.own:
+        return f"{config.own['train']}, seed 0."
     protocol, own = config.training_protocol(), config.search.get("reference_rate")
     rate = f"{protocol.learning_rate:g}" + (f" (the reference {own:g})" if own else "")
     return f"At most {protocol.epochs} epochs, batch {protocol.batch_size}, Adam {rate}, {protocol.precision}, seed 0."
@@ -220,14 +236,15 @@ def _missing(state: SearchState, confirmation: Confirmation | None) -> tuple[str
         reason = "--confirm 0 leaves that out" if asked.get("confirm") == 0 else "the search has not got that far"
         texts.append(f"No network was confirmed: {reason}.")
     elif any(seed.reason == WAITS for network in (confirmation.reference, *confirmation.networks) for seed in network.seeds):
-        texts.append("The confirmation is not complete: until every seed was trained no loss is settled.")
+        texts.append("The confirmation is not complete: until every seed was trained nothing that training gives is settled.")
     elif asked.get("quick"):
-        texts.append(f"This was a quick search: with {asked['confirm_seeds']} fresh seeds no loss is settled, whatever it is.")
+        seeds, noun = asked["confirm_seeds"], state.metric.noun
+        texts.append(f"This was a quick search: with {seeds} fresh seeds no {noun} is settled, whatever it is.")
     failed = sum(candidate.state == FAILED for candidate in state.proposals)
     if failed:
         texts.append(f"{failed} of {len(state.proposals)} proposals could not be built or trained.")
     if confirmation is not None and not asked.get("why_seeds"):
-        texts.append("What each difference of the winner does to the loss was not trained.")
+        texts.append(f"What each difference of the winner does to the {state.metric.noun} was not trained.")
     return tuple(texts)
 
 
@@ -236,7 +253,8 @@ def _next(state: SearchState, number: int | None) -> dict[str, str]:
         return {}
     folder = state.folder.path
     place = Path(folder.name) if folder.is_absolute() else folder  # no path of this machine
-    reference = state.facts["reference"]["text"] or str(place / state.folder.reference.name)
+    text = "" if state.search.config.own else state.facts["reference"]["text"]  # a call needs its inputs, which the file has
+    reference = text or str(place / state.folder.reference.name)
     return {
         "explain why it differs": f"python -m studies.run explain {reference} {place / state.folder.winner.name}",
         "leave with it": f"python -m studies.run export {place}:winner --to exported",
