@@ -43,7 +43,8 @@ class FreeSampler(BaseSampler):
     near them (Ginsbourger et al. 2010, kriging believer). The same trials and seed give the same proposal, in any process. Draws
     all factors at random where every network of the pool was proposed.
 
-    `loss_of`: the loss to learn from of a trial (where the study maximises it, what is to be high), None where there is none; with it, trials that were stopped early can count.
+    `loss_of`: the loss to learn from of a trial, or what is to be high where the study maximises its first objective; None where
+    there is none; with it, trials that were stopped early can count.
     `reference`: (loss, latency in ms, parameters), the corner of the volume; by default a little beyond all that was seen.
     `with_costs`, `linear`: see `ablation.search.surrogate`. Only categorical factors, which are those of the pool.
 
