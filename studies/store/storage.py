@@ -6,6 +6,7 @@ This is the only module that reaches below Optuna's public names (`_storage`, `_
 from __future__ import annotations
 
 import warnings
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -115,6 +116,7 @@ def _open_database(url: str, must_exist: bool) -> BaseStorage:
         raise must_be(f"storage {public_url(url)}", "a database of this Optuna", first_line(error)[:200], remedy) from error
     if parts.get_backend_name() == "sqlite":
         _begin_immediate(storage.engine)
+    weakref.finalize(storage, storage.engine.dispose)  # connections are closed, not dropped
     return storage
 
 
