@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -17,6 +18,7 @@ from ablation.record.trial import COMPLETE, FAILED, INFEASIBLE, RUNNING, STALE, 
 from studies.store.history import ERROR, LIMITS, LOST, PRUNED, Histories, History, JobKey, Limits, read_histories
 from studies.store.lease import is_alive, remove_beat, this_machine
 from studies.store.levels import Level, declarable, extend, known_distributions
+from studies.store.locks import LockLost
 from studies.store.storage import attached, batched, exclusive, get_system_attrs, set_attrs, set_system_attr, storage_errors
 
 # user attribute of a trial that a rung has stopped before and that goes on from there: no rung stops it again
@@ -24,6 +26,7 @@ GO_ON = "go_on"
 _RESERVED = "network_key seed levels planned lease reason reason_kind traceback record retry_failed certain"
 RESERVED = frozenset([*_RESERVED.split(), GO_ON])
 STATES = (COMPLETE, FAILED, WAITING, RUNNING, STALE, STOPPED, INFEASIBLE)
+T = TypeVar("T")
 NEWER = "job:"  # hidden study attribute: what a later plan says about a job whose trial can no longer be changed
 
 
@@ -82,7 +85,8 @@ def plan(
     failed, untried. Two planners at once do not enqueue twice.
     """
     wanted = _by_key(jobs)
-    with storage_errors(study), exclusive(study):
+
+    def enqueue() -> PlanReport:
         recovered = _fail_lost(study, read_histories(study, limits))
         before = read_histories(study, limits)
         distributions = extend(known_distributions(before.trials), (job.params for job in wanted.values()), choices or {})
@@ -100,8 +104,10 @@ def plan(
         # Other jobs of the study whose worker was lost come back too.
         _enqueue_again(study, {key: history for key, history in before.jobs.items() if key not in wanted}, limits)
         after = read_histories(study, limits).jobs
-    planned = {key: history for key, history in after.items() if key in wanted}
-    return PlanReport(**_counts(planned, limits), enqueued=enqueued, recovered=recovered, others=len(after) - len(planned))
+        planned = {key: history for key, history in after.items() if key in wanted}
+        return PlanReport(**_counts(planned, limits), enqueued=enqueued, recovered=recovered, others=len(after) - len(planned))
+
+    return _planning(study, enqueue)
 
 
 def reconcile(study: optuna.Study, limits: Limits = LIMITS) -> int:
@@ -110,14 +116,18 @@ def reconcile(study: optuna.Study, limits: Limits = LIMITS) -> int:
         now = read_histories(study, limits)
         if not now.stale and not any(history.is_due(limits) for history in now.jobs.values()):
             return 0  # the usual case needs no lock
-        with exclusive(study):
-            _fail_lost(study, read_histories(study, limits))
-            return _enqueue_again(study, read_histories(study, limits).jobs, limits)
+
+    def enqueue() -> int:
+        _fail_lost(study, read_histories(study, limits))
+        return _enqueue_again(study, read_histories(study, limits).jobs, limits)
+
+    return _planning(study, enqueue)
 
 
 def go_on(study: optuna.Study, jobs: Iterable[JobKey] | None = None, limits: Limits = LIMITS) -> int:
     """Enqueue jobs again that a rung has stopped (all unless named): they go on from their checkpoints to the end. How many."""
-    with storage_errors(study), exclusive(study):
+
+    def enqueue() -> int:
         stopped = {key: h for key, h in read_histories(study, limits).jobs.items() if h.state(limits) == STOPPED}
         wanted = list(stopped) if jobs is None else [key for key in jobs if key in stopped]
         for key in wanted:
@@ -126,7 +136,9 @@ def go_on(study: optuna.Study, jobs: Iterable[JobKey] | None = None, limits: Lim
             planned = sorted({*last.user_attrs["planned"], GO_ON})
             attrs = {**{name: last.user_attrs.get(name, True) for name in planned}, "planned": planned, "retry_failed": True}
             _add_trial(study, last.params, last.distributions, attrs, last.constraints)
-    return len(wanted)
+        return len(wanted)
+
+    return _planning(study, enqueue)
 
 
 def trial_state(study: optuna.Study, limits: Limits = LIMITS) -> StudyState:
@@ -161,6 +173,14 @@ def job_attrs(job: Job) -> dict[str, Any]:
     """The user attributes of a job's trials, which a later trial of it gets too."""
     attrs = {**job.attrs, "levels": dict(job.params), "network_key": job.network_key, "seed": job.seed}
     return {**attrs, "planned": sorted(attrs)}
+
+
+def _planning(study: optuna.Study, enqueue: Callable[[], T]) -> T:
+    """Enqueue under the planner's lock; once more, what is then missing, where the lock was lost with its connection."""
+    with storage_errors(study):
+        while True:
+            with suppress(LockLost), exclusive(study):
+                return enqueue()
 
 
 def _failure(kind: str, reason: str, *, certain: bool) -> dict[str, Any]:

@@ -1,6 +1,11 @@
-"""Which failures may pass when the same trial is tried again, and which are sure to come back. No torch here."""
+"""Which failures may pass when the same is tried again, and which are sure to come back; databases that go away. No torch here."""
 
 from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable
+from typing import TypeVar
 
 import sqlalchemy as sa
 from optuna.exceptions import StorageInternalError
@@ -12,6 +17,11 @@ SIGNS = (
 )  # fmt: skip
 # files, memory, storages; and an entry that another process has yet to write
 PASSING = (OSError, MemoryError, EOFError, KeyError, StorageInternalError, sa.exc.SQLAlchemyError)
+RECONNECT_S = 120.0  # how long a database that went away is waited for
+MOST_PAUSE_S = 2.0
+# classes of SQLSTATE: no connection, rolled back for another transaction, the operator shuts down or the server starts
+STATES = ("08", "40", "57")
+T = TypeVar("T")
 
 
 class TrialFailed(Exception):  # noqa: N818 - an outcome
@@ -39,3 +49,29 @@ def may_pass(error: BaseException) -> bool:
         return not error.certain
     causes = [error, *([error.__cause__] if error.__cause__ else [])]
     return any(isinstance(e, PASSING) or any(sign in str(e) for sign in SIGNS) for e in causes)
+
+
+def until_answered(action: Callable[[], T]) -> T:
+    """Do it, again and again where the connection to a database is lost, for RECONNECT_S at most: databases are restarted.
+
+    The action must be safe to be done twice: an answer that got lost may have been a success.
+    """
+    end, pause_s = time.monotonic() + RECONNECT_S, 0.1
+    while True:
+        try:
+            return action()
+        except (StorageInternalError, sa.exc.SQLAlchemyError) as error:
+            if not connection_lost(error) or time.monotonic() + pause_s > end:
+                raise
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, MOST_PAUSE_S)
+
+
+def connection_lost(error: BaseException) -> bool:
+    """Whether a database could not be reached, went away, or rolled back for the sake of another transaction."""
+    cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+    if not isinstance(cause, sa.exc.DBAPIError) or isinstance(cause.orig, sqlite3.Error):
+        return False
+    state = getattr(cause.orig, "sqlstate", None) or ""
+    unreached = isinstance(cause, sa.exc.OperationalError) and cause.statement is None
+    return cause.connection_invalidated or unreached or state[:2] in STATES

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import optuna
 import sqlalchemy as sa
@@ -22,9 +23,11 @@ from optuna.storages._rdb.models import TrialUserAttributeModel
 from ablation.machine.text import first_line
 from blocks.errors import InputError, must_be
 from studies.store.journal import SafeJournal, check_journal
+from studies.store.locks import IsHeld, session_lock
 
 COST_NAMES = ("latency_ms", "params")  # objectives of every study beside the first
 SQLITE_WAIT_S = 60
+DATABASES = ("sqlite", "postgresql", "mysql", "mariadb")
 
 
 def open_storage(where: str | Path, *, must_exist: bool = False) -> BaseStorage:
@@ -96,6 +99,8 @@ def _open_database(url: str, must_exist: bool) -> BaseStorage:
         parts = sa.make_url(url)
     except (sa.exc.ArgumentError, ValueError) as error:
         raise must_be("storage", "a path or a database URL", public_url(url), "E.g. sqlite:///study.db.") from error
+    if parts.get_backend_name() not in DATABASES:
+        raise must_be("storage", "a path or the URL of SQLite, PostgreSQL or MySQL", public_url(url), "E.g. sqlite:///study.db.")
     if parts.drivername == "postgresql":
         raise must_be("storage", "a URL that spells its driver", public_url(url), "Write postgresql+psycopg://...")
     file = parts.database if parts.get_backend_name() == "sqlite" else None
@@ -219,22 +224,26 @@ def set_constraints(trial: optuna.Trial, constraints: Mapping[str, float]) -> No
 
 
 @contextmanager
-def exclusive(study: optuna.Study) -> Iterator[None]:
-    """Keep every other planner of this study out; the lock ends with the process or its connection."""
+def exclusive(study: optuna.Study, purpose: str = "plan") -> Iterator[IsHeld]:
+    """Keep every other process out that asks for the same of this study; the lock ends with the process or its connection.
+
+    What it yields says whether the lock is still held, for those that hold it long. Raises LockLost at the end where it was not.
+    """
     path, engine = journal_path(study), _engine(study)
-    if path is not None:
-        with FileLock(f"{path}.plan.lock"):
-            yield
-    elif engine is None:
-        yield  # in memory: there is no other process
-    elif engine.dialect.name == "sqlite":
-        with FileLock(f"{engine.url.database}.plan.lock") if engine.url.database not in (None, "", ":memory:") else nullcontext():
-            yield
+    file = path if path is not None else _sqlite_file(engine)
+    if file is not None:
+        with FileLock(f"{file}.{quote(purpose, safe='')}.lock"):
+            yield lambda: True
+    elif engine is None or engine.dialect.name == "sqlite":
+        yield lambda: True  # in memory: there is no other process
     else:
-        with engine.connect() as connection, connection.begin():
-            # A row that nothing else writes. Readers never wait for it, and it is free again when the connection ends.
-            connection.execute(sa.text("SELECT 1 FROM version_info FOR UPDATE"))
-            yield
+        with session_lock(engine, f"{study._study_id}/{purpose}") as is_held:
+            yield is_held
+
+
+def _sqlite_file(engine: sa.Engine | None) -> Path | None:
+    file = engine.url.database if engine is not None and engine.dialect.name == "sqlite" else None
+    return Path(file) if file not in (None, "", ":memory:") else None
 
 
 def get_system_attrs(study: optuna.Study) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -22,7 +21,7 @@ from studies.store.journal import SafeJournal
 from studies.store.queue import Job, StudyState, fail, plan, reconcile, trial_state
 from studies.store.records import records, store_record
 from studies.store.source import Enumerated
-from studies.store.storage import batched, exclusive, open_storage, public_url, set_attrs, set_system_attr
+from studies.store.storage import batched, open_storage, public_url, set_attrs, set_system_attr
 from studies.work.loop import TrialFailed, run_worker
 from tests.storages import a_study, output, started, states, values, wait_until
 
@@ -143,7 +142,7 @@ while True:
         ("/dev/null/study.log", "must be in a folder that can be written"),
         ("/proc/none/study.log", "must be in a folder that can be written"),
         ("sqlite:////dev/null/study.db", "must be a database that can be reached"),
-        ("nosuch://user:secret@host/db", "must be a URL whose driver is installed"),
+        ("nosuch://user:secret@host/db", "must be a path or the URL of SQLite, PostgreSQL or MySQL"),
         ("postgresql://user:secret@host/db", r"must be a URL that spells its driver.*Write postgresql\+psycopg://"),
         ("mysql+mysqldb://user:secret@host/db?password=secret", "whose driver is installed.*Install the driver mysqldb"),
         ("://secret", "must be a path or a database URL"),
@@ -271,22 +270,6 @@ print(plan(study, [Job(f"n{i}", 0, {"a": i}) for i in range(25)]).enqueued)
         planner.stdin.flush()
     assert sum(int(planner.communicate()[0]) for planner in planners) == 25
     assert len(a_study(where).trials) == 25
-
-
-def test_the_planner_lock_excludes(where: str) -> None:
-    one, two, order = a_study(where), a_study(where), []
-
-    def second() -> None:
-        with exclusive(two):
-            order.append("second")
-
-    with exclusive(one):
-        thread = threading.Thread(target=second)
-        thread.start()
-        thread.join(0.3)
-        order.append("first")
-    thread.join()
-    assert order == ["first", "second"]
 
 
 # --- levels ---
