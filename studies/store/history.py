@@ -9,7 +9,9 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from ablation.record.trial import COMPLETE, FAILED, INFEASIBLE, RUNNING, STALE, STOPPED, WAITING
+from studies.store.database import Clock
 from studies.store.lease import STALE_AFTER_S, Lease, lost_because, read_beats
+from studies.store.storage import brief_trials, shared_clock
 
 JobKey = tuple[str, int]  # network key, seed
 # user attribute `reason_kind` of a trial that ended without values, beside STOPPED and INFEASIBLE
@@ -82,6 +84,7 @@ class Histories:
     stale: Mapping[int, str]  # number of a RUNNING trial without a live worker -> why it counts as lost
     trials: tuple[FrozenTrial, ...]
     beats: Mapping[str, Lease]
+    clock: Clock
 
 
 def job_key(trial: FrozenTrial | optuna.Trial) -> JobKey | None:
@@ -90,15 +93,16 @@ def job_key(trial: FrozenTrial | optuna.Trial) -> JobKey | None:
     return (str(attrs["network_key"]), int(attrs["seed"])) if "network_key" in attrs and "seed" in attrs else None
 
 
-def read_histories(study: optuna.Study, limits: Limits = LIMITS) -> Histories:
-    """Every job that was ever enqueued in a study."""
+def read_histories(study: optuna.Study, limits: Limits = LIMITS, *, brief: bool = False) -> Histories:
+    """Every job that was ever enqueued in a study. `brief`: only states count, other attributes of trials may be missing."""
+    clock = shared_clock(study)
     beats = read_beats(study)  # before the trials: a worker seen RUNNING has then had its chance to be seen alive
-    trials = tuple(study.get_trials(deepcopy=False))
+    trials = tuple(brief_trials(study) if brief else study.get_trials(deepcopy=False))
     running = (trial for trial in trials if trial.state == TrialState.RUNNING)
-    stale = {trial.number: reason for trial in running if (reason := lost_because(trial, beats, limits.stale_after_s))}
+    stale = {trial.number: reason for trial in running if (reason := lost_because(trial, beats, limits.stale_after_s, clock))}
     jobs: dict[JobKey, History] = {}
     for trial in trials:
         key = job_key(trial)
         if key is not None:
             jobs.setdefault(key, History()).add(trial, trial.number in stale)
-    return Histories(jobs=jobs, stale=stale, trials=trials, beats=beats)
+    return Histories(jobs=jobs, stale=stale, trials=trials, beats=beats, clock=clock)

@@ -5,8 +5,8 @@ overwrites one time of its own. A journal only grows, so beside a journal the be
 overwrite, so there it is one row per worker, which all machines see. Storage therefore does not grow with the time a study takes.
 
 On its own machine a worker is judged by the process table (process id with start time), at once and whatever the clock says: a
-laptop that slept, or a stopped process, is not lost. On another machine it is lost when it has not beaten for `stale_after_s`, so
-the machines' clocks must agree to within a few seconds.
+laptop that slept, or a stopped process, is not lost. On another machine it is lost when it has not beaten for `stale_after_s`, by
+the clock of the database, which all machines ask. Only where they share a journal must their own clocks agree to a few seconds.
 """
 
 from __future__ import annotations
@@ -18,26 +18,38 @@ import subprocess
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from ablation.machine.files import write_atomic
-from studies.store.storage import get_system_attrs, journal_path, set_system_attr
+from studies.store.database import LEASE, Clock
+from studies.store.storage import (
+    begin_trial,
+    claim_waiting,
+    drop_system_attr,
+    get_system_attrs_of,
+    journal_path,
+    set_system_attr,
+    shared_clock,
+    state_of,
+)  # fmt: skip
 
 BEAT_S = 5.0
 STALE_AFTER_S = 30.0
 CLAIM_S = 5.0  # writing a lease takes milliseconds; a worker whose claim was failed meanwhile goes on to the next trial
 BEAT = "beat:"  # prefix of the hidden study attributes in a database
+
+TrialOrNone = TypeVar("TrialOrNone", bound=optuna.Trial | None)
 
 _held: dict[str, Worker] = {}  # the workers of this very process
 
@@ -51,7 +63,7 @@ class Lease:
     machine: str  # machine, boot and process namespace: process ids mean something only within one
     pid: int
     started: str  # start time of the process, so that a reused process id is not taken for it
-    time: float  # seconds since 1970, when the trial was claimed
+    time: float  # seconds since 1970 by the shared clock: when the trial was claimed, or the worker beat
 
 
 @cache
@@ -88,6 +100,7 @@ class Worker:
         self.study, self.beat_s, self.stale_after_s = study, beat_s, stale_after_s
         self.name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._trial: optuna.Trial | None = None
+        self._begins = False  # a trial that is not yet known here
         self.lost = False  # the trial that it holds was taken from it
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beats, name=f"beats of {self.name}", daemon=True)
@@ -100,7 +113,7 @@ class Worker:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._ended.set()
-        self._thread.join()
+        self._thread.join(self.stale_after_s)  # which may wait for a database that is gone
         del _held[self.name]
         try:
             remove_beat(self.study, self.name)
@@ -108,11 +121,29 @@ class Worker:
             if kind is None:
                 raise  # otherwise the storage's own error is already on its way
 
+    def claim(self) -> optuna.Trial | None:
+        """Begin the first waiting trial of a database, with this worker's lease; None when none waits."""
+        return self._beginning(lambda: claim_waiting(self.study, asdict(self._lease())))
+
+    def begin(self, template: FrozenTrial) -> optuna.Trial:
+        """Add a trial as this worker's own."""
+        template.user_attrs = {**template.user_attrs, LEASE: asdict(self._lease())}
+        return self._beginning(lambda: begin_trial(self.study, template))
+
+    def _beginning(self, begin: Callable[[], TrialOrNone]) -> TrialOrNone:
+        self._begins = True
+        try:
+            trial = begin()
+            self._trial, self.lost = trial, False
+        finally:
+            self._begins = False
+        return trial
+
     def take(self, trial: optuna.Trial) -> None:
         """Write the lease of a claimed trial. UpdateFinishedTrialError when it was failed meanwhile, and is not this worker's."""
         self._trial, self.lost = trial, False
         try:
-            trial.set_user_attr("lease", asdict(self._lease()))
+            trial.set_user_attr(LEASE, asdict(self._lease()))
         except UpdateFinishedTrialError:
             self.release()
             raise
@@ -122,13 +153,15 @@ class Worker:
         self._trial = None
 
     def holds(self, number: int) -> bool:
-        """Whether this worker is running the trial of this number."""
-        return self._trial is not None and self._trial.number == number
+        """Whether this worker is running the trial of this number, or may have begun it at this moment."""
+        return self._begins if self._trial is None else self._trial.number == number
 
     def _lease(self) -> Lease:
         pid, host = os.getpid(), socket.gethostname()
         started = process_started(pid)
-        return Lease(worker=self.name, host=host, machine=this_machine(), pid=pid, started=started, time=time.time())
+        return Lease(
+            worker=self.name, host=host, machine=this_machine(), pid=pid, started=started, time=shared_clock(self.study).now
+        )
 
     def _beats(self) -> None:
         last = time.monotonic()
@@ -137,7 +170,7 @@ class Worker:
                 write_beat(self.study, self._lease())
                 last = time.monotonic()
                 trial = self._trial
-                if trial is not None and trial.storage.get_trial(trial._trial_id).state != TrialState.RUNNING:
+                if trial is not None and state_of(trial) != TrialState.RUNNING:
                     self.lost |= self._trial is trial  # not when it ended just now
             except Exception:  # a storage that does not answer: the worker's next own call reports it
                 self.lost |= time.monotonic() - last > self.stale_after_s
@@ -161,7 +194,7 @@ def remove_beat(study: optuna.Study, worker: str) -> None:
     """Forget a worker that has ended."""
     path = journal_path(study)
     if path is None:
-        set_system_attr(study, BEAT + worker, None)
+        drop_system_attr(study, BEAT + worker)
     else:
         _beat_file(path, worker).unlink(missing_ok=True)
 
@@ -170,8 +203,8 @@ def read_beats(study: optuna.Study) -> dict[str, Lease]:
     """The last beat of every worker that has not ended properly, by worker."""
     path = journal_path(study)
     if path is None:
-        stored = get_system_attrs(study)
-        return {k.removeprefix(BEAT): Lease(**v) for k, v in stored.items() if k.startswith(BEAT) and v is not None}
+        stored = get_system_attrs_of(study, BEAT)
+        return {k.removeprefix(BEAT): Lease(**v) for k, v in stored.items() if v is not None}
     beats = {}
     for file in _beat_file(path, "x").parent.glob("*.beat"):
         with suppress(FileNotFoundError, ValueError):  # ended just now, or cut by a full disk: that worker then counts as silent
@@ -183,29 +216,30 @@ def _beat_file(journal: Path, worker: str) -> Path:
     return journal.with_name(journal.name + ".workers") / f"{worker}.beat"
 
 
-def is_alive(lease: Lease, beats: Mapping[str, Lease], stale_after_s: float) -> bool:
+def is_alive(lease: Lease, beats: Mapping[str, Lease], stale_after_s: float, clock: Clock) -> bool:
     """Whether a worker lives: by the process table on its own machine, by its beats on another."""
     if lease.machine == this_machine():
         if lease.pid == os.getpid():
             return lease.worker in _held
         return process_started(lease.pid) == lease.started
     last = beats.get(lease.worker)
-    return last is not None and time.time() - last.time <= stale_after_s
+    # while the database was down nobody could beat
+    return last is not None and clock.now - max(last.time, clock.up_since) <= stale_after_s
 
 
-def lost_because(trial: FrozenTrial, beats: Mapping[str, Lease], stale_after_s: float) -> str:
-    """Why a RUNNING trial has no live worker, in one line; empty when it has one."""
-    stored: dict[str, Any] | None = trial.user_attrs.get("lease")
+def lost_because(trial: FrozenTrial, beats: Mapping[str, Lease], stale_after_s: float, clock: Clock) -> str:
+    """Why a RUNNING trial has no live worker, in one line; empty when it has one. `clock` was read before the beats."""
+    stored: dict[str, Any] | None = trial.user_attrs.get(LEASE)
     if stored is not None:
         lease = Lease(**stored)
         own = _held.get(lease.worker)
-        if is_alive(lease, beats, stale_after_s) if own is None else own.holds(trial.number):
+        if is_alive(lease, beats, stale_after_s, clock) if own is None else own.holds(trial.number):
             return ""
         last = max(lease.time, beats[lease.worker].time if lease.worker in beats else 0)
         return f"worker lost: host {lease.host}, process {lease.pid}, last beat {datetime.fromtimestamp(last):%Y-%m-%d %H:%M:%S}"
     # Killed between claiming and writing the lease, or claiming at this moment: one of the live workers may be it.
     claimed = trial.datetime_start.timestamp() if trial.datetime_start else 0.0
-    suspects = any(is_alive(beat, beats, stale_after_s) for beat in beats.values())
-    if suspects and time.time() - claimed <= min(CLAIM_S, stale_after_s):
+    suspects = any(is_alive(beat, beats, stale_after_s, clock) for beat in beats.values())
+    if suspects and clock.now - claimed <= min(CLAIM_S, stale_after_s):
         return ""
     return f"worker lost before it wrote its lease, claimed {datetime.fromtimestamp(claimed):%Y-%m-%d %H:%M:%S}"

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState, create_trial
 
 from ablation.record.trial import COMPLETE, FAILED, INFEASIBLE, RUNNING, STALE, STOPPED, WAITING
@@ -19,7 +18,7 @@ from studies.store.history import ERROR, LIMITS, LOST, PRUNED, Histories, Histor
 from studies.store.lease import is_alive, remove_beat, this_machine
 from studies.store.levels import Level, declarable, extend, known_distributions
 from studies.store.locks import LockLost
-from studies.store.storage import attached, batched, exclusive, get_system_attrs, set_attrs, set_system_attr, storage_errors
+from studies.store.storage import attached, batched, exclusive, finish, get_system_attrs_of, set_system_attr, storage_errors, whole
 
 # user attribute of a trial that a rung has stopped before and that goes on from there: no rung stops it again
 GO_ON = "go_on"
@@ -98,7 +97,7 @@ def plan(
                 continue
             reason = (hopeless or {}).get(job.network_key, "")
             marks = {"retry_failed": True} if exhausted else {}
-            _enqueue(study, job, distributions, {**marks, **(_failure(ERROR, reason, certain=True) if reason else {})})
+            _enqueue(study, job, distributions, {**marks, **(failure(ERROR, reason, certain=True) if reason else {})})
             enqueued += not reason
         _note_changes(study, wanted, before)
         # Other jobs of the study whose worker was lost come back too.
@@ -113,13 +112,13 @@ def plan(
 def reconcile(study: optuna.Study, limits: Limits = LIMITS) -> int:
     """Fail trials without a live worker; enqueue again what is neither complete nor on its way nor out of attempts. How many."""
     with storage_errors(study):
-        now = read_histories(study, limits)
+        now = read_histories(study, limits, brief=True)
         if not now.stale and not any(history.is_due(limits) for history in now.jobs.values()):
             return 0  # the usual case needs no lock
 
     def enqueue() -> int:
-        _fail_lost(study, read_histories(study, limits))
-        return _enqueue_again(study, read_histories(study, limits).jobs, limits)
+        _fail_lost(study, read_histories(study, limits, brief=True))
+        return _enqueue_again(study, read_histories(study, limits, brief=True).jobs, limits)
 
     return _planning(study, enqueue)
 
@@ -144,7 +143,7 @@ def go_on(study: optuna.Study, jobs: Iterable[JobKey] | None = None, limits: Lim
 def trial_state(study: optuna.Study, limits: Limits = LIMITS) -> StudyState:
     """How far a study is. Changes nothing."""
     with storage_errors(study):
-        return StudyState(**_counts(read_histories(study, limits).jobs, limits))
+        return StudyState(**_counts(read_histories(study, limits, brief=True).jobs, limits))
 
 
 def fail(study: optuna.Study, trial: optuna.Trial, kind: str, reason: str, traceback: str = "", *, certain: bool = False) -> bool:
@@ -153,19 +152,18 @@ def fail(study: optuna.Study, trial: optuna.Trial, kind: str, reason: str, trace
     `certain`: it would fail again, so its job is not tried again. To Optuna a trial that a rung stopped or that breaks a limit is
     pruned, not failed.
     """
-    try:
-        set_attrs(trial, _failure(kind, reason, certain=certain) | ({"traceback": traceback} if traceback else {}))
-        study.tell(trial, state=TrialState.PRUNED if kind in PRUNED else TrialState.FAIL)
-    except (UpdateFinishedTrialError, ValueError):
-        if trial.storage.get_trial(trial._trial_id).state.is_finished():
-            return False
-        raise
-    return True
+    attrs = failure(kind, reason, certain=certain) | ({"traceback": traceback} if traceback else {})
+    return finish(trial, failed_state(kind), None, attrs)
+
+
+def failed_state(kind: str) -> TrialState:
+    """Optuna's state of a trial that ended without values."""
+    return TrialState.PRUNED if kind in PRUNED else TrialState.FAIL
 
 
 def newer_attrs(study: optuna.Study) -> dict[JobKey, dict[str, Any]]:
     """What later plans said about jobs whose trials were already there: attributes by job."""
-    stored = [value for name, value in get_system_attrs(study).items() if name.startswith(NEWER)]
+    stored = get_system_attrs_of(study, NEWER).values()
     return {(value["network_key"], value["seed"]): value["attrs"] for value in stored}
 
 
@@ -183,7 +181,8 @@ def _planning(study: optuna.Study, enqueue: Callable[[], T]) -> T:
                 return enqueue()
 
 
-def _failure(kind: str, reason: str, *, certain: bool) -> dict[str, Any]:
+def failure(kind: str, reason: str, *, certain: bool) -> dict[str, Any]:
+    """The user attributes of a trial that ended without values."""
     return {"reason_kind": kind, "reason": " ".join(reason.split()), **({"certain": True} if certain else {})}
 
 
@@ -199,7 +198,7 @@ def _by_key(jobs: Iterable[Job]) -> dict[JobKey, Job]:
 def _fail_lost(study: optuna.Study, now: Histories) -> int:
     failed = sum(fail(study, attached(study, number), LOST, reason) for number, reason in now.stale.items())
     for name, lease in now.beats.items():
-        if lease.machine == this_machine() and not is_alive(lease, now.beats, 0):
+        if lease.machine == this_machine() and not is_alive(lease, now.beats, 0, now.clock):
             remove_beat(study, name)
     return failed
 
@@ -213,7 +212,8 @@ def _enqueue(study: optuna.Study, job: Job, distributions: Mapping[str, BaseDist
 
 def _enqueue_again(study: optuna.Study, jobs: Mapping[JobKey, History], limits: Limits) -> int:
     again = [history.last for history in jobs.values() if history.is_due(limits) and history.last is not None]
-    for trial in again:
+    for brief in again:
+        trial = whole(study, brief)
         attrs = {name: trial.user_attrs[name] for name in (*trial.user_attrs["planned"], "planned")}
         _add_trial(study, trial.params, trial.distributions, attrs, trial.constraints)
     return len(again)

@@ -7,24 +7,34 @@ within the same limits, and no job is complete twice.
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
-from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler
-from optuna.trial import FrozenTrial, TrialState
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from ablation.record.trial import INFEASIBLE
 from studies.store.history import LIMITS, REFUSED, UNFINISHED, Histories, Limits, job_key, read_histories
 from studies.store.lease import Worker, lost_because, read_beats
 from studies.store.levels import Level
+from studies.store.locks import LockLost
 from studies.store.mirror import ask_on_mirror
-from studies.store.queue import Job, fail, job_attrs
-from studies.store.storage import exclusive, get_system_attrs, set_attrs, set_constraints, set_system_attr, set_trial_system_attrs
+from studies.store.queue import Job, fail, failed_state, failure, job_attrs
+from studies.store.storage import (
+    begin_trial,
+    database_of,
+    exclusive,
+    get_system_attrs_of,
+    num_trials,
+    other_trials,
+    set_system_attr,
+    shared_clock,
+)  # fmt: skip
 
 OnRefusal = Callable[[int, str, str], None]  # (number of a trial that is not to be run, kind of the reason, reason)
 # attribute of a job that was planned beside those that a sampler proposes, and does not count as one of them
@@ -59,19 +69,20 @@ class Enumerated:
 
     def next_job(self, study: optuna.Study, worker: Worker, on_refusal: OnRefusal = ignore_refusal) -> optuna.Trial | None:
         """The next waiting trial; None when none waits."""
-        while study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            trial = study.ask()
+        while (trial := _claimed(study, worker)) is not None:
+            if not worker.holds(trial.number):
+                continue  # failed by another before its lease was written
             reason = _refusal(study, trial, self.limits)
-            if reason:
-                fail(study, trial, REFUSED, reason)
-                on_refusal(trial.number, REFUSED, reason)
-            elif _taken(worker, trial):
+            if not reason:
                 return trial
+            fail(study, trial, REFUSED, reason)
+            worker.release()
+            on_refusal(trial.number, REFUSED, reason)
         return None
 
     def remaining(self, study: optuna.Study) -> int:
         """Trials that wait or run."""
-        return len(study.get_trials(deepcopy=False, states=UNFINISHED))
+        return num_trials(study, UNFINISHED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,21 +120,29 @@ class Sampled:
             if waiting is not None:
                 return waiting
             self.prepare()
-            with exclusive(study):  # no two workers propose the same job, or the last one twice
-                histories = read_histories(study, self.limits)
-                if not self._num_left(study, histories):
-                    return None
-                if any(trial.state == TrialState.WAITING for trial in histories.trials):
+            trial, kind, reason = None, "", ""
+            try:
+                with exclusive(study):  # no two workers propose the same job, or the last one twice
+                    histories = read_histories(study, self.limits)
+                    if not self._num_left(study, histories):
+                        return None
+                    if any(known.state == TrialState.WAITING for known in histories.trials):
+                        continue
+                    trial, kind, reason = self._propose(study, worker, histories)
+            except LockLost as error:
+                if trial is None:
                     continue
-                trial, kind, reason = self._propose(study, worker, histories)
-            if kind:
-                on_refusal(trial.number, kind, reason)
-            elif worker.holds(trial.number):
+                if not kind:  # another may have proposed the same
+                    kind, reason = REFUSED, str(error)
+                    fail(study, trial, kind, reason)
+                    worker.release()
+            if not kind:
                 return trial
+            on_refusal(trial.number, kind, reason)
 
     def remaining(self, study: optuna.Study) -> int:
         """Trials that wait or run, and those that may still be proposed."""
-        return Enumerated().remaining(study) + self._num_left(study, read_histories(study, self.limits))
+        return Enumerated().remaining(study) + self._num_left(study, read_histories(study, self.limits, brief=True))
 
     def _num_left(self, study: optuna.Study, histories: Histories) -> int:
         until = proposes_until(study)
@@ -139,53 +158,54 @@ class Sampled:
 
     def _propose(self, study: optuna.Study, worker: Worker, histories: Histories) -> tuple[optuna.Trial, str, str]:
         """A new trial of this worker; with the kind and reason of its refusal where it is not to be run."""
-        trial = self._ask(study, histories)
-        if not _taken(worker, trial):
-            return trial, "", ""
-        proposal = self.describe(trial.params)
-        set_constraints(trial, proposal.constraints)
+        asked = ask_on_mirror(
+            self.sampler(len(histories.trials)), self.seen(histories.trials), study.directions, self.distributions
+        )
+        proposal = self.describe(asked.params)
         kind, reason = INFEASIBLE if proposal.reason else "", proposal.reason
         known = histories.jobs.get(proposal.job.key) if proposal.job else None
         if known is not None and known.last is not None and not kind and not known.is_due(self.limits):
             kind, reason = REFUSED, f"duplicate of trial {known.last.number}"
-        if proposal.job is not None:
-            set_attrs(trial, job_attrs(proposal.job))
-        if kind:
-            fail(study, trial, kind, reason, certain=kind == INFEASIBLE)
-            worker.release()
-        return trial, kind, reason
-
-    def _ask(self, study: optuna.Study, histories: Histories) -> optuna.Trial:
-        """A new trial with the levels that the sampler proposes from what it is shown."""
-        asked = ask_on_mirror(
-            self.sampler(len(histories.trials)), self.seen(histories.trials), study.directions, self.distributions
+        attrs = job_attrs(proposal.job) if proposal.job is not None else {}
+        template = create_trial(
+            state=failed_state(kind) if kind else TrialState.RUNNING,
+            params=dict(asked.params),
+            distributions=dict(self.distributions),
+            constraints=dict(proposal.constraints),
+            user_attrs=attrs | (failure(kind, reason, certain=kind == INFEASIBLE) if kind else {}),
+            system_attrs=dict(asked.system_attrs),
         )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)  # else with each proposal
-            study.sampler = PartialFixedSampler(dict(asked.params), RandomSampler(seed=0))
-        trial = study.ask(dict(self.distributions))
-        set_trial_system_attrs(trial, asked.system_attrs)
-        return trial
+        return begin_trial(study, template) if kind else worker.begin(template), kind, reason
 
 
 def propose_until(study: optuna.Study, time_s: float | None) -> None:
-    """Propose nothing more after a time, in seconds since 1970, on any machine; None takes that back. What runs goes on."""
-    set_system_attr(study, UNTIL, time_s)
+    """Propose nothing more after a time, in seconds since 1970 by this machine, on any machine; None takes that back.
+
+    It is kept by the clock that the machines share. What runs goes on.
+    """
+    set_system_attr(study, UNTIL, time_s if time_s is None else time_s + _ahead_s(study))
 
 
 def proposes_until(study: optuna.Study) -> float | None:
-    """The time after which nothing more is proposed; None where the number of trials alone decides."""
-    until: float | None = get_system_attrs(study).get(UNTIL)
-    return until
+    """The time by this machine after which nothing more is proposed; None where the number of trials alone decides."""
+    until: float | None = get_system_attrs_of(study, UNTIL).get(UNTIL)
+    return until if until is None else until - _ahead_s(study)
 
 
-def _taken(worker: Worker, trial: optuna.Trial) -> bool:
-    """Whether the worker got its lease on the trial, before another failed it."""
-    try:
+def _ahead_s(study: optuna.Study) -> float:
+    return shared_clock(study).now - time.time()
+
+
+def _claimed(study: optuna.Study, worker: Worker) -> optuna.Trial | None:
+    """The first waiting trial, held by the worker unless another failed it first; None when none waits."""
+    if database_of(study) is not None:
+        return worker.claim()
+    if not num_trials(study, (TrialState.WAITING,)):
+        return None
+    trial = study.ask()
+    with suppress(UpdateFinishedTrialError):
         worker.take(trial)
-    except UpdateFinishedTrialError:
-        return False
-    return True
+    return trial
 
 
 def _refusal(study: optuna.Study, trial: optuna.Trial, limits: Limits) -> str:
@@ -193,12 +213,10 @@ def _refusal(study: optuna.Study, trial: optuna.Trial, limits: Limits) -> str:
     key = job_key(trial)
     if key is None:
         return "without a key: no plan enqueued it"
-    beats = read_beats(study)
-    for other in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.RUNNING)):
-        if other.number == trial.number or job_key(other) != key:
-            continue
+    for other in other_trials(trial, {"network_key": key[0], "seed": key[1]}):
         if other.state == TrialState.COMPLETE:
             return f"duplicate of trial {other.number}, which is complete"
-        if other.number < trial.number and not lost_because(other, beats, limits.stale_after_s):
+        clock = shared_clock(study)
+        if other.number < trial.number and not lost_because(other, read_beats(study), limits.stale_after_s, clock):
             return f"duplicate of trial {other.number}, which is running"
     return ""

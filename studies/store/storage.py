@@ -5,10 +5,10 @@ This is the only module that reaches below Optuna's public names (`_storage`, `_
 
 from __future__ import annotations
 
+import time
 import warnings
-import weakref
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -17,17 +17,18 @@ import optuna
 import sqlalchemy as sa
 from filelock import FileLock
 from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages._rdb.models import TrialUserAttributeModel
+from optuna.storages import BaseStorage, JournalStorage
+from optuna.trial import FrozenTrial, TrialState
 
-from ablation.machine.text import first_line
-from blocks.errors import InputError, must_be
+from blocks.errors import must_be
+from studies.store.database import Clock, Database
 from studies.store.journal import SafeJournal, check_journal
 from studies.store.locks import IsHeld, session_lock
+from studies.store.opening import is_url as is_url
+from studies.store.opening import open_database, unreachable
+from studies.store.opening import public_url as public_url
 
 COST_NAMES = ("latency_ms", "params")  # objectives of every study beside the first
-SQLITE_WAIT_S = 60
-DATABASES = ("sqlite", "postgresql", "mysql", "mariadb")
 
 
 def open_storage(where: str | Path, *, must_exist: bool = False) -> BaseStorage:
@@ -38,7 +39,7 @@ def open_storage(where: str | Path, *, must_exist: bool = False) -> BaseStorage:
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if is_url(where):
-        return _open_database(str(where), must_exist)
+        return open_database(str(where), must_exist)
     path = Path(where)
     if must_exist and not path.exists():
         raise must_be("storage", "an existing journal file", str(path), "Start a study first, or name its --storage.")
@@ -77,102 +78,32 @@ def study_names(storage: BaseStorage) -> list[str]:
         return list(optuna.get_all_study_names(storage))
 
 
-def is_url(where: str | Path) -> bool:
-    """Whether this names a database rather than a journal file."""
-    return isinstance(where, str) and "://" in where
-
-
-def public_url(url: str) -> str:
-    """A database URL that may be printed: no user, no password, no query."""
-    try:
-        parts = sa.make_url(url)
-    except (sa.exc.ArgumentError, ValueError):
-        return url.split("://", 1)[0] + "://..."
-    if parts.get_backend_name() == "sqlite":
-        return f"sqlite:///{parts.database or ''}"
-    port = f":{parts.port}" if parts.port else ""
-    return f"{parts.drivername}://{parts.host or ''}{port}/{parts.database or ''}"
-
-
-def _open_database(url: str, must_exist: bool) -> BaseStorage:
-    try:
-        parts = sa.make_url(url)
-    except (sa.exc.ArgumentError, ValueError) as error:
-        raise must_be("storage", "a path or a database URL", public_url(url), "E.g. sqlite:///study.db.") from error
-    if parts.get_backend_name() not in DATABASES:
-        raise must_be("storage", "a path or the URL of SQLite, PostgreSQL or MySQL", public_url(url), "E.g. sqlite:///study.db.")
-    if parts.drivername == "postgresql":
-        raise must_be("storage", "a URL that spells its driver", public_url(url), "Write postgresql+psycopg://...")
-    file = parts.database if parts.get_backend_name() == "sqlite" else None
-    if file and must_exist and not Path(file).exists():
-        raise must_be("storage", "an existing database", public_url(url), "Start a study first, or name its --storage.")
-    wait = {"connect_args": {"timeout": SQLITE_WAIT_S}} if parts.get_backend_name() == "sqlite" else {"pool_pre_ping": True}
-    try:
-        with FileLock(f"{file}.open.lock") if file and file != ":memory:" else nullcontext():  # two processes making the tables
-            storage = RDBStorage(url, engine_kwargs=wait)
-    except (sa.exc.NoSuchModuleError, ImportError) as error:
-        driver = parts.drivername.partition("+")[2] or parts.drivername
-        remedy = f"Install the driver {driver}, e.g. pip install 'psycopg[binary]' for PostgreSQL."
-        raise must_be("storage", "a URL whose driver is installed", public_url(url), remedy) from error
-    except (sa.exc.SQLAlchemyError, OSError) as error:
-        raise _unreachable(public_url(url), error) from error
-    except RuntimeError as error:  # Optuna's check of the tables' version
-        remedy = "Use a new database; Optuna 4 and 5 must not share one."
-        raise must_be(f"storage {public_url(url)}", "a database of this Optuna", first_line(error)[:200], remedy) from error
-    if parts.get_backend_name() == "sqlite":
-        _begin_immediate(storage.engine)
-    weakref.finalize(storage, storage.engine.dispose)  # connections are closed, not dropped
-    return storage
-
-
-def _begin_immediate(engine: sa.Engine) -> None:
-    """Lock SQLite at the start of a transaction, not at its first write: between a read and a write two workers took one trial."""
-
-    @sa.event.listens_for(engine, "connect")
-    def _(connection: Any, record: Any) -> None:
-        connection.isolation_level = None  # sqlite3 itself then never begins
-
-    @sa.event.listens_for(engine, "begin")
-    def _(connection: sa.Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    engine.dispose()  # connections made before must not come back
-
-
 @contextmanager
 def storage_errors(owner: BaseStorage | optuna.Study) -> Iterator[None]:
     """Turn a database's errors into one line for the user, without credentials."""
     try:
         yield
     except (StorageInternalError, sa.exc.SQLAlchemyError) as error:
-        engine = _engine(owner)
-        shown = "" if engine is None else public_url(str(engine.url))
-        raise _unreachable(shown, error.__cause__ or error) from error
+        database = database_of(owner)
+        shown = "" if database is None else public_url(str(database.engine.url))
+        raise unreachable(shown, error.__cause__ or error) from error
 
 
-def _unreachable(shown: str, error: BaseException) -> InputError:
-    original = getattr(error, "orig", None) or error
-    remedy = "Check that it runs and can be written; what is stored is intact."
-    # Drivers repeat the host and the user, never the password; a line that could hold one is not shown.
-    line = first_line(original)[:200]
-    reason = line if "://" not in line else type(original).__name__
-    return must_be(f"storage {shown}", "a database that can be reached", reason, remedy)
+def database_of(owner: BaseStorage | optuna.Study) -> Database | None:
+    """The database behind a study, or None for a journal."""
+    storage = owner._storage if isinstance(owner, optuna.Study) else owner
+    return storage if isinstance(storage, Database) else None
 
 
-def _backend(owner: BaseStorage | optuna.Study) -> Any:
-    storage: Any = owner._storage if isinstance(owner, optuna.Study) else owner
-    return storage if isinstance(storage, RDBStorage) else storage._backend if hasattr(storage, "_backend") else storage
-
-
-def _engine(owner: BaseStorage | optuna.Study) -> sa.Engine | None:
-    backend = _backend(owner)
-    return backend.engine if isinstance(backend, RDBStorage) else None
+def _journal(study: optuna.Study) -> SafeJournal | None:
+    backend = getattr(study._storage, "_backend", None)
+    return backend if isinstance(backend, SafeJournal) else None
 
 
 def journal_path(study: optuna.Study) -> Path | None:
     """The journal file behind a study, or None for a database."""
-    backend = _backend(study)
-    return backend.path if isinstance(backend, SafeJournal) else None
+    journal = _journal(study)
+    return journal.path if journal is not None else None
 
 
 @contextmanager
@@ -181,8 +112,8 @@ def batched(study: optuna.Study) -> Iterator[None]:
 
     Raises UpdateFinishedTrialError, at the latest at the end, when they belong to a finished trial.
     """
-    backend = _backend(study)
-    if not isinstance(backend, SafeJournal):
+    backend = _journal(study)
+    if backend is None:
         yield
         return
     with backend.batch():
@@ -203,16 +134,85 @@ def set_attrs(trial: optuna.Trial, attrs: Mapping[str, Any]) -> None:
 
     Raises UpdateFinishedTrialError, having set none, when the trial is finished.
     """
-    backend = _backend(trial.study)
-    if not isinstance(backend, RDBStorage):
+    database = database_of(trial.study)
+    if database is None:
         with batched(trial.study):
             for name, value in attrs.items():
                 trial.set_user_attr(name, value)
-        return
-    with backend.scoped_session() as session, session.begin():
-        for name, value in attrs.items():
-            backend._set_trial_attr_without_commit(session, TrialUserAttributeModel, trial._trial_id, name, value)
-    trial._cached_frozen_trial = trial.storage.get_trial(trial._trial_id)  # as it is after `trial.set_user_attr`
+    else:
+        database.set_attrs(trial._trial_id, attrs)
+        trial._cached_frozen_trial.user_attrs.update(attrs)  # as after `trial.set_user_attr`
+
+
+def claim_waiting(study: optuna.Study, lease: Mapping[str, Any]) -> optuna.Trial | None:
+    """Begin the first trial that waits in a database, in one transaction with this lease; None when none waits."""
+    database = database_of(study)
+    assert database is not None
+    trial_id = database.claim(study._study_id, lease)
+    return None if trial_id is None else optuna.Trial(study, trial_id)
+
+
+def finish(trial: optuna.Trial, state: TrialState, values: Sequence[float] | None, attrs: Mapping[str, Any]) -> bool:
+    """End a trial with its values and last user attributes; False when another had ended it.
+
+    In a database that is one transaction, and a call whose answer got lost with the connection is known again.
+    """
+    database = database_of(trial.study)
+    if database is not None:
+        return database.finish(trial._trial_id, state, values, attrs)
+    try:
+        set_attrs(trial, attrs)
+        trial.study.tell(trial, values, state)
+    except (UpdateFinishedTrialError, ValueError):
+        if trial.storage.get_trial(trial._trial_id).state.is_finished():
+            return False
+        raise
+    return True
+
+
+def begin_trial(study: optuna.Study, template: FrozenTrial) -> optuna.Trial:
+    """Add a trial with all that it has from the start."""
+    return optuna.Trial(study, study._storage.create_new_trial(study._study_id, template))
+
+
+def whole(study: optuna.Study, trial: FrozenTrial) -> FrozenTrial:
+    """A trial with everything that is stored of it."""
+    return study._storage.get_trial(trial._trial_id)
+
+
+def state_of(trial: optuna.Trial) -> TrialState:
+    """The state in which a trial is now."""
+    database = database_of(trial.study)
+    return trial.storage.get_trial(trial._trial_id).state if database is None else database.state(trial._trial_id)
+
+
+def brief_trials(study: optuna.Study) -> Sequence[FrozenTrial]:
+    """All trials; of a database with no more than what the states of jobs rest on."""
+    database = database_of(study)
+    return study.get_trials(deepcopy=False) if database is None else database.brief_trials(study._study_id)
+
+
+def num_trials(study: optuna.Study, states: Sequence[TrialState]) -> int:
+    """How many trials are in these states."""
+    database = database_of(study)
+    if database is None:
+        return len(study.get_trials(deepcopy=False, states=states))
+    return database.num_trials(study._study_id, states)
+
+
+def other_trials(trial: optuna.Trial, attrs: Mapping[str, Any]) -> Sequence[FrozenTrial]:
+    """Complete and running trials, beside this one, that have these user attributes."""
+    database = database_of(trial.study)
+    if database is not None:
+        return database.same(trial.study._study_id, trial._trial_id, attrs)
+    others = trial.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.RUNNING))
+    return [t for t in others if t.number != trial.number and attrs.items() <= t.user_attrs.items()]
+
+
+def shared_clock(study: optuna.Study) -> Clock:
+    """The time that all machines of a study share: a database's own, beside a journal that of each machine."""
+    database = database_of(study)
+    return Clock(now=time.time()) if database is None else database.clock()
 
 
 def set_constraints(trial: optuna.Trial, constraints: Mapping[str, float]) -> None:
@@ -229,21 +229,18 @@ def exclusive(study: optuna.Study, purpose: str = "plan") -> Iterator[IsHeld]:
 
     What it yields says whether the lock is still held, for those that hold it long. Raises LockLost at the end where it was not.
     """
-    path, engine = journal_path(study), _engine(study)
-    file = path if path is not None else _sqlite_file(engine)
-    if file is not None:
-        with FileLock(f"{file}.{quote(purpose, safe='')}.lock"):
-            yield lambda: True
-    elif engine is None or engine.dialect.name == "sqlite":
-        yield lambda: True  # in memory: there is no other process
-    else:
-        with session_lock(engine, f"{study._study_id}/{purpose}") as is_held:
+    file, database = journal_path(study), database_of(study)
+    if database is not None and database.engine.dialect.name == "sqlite":
+        file = Path(database.engine.url.database or ":memory:")
+    elif database is not None:
+        with session_lock(database.engine, f"{study._study_id}/{purpose}") as is_held:
             yield is_held
-
-
-def _sqlite_file(engine: sa.Engine | None) -> Path | None:
-    file = engine.url.database if engine is not None and engine.dialect.name == "sqlite" else None
-    return Path(file) if file not in (None, "", ":memory:") else None
+        return
+    if file is None or file.name == ":memory:":
+        yield lambda: True  # in memory: there is no other process
+        return
+    with FileLock(f"{file}.{quote(purpose, safe='')}.lock"):
+        yield lambda: True
 
 
 def get_system_attrs(study: optuna.Study) -> dict[str, Any]:
@@ -251,15 +248,26 @@ def get_system_attrs(study: optuna.Study) -> dict[str, Any]:
     return dict(study._storage.get_study_system_attrs(study._study_id))
 
 
+def get_system_attrs_of(study: optuna.Study, prefix: str) -> dict[str, Any]:
+    """The study's hidden attributes whose names begin so, without those of a dashboard, which may be large."""
+    database = database_of(study)
+    if database is not None:
+        return database.study_attrs(study._study_id, prefix)
+    return {name: value for name, value in get_system_attrs(study).items() if name.startswith(prefix)}
+
+
+def drop_system_attr(study: optuna.Study, name: str) -> None:
+    """Forget a hidden attribute of the study."""
+    database = database_of(study)
+    if database is not None:
+        database.drop_study_attr(study._study_id, name)
+    else:
+        set_system_attr(study, name, None)
+
+
 def set_system_attr(study: optuna.Study, name: str, value: Any) -> None:
     """Overwrite one hidden attribute of the study; in a database that is one row, however often."""
     study._storage.set_study_system_attr(study._study_id, name, value)
-
-
-def set_trial_system_attrs(trial: optuna.Trial, attrs: Mapping[str, Any]) -> None:
-    """Set hidden attributes of a trial, which samplers keep there."""
-    for name, value in attrs.items():
-        trial.storage.set_trial_system_attr(trial._trial_id, name, value)
 
 
 def attached(study: optuna.Study, number: int) -> optuna.Trial:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import optuna
-from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from ablation.record.trial import INFEASIBLE, STOPPED
@@ -19,7 +18,7 @@ from studies.store.queue import fail, reconcile
 from studies.store.retry import TrialFailed as TrialFailed
 from studies.store.retry import TrialInfeasible, TrialStopped, may_pass
 from studies.store.source import Enumerated, TrialSource
-from studies.store.storage import COST_NAMES, storage_errors
+from studies.store.storage import COST_NAMES, finish, storage_errors
 
 Objective = Callable[[optuna.Trial], Sequence[float]]
 LINGER_S = 1.0  # between two questions for trials that run elsewhere
@@ -141,10 +140,7 @@ class _Run:
         self._note(kind, number, reason)
 
     def _is_stored(self, trial: optuna.Trial, values: list[float]) -> bool:
-        try:
-            return self.study.tell(trial, values, skip_if_finished=True).state == TrialState.COMPLETE
-        except UpdateFinishedTrialError:  # finished by another between looking and writing
-            return False
+        return finish(trial, TrialState.COMPLETE, values, {})
 
     def _end(self, trial: optuna.Trial, outcome: str, kind: str, reason: str, trace: str = "", *, certain: bool = False) -> None:
         ended = fail(self.study, trial, kind, reason, trace, certain=certain)

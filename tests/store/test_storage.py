@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ablation.record.trial import COMPLETE, FAILED, RUNNING, STALE, WAITING, Record
 from blocks.errors import InputError
 from studies.store import lease
+from studies.store.database import Clock
 from studies.store.history import LOST, Limits, read_histories
 from studies.store.journal import SafeJournal
 from studies.store.queue import Job, StudyState, fail, plan, reconcile, trial_state
@@ -356,7 +357,7 @@ with Worker(study) as worker:
 def test_a_reused_process_id_is_not_the_worker(journal: Path) -> None:
     mine = lease.Lease(worker="w", host="h", machine=lease.this_machine(), pid=os.getppid(), started="12345", time=0)
     assert lease.process_started(os.getppid()) not in ("", "12345")
-    assert not lease.is_alive(mine, {}, 30)
+    assert not lease.is_alive(mine, {}, 30, Clock(now=0))
 
 
 def test_a_trial_claimed_without_a_lease(journal: Path) -> None:

@@ -89,8 +89,8 @@ def test_a_trial_without_a_key_is_refused(where: str) -> None:
     assert study.trials[0].user_attrs["reason_kind"] == "refused"
 
 
-def test_a_queue_that_runs_dry_while_asking_leaves_no_trial_running(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    study, thief = a_study(where, networks(1)), a_study(where)
+def test_a_queue_that_runs_dry_while_asking_leaves_no_trial_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study, thief = (a_study(tmp_path / "study.log", jobs) for jobs in (networks(1), ()))
     ask = study.ask
 
     def late() -> optuna.Trial:
@@ -104,9 +104,9 @@ def test_a_queue_that_runs_dry_while_asking_leaves_no_trial_running(where: str, 
     assert states(study) == ["RUNNING", "FAIL"]
 
 
-def test_a_claim_that_was_failed_before_its_lease_is_left(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    # So slow between asking and writing the lease that another worker held it for killed.
-    study, other = a_study(where, networks(2)), a_study(where)
+def test_a_claim_that_was_failed_before_its_lease_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # So slow between asking and writing the lease that another worker held it for killed. In a database they are one step.
+    study, other = (a_study(tmp_path / "study.log", jobs) for jobs in (networks(2), ()))
     ask = study.ask
 
     def slow() -> optuna.Trial:

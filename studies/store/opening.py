@@ -1,0 +1,94 @@
+"""Opening databases by their URLs, and what may be printed of these."""
+
+from __future__ import annotations
+
+import weakref
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from filelock import FileLock
+from optuna.storages import RDBStorage
+
+from ablation.machine.text import first_line
+from blocks.errors import InputError, must_be
+from studies.store.database import Database
+
+SQLITE_WAIT_S = 60
+RECYCLE_S = 600  # connections that were idle for long may have been dropped on the way
+DATABASES = ("sqlite", "postgresql", "mysql", "mariadb")
+
+
+def is_url(where: str | Path) -> bool:
+    """Whether this names a database rather than a journal file."""
+    return isinstance(where, str) and "://" in where
+
+
+def public_url(url: str) -> str:
+    """A database URL that may be printed: no user, no password, no query."""
+    try:
+        parts = sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError):
+        return url.split("://", 1)[0] + "://..."
+    if parts.get_backend_name() == "sqlite":
+        return f"sqlite:///{parts.database or ''}"
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.drivername}://{parts.host or ''}{port}/{parts.database or ''}"
+
+
+def open_database(url: str, must_exist: bool) -> Database:
+    """The database of a URL. Raises InputError, without credentials, where it cannot be reached or is another Optuna's."""
+    try:
+        parts = sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError) as error:
+        raise must_be("storage", "a path or a database URL", public_url(url), "E.g. sqlite:///study.db.") from error
+    if parts.get_backend_name() not in DATABASES:
+        raise must_be("storage", "a path or the URL of SQLite, PostgreSQL or MySQL", public_url(url), "E.g. sqlite:///study.db.")
+    if parts.drivername == "postgresql":
+        raise must_be("storage", "a URL that spells its driver", public_url(url), "Write postgresql+psycopg://...")
+    file = parts.database if parts.get_backend_name() == "sqlite" else None
+    if file and must_exist and not Path(file).exists():
+        raise must_be("storage", "an existing database", public_url(url), "Start a study first, or name its --storage.")
+    wait = {"connect_args": {"timeout": SQLITE_WAIT_S}} if parts.get_backend_name() == "sqlite" else {"pool_recycle": RECYCLE_S}
+    try:
+        with FileLock(f"{file}.open.lock") if file and file != ":memory:" else nullcontext():  # two processes making the tables
+            storage = RDBStorage(url, engine_kwargs=wait)
+    except (sa.exc.NoSuchModuleError, ImportError) as error:
+        driver = parts.drivername.partition("+")[2] or parts.drivername
+        remedy = f"Install the driver {driver}, e.g. pip install 'psycopg[binary]' for PostgreSQL."
+        raise must_be("storage", "a URL whose driver is installed", public_url(url), remedy) from error
+    except (sa.exc.SQLAlchemyError, OSError) as error:
+        raise unreachable(public_url(url), error) from error
+    except RuntimeError as error:  # Optuna's check of the tables' version
+        remedy = "Use a new database; Optuna 4 and 5 must not share one."
+        raise must_be(f"storage {public_url(url)}", "a database of this Optuna", first_line(error)[:200], remedy) from error
+    if parts.get_backend_name() == "sqlite":
+        _begin_immediate(storage.engine)
+    database = Database(storage)
+    weakref.finalize(database, storage.engine.dispose)  # connections are closed, not dropped
+    return database
+
+
+def _begin_immediate(engine: sa.Engine) -> None:
+    """Lock SQLite at the start of a transaction, not at its first write: between a read and a write two workers took one trial."""
+
+    @sa.event.listens_for(engine, "connect")
+    def _(connection: Any, record: Any) -> None:
+        connection.isolation_level = None  # sqlite3 itself then never begins
+
+    @sa.event.listens_for(engine, "begin")
+    def _(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    engine.dispose()  # connections made before must not come back
+
+
+def unreachable(shown: str, error: BaseException) -> InputError:
+    """The error of a database in one line for the user."""
+    original = getattr(error, "orig", None) or error
+    remedy = "Check that it runs and can be written; what is stored is intact."
+    # Drivers repeat the host and the user, never the password; a line that could hold one is not shown.
+    line = first_line(original)[:200]
+    reason = line if "://" not in line else type(original).__name__
+    return must_be(f"storage {shown}", "a database that can be reached", reason, remedy)
