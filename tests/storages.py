@@ -63,10 +63,10 @@ def wait_until(is_so: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.01)
 
 
-def started(code: str, where: str | Path) -> subprocess.Popen[str]:
+def started(code: str, where: str | Path, *more: str) -> subprocess.Popen[str]:
     """A process that has opened the study, run the code up to its first line of output, and has a pipe for its input."""
     process = subprocess.Popen(
-        [sys.executable, "-c", OPEN + code, str(where)],
+        [sys.executable, "-c", OPEN + code, str(where), *more],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY,
     )  # fmt: skip
     assert process.stdout is not None

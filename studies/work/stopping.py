@@ -10,6 +10,8 @@ from types import FrameType
 from typing import Any
 
 PARENT = "STUDY_PARENT_PID"  # environment of a worker process: who started it
+LOOK_S = 0.5  # between two looks whether the parent process is there
+DEAF_S = 5.0  # so long a worker without a parent may take to end by itself
 
 
 def interrupt_everywhere() -> None:
@@ -28,26 +30,41 @@ def interrupt_everywhere() -> None:
 class StopRequest:
     """Called, it says whether to stop. Entered in the main thread, it takes SIGINT and SIGTERM.
 
-    The second signal raises KeyboardInterrupt. A worker whose parent process is gone is asked to stop as well, so that no worker
-    outlives a killed study unseen.
+    The second signal raises KeyboardInterrupt. A worker whose parent process is gone is asked to stop as well, and interrupted
+    where it does not, so that no worker outlives a killed study unseen.
     """
 
     def __init__(self) -> None:
         self.asked = 0
         self._parent = int(parent) if (parent := os.environ.get(PARENT, "")).isdecimal() else 0
         self._before: dict[int, Any] = {}
+        self._left = threading.Event()
 
     def __enter__(self) -> StopRequest:
         for number in (signal.SIGINT, signal.SIGTERM):
             self._before[number] = signal.signal(number, self._on_signal)
+        if self._parent:
+            threading.Thread(target=self._watch, name="watch of the parent process", daemon=True).start()
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._left.set()
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
     def __call__(self) -> bool:
-        return self.asked > 0 or (self._parent > 0 and os.getppid() != self._parent)
+        return self.asked > 0 or self._is_orphan()
+
+    def _is_orphan(self) -> bool:
+        return self._parent > 0 and os.getppid() != self._parent
+
+    def _watch(self) -> None:
+        """Interrupt a training that never asks whether to stop, once nobody waits for it any more."""
+        while not self._left.wait(LOOK_S):
+            if self._is_orphan():
+                self.asked = max(1, self.asked)
+                if not self._left.wait(DEAF_S):
+                    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.asked += 1

@@ -26,7 +26,7 @@ from studies.store.source import Enumerated
 from studies.work.loop import Event, TrialFailed, TrialInterrupted, run_worker
 from studies.work.processes import ProcessReport, run_workers, worker_environment
 from studies.work.stopping import StopRequest, interrupt_everywhere
-from tests.storages import REPOSITORY, VALUES, a_study, networks, states, values, wait_until
+from tests.storages import REPOSITORY, VALUES, a_study, networks, started, states, values, wait_until
 
 claim = Enumerated().next_job
 
@@ -43,6 +43,8 @@ def objective(trial):
         os.kill(os.getpid(), signal.SIGKILL)
     if act == "die once" and trial.number == 0:
         os.kill(os.getpid(), signal.SIGKILL)
+    if act == "deaf":
+        time.sleep(600)
     for _ in range(600 if act == "slow" else 2):
         time.sleep(0.05)
         if stop():
@@ -363,6 +365,24 @@ def test_leaving_by_an_exception_kills_the_processes(tmp_path: Path) -> None:
 def test_bad_input_in_a_process_is_not_tried_again(tmp_path: Path) -> None:
     report = start(tmp_path, 3, "bad input")[1]
     assert (report.exit_codes, report.bad_input) == ([2], True)
+
+
+@pytest.mark.parametrize("act", ["slow", "deaf"])
+def test_workers_whose_parent_was_killed_end_and_hand_their_trials_back(where: str, act: str) -> None:
+    study = a_study(where, networks(3))
+    code = """
+from studies.work.processes import run_workers
+print("ready", flush=True)
+run_workers([sys.executable, "-c", sys.argv[2], sys.argv[1], sys.argv[3]], 2, study=study)
+"""
+    with started(code, where, WORKER, act) as parent:
+        wait_until(lambda: trial_state(study).running == 2)
+        workers = [beat.pid for beat in lease.read_beats(study).values()]
+        parent.kill()
+    wait_until(lambda: not any(lease.process_started(pid) for pid in workers), 30)
+    assert [trial.user_attrs.get("reason_kind") for trial in study.trials] == ["interrupted", "interrupted", None]
+    state = trial_state(study)
+    assert (state.waiting, state.failed_trials) == (3, 0)
 
 
 @pytest.mark.parametrize("count", [0, -1])
