@@ -59,10 +59,13 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgr
 
 
 @pytest.fixture
-def postgres(postgres_server: PostgresServer) -> Iterator[str]:
+def postgres(postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The URL of a fresh database."""
     import sqlalchemy as sa
 
+    from studies.store import database
+
+    monkeypatch.setattr(database, "UP_SINCE", {})  # a server that has just been started excuses silent workers
     name = f"test_{uuid.uuid4().hex[:12]}"
     engine = sa.create_engine(postgres_server.get_uri(driver="psycopg"), isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:

@@ -30,7 +30,7 @@ from studies.store.history import job_key
 from studies.store.queue import Job, plan
 from studies.store.storage import open_storage, open_study
 from studies.work.loop import run_worker
-from studies.work.progress import ProgressFile
+from studies.work.progress import ProgressFile, own_machine
 
 
 def run_empty_study(path: Path, count: int) -> float:
@@ -140,5 +140,5 @@ def _kill(workers: Iterator[int], most: int, draw: random.Random) -> int:
 def _workers(out: Path, parent: subprocess.Popen[bytes]) -> Iterator[int]:
     """Process ids of running workers, again and again, until the study ends."""
     while parent.poll() is None:
-        yield from (file.worker for file in ProgressFile.all(StudyFolder(out).progress))
+        yield from (file.worker for file in ProgressFile.all(StudyFolder(out).progress, own_machine()))
         time.sleep(0.05)

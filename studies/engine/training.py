@@ -18,7 +18,7 @@ from studies.store.queue import StudyState, trial_state
 from studies.store.source import proposes_until
 from studies.work.loop import Event
 from studies.work.processes import run_workers
-from studies.work.progress import Board, ProgressFile, duration
+from studies.work.progress import Board, ProgressFile, duration, own_machine
 from studies.work.stopping import StopRequest
 
 LEAST_M = 1e4  # parameters, below which millions say little
@@ -26,8 +26,9 @@ LEAST_M = 1e4  # parameters, below which millions say little
 
 def train_all(run: StudyRun, total: int, complete: int, stop: StopRequest) -> None:
     """Train what waits or may be proposed, here or in worker processes, with a bar for the study and one for each running trial."""
-    for file in ProgressFile.all(run.folder.progress):
-        file.clear()
+    for machine in (own_machine(), ""):  # of workers that were killed; "" has those of an earlier version
+        for file in ProgressFile.all(run.folder.progress, machine):
+            file.clear()
     until = proposes_until(run.study) if run.config.search else None
     with Board(run.config.name, total, complete, run.console, until) as board:
         (_train_here if run.options.workers == 1 else _train_in_workers)(run, board, stop)

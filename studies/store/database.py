@@ -37,13 +37,14 @@ T = TypeVar("T")
 LEASE = "lease"  # user attribute of a trial: who runs it
 CREATED = "created"  # hidden attribute of a trial: by which call, so that one whose answer was lost is not made twice
 BRIEF = ("network_key", "seed", "reason_kind", "retry_failed", "certain", "role", LEASE)  # all that the state of a study rests on
-# seconds since 1970 by the database's own clock, and since when it answers; SQLite's is that of the machine
-CLOCKS = {
-    "postgresql": "SELECT extract(epoch FROM clock_timestamp()), extract(epoch FROM pg_postmaster_start_time())",
-    "mysql": "SELECT UNIX_TIMESTAMP(NOW(6)), 0",
-    "mariadb": "SELECT UNIX_TIMESTAMP(NOW(6)), 0",
-    "sqlite": "SELECT (julianday('now') - 2440587.5) * 86400, 0",
+# seconds since 1970 by the database's own clock; SQLite's is that of the machine
+NOW = {
+    "postgresql": "extract(epoch FROM clock_timestamp())",
+    "mysql": "UNIX_TIMESTAMP(NOW(6))",
+    "mariadb": "UNIX_TIMESTAMP(NOW(6))",
+    "sqlite": "(julianday('now') - 2440587.5) * 86400",
 }
+UP_SINCE = {"postgresql": "extract(epoch FROM pg_postmaster_start_time())"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +70,12 @@ class Database(BaseStorage):
     def __init__(self, rdb: RDBStorage) -> None:
         self.rdb, self.engine = rdb, rdb.engine
         self._whole, self._brief = TrialCache(rdb), TrialCache(rdb, BRIEF)
+        self._claimed: dict[int, FrozenTrial] = {}  # until it is first asked for
+        name = self.engine.dialect.name
+        self._now = sa.literal_column(NOW[name])
+        self._up_since = sa.literal_column(UP_SINCE.get(name, "0"))
+        # one question needs no transaction, which is two more round trips; SQLite's must begin by locking
+        self._reader = self.engine if name == "sqlite" else self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     create_new_study = _repeated("create_new_study")  # Optuna loads a study that is there already
     delete_study = _repeated("delete_study")
@@ -84,10 +91,14 @@ class Database(BaseStorage):
     set_trial_intermediate_value = _repeated("set_trial_intermediate_value")
     set_trial_user_attr = _repeated("set_trial_user_attr")
     set_trial_system_attr = _repeated("set_trial_system_attr")
-    get_trial = _repeated("get_trial")
+    _get_trial = _repeated("get_trial")
     get_trial_id_from_study_id_trial_number = _repeated("get_trial_id_from_study_id_trial_number")
     get_trial_system_attrs = _repeated("get_trial_system_attrs")
     get_trial_user_attrs = _repeated("get_trial_user_attrs")
+
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        """One trial as it is now."""
+        return self._claimed.pop(trial_id, None) or self._get_trial(trial_id)
 
     def remove_session(self) -> None:
         """Close the connection of this thread."""
@@ -108,23 +119,17 @@ class Database(BaseStorage):
     def num_trials(self, study_id: int, states: Sequence[TrialState]) -> int:
         """How many trials are in these states."""
         query = sa.select(sa.func.count()).where(TrialModel.study_id == study_id, TrialModel.state.in_(states))
-        return self._in_one(lambda session, again: session.scalar(query) or 0)
+        return int(self._ask(query)[0][0])
 
     def state(self, trial_id: int) -> TrialState:
         """The state of one trial."""
         query = sa.select(TrialModel.state).where(TrialModel.trial_id == trial_id)
-        return self._in_one(lambda session, again: session.scalars(query).one())
+        return TrialState(self._ask(query)[0][0])
 
     def clock(self) -> Clock:
         """The database's time."""
-        return self._in_one(lambda session, again: self._clock(session))
-
-    def _clock(self, session: Session) -> Clock:
-        now, up_since = session.execute(sa.text(CLOCKS[self.engine.dialect.name])).one()
+        now, up_since = self._ask(sa.select(self._now, self._up_since))[0]
         return Clock(now=float(now), up_since=float(up_since))
-
-    def _time(self, session: Session) -> datetime:
-        return datetime.fromtimestamp(self._clock(session).now)
 
     def study_attrs(self, study_id: int, prefix: str) -> dict[str, Any]:
         """Hidden attributes of a study whose names begin so."""
@@ -132,7 +137,7 @@ class Database(BaseStorage):
         query = sa.select(attrs.key, attrs.value_json).where(
             attrs.study_id == study_id, attrs.key.startswith(prefix, autoescape=True)
         )
-        return self._in_one(lambda session, again: {key: json.loads(text) for key, text in session.execute(query)})
+        return {key: json.loads(text) for key, text in self._ask(query)}
 
     def drop_study_attr(self, study_id: int, name: str) -> None:
         """Forget a hidden attribute of a study."""
@@ -151,31 +156,37 @@ class Database(BaseStorage):
             query = query.join(other, other.trial_id == TrialModel.trial_id).where(
                 other.key == name, other.value_json == json.dumps(value)
             )
-        ids = self._in_one(lambda session, again: list(session.scalars(query)))
-        return [self.get_trial(number) for number in ids]
+        return [self.get_trial(row[0]) for row in self._ask(query)]
 
     def claim(self, study_id: int, lease: Mapping[str, Any]) -> int | None:
-        """Begin the first waiting trial, with this lease from the start; its id, None when none waits."""
-        query = sa.select(TrialModel).where(TrialModel.study_id == study_id, TrialModel.state == TrialState.WAITING)
+        """Begin the first waiting trial, with this lease of this moment from the start; its id, None when none waits."""
+        query = sa.select(TrialModel, self._now).where(TrialModel.study_id == study_id, TrialModel.state == TrialState.WAITING)
         query = query.order_by(TrialModel.trial_id).limit(1).with_for_update(skip_locked=True)
 
-        def once(session: Session, again: bool) -> int | None:
+        def once(session: Session, again: bool) -> FrozenTrial | None:
             begun = self._begun(session, study_id, str(lease["worker"])) if again else None
-            trial = session.scalars(query).one_or_none() if begun is None else None
-            if trial is None:
-                return begun
-            trial.state, trial.datetime_start = TrialState.RUNNING, self._time(session)
-            self._write(session, TrialUserAttributeModel, trial.trial_id, {LEASE: lease})
-            return int(trial.trial_id)
+            if begun is not None:
+                return self.rdb._build_frozen_trial_from_trial_model(begun)
+            found = session.execute(query).one_or_none()
+            if found is None:
+                return None
+            trial, now = found[0], float(found[1])
+            trial.state, trial.datetime_start = TrialState.RUNNING, datetime.fromtimestamp(now)
+            self._write(session, TrialUserAttributeModel, trial.trial_id, {LEASE: {**lease, "time": now}})
+            return self.rdb._build_frozen_trial_from_trial_model(trial)
 
-        return self._in_one(once)
+        claimed = self._in_one(once)
+        if claimed is None:
+            return None
+        self._claimed[claimed._trial_id] = claimed
+        return claimed._trial_id
 
-    def _begun(self, session: Session, study_id: int, worker: str) -> int | None:
+    def _begun(self, session: Session, study_id: int, worker: str) -> TrialModel | None:
         """The running trial that this worker was given when the answer got lost."""
-        query = sa.select(TrialModel.trial_id, TrialUserAttributeModel.value_json).join(TrialUserAttributeModel)
+        query = sa.select(TrialModel, TrialUserAttributeModel.value_json).join(TrialUserAttributeModel)
         query = query.where(TrialModel.study_id == study_id, TrialModel.state == TrialState.RUNNING)
-        rows = session.execute(query.where(TrialUserAttributeModel.key == LEASE))
-        return next((int(trial_id) for trial_id, text in rows if json.loads(text)["worker"] == worker), None)
+        rows = session.execute(query.where(TrialUserAttributeModel.key == LEASE)).all()
+        return next((trial for trial, text in rows if json.loads(text)["worker"] == worker), None)
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """Add a trial, a running one without a template."""
@@ -189,7 +200,7 @@ class Database(BaseStorage):
             if made is None:
                 StudyModel.find_or_raise_by_id(study_id, session, for_update=True)  # numbers are counted
                 if template.state == TrialState.RUNNING:
-                    template.datetime_start = self._time(session)
+                    template.datetime_start = datetime.fromtimestamp(float(session.scalar(sa.select(self._now)) or 0))
                 made = self.rdb._get_prepared_new_trial(study_id, template, session).trial_id
             return int(made)
 
@@ -215,17 +226,18 @@ class Database(BaseStorage):
 
     def finish(self, trial_id: int, state: TrialState, values: Sequence[float] | None, attrs: Mapping[str, Any]) -> bool:
         """End a trial with its values and last user attributes; False, having changed nothing, when another had ended it."""
+        query = sa.select(TrialModel, self._now).where(TrialModel.trial_id == trial_id).with_for_update()
         results = [TrialValueModel.value_to_stored_repr(value) for value in values or ()]
 
         def once(session: Session, again: bool) -> bool:
-            trial = TrialModel.find_or_raise_by_id(trial_id, session, for_update=True)
+            trial, now = session.execute(query).one()
             if trial.state.is_finished():
                 stored = [(v.value, v.value_type) for v in sorted(trial.values, key=lambda v: v.objective)] if again else []
                 return again and trial.state == state and stored == results  # by this call, whose answer was lost
             self._write(session, TrialUserAttributeModel, trial_id, attrs)
             rows = [{"objective": i, "value": value, "value_type": kind} for i, (value, kind) in enumerate(results)]
             session.add_all(TrialValueModel(trial_id=trial_id, **row) for row in rows)
-            trial.state, trial.datetime_complete = state, self._time(session)
+            trial.state, trial.datetime_complete = state, datetime.fromtimestamp(float(now))
             return True
 
         return self._in_one(once)
@@ -246,6 +258,15 @@ class Database(BaseStorage):
                 index_elements=[model.trial_id, model.key], set_={"value_json": insert.excluded.value_json}
             )
         )
+
+    def _ask(self, query: sa.Select[Any]) -> Sequence[Any]:
+        """The rows that answer one question."""
+
+        def once() -> Sequence[Any]:
+            with self._reader.connect() as connection:
+                return connection.execute(query).all()
+
+        return until_answered(once)
 
     def _in_one(self, work: Callable[[Session, bool], T]) -> T:
         """Do it in one transaction; the work learns whether it is done again, as the answer to the time before got lost."""

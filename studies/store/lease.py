@@ -123,7 +123,7 @@ class Worker:
 
     def claim(self) -> optuna.Trial | None:
         """Begin the first waiting trial of a database, with this worker's lease; None when none waits."""
-        return self._beginning(lambda: claim_waiting(self.study, asdict(self._lease())))
+        return self._beginning(lambda: claim_waiting(self.study, asdict(self._lease(0.0))))
 
     def begin(self, template: FrozenTrial) -> optuna.Trial:
         """Add a trial as this worker's own."""
@@ -156,12 +156,9 @@ class Worker:
         """Whether this worker is running the trial of this number, or may have begun it at this moment."""
         return self._begins if self._trial is None else self._trial.number == number
 
-    def _lease(self) -> Lease:
-        pid, host = os.getpid(), socket.gethostname()
-        started = process_started(pid)
-        return Lease(
-            worker=self.name, host=host, machine=this_machine(), pid=pid, started=started, time=shared_clock(self.study).now
-        )
+    def _lease(self, now: float | None = None) -> Lease:
+        pid, host, now = os.getpid(), socket.gethostname(), shared_clock(self.study).now if now is None else now
+        return Lease(worker=self.name, host=host, machine=this_machine(), pid=pid, started=process_started(pid), time=now)
 
     def _beats(self) -> None:
         last = time.monotonic()

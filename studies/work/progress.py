@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+import socket
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +25,7 @@ from rich.progress import (
 
 from ablation.machine.files import write_atomic
 from blocks.errors import must_be
+from studies.store.lease import this_machine
 
 UNITS = {"s": 1, "m": 60, "h": 3600}
 
@@ -67,7 +70,7 @@ class Board:
         detail = TextColumn("{task.fields[detail]}", markup=False)
         self._bars = Progress(*_columns(MofNCompleteColumn()), detail, console=self.console, disable=not self.console.is_terminal)
         self._study = self._bars.add_task(title, total=self.total, completed=done, detail="")
-        self._trials: dict[int, TaskID] = {}
+        self._trials: dict[int | str, TaskID] = {}
 
     def __enter__(self) -> Board:
         self._bars.start()
@@ -76,7 +79,7 @@ class Board:
     def __exit__(self, *error: object) -> None:
         self._bars.stop()
 
-    def trial(self, worker: int, label: str, step: int, steps: int, detail: str = "") -> None:
+    def trial(self, worker: int | str, label: str, step: int, steps: int, detail: str = "") -> None:
         """Show where one worker's trial stands; `label` empty removes its bar."""
         if not label:
             if worker in self._trials:
@@ -88,7 +91,7 @@ class Board:
 
     def show_workers(self, folder: Path) -> None:
         """Show the trials of the worker processes that keep progress files in a folder."""
-        present = {file.worker: state for file in ProgressFile.all(folder) if (state := file.read())}
+        present = {file.name: state for file in ProgressFile.all(folder) if (state := file.read())}
         for worker in set(self._trials) - set(present):
             self.trial(worker, "", 0, 1)
         for worker, state in present.items():
@@ -118,21 +121,27 @@ class Board:
 
 
 class ProgressFile:
-    """Where a worker process stands, for its parent: one small file, replaced at once."""
+    """Where a worker process stands, for its parent: one small file, replaced at once.
 
-    def __init__(self, folder: Path, worker: int) -> None:
-        self.path = folder / f"worker-{worker}.json"
+    Machines that share the folder may have processes of one number: the file says whose it is, an earlier version's does not.
+    """
+
+    def __init__(self, folder: Path, worker: int, machine: str | None = None) -> None:
+        self.worker = worker  # process id
+        self.machine = own_machine() if machine is None else machine
+        self.path = folder / f"worker-{self.machine}{'-' if self.machine else ''}{worker}.json"
 
     @classmethod
-    def all(cls, folder: Path) -> list[ProgressFile]:
-        """Those of every worker, by process id."""
-        numbers = [path.stem.removeprefix("worker-") for path in folder.glob("worker-*.json")]
-        return [cls(folder, int(number)) for number in sorted(numbers) if number.isdigit()]
+    def all(cls, folder: Path, machine: str | None = None) -> list[ProgressFile]:
+        """Those of every worker, or of every worker of one machine, by process id."""
+        names = [path.stem.removeprefix("worker-").rpartition("-") for path in folder.glob("worker-*.json")]
+        files = [cls(folder, int(number), name) for name, _, number in names if number.isdigit()]
+        return sorted((file for file in files if machine in (None, file.machine)), key=lambda file: (file.worker, file.machine))
 
     @property
-    def worker(self) -> int:
-        """The worker's process id."""
-        return int(self.path.stem.removeprefix("worker-"))
+    def name(self) -> str:
+        """Unique among the workers of all machines."""
+        return self.path.stem
 
     def write(self, label: str, step: int, steps: int, detail: str = "") -> None:
         """Replace the state before. A full disk costs the bar, not the trial."""
@@ -148,6 +157,11 @@ class ProgressFile:
     def clear(self) -> None:
         """Forget a worker that has ended."""
         self.path.unlink(missing_ok=True)
+
+
+def own_machine() -> str:
+    """This machine in the name of a file: as a person calls it, and apart from others of that name (two containers)."""
+    return f"{socket.gethostname()}.{hashlib.sha256(this_machine().encode()).hexdigest()[:8]}"
 
 
 class LatencyBar:

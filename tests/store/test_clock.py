@@ -77,15 +77,6 @@ def test_proposals_end_at_one_time_for_all(postgres: str, monkeypatch: pytest.Mo
     assert proposes_until(study) is None
 
 
-def test_nobody_is_lost_for_not_beating_while_the_database_was_down(postgres: str) -> None:
-    study = a_study(postgres)
-    clock = shared_clock(study)
-    assert 0 < clock.up_since <= clock.now
-    beat = Lease(worker="w", host="far", machine="far/1", pid=1, started="1", time=clock.now - 99)
-    assert not lease.is_alive(beat, {"w": beat}, 30, clock)
-    assert lease.is_alive(beat, {"w": beat}, 30, replace(clock, up_since=clock.now - 9))
-
-
 def test_beats_of_an_earlier_version_are_read(postgres: str) -> None:
     study = a_study(postgres)
     old = {"worker": "w", "host": "h", "machine": "m", "pid": 1, "started": "1", "time": 1.5}

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ from optuna.trial import TrialState, create_trial
 from blocks.errors import InputError
 from studies.store import retry
 from studies.store.database import Database
-from studies.store.lease import Worker
+from studies.store.lease import Lease, Worker, is_alive
 from studies.store.queue import fail, trial_state
-from studies.store.storage import database_of, finish, set_attrs
+from studies.store.storage import database_of, finish, set_attrs, shared_clock
 from studies.work.loop import run_worker
 from tests.storages import REPOSITORY, VALUES, PostgresServer, a_server, a_study, networks, states, values, wait_until
 
@@ -86,6 +87,14 @@ def test_a_database_that_stays_away_is_told(server: PostgresServer, monkeypatch:
     assert time.monotonic() - begin < 20
     pg_ctl(server, "-o", f'-h "" -k {server.pgdata}', "start")
     assert trial_state(study).waiting == 1
+
+
+def test_nobody_is_lost_for_not_beating_while_the_database_was_down(server: PostgresServer) -> None:
+    clock = shared_clock(a_study(server.get_uri(driver="psycopg")))  # of a server that has just been started
+    assert 0 < clock.up_since <= clock.now
+    beat = Lease(worker="w", host="far", machine="far/1", pid=1, started="1", time=clock.now - 99)
+    assert is_alive(beat, {"w": beat}, 30, clock)
+    assert not is_alive(beat, {"w": beat}, 30, replace(clock, up_since=clock.now - 40))
 
 
 @pytest.fixture
