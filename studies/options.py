@@ -84,6 +84,17 @@ class Storage(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SharedStorage(Storage):
+    """Where a study is kept that several machines may work on."""
+
+    group: ClassVar = Storage.group
+    artifacts: str | None = option(
+        None, "weights, checkpoints and pictures for all machines: a folder, or s3://BUCKET/PREFIX; by default in the folder",
+        metavar="PLACE",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
 class Data(Options):
     """Which images."""
 
@@ -141,7 +152,7 @@ class Latency(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GridOptions(Latency, Training, Data, Storage, WithPlugins, OnDevice):
+class GridOptions(Latency, Training, Data, SharedStorage, WithPlugins, OnDevice):
     """Options of `grid`."""
 
     space: str | None = option(
@@ -154,7 +165,7 @@ class GridOptions(Latency, Training, Data, Storage, WithPlugins, OnDevice):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchOptions(Latency, Training, Data, Storage, WithPlugins, OnDevice):
+class SearchOptions(Latency, Training, Data, SharedStorage, WithPlugins, OnDevice):
     """Options of `search`."""
 
     space: str | None = option(

@@ -22,6 +22,7 @@ from blocks.errors import InputError, WriteError, must_be
 
 CHECKPOINT, BEST = "checkpoint.pt", "best.safetensors"
 FORMAT = 1
+DAMAGED = (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError)  # of what cannot be read
 
 
 def identity(model: nn.Module, dataset: Dataset, split: Split, protocol: Protocol, seed: int) -> dict[str, str]:
@@ -56,18 +57,32 @@ def load_checkpoint(
     if not path.exists():
         return None, ""
     try:
-        with zipfile.ZipFile(path) as archive:  # torch.load does not notice flipped bits; the archive's checksums do
-            if archive.testzip() is not None:
-                raise zipfile.BadZipFile
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = _read(path)
         stored = state["identity"]
-    except (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError):
+    except DAMAGED:
         return None, f"{path.name} was damaged and is not used: training started from the beginning"
     except OSError as error:
         raise must_be("checkpoint_dir", "a folder that can be read", str(folder), f"{error.strerror}.") from None
     if stored not in former:
         _refuse_other_run(folder, stored, expected)
     return state, ""
+
+
+def progress_in(folder: Path) -> tuple[int, int] | None:
+    """How far the checkpoint in a folder is, as finished epochs and steps after them; None where none can be read."""
+    try:
+        plain = _read(folder / CHECKPOINT)["plain"]
+        return len(plain["epochs"]), int(plain["step"])
+    except (OSError, *DAMAGED):
+        return None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A checkpoint, or an error of DAMAGED, or OSError."""
+    with zipfile.ZipFile(path) as archive:  # torch.load does not notice flipped bits; the archive's checksums do
+        if archive.testzip() is not None:
+            raise zipfile.BadZipFile
+    return dict(torch.load(path, map_location="cpu", weights_only=True))
 
 
 def save_weights(folder: Path, weights: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:

@@ -23,7 +23,7 @@ from ablation.data.batches import Images, epoch_order, seed_noise
 from ablation.design.protocol import Protocol
 from ablation.measure.quality.evaluate import sampled_quality
 from ablation.measure.quality.losses import check_masks, part_names
-from ablation.train.checkpoint import identity, load_checkpoint, save_checkpoint, save_weights
+from ablation.train.checkpoint import BEST, identity, load_checkpoint, save_checkpoint, save_weights
 from ablation.train.learner import Learner, columns
 from ablation.train.trainable import check_batches
 
@@ -33,6 +33,7 @@ PROGRESS_S, READ_S, SAVE_S = 0.1, 1.0, 60.0
 UNTRAINED_MASKS = "the mask decoder was not trained, since mask_weight is 0"
 
 Progress = Callable[[int, int, int, int, float | None], None]
+Saved = Callable[[int, int], None]  # finished epochs and steps after them, when a checkpoint has been written
 Halt = Callable[[list[dict[str, Any]]], bool]  # the finished epochs, as `Run.finish_epoch` logs them -> whether to go no further
 
 
@@ -76,10 +77,11 @@ class Run:
         seed: int,
         device: torch.device,
         folder: Path | None,
+        on_saved: Saved = lambda epochs, step: None,
     ) -> None:
         self.identity = identity(model, dataset, split, protocol, seed)
         self.former = [identity(model, replace(dataset, fingerprint=name), split, protocol, seed) for name in dataset.former]
-        self.protocol, self.seed, self.folder = protocol, seed, folder
+        self.protocol, self.seed, self.folder, self.on_saved = protocol, seed, folder, on_saved
         check_masks(model, protocol)
         check_batches(model, protocol, len(split.train), dataset.images.shape[1:])
         kept = {"channels_last": protocol.uses_channels_last(device.type), "masks": protocol.mask_weight > 0}
@@ -210,11 +212,16 @@ class Run:
         self.epoch_seconds += lap if self.step else 0.0
         if self.folder is not None:
             if self.finished:
-                metadata = {"epoch": str(self.best_epoch), "validation_loss": repr(self.best_loss)}
-                save_weights(self.folder, self.best_weights, metadata)
+                self.save_best(self.folder)
             save_checkpoint(self.folder, self.state())
         self.lap()
-        self.saved = time.perf_counter()
+        if self.folder is not None:
+            self.on_saved(len(self.epochs), self.step)
+        self.mark = self.saved = time.perf_counter()  # what is done with a checkpoint is no time of the training
+
+    def save_best(self, folder: Path) -> None:
+        """Writes the best weights."""
+        save_weights(folder, self.best_weights, {"epoch": str(self.best_epoch), "validation_loss": repr(self.best_loss)})
 
     def state(self) -> dict[str, Any]:
         """Everything that a checkpoint holds; of a finished run, the best weights and the log."""
@@ -241,6 +248,8 @@ class Run:
         self.history.copy_(state["history"])
         best = state["best_weights"]
         self.best_weights = self.learner.weights() if best is None else best
+        if self.finished and self.folder is not None and not (self.folder / BEST).exists():  # a checkpoint from another machine
+            self.save_best(self.folder)
 
     def result(self, interrupted: bool) -> TrainResult:
         """The public view of the run."""

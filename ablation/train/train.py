@@ -15,7 +15,7 @@ from ablation.data.base import Dataset, Split
 from ablation.design.protocol import Protocol
 from ablation.machine.device import own_randomness, usable_device
 from ablation.machine.text import first_line
-from ablation.train.loop import Halt, Progress, Reporter, Run, TrainingFailure, TrainResult
+from ablation.train.loop import Halt, Progress, Reporter, Run, Saved, TrainingFailure, TrainResult
 
 __all__ = ["TrainResult", "TrainingFailure", "train"]
 
@@ -31,6 +31,7 @@ def train(
     checkpoint_dir: str | Path | None = None,
     on_progress: Progress | None = None,
     should_stop: Callable[[], bool] | None = None,
+    on_saved: Saved = lambda epochs, step: None,
     halt: Halt = lambda epochs: False,
     step_losses: list[float] | None = None,
 ) -> TrainResult:
@@ -38,16 +39,17 @@ def train(
 
     `on_progress(step, total_steps, epoch, epochs, loss or None)` comes at most 10 times a second, and after the last step. After
     `should_stop()` or Ctrl-C the run stops before the next step, saves, and returns with `interrupted`; the same call continues it,
-    on a CPU bit for bit. `halt(epochs)` is asked between two epochs, with the log of those that are done: where it says so the run
-    ends with `halted`, and the same call with another answer continues it. `step_losses` collects the loss of each step, whole
-    epochs at a time. The caller's random generators stay as they were. InputError: no such device, an empty split, a folder that
-    cannot be written or holds another run. TrainingFailure: a loss that is not finite, too little memory, a failed compilation.
+    on a CPU bit for bit. `on_saved(epochs, step)` comes after each checkpoint, with how far it is. `halt(epochs)` is asked between
+    two epochs, with the log of those that are done: where it says so the run ends with `halted`, and the same call with another
+    answer continues it. `step_losses` collects the loss of each step, whole epochs at a time. The caller's random generators stay
+    as they were. InputError: no such device, an empty split, a folder that cannot be written or holds another run. TrainingFailure:
+    a loss that is not finite, too little memory, a failed compilation.
     """
     place = usable_device(device)
     try:
         with own_randomness(place), _ctrl_c() as pressed:
             folder = Path(checkpoint_dir) if checkpoint_dir is not None else None
-            run = Run(model, dataset, split, protocol, seed=seed, device=place, folder=folder)
+            run = Run(model, dataset, split, protocol, seed=seed, device=place, folder=folder, on_saved=on_saved)
             stop = pressed.is_set if should_stop is None else lambda: pressed.is_set() or should_stop()
             return run.train(Reporter(run, on_progress), stop, halt, step_losses)
     except (RuntimeError, MemoryError) as error:

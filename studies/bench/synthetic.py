@@ -26,6 +26,7 @@ from studies.engine.config import StudyConfig, StudyFolder
 from studies.engine.publish import publish
 from studies.engine.reporting import report_study
 from studies.grid.command import SPACES
+from studies.store.artifacts import Artifacts
 from studies.store.history import job_key
 from studies.store.queue import Job, plan
 from studies.store.storage import open_storage, open_study
@@ -54,7 +55,7 @@ def run_empty_trials(path: Path, count: int) -> None:
     jobs = [Job(network_key=n.key, seed=seed, params=n.intents[0], attrs={"label": n.label}) for n, seed in chosen]
     plan(study, jobs)
     by_key = {network.key: network for network in networks}
-    pixels = np.zeros((8, 3, 48, 48), np.uint8)
+    pixels, artifacts = np.zeros((8, 3, 48, 48), np.uint8), Artifacts(study, folder.artifacts)
 
     def objective(trial: optuna.Trial) -> tuple[float, float, float]:
         network, seed = by_key[trial.user_attrs["network_key"]], trial.user_attrs["seed"]
@@ -76,7 +77,7 @@ def run_empty_trials(path: Path, count: int) -> None:
             training={"best_loss": loss, "epochs": epochs},
         )
         np.save(folder.reconstructions(network.key, seed), pixels)
-        publish(trial, record, pixels, pixels, folder)
+        publish(trial, record, pixels, pixels, artifacts)
         return loss, 1.0, 1000.0 + trial.number
 
     run_worker(study, objective)

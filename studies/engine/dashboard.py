@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import optuna
 import sqlalchemy as sa
-from optuna.artifacts import FileSystemArtifactStore, upload_artifact
+from optuna.artifacts import upload_artifact
 from optuna.trial import TrialState
 from optuna_dashboard import save_note, save_plotly_graph_object
 
 from ablation.record.trial import METRICS, Metric
 from ablation.report.kit.numbers import capital
 from ablation.stats import pareto_front
-from blocks.errors import must_be
+from studies.store.place import S3, Store
 from studies.store.storage import batched, get_system_attrs, is_url, set_system_attr
 
 if TYPE_CHECKING:
@@ -28,16 +28,7 @@ FIGURE_ID = "pareto"
 NOTE_CHARS = 2000  # one attribute of a database; notes are copied with every look at the study
 
 
-def artifact_store(folder: Path) -> FileSystemArtifactStore:
-    """Where a study's files are kept. InputError for a folder that cannot be made."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise must_be(f"folder {folder}", "one that can be written", error.strerror, "Choose another --out.") from error
-    return FileSystemArtifactStore(folder)
-
-
-def upload_artifacts(trial: optuna.Trial, store: FileSystemArtifactStore, files: Sequence[Path]) -> list[str]:
+def upload_artifacts(trial: optuna.Trial, store: Store, files: Sequence[Path]) -> list[str]:
     """Attach files to a trial before it is told; their identifiers. The dashboard's gallery goes by position, so every trial of a
     study must bring the same names in the same order, the first one included."""
     names = [file.name for file in files]
@@ -92,8 +83,12 @@ def pareto_figure(study: optuna.Study, leading: Metric = METRICS["loss"]) -> go.
     return figure
 
 
-def dashboard_command(where: str | Path, artifact_dir: Path) -> str:
-    """The line that starts optuna-dashboard on a study. A password in a URL is shown as ***, to be typed in again."""
+def dashboard_command(where: str | Path, artifacts: str | Path) -> str:
+    """The line that starts optuna-dashboard on a study. A password in a URL is shown as ***, to be typed in again.
+
+    Of artifacts in a bucket, whose prefix its command line can't name, it shows no pictures.
+    """
     shown = sa.make_url(str(where)).render_as_string(hide_password=True) if is_url(where) else str(where)
     kind = "RDBStorage" if is_url(where) else "JournalFileStorage"
-    return shlex.join(["optuna-dashboard", shown, "--storage-class", kind, "--artifact-dir", str(artifact_dir)])
+    pictures = [] if str(artifacts).startswith(S3) else ["--artifact-dir", str(artifacts)]
+    return shlex.join(["optuna-dashboard", shown, "--storage-class", kind, *pictures])

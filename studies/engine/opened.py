@@ -15,14 +15,15 @@ from ablation.data import Dataset, Split, split_indices
 from ablation.data.base import FORMER_NOTE
 from ablation.design.space import Space
 from ablation.design.variant import Variant
-from studies.engine.config import StudyConfig, StudyFolder, reconcile_config
+from studies.engine.config import StudyConfig, StudyFolder, prepare_folder, reconcile_config
 from studies.engine.search.settings import check_search
-from studies.store.storage import open_storage, open_study
+from studies.store.place import PLACE, check_place, place_of
+from studies.store.storage import exclusive, open_storage, open_study, study_names
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """How a study is run here; none of it changes a number, and none of it is stored with the study."""
+    """How a study is run here; none of it changes a number."""
 
     out: Path
     storage: str | None = None
@@ -34,6 +35,7 @@ class RunOptions:
     latency_budget_s: float | None = None
     retry_failed: bool = False
     command: str = ""
+    artifacts: str | None = None  # where files are kept that other machines read; stored with the study, unlike the rest
 
     @property
     def where(self) -> str:
@@ -81,6 +83,20 @@ def _begins(study: optuna.Study, wanted: StudyConfig) -> bool:
     return not busy and lowest == wanted.leading.lower_is_better and (study.metric_names or [""])[0] == next(iter(wanted.metrics))
 
 
+def reach(options: RunOptions) -> RunOptions:
+    """The options with the place of the study's artifacts. InputError for a place that can't be written or reached.
+
+    It comes before anything that takes long, such as decoding images.
+    """
+    prepare_folder(options.out)
+    storage = open_storage(options.where)
+    known = options.study in study_names(storage)
+    study = optuna.load_study(study_name=options.study, storage=storage) if known else None
+    place = place_of(study, options.artifacts, StudyFolder(options.out).artifacts)
+    check_place(place, is_new=study is None or PLACE not in study.user_attrs)
+    return replace(options, artifacts=place)
+
+
 def open_run(wanted: StudyConfig, options: RunOptions, dataset: Dataset | None, console: Console) -> StudyRun:
     """Open or make the study's folder and storage, refusing a study made by another space, data set or protocol."""
     space = Space.from_dict(wanted.space, None if wanted.own else wanted.training_protocol())
@@ -90,6 +106,11 @@ def open_run(wanted: StudyConfig, options: RunOptions, dataset: Dataset | None, 
         space.enumerate()  # an InputError comes before anything is written
     StudyFolder(options.out).create()
     study = open_study(open_storage(options.where), options.study, (next(iter(wanted.metrics)), wanted.leading.lower_is_better))
+    with exclusive(study):  # of two machines that begin it at the same time, the second finds the place of the first
+        place = place_of(study, options.artifacts, StudyFolder(options.out).artifacts)
+        if place != study.user_attrs.get(PLACE):
+            study.set_user_attr(PLACE, place)
+    options = replace(options, artifacts=place)
     stored = study.user_attrs.get("config")
     config = wanted
     if wanted.own and _begins(study, wanted):

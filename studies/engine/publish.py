@@ -14,14 +14,16 @@ from numpy.typing import NDArray
 
 from ablation.record.trial import METRICS, TRAINED, Metric, Record, fitted_text, shown
 from ablation.report import draw_curves, write_gallery
+from ablation.train.checkpoint import BEST
 from studies.engine.config import StudyFolder
-from studies.engine.dashboard import artifact_store, upload_artifacts, write_note
+from studies.engine.dashboard import upload_artifacts, write_note
 from studies.engine.search.earlier import COPIED, EarlierRecord
+from studies.store.artifacts import PICTURES, WEIGHTS, Artifacts
 from studies.store.records import store_record
 
 
 def publish(
-    trial: optuna.Trial, record: Record, originals: NDArray[np.uint8], images: NDArray[np.uint8], folder: StudyFolder
+    trial: optuna.Trial, record: Record, originals: NDArray[np.uint8], images: NDArray[np.uint8], artifacts: Artifacts
 ) -> None:
     """Store the record and upload the same files in the same order as every other trial, before the trial is told.
 
@@ -32,7 +34,7 @@ def publish(
         files = [Path(name) / "reconstructions.png", Path(name) / "loss_curves.png"]
         write_gallery(originals, [(record.label, images)], files[0])
         draw_curves(record, files[1])
-        upload_artifacts(trial, artifact_store(folder.artifacts), files)
+        upload_artifacts(trial, artifacts.store, files)
     write_note(trial, note(record))
 
 
@@ -43,10 +45,15 @@ def take_over(record: Record, earlier: EarlierRecord, trial: optuna.Trial, folde
         record, training=old.training, quality=old.quality, data=old.data, provenance={**old.provenance, COPIED: origin}
     )
     source, key, old_key = StudyFolder(Path(origin["folder"])), record.network_key, origin["network_key"]
+    copied = {WEIGHTS: folder.checkpoints(key, record.seed) / BEST, PICTURES: folder.reconstructions(key, record.seed)}
     if (weights := source.checkpoints(old_key, record.seed)).is_dir():
-        shutil.copytree(weights, folder.checkpoints(key, record.seed), dirs_exist_ok=True)
+        shutil.copytree(weights, copied[WEIGHTS].parent, dirs_exist_ok=True)
     if (pictures := source.reconstructions(old_key, record.seed)).is_file():
-        shutil.copy(pictures, folder.reconstructions(key, record.seed))
+        shutil.copy(pictures, copied[PICTURES])
+    artifacts = Artifacts(trial.study, folder.artifacts)
+    for name, path in copied.items():
+        if path.is_file():
+            artifacts.put(trial, name, path)
     store_record(trial, record, feasible=True)
     write_note(trial, f"{note(record)}\n\nTrained in {origin['folder']}, study {origin['study']}, trial {origin['trial']}.")
     return record

@@ -17,6 +17,7 @@ from ablation.record.trial import COMPLETE, INFEASIBLE, Record
 from ablation.report import StudyInfo, print_table, write_gallery, write_report
 from studies.engine.config import StudyConfig, StudyFolder, prepare_folder
 from studies.engine.dashboard import publish_pareto, write_note
+from studies.store.artifacts import ORIGINALS, PICTURES, SAMPLES, Artifacts, digest_of
 from studies.store.records import records
 from studies.work.progress import print_line
 
@@ -78,8 +79,10 @@ def report_study(
         info = replace(info, data={**info.data, "notes": [*(info.data.get("notes") or ()), note]})
     target, allowed = to or folder.report, to is None or config.data.get("name") in ("faces", None)
     prepare_folder(target, "--to")
+    artifacts = Artifacts(study, folder.artifacts)
+    fetch_samples(artifacts, folder)
     if allowed:
-        draw_gallery(stored, folder, target)
+        draw_gallery(stored, artifacts, folder, target)
     paths = write_report(stored, target, study=info, images_allowed=allowed)
     publish_pareto(study, config.leading)
     complete = sum(record.state == COMPLETE for record in stored)
@@ -89,19 +92,34 @@ def report_study(
     width = min(console.width, 160) if console.is_terminal else 120
     table = print_table(stored, info, width=width)
     done = f"{complete} of {len(stored)} trials are complete. Report: {target / 'report.html'}"
-    print_line(console, f"{table}\n{done}")
+    missing = f"\nNote: pictures are missing: {artifacts.out_of_reach}" if artifacts.out_of_reach else ""
+    print_line(console, f"{table}\n{done}{missing}")
     return paths
 
 
-def draw_gallery(stored: list[Record], folder: StudyFolder, target: Path) -> Path | None:
-    """Originals and, for one seed of each complete network, its reconstructions side by side; None where there are none."""
-    originals = _pictures(folder.originals)
+def fetch_samples(artifacts: Artifacts, folder: StudyFolder) -> None:
+    """Raw samples of latency sessions that this machine has not measured, each hardware's in a folder of its own."""
+    own = {digest_of(path) for path in folder.latency.glob("*.npz")}
+    for name, kept in artifacts.shared().items():
+        if name.startswith(SAMPLES) and kept.sha256 not in own:
+            artifacts.fetch(kept, folder.latency / name.removeprefix(SAMPLES))
+
+
+def draw_gallery(stored: list[Record], artifacts: Artifacts, folder: StudyFolder, target: Path) -> Path | None:
+    """Originals and, for one seed of each complete network, its reconstructions side by side; None where there are none.
+
+    What this folder lacks is fetched into it. A picture that can't be read must not cost the report.
+    """
+    artifacts.fetch(artifacts.shared().get(ORIGINALS), folder.originals)
+    originals, kept = _pictures(folder.originals), artifacts.kept(PICTURES)
     if originals is None:
         return None
     rows: dict[str, tuple[str, Any]] = {}
     for record in stored:
         if record.state == COMPLETE and record.network_key not in rows:
-            pictures = _pictures(folder.reconstructions(record.network_key, record.seed))
+            path = folder.reconstructions(record.network_key, record.seed)
+            artifacts.fetch(kept.get(record.number), path)
+            pictures = _pictures(path)
             if pictures is not None and pictures.shape == originals.shape and pictures.dtype == originals.dtype:
                 rows[record.network_key] = (record.label, pictures)
     return write_gallery(originals, list(rows.values()), target / "gallery.png") if rows else None

@@ -21,7 +21,7 @@ from blocks import FAMILIES
 from blocks.errors import InputError
 from studies.engine.config import StudyConfig
 from studies.engine.dashboard import dashboard_command
-from studies.engine.latency_session import LOCK, LatencySession, missing_latency
+from studies.engine.latency_session import LOCK, LatencySession, hardware_digest, missing_latency
 from studies.engine.opened import StudyRun
 from studies.engine.own.trial import try_network
 from studies.engine.preflight import Finding, check_network
@@ -31,6 +31,7 @@ from studies.engine.search.first import choices_of, first_jobs
 from studies.engine.search.settings import reference_spec, search_of
 from studies.engine.training import train_all
 from studies.engine.trial import NUM_SHOWN
+from studies.store.artifacts import ORIGINALS, SAMPLES, Artifacts
 from studies.store.queue import Job, PlanReport, plan, trial_state
 from studies.store.records import records
 from studies.work.stopping import StopRequest
@@ -62,14 +63,24 @@ def run_trials(run: StudyRun) -> int:
                 return INTERRUPTED
             report = plan_trials(run, hopeless)
             complete, total = report.complete, report.planned
-        if run.images:
-            np.save(run.folder.originals, np.asarray(run.images.images[run.split.test[:NUM_SHOWN]]))
+        keep_shared(run)
         if complete < total or trial_state(run.study, run.config.limits).waiting:
             train_all(run, total, complete, stop)
         if stop():
             return INTERRUPTED
     state = trial_state(run.study, run.config.limits)
     return int(state.complete == 0 if run.config.search else state.failed > 0)
+
+
+def keep_shared(run: StudyRun) -> None:
+    """Keep what all trials share: the images that the gallery shows, and the raw samples of this machine's latency sessions."""
+    artifacts = Artifacts(run.study, run.folder.artifacts)
+    if run.images:
+        np.save(run.folder.originals, np.asarray(run.images.images[run.split.test[:NUM_SHOWN]]))
+        artifacts.put_shared(ORIGINALS, run.folder.originals)
+    if not run.config.search:  # there each proposal has samples of its own, of which nobody reads so many
+        for path in sorted(run.folder.latency.glob("*.npz")):
+            artifacts.put_shared(f"{SAMPLES}{hardware_digest(run.config.device)}/{path.name}", path)
 
 
 def plan_search(run: StudyRun) -> tuple[int, int]:
@@ -99,7 +110,7 @@ def _announcement(run: StudyRun) -> list[tuple[str, str]]:
         *(own_training(run) if config.own else _training(run)),
         ("Latency", f"batch {batches} on {config.device}{threads}, all networks interleaved, before training"),
         ("Folder", str(run.options.out)),
-        ("Dashboard", dashboard_command(run.options.where, run.folder.artifacts)),
+        ("Dashboard", dashboard_command(run.options.where, run.options.artifacts or run.folder.artifacts)),
     ]
 
 

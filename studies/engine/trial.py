@@ -25,6 +25,7 @@ from ablation.measure.costs.static import static_cost
 from ablation.measure.quality.evaluate import evaluate, reconstruct, sampled_quality
 from ablation.record.trial import COMPLETE, STOPPED, Record
 from ablation.search.limits import latency_values, num_params
+from ablation.train.checkpoint import BEST
 from ablation.train.train import TrainingFailure, TrainResult, train
 from studies.engine.config import StudyConfig, StudyFolder
 from studies.engine.latency_session import stored_latency, time_proposed
@@ -33,11 +34,13 @@ from studies.engine.publish import publish, take_over
 from studies.engine.search.earlier import earlier_of
 from studies.engine.search.rungs import RungWatch
 from studies.engine.search.settings import REFERENCE, search_of
+from studies.store.artifacts import PICTURES, WEIGHTS, Artifacts
 from studies.store.records import store_record
 from studies.store.retry import TrialInfeasible, TrialStopped
 from studies.store.source import ROLE
 from studies.store.storage import set_constraints
 from studies.work.loop import TrialFailed, TrialInterrupted
+from studies.work.resume import Resumed
 
 NUM_SHOWN = 8  # test images that every trial reconstructs, side by side in the gallery
 
@@ -117,16 +120,20 @@ def _trained(
     record: Record, model: VAE, protocol: Protocol, trial: optuna.Trial, watch: RungWatch, context: TrialContext
 ) -> Record:
     """Train, measure and store; TrialStopped where a rung stops it, with what it has come to stored."""
-    key, label, seed = record.network_key, record.label, record.seed
-    result = _train(model, protocol, key, label, seed, watch, context)
+    seed, artifacts = record.seed, Artifacts(trial.study, context.folder.artifacts)
+    resumed = Resumed(trial, context.folder.checkpoints(record.network_key, seed), artifacts, context.config.device)
+    result = _train(model, protocol, record.label, seed, watch, resumed, context)
+    record = replace(record, provenance={**record.provenance, **resumed.provenance()})
     if result.halted:
         store_record(trial, replace(record, state=STOPPED, reason=watch.reason, training=result.to_dict()), feasible=True)
         raise TrialStopped(watch.reason)
-    context.on_step(label, 1, 1, "quality")
+    context.on_step(record.label, 1, 1, "quality")
     losses, study = _common_loss(model, protocol, seed, result, context), context.config.training_protocol()
     quality = evaluate(model, context.dataset, context.split.test, device=context.config.device, protocol=study)
     record = replace(record, training={**result.to_dict(), **losses}, quality=quality)
-    _show(trial, model, record, context)
+    artifacts.put(trial, WEIGHTS, resumed.folder / BEST)
+    _show(trial, model, record, artifacts, context)
+    resumed.drop()
     return record
 
 
@@ -165,16 +172,20 @@ def measured_values(latency: dict[str, Any], config: StudyConfig) -> dict[str, f
     return latency_values(ms, ratios)
 
 
-def _show(trial: optuna.Trial, model: VAE, record: Record, context: TrialContext) -> None:
+def _show(trial: optuna.Trial, model: VAE, record: Record, artifacts: Artifacts, context: TrialContext) -> None:
     """Store the record, and for the gallery what the network makes of some test images."""
     shown = context.split.test[:NUM_SHOWN]
     images = reconstruct(model, context.dataset, shown, device=context.config.device)
-    np.save(context.folder.reconstructions(record.network_key, record.seed), images)
+    path = context.folder.reconstructions(record.network_key, record.seed)
+    np.save(path, images)
+    artifacts.put(trial, PICTURES, path)
     originals: NDArray[np.uint8] = np.asarray(context.dataset.images[shown])
-    publish(trial, record, originals, images, context.folder)
+    publish(trial, record, originals, images, artifacts)
 
 
-def _train(model: VAE, protocol: Protocol, key: str, label: str, seed: int, watch: RungWatch, context: TrialContext) -> TrainResult:
+def _train(
+    model: VAE, protocol: Protocol, label: str, seed: int, watch: RungWatch, resumed: Resumed, context: TrialContext
+) -> TrainResult:
     """Train to the end or a rung, from the last checkpoint where there is one; a failure or an interruption becomes the trial's."""
 
     def on_progress(step: int, steps: int, epoch: int, epochs: int, loss: float | None) -> None:
@@ -189,16 +200,19 @@ def _train(model: VAE, protocol: Protocol, key: str, label: str, seed: int, watc
             protocol,
             seed=seed,
             device=context.config.device,
-            checkpoint_dir=context.folder.checkpoints(key, seed),
+            checkpoint_dir=resumed.folder,
             on_progress=on_progress,
             should_stop=context.should_stop,
+            on_saved=resumed.saved,
             halt=watch,
         )
     except TrainingFailure as error:
         raise TrialFailed(str(error), certain="out of memory" not in str(error)) from error
+    if result.interrupted or result.halted:
+        resumed.keep()
     if result.interrupted:
         raise TrialInterrupted("interrupted; the checkpoint is kept")
-    return result
+    return replace(result, notes=(*resumed.origin.notes, *result.notes))
 
 
 def _common_loss(model: VAE, protocol: Protocol, seed: int, result: TrainResult, context: TrialContext) -> dict[str, float]:

@@ -26,6 +26,7 @@ from studies.engine.own.trial import run_own_trial
 from studies.engine.proposals import source_of
 from studies.engine.trial import OnStep, TrialContext, run_trial
 from studies.store.lease import lease_lost
+from studies.store.place import PLACE, check_place
 from studies.store.storage import open_storage, open_study
 from studies.work.loop import OnEvent, TrialInterrupted, WorkerReport, ignore, run_worker
 from studies.work.processes import BAD_INPUT
@@ -128,6 +129,7 @@ def serve(
     with StopRequest() as stop:
         opened = open_study(open_storage(storage), study)
         config, files = StudyConfig.from_dict(opened.user_attrs["config"]), StudyFolder(folder)
+        check_place(opened.user_attrs.get(PLACE), is_new=False)
         if config.own:
             check_sources(config)
         dataset = None if config.own else open_dataset(config, data_root, cache_dir)

@@ -35,8 +35,9 @@ from studies.export.options import ExportOptions
 from studies.options import StatusOptions
 from studies.search.folder import CONFIRM, NETWORK, REFERENCE, WINNER, SearchFolder, is_search, level_of
 from studies.search.page.result import SearchState, read_search
+from studies.store.artifacts import WEIGHTS, Artifacts
 from studies.store.records import records
-from studies.stored import opened_studies
+from studies.stored import RESULTS, opened_studies
 
 NUM_IMAGES, NUM_CALIBRATION, MOST_TEST, SHOWN = 64, 128, 256, 12
 LICENCES = {
@@ -62,17 +63,21 @@ class Source:
 
 def source_of(options: ExportOptions) -> Source:
     """What the command line names; InputError where it names nothing that can be exported."""
-    folder, network = _split(options.what)
+    folder, network = _split(options)
     if folder is None:
         return _untrained(options)
     return _Study(folder, options).source(network)
 
 
-def _split(what: str) -> tuple[Path | None, str]:
-    """The folder of a study and the network in it: 'results/grid:3'; no folder where it names a preset or a spec."""
+def _split(options: ExportOptions) -> tuple[Path | None, str]:
+    """The folder of a study and the network in it: 'results/grid:3'; no folder where it names a preset or a spec.
+
+    A study that is named with its storage may have nothing in its folder yet, or no folder.
+    """
+    what = options.what
     folder, colon, network = (what, "", "") if holder(Path(what)) else what.partition(":")
-    if holder(Path(folder)):
-        return Path(folder), network
+    if holder(Path(folder)) or (options.storage and options.study):
+        return Path(folder or RESULTS / str(options.study)), network
     if _names_callable(what):
         return None, ""
     if Path(folder).is_dir() and (colon or "/" in what):
@@ -137,7 +142,7 @@ def _refuse(flag: str, value: object, rule: str) -> None:
         raise must_be(flag, f"left out unless {rule}", value)
 
 
-Trial = tuple[Record, StudyFolder, StudyConfig]
+Trial = tuple[Record, StudyFolder, StudyConfig, Artifacts]
 
 
 class _Study:
@@ -157,16 +162,20 @@ class _Study:
         trials = self._of_search(network) if is_found else self._of_grid(network)
         complete = [each for each in trials if each[0].state == COMPLETE]
         if not complete:
-            states = ", ".join(dict.fromkeys(record.state for record, _, _ in trials)) or "not there"
+            states = ", ".join(dict.fromkeys(record.state for record, *_ in trials)) or "not there"
             raise must_be("WHAT", "a network that was trained", self.options.what, f"Its trials are {states}.")
         wanted = self.options.seed
-        if wanted is not None and wanted not in (seeds := [record.seed for record, _, _ in complete]):
+        if wanted is not None and wanted not in (seeds := [record.seed for record, *_ in complete]):
             raise must_be("--seed", f"one of {', '.join(map(str, seeds))}", wanted)
-        stored = [each for each in complete if wanted in (None, each[0].seed) and _weights(each).is_file()]
-        if not stored:
-            remedy = "An earlier version kept none, another machine trained it, or they were removed: train it again."
-            raise must_be("The network", "stored with its weights in this folder", complete[0][0].label, remedy)
-        return self._source(min(stored, key=_loss), [each[0] for each in complete])
+        missing = ""
+        for each in sorted((each for each in complete if wanted in (None, each[0].seed)), key=_loss):
+            record, _, _, artifacts = each
+            reason = artifacts.fetch(artifacts.kept(WEIGHTS).get(record.number), _weights(each))
+            if _weights(each).is_file():
+                return self._source(each, [each[0] for each in complete])
+            missing = missing or f"{reason}. "
+        remedy = f"{missing}An earlier version kept none, another machine trained it, or they were removed: train it again."
+        raise must_be("The network", "stored with its weights in this folder", complete[0][0].label, remedy)
 
     def _of_grid(self, network: str) -> list[Trial]:
         """The trials of one network: by its number in the tables, its label or its key."""
@@ -179,7 +188,7 @@ class _Study:
             every += rows
             for row in rows:
                 if network in (str(row.number), row.label, row.network_key) or (not network and len(rows) == 1):
-                    found.append([(record, files, config) for record in row.trials])
+                    found.append([(record, files, config, Artifacts(study, files.artifacts)) for record in row.trials])
         if len(found) != 1:
             lines = [f"{row.number} {row.label}" for row in every[:SHOWN]] + ["..."] * (len(every) > SHOWN)
             remedy = f"It holds: {'; '.join(lines)}." if every else "It holds no trial."
@@ -196,14 +205,15 @@ class _Study:
             raise must_be("WHAT", rule, self.options.what, f"`report {self.folder}` lists them.")
         search, confirm, place = state.search, state.parts.get(CONFIRM), StudyFolder(files.part(CONFIRM))
         confirmed = [
-            (record, place, confirm.config) for record in confirm.records()
+            (record, place, confirm.config, Artifacts(confirm.study, place.artifacts)) for record in confirm.records()
             if record.factors.get(NETWORK, "").partition(" at ")[0] == level_of(chosen) and record.state == COMPLETE
         ] if confirm else []  # fmt: skip
         own = [record for record in search.records() if record.network_key == chosen.key]
-        return confirmed or [(record, StudyFolder(self.folder), search.config) for record in own]
+        here = StudyFolder(self.folder)
+        return confirmed or [(record, here, search.config, Artifacts(search.study, here.artifacts)) for record in own]
 
     def _source(self, trial: Trial, trials: Sequence[Record]) -> Source:
-        record, _, config = trial
+        record, _, config, _ = trial
         if config.own:
             return self._own(trial, trials)
         spec, protocol = ModelSpec.from_dict(record.spec), Protocol(**{**config.protocol, **record.protocol})
@@ -222,12 +232,12 @@ class _Study:
     def _own(self, trial: Trial, trials: Sequence[Record]) -> Source:
         """A network of the user's own, with what its training left in it."""
         _refuse_for_any(self.options)
-        record, files, config = trial
+        record, _, config, _ = trial
         spec, where = CallableSpec.from_dict(record.spec), self.folder.resolve().name
         if spec.network_key != record.network_key:
             raise must_be(f"The source of {spec.path}", "the one that the study was made with", "another", "Restore it.")
         model = spec.build_plain(seed=0)
-        load_weights(model, _weights((record, files, config)).parent)
+        load_weights(model, _weights(trial).parent)
         origin = Origin(
             name=record.label or record.network_key, trained=True, source=f"{where}, {record.label}, seed {record.seed}",
             licence="that of the data it was trained on; ask whoever made them", protocol=config.own["train"],
@@ -256,7 +266,7 @@ def _candidate(state: SearchState, network: str) -> Candidate | None:
 
 
 def _weights(trial: Trial) -> Path:
-    record, files, _ = trial
+    record, files, *_ = trial
     return files.checkpoints(record.network_key, record.seed) / BEST
 
 

@@ -21,16 +21,15 @@ from ablation.machine.hardware import provenance, slug
 from ablation.machine.text import printable
 from ablation.train.trainable import check_trainable
 from blocks.errors import must_be
-from studies.engine.config import StudyConfig, prepare_folder
+from studies.engine.config import StudyConfig
 from studies.engine.folder import GRID, check_grid_folder, take_grid_folder
-from studies.engine.opened import RunOptions, StudyRun, open_run
+from studies.engine.opened import RunOptions, StudyRun, open_run, reach
 from studies.engine.own.file import OwnStudy, is_own, read_own
 from studies.engine.reporting import FACTS
 from studies.engine.runner import run_study
 from studies.engine.trial import describe_data
 from studies.engine.worker import open_dataset
 from studies.options import SECONDS, Data, GridOptions, SearchOptions, Training, flag_of
-from studies.store.storage import open_storage
 
 SPACES = Path(__file__).parents[1] / "engine" / "spaces"
 OWN_SPACES = ("small", "paper", "loss", "search", "replay")  # those that come with the suite
@@ -100,8 +99,7 @@ def prepare_own(own: OwnStudy, options: GridOptions, defaults: Mapping[str, Any]
         latency_batches=tuple(dict.fromkeys(options.latency_batches)),
         latency_threads=options.latency_threads,
     )
-    prepare_folder(run_options.out)
-    open_storage(run_options.where)
+    run_options = reach(run_options)
     return config, run_options
 
 
@@ -141,8 +139,7 @@ def prepare(options: GridOptions) -> tuple[StudyConfig, RunOptions, Dataset]:
     if options.workers == 1:
         torch.set_num_threads(num_threads())
     # places that cannot be written or reached are reported before images are decoded
-    prepare_folder(run_options.out)
-    open_storage(run_options.where)
+    run_options = reach(run_options)
     dataset = open_dataset(config, options.data_root, options.cache_dir, progress=True)
     for variant in variants:
         check_trainable({variant.label: variant.model_spec}, variant.protocol(protocol), len(dataset))
@@ -165,6 +162,7 @@ def run_options_of(options: GridOptions | SearchOptions, name: str, command: str
         latency_budget_s=options.latency_budget,
         retry_failed=options.retry_failed,
         command=options.line,
+        artifacts=options.artifacts,
     )
 
 

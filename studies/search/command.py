@@ -88,7 +88,7 @@ def _lines(setting: Setting, census: Census, run: StudyRun) -> list[tuple[str, s
         ("Latency", f"batch {batches} on {config.device}, each network beside the reference"),
         ("Confirm", confirm if setting.confirm else "nothing"),
         ("Folder", str(setting.options.out)),
-        ("Dashboard", dashboard_command(setting.options.where, run.folder.artifacts)),
+        ("Dashboard", dashboard_command(setting.options.where, run.options.artifacts or run.folder.artifacts)),
         ("", "Ctrl-C stops; the same command goes on from there"),
     ]  # fmt: skip
 

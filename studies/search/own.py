@@ -10,13 +10,13 @@ from ablation.machine.device import pick_device
 from ablation.machine.hardware import slug
 from ablation.search.limits import parse_limits
 from blocks.errors import InputError, must_be
-from studies.engine.config import StudyConfig, prepare_folder
+from studies.engine.config import StudyConfig
+from studies.engine.opened import reach
 from studies.engine.own.file import OwnStudy, first_of
 from studies.grid.command import check_own_flags, run_options_of
 from studies.options import SearchOptions
 from studies.search.folder import SEARCH
 from studies.search.setting import RUNGS, Setting, search_settings, whole
-from studies.store.storage import open_storage
 from studies.work.progress import parse_budget
 
 # flags that say nothing of a training of the user's own
@@ -38,8 +38,7 @@ def prepare_own(options: SearchOptions, own: OwnStudy) -> Setting:
     run_options = run_options_of(options, f"search-{slug(own.space.name)}", SEARCH)
     if options.workers == 1:
         torch.set_num_threads(num_threads())
-    prepare_folder(run_options.out)
-    open_storage(run_options.where)
+    run_options = reach(run_options)
     return Setting(
         config=config, options=run_options, dataset=None, reference=reference, reference_name=name, budget_s=budget_s,
         confirm=options.confirm or 0, confirm_seeds=options.confirm_seeds or 0, why_seeds=options.why_seeds or 0, rates=(),

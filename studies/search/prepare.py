@@ -17,8 +17,9 @@ from ablation.machine.device import pick_device
 from ablation.search.limits import parse_limits
 from ablation.train.trainable import check_trainable
 from blocks.errors import must_be
-from studies.engine.config import StudyConfig, prepare_folder
+from studies.engine.config import StudyConfig
 from studies.engine.folder import holder
+from studies.engine.opened import reach
 from studies.engine.own.file import is_own, read_own
 from studies.engine.worker import open_dataset
 from studies.explain.networks import read_spec
@@ -27,7 +28,6 @@ from studies.options import SearchOptions
 from studies.search.folder import NETWORK, SEARCH, difference
 from studies.search.own import prepare_own
 from studies.search.setting import MOST_NAMED, RUNGS, RUNGS_FROM, Setting, public_name, search_settings, training_s, whole
-from studies.store.storage import open_storage
 from studies.work.progress import duration, parse_budget
 
 
@@ -51,8 +51,7 @@ def prepare(options: SearchOptions) -> Setting:
     _check_folders(options)
     if options.workers == 1:
         torch.set_num_threads(num_threads())
-    prepare_folder(run_options.out)
-    open_storage(run_options.where)
+    run_options = reach(run_options)
     dataset = open_dataset(config, options.data_root, options.cache_dir, progress=True)
     check_trainable({name: reference}, protocol, len(dataset))
     setting = Setting(

@@ -17,11 +17,10 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.artifacts import FileSystemArtifactStore
 
 from ablation.record.trial import Record
-from blocks.errors import InputError
 from studies.engine.dashboard import (
-    artifact_store,
     dashboard_command,
     pareto_figure,
     publish_pareto,
@@ -37,12 +36,17 @@ from studies.work.loop import run_worker
 OBJECTIVES = [(0.5, 2.0, 100.0), (0.4, 3.0, 100.0), (0.6, 2.0, 100.0), (0.1, 1.0, 10.0)]
 
 
+def artifact_store(folder: Path) -> FileSystemArtifactStore:
+    (folder / "artifacts").mkdir(exist_ok=True)
+    return FileSystemArtifactStore(folder / "artifacts")
+
+
 @pytest.fixture
 def finished(tmp_path: Path) -> Path:
     """A folder with a study of four trials, each with two files, a note, numbers."""
     study = open_study(open_storage(tmp_path / "study.log"), "faces")
     plan(study, [Job(f"net{i}", 0, {"conv": "ab"[i % 2], "width": i}, {"label": f"variant {i}"}) for i in range(4)])
-    store = artifact_store(tmp_path / "artifacts")
+    store = artifact_store(tmp_path)
 
     def objective(trial: optuna.Trial) -> tuple[float, float, float]:
         loss, latency, params = OBJECTIVES[trial.number]
@@ -141,7 +145,7 @@ def test_every_trial_brings_the_same_files_in_the_same_order(finished: Path) -> 
     study = open_study(open_storage(finished / "study.log"), "faces")
     plan(study, [Job("late", 0)])
     trial = study.ask()
-    store = artifact_store(finished / "artifacts")
+    store = artifact_store(finished)
     with pytest.raises(AssertionError, match=r"artifacts must be \['loss.svg', 'faces.png'\] in every trial"):
         upload_artifacts(trial, store, [finished / "faces.png", finished / "loss.svg"])
     with pytest.raises(FileNotFoundError, match=r"artifacts not written: .*absent\.png"):
@@ -172,8 +176,3 @@ def test_a_long_note_is_cut(tmp_path: Path) -> None:
 )
 def test_the_line_that_starts_it(where: str | Path, line: str) -> None:
     assert dashboard_command(where, Path("out dir")) == line
-
-
-def test_an_artifact_folder_that_cannot_be_made() -> None:
-    with pytest.raises(InputError, match="folder /dev/null/artifacts must be one that can be written"):
-        artifact_store(Path("/dev/null/artifacts"))

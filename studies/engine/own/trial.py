@@ -21,14 +21,15 @@ from ablation.measure.costs.static import static_cost
 from ablation.record.trial import COMPLETE, STOPPED, Record
 from ablation.report import draw_curves
 from ablation.search.limits import num_params
-from ablation.train.checkpoint import save_weights
+from ablation.train.checkpoint import BEST, save_weights
 from ablation.train.own import MetricsError, OwnError, TrainingFunction
 from blocks.errors import InputError
-from studies.engine.dashboard import artifact_store, upload_artifacts, write_note
+from studies.engine.dashboard import upload_artifacts, write_note
 from studies.engine.preflight import Finding
 from studies.engine.publish import note
 from studies.engine.search.rungs import RungWatch
 from studies.engine.trial import TrialContext, measured_latency, objective_latency
+from studies.store.artifacts import WEIGHTS, Artifacts
 from studies.store.records import store_record
 from studies.store.retry import SIGNS, TrialStopped, may_pass
 from studies.work.loop import TrialFailed, TrialInterrupted
@@ -70,10 +71,12 @@ def run_own_trial(trial: optuna.Trial, context: TrialContext) -> tuple[float, fl
     # apart, where the network ties them; what is no tensor is nothing to load again
     weights = {k: value.detach().cpu().clone() for k, value in network.state_dict().items() if isinstance(value, Tensor)}
     save_weights(folder, weights, {"network": spec.text, "seed": str(seed)})
+    artifacts = Artifacts(trial.study, context.folder.artifacts)
+    artifacts.put(trial, WEIGHTS, folder / BEST)
     if record.state == STOPPED:
         store_record(trial, record, feasible=True)
         raise TrialStopped(record.reason)
-    _publish(trial, record, context)
+    _publish(trial, record, artifacts, context)
     return record.quality["own"][next(iter(train.metrics))], objective_latency(latency, config), float(num_params(costs))
 
 
@@ -125,11 +128,11 @@ def passes(error: BaseException) -> bool:
     return isinstance(cause, MemoryError) or any(sign in str(cause) for sign in SIGNS)
 
 
-def _publish(trial: optuna.Trial, record: Record, context: TrialContext) -> None:
+def _publish(trial: optuna.Trial, record: Record, artifacts: Artifacts, context: TrialContext) -> None:
     store_record(trial, record, feasible=True)
     if record.training["epochs"]:
         with tempfile.TemporaryDirectory() as name:
             label, metric = next(iter(context.config.metrics.items()))
             picture = draw_curves(record, Path(name) / "curve.png", {"validation": label}, metric.scale)
-            upload_artifacts(trial, artifact_store(context.folder.artifacts), [picture])
+            upload_artifacts(trial, artifacts.store, [picture])
     write_note(trial, note(record, context.config.metrics))

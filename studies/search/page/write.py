@@ -19,6 +19,7 @@ from studies.engine.config import StudyFolder, prepare_folder
 from studies.engine.reporting import draw_gallery
 from studies.search.folder import CONFIRM, NETWORK, SearchFolder
 from studies.search.page.result import SearchState, read_search, result_of, write_files
+from studies.store.artifacts import Artifacts
 from studies.work.progress import print_line
 
 LABELS = {PARAMS: "parameters", LATENCY: "latency", FASTEST: "latency in the fastest mode", TEST_LOSS: "test loss"}
@@ -59,7 +60,8 @@ def _gallery(state: SearchState, target: Path) -> Path | None:
     if confirm is None:
         return None
     shown = [record for record in confirm.records() if record.factors.get(NETWORK) in state.arms()]
-    return draw_gallery(shown, StudyFolder(state.folder.part(CONFIRM)), target)
+    files = StudyFolder(state.folder.part(CONFIRM))
+    return draw_gallery(shown, Artifacts(confirm.study, files.artifacts), files, target)
 
 
 def verdict_lines(result: SearchResult) -> list[str]:
