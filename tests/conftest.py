@@ -82,3 +82,36 @@ def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "postgresql":
         return str(request.getfixturevalue("postgres"))
     return str(tmp_path / "study.log") if request.param == "journal" else f"sqlite:///{tmp_path}/study.db"
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """The address of a server that speaks as S3 does."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A new bucket of that server, which the environment of this process and of those that it starts names."""
+    import boto3
+
+    for name, value in {"ENDPOINT_URL": s3, "ACCESS_KEY_ID": "key", "SECRET_ACCESS_KEY": "hidden", "REGION": "us-east-1"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    name = f"bucket-{uuid.uuid4().hex}"
+    boto3.client("s3", region_name="us-east-1").create_bucket(Bucket=name)
+    return name
+
+
+@pytest.fixture(params=["folder", "bucket", "prefix"])
+def artifacts_place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A place for artifacts of each kind."""
+    if request.param == "folder":
+        return str(tmp_path / "shared")
+    name = request.getfixturevalue("bucket")
+    return f"s3://{name}" if request.param == "bucket" else f"s3://{name}/of/studies"

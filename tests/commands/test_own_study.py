@@ -12,14 +12,19 @@ from typing import Any
 import optuna
 import pandas as pd
 import pytest
+import torch
+from safetensors.torch import load_file
 
 import ablation
 from ablation import study as own_study
 from ablation.record.convert import to_plain
 from ablation.record.trial import COMPLETE, FAILED, Record
 from ablation.report.study.curves import values_of
+from ablation.train.checkpoint import BEST
 from blocks.errors import InputError
 from studies.engine.config import StudyConfig, StudyFolder
+from studies.export.options import ExportOptions
+from studies.export.source import source_of
 from studies.run import main
 from studies.store.records import records
 from studies.store.storage import get_system_attrs, open_storage
@@ -199,6 +204,18 @@ def test_the_terminal_and_the_dashboard_too(done: Path, capfd: pytest.CaptureFix
     assert "Accuracy against latency" in shown
     assert "The first objective is the accuracy." in shown
     assert "oss" not in (printed.out + printed.err).replace("across", "")
+
+
+def test_another_machine_has_the_weights(mine: Path) -> None:
+    place = ("--storage", f"sqlite:///{mine}/all.db", "--study", "own")
+    assert grid(*place, "--artifacts", "shared", "--seeds", "1", "--out", "here") == 0
+    trained = {path.parent.name: load_file(path) for path in Path("here").rglob(BEST)}
+    shutil.rmtree("here")
+    for number in ("1", "2", "3"):
+        assert source_of(ExportOptions(what=f"there:{number}", to=Path("x"), storage=place[1], study="own")).origin.trained
+    fetched = {path.parent.name: load_file(path) for path in Path("there").rglob(BEST)}
+    assert len(trained) == 3 and fetched.keys() == trained.keys()
+    assert all(torch.equal(value, fetched[key][name]) for key, of in trained.items() for name, value in of.items())
 
 
 def test_explain_gives_the_metric_to_the_arguments(done: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -24,9 +24,12 @@ from ablation.record.convert import from_plain
 from ablation.record.search_confirmed import BETTER, UNSETTLED, Confirmation
 from studies.engine import latency_session
 from studies.engine import trial as trial_module
+from studies.export.options import ExportOptions
+from studies.export.source import source_of
 from studies.run import main
 from studies.search import fastest, stages
 from studies.store import source
+from studies.store.place import PLACE
 from studies.store.storage import open_storage, study_names
 from tests.commands.conftest import enter
 from tests.tiny_grid import last_line
@@ -187,7 +190,8 @@ def test_two_workers_on_a_shared_database_and_another_folder_that_joins(place: P
     (place / "space.toml").write_text(SPACE)
     shared = f"sqlite:///{place / 'shared.db'}"
     on = ("--storage", shared, "--study", "found")
-    assert main(search(*on, "--workers", "2")) == 0
+    assert main(search(*on, "--workers", "2", "--artifacts", "files")) == 0
+    assert {study.user_attrs[PLACE] for study in studies(shared).values()} == {str(place / "files")}
     before = trained(shared)
     assert {name.partition("found")[2].partition("-")[2].partition("-")[0] for name in before} == {"", "sweep", "confirm", "why"}
     assert all(len(set(trials)) == len(trials) for trials in before.values())
@@ -199,6 +203,12 @@ def test_two_workers_on_a_shared_database_and_another_folder_that_joins(place: P
     joined[joined.index(str(FOLDER))] = "results/joined"
     assert main(joined) == 0
     assert trained(shared) == before
+    # and has the pictures and weights of what it has not trained
+    assert Path("results/joined/page/gallery.png").read_bytes() == (FOLDER / "page/gallery.png").read_bytes()
+    for name in ("winner", "reference"):
+        exported = source_of(ExportOptions(what=f"results/joined:{name}", to=Path("x"), storage=shared))
+        assert exported.origin.trained
+    assert len(list(Path("results/joined").rglob("best.safetensors"))) == 2
     assert main(["status", "--storage", shared]) == 0
     assert "found-confirm: 4 planned: 4 complete" in capsys.readouterr().out
 
