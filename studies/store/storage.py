@@ -270,6 +270,12 @@ def set_system_attr(study: optuna.Study, name: str, value: Any) -> None:
     study._storage.set_study_system_attr(study._study_id, name, value)
 
 
+def set_trial_system_attrs(trial: optuna.Trial, attrs: Mapping[str, Any]) -> None:
+    """Set hidden attributes of a trial. UpdateFinishedTrialError when it is finished."""
+    for name, value in attrs.items():
+        trial.storage.set_trial_system_attr(trial._trial_id, name, value)
+
+
 def attached(study: optuna.Study, number: int) -> optuna.Trial:
     """A handle on an existing trial, to set its attributes."""
     return optuna.Trial(study, study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number))
