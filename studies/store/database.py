@@ -53,6 +53,7 @@ class Clock:
 
     now: float
     up_since: float = 0.0  # before that the storage took nobody's beats
+    shared: bool = True
 
 
 def _repeated(name: str) -> Any:

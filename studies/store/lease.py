@@ -52,6 +52,8 @@ BEAT = "beat:"  # prefix of the hidden study attributes in a database
 TrialOrNone = TypeVar("TrialOrNone", bound=optuna.Trial | None)
 
 _held: dict[str, Worker] = {}  # the workers of this very process
+# of workers whose beats cannot be compared with a clock: the last beat, and when this process first saw it
+_seen: dict[str, tuple[float, float]] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +66,7 @@ class Lease:
     pid: int
     started: str  # start time of the process, so that a reused process id is not taken for it
     time: float  # seconds since 1970 by the shared clock: when the trial was claimed, or the worker beat
+    shared_clock: bool = True  # else by that of its machine, as no other was at hand
 
 
 @cache
@@ -157,8 +160,11 @@ class Worker:
         return self._begins if self._trial is None else self._trial.number == number
 
     def _lease(self, now: float | None = None) -> Lease:
-        pid, host, now = os.getpid(), socket.gethostname(), shared_clock(self.study).now if now is None else now
-        return Lease(worker=self.name, host=host, machine=this_machine(), pid=pid, started=process_started(pid), time=now)
+        clock, pid = shared_clock(self.study) if now is None else Clock(now=now), os.getpid()
+        return Lease(
+            worker=self.name, host=socket.gethostname(), machine=this_machine(), pid=pid, started=process_started(pid),
+            time=clock.now, shared_clock=clock.shared,
+        )  # fmt: skip
 
     def _beats(self) -> None:
         last = time.monotonic()
@@ -214,12 +220,19 @@ def _beat_file(journal: Path, worker: str) -> Path:
 
 
 def is_alive(lease: Lease, beats: Mapping[str, Lease], stale_after_s: float, clock: Clock) -> bool:
-    """Whether a worker lives: by the process table on its own machine, by its beats on another."""
+    """Whether a worker lives: by the process table on its own machine, by its beats on another.
+
+    Beats that no shared clock has timed must change: a worker counts as living until they have not for `stale_after_s`.
+    """
     if lease.machine == this_machine():
         if lease.pid == os.getpid():
             return lease.worker in _held
         return process_started(lease.pid) == lease.started
     last = beats.get(lease.worker)
+    if last is not None and not (last.shared_clock and clock.shared):
+        seen, since = _seen.get(last.worker, (None, 0.0))
+        _seen[last.worker] = (last.time, since if seen == last.time else time.monotonic())
+        return time.monotonic() - _seen[last.worker][1] <= stale_after_s
     # while the database was down nobody could beat
     return last is not None and clock.now - max(last.time, clock.up_since) <= stale_after_s
 

@@ -1,7 +1,9 @@
-"""Opening databases by their URLs, and what may be printed of these."""
+"""Opening databases, and proxies of them, by their URLs, and what may be printed of these."""
 
 from __future__ import annotations
 
+import sys
+import warnings
 import weakref
 from contextlib import nullcontext
 from pathlib import Path
@@ -9,7 +11,8 @@ from typing import Any
 
 import sqlalchemy as sa
 from filelock import FileLock
-from optuna.storages import RDBStorage
+from optuna.exceptions import ExperimentalWarning
+from optuna.storages import BaseStorage, GrpcStorageProxy, RDBStorage
 
 from ablation.machine.text import first_line
 from blocks.errors import InputError, must_be
@@ -17,6 +20,8 @@ from studies.store.database import Database
 
 SQLITE_WAIT_S = 60
 RECYCLE_S = 600  # connections that were idle for long may have been dropped on the way
+PROXY = "grpc"
+PROXY_S = 10.0  # to be reached
 DATABASES = ("sqlite", "postgresql", "mysql", "mariadb")
 
 
@@ -68,6 +73,37 @@ def open_database(url: str, must_exist: bool) -> Database:
     database = Database(storage)
     weakref.finalize(database, storage.engine.dispose)  # connections are closed, not dropped
     return database
+
+
+def open_proxy(url: str) -> BaseStorage:
+    """Optuna's proxy of a database, `grpc://host:port`, for workers and for looking: what plans must name the database itself.
+
+    The server is `optuna.storages.run_grpc_proxy_server(open_storage(URL), host=..., port=...)`. Through it nobody can lock a study
+    (a lock must end with its holder, and Optuna's storages have none), set attributes in one transaction, or ask the database's
+    time. So planning and proposing are refused, a lease is written after its trial is begun, and workers are judged by whether
+    their beats change, by the clock of the one that looks.
+    """
+    remedy = "Start optuna.storages.run_grpc_proxy_server there, or name the database."
+    try:
+        parts = sa.make_url(url)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            proxy = GrpcStorageProxy(host=parts.host or "localhost", port=parts.port or 13000)
+        proxy.wait_server_ready(timeout=PROXY_S)
+    except (sa.exc.ArgumentError, ValueError) as error:
+        raise must_be("storage", "grpc://host:port", public_url(url), remedy) from error
+    except ImportError as error:
+        raise must_be("storage", "a URL whose driver is installed", public_url(url), "Run pip install grpcio protobuf.") from error
+    except ConnectionError as error:
+        raise must_be(f"storage {public_url(url)}", "a proxy that can be reached", str(error), remedy) from error
+    weakref.finalize(proxy, proxy._channel.close)
+    return proxy
+
+
+def is_proxy_error(error: BaseException) -> bool:
+    """Whether a proxy failed, or what it stands for."""
+    grpc = sys.modules.get("grpc")
+    return grpc is not None and isinstance(error, grpc.RpcError)
 
 
 def _begin_immediate(engine: sa.Engine) -> None:

@@ -18,7 +18,17 @@ from studies.store.history import ERROR, LIMITS, LOST, PRUNED, Histories, Histor
 from studies.store.lease import is_alive, remove_beat, this_machine
 from studies.store.levels import Level, declarable, extend, known_distributions
 from studies.store.locks import LockLost
-from studies.store.storage import attached, batched, exclusive, finish, get_system_attrs_of, set_system_attr, storage_errors, whole
+from studies.store.storage import (
+    attached,
+    batched,
+    exclusive,
+    finish,
+    get_system_attrs_of,
+    proxy_of,
+    set_system_attr,
+    storage_errors,
+    whole,
+)
 
 # user attribute of a trial that a rung has stopped before and that goes on from there: no rung stops it again
 GO_ON = "go_on"
@@ -110,7 +120,12 @@ def plan(
 
 
 def reconcile(study: optuna.Study, limits: Limits = LIMITS) -> int:
-    """Fail trials without a live worker; enqueue again what is neither complete nor on its way nor out of attempts. How many."""
+    """Fail trials without a live worker; enqueue again what is neither complete nor on its way nor out of attempts. How many.
+
+    Through a proxy it does nothing: that is left to processes that reach the database.
+    """
+    if proxy_of(study):
+        return 0
     with storage_errors(study):
         now = read_histories(study, limits, brief=True)
         if not now.stale and not any(history.is_due(limits) for history in now.jobs.values()):

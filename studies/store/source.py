@@ -27,6 +27,7 @@ from studies.store.mirror import ask_on_mirror
 from studies.store.queue import Job, fail, failed_state, failure, job_attrs
 from studies.store.storage import (
     begin_trial,
+    check_lockable,
     database_of,
     exclusive,
     get_system_attrs_of,
@@ -115,6 +116,7 @@ class Sampled:
 
     def next_job(self, study: optuna.Study, worker: Worker, on_refusal: OnRefusal = ignore_refusal) -> optuna.Trial | None:
         """A waiting trial, which was planned or is to be tried again, else a new proposal; None when enough were proposed."""
+        check_lockable(study)
         while True:
             waiting = Enumerated(limits=self.limits).next_job(study, worker, on_refusal)
             if waiting is not None:

@@ -17,15 +17,15 @@ import optuna
 import sqlalchemy as sa
 from filelock import FileLock
 from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
-from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages import BaseStorage, GrpcStorageProxy, JournalStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from blocks.errors import must_be
 from studies.store.database import Clock, Database
 from studies.store.journal import SafeJournal, check_journal
 from studies.store.locks import IsHeld, session_lock
+from studies.store.opening import PROXY, is_proxy_error, open_database, open_proxy, unreachable
 from studies.store.opening import is_url as is_url
-from studies.store.opening import open_database, unreachable
 from studies.store.opening import public_url as public_url
 
 COST_NAMES = ("latency_ms", "params")  # objectives of every study beside the first
@@ -39,7 +39,8 @@ def open_storage(where: str | Path, *, must_exist: bool = False) -> BaseStorage:
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if is_url(where):
-        return open_database(str(where), must_exist)
+        is_proxy = str(where).startswith(f"{PROXY}://")
+        return open_proxy(str(where)) if is_proxy else open_database(str(where), must_exist)
     path = Path(where)
     if must_exist and not path.exists():
         raise must_be("storage", "an existing journal file", str(path), "Start a study first, or name its --storage.")
@@ -80,12 +81,14 @@ def study_names(storage: BaseStorage) -> list[str]:
 
 @contextmanager
 def storage_errors(owner: BaseStorage | optuna.Study) -> Iterator[None]:
-    """Turn a database's errors into one line for the user, without credentials."""
+    """Turn the errors of a database, or of a proxy of one, into one line for the user, without credentials."""
     try:
         yield
-    except (StorageInternalError, sa.exc.SQLAlchemyError) as error:
+    except Exception as error:
+        if not (isinstance(error, StorageInternalError | sa.exc.SQLAlchemyError) or is_proxy_error(error)):
+            raise
         database = database_of(owner)
-        shown = "" if database is None else public_url(str(database.engine.url))
+        shown = proxy_of(owner) if database is None else public_url(str(database.engine.url))
         raise unreachable(shown, error.__cause__ or error) from error
 
 
@@ -93,6 +96,19 @@ def database_of(owner: BaseStorage | optuna.Study) -> Database | None:
     """The database behind a study, or None for a journal."""
     storage = owner._storage if isinstance(owner, optuna.Study) else owner
     return storage if isinstance(storage, Database) else None
+
+
+def proxy_of(owner: BaseStorage | optuna.Study) -> str:
+    """The address of the proxy through which a study is reached; empty where it is not."""
+    storage = owner._storage if isinstance(owner, optuna.Study) else owner
+    return f"{PROXY}://{storage._host}:{storage._port}" if isinstance(storage, GrpcStorageProxy) else ""
+
+
+def check_lockable(study: optuna.Study) -> None:
+    """InputError where a study can't be locked, before anything is planned or proposed."""
+    if proxy := proxy_of(study):
+        rule, remedy = "the database itself, for what plans or proposes", "Name its URL; workers of a grid may go by the proxy."
+        raise must_be("storage", rule, proxy, remedy)
 
 
 def _journal(study: optuna.Study) -> SafeJournal | None:
@@ -210,9 +226,9 @@ def other_trials(trial: optuna.Trial, attrs: Mapping[str, Any]) -> Sequence[Froz
 
 
 def shared_clock(study: optuna.Study) -> Clock:
-    """The time that all machines of a study share: a database's own, beside a journal that of each machine."""
+    """The time that all machines of a study share: a database's own, beside a journal that of each machine, by a proxy none."""
     database = database_of(study)
-    return Clock(now=time.time()) if database is None else database.clock()
+    return Clock(now=time.time(), shared=not proxy_of(study)) if database is None else database.clock()
 
 
 def set_constraints(trial: optuna.Trial, constraints: Mapping[str, float]) -> None:
@@ -229,6 +245,7 @@ def exclusive(study: optuna.Study, purpose: str = "plan") -> Iterator[IsHeld]:
 
     What it yields says whether the lock is still held, for those that hold it long. Raises LockLost at the end where it was not.
     """
+    check_lockable(study)
     file, database = journal_path(study), database_of(study)
     if database is not None and database.engine.dialect.name == "sqlite":
         file = Path(database.engine.url.database or ":memory:")
