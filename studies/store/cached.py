@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from typing import Any
 
 import sqlalchemy as sa
 from optuna.storages import RDBStorage
@@ -66,7 +67,7 @@ class TrialCache:
         return list(trials.values())
 
 
-def _brief(row: TrialModel) -> FrozenTrial:
+def _brief(row: Any) -> FrozenTrial:
     return FrozenTrial(
         number=row.number, state=row.state, value=None, datetime_start=row.datetime_start, datetime_complete=None, params={},
         distributions={}, user_attrs={}, system_attrs={}, intermediate_values={}, trial_id=row.trial_id,

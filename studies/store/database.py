@@ -73,8 +73,8 @@ class Database(BaseStorage):
         self._whole, self._brief = TrialCache(rdb), TrialCache(rdb, BRIEF)
         self._claimed: dict[int, FrozenTrial] = {}  # until it is first asked for
         name = self.engine.dialect.name
-        self._now = sa.literal_column(NOW[name])
-        self._up_since = sa.literal_column(UP_SINCE.get(name, "0"))
+        self._now: sa.ColumnElement[Any] = sa.literal_column(NOW[name])
+        self._up_since: sa.ColumnElement[Any] = sa.literal_column(UP_SINCE.get(name, "0"))
         # one question needs no transaction, which is two more round trips; SQLite's must begin by locking
         self._reader = self.engine if name == "sqlite" else self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
@@ -191,9 +191,10 @@ class Database(BaseStorage):
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """Add a trial, a running one without a template."""
-        template = copy.deepcopy(template_trial) or optuna.trial.create_trial(state=TrialState.RUNNING)
-        template.system_attrs = {**template.system_attrs, CREATED: uuid.uuid4().hex}
-        attrs, text = TrialSystemAttributeModel, json.dumps(template.system_attrs[CREATED])
+        template = copy.copy(template_trial) or optuna.trial.create_trial(state=TrialState.RUNNING)
+        user_attrs, system_attrs = template.user_attrs, {**template.system_attrs, CREATED: uuid.uuid4().hex}
+        template.user_attrs, template.system_attrs = {}, {}  # Optuna would write them one by one
+        attrs, text = TrialSystemAttributeModel, json.dumps(system_attrs[CREATED])
         known = sa.select(attrs.trial_id).where(attrs.key == CREATED, attrs.value_json == text)
 
         def once(session: Session, again: bool) -> int:
@@ -203,6 +204,8 @@ class Database(BaseStorage):
                 if template.state == TrialState.RUNNING:
                     template.datetime_start = datetime.fromtimestamp(float(session.scalar(sa.select(self._now)) or 0))
                 made = self.rdb._get_prepared_new_trial(study_id, template, session).trial_id
+                self._write(session, TrialUserAttributeModel, made, user_attrs)
+                self._write(session, TrialSystemAttributeModel, made, system_attrs)
             return int(made)
 
         return self._in_one(once)
@@ -211,7 +214,7 @@ class Database(BaseStorage):
         """Set user attributes of a trial, all or none. UpdateFinishedTrialError when it is finished."""
 
         def once(session: Session, again: bool) -> None:
-            trial = TrialModel.find_or_raise_by_id(trial_id, session, for_update=True)
+            trial: Any = TrialModel.find_or_raise_by_id(trial_id, session, for_update=True)
             self.check_trial_is_updatable(trial_id, trial.state)
             self._write(session, TrialUserAttributeModel, trial_id, attrs)
 
