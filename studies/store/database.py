@@ -198,12 +198,12 @@ class Database(BaseStorage):
         known = sa.select(attrs.trial_id).where(attrs.key == CREATED, attrs.value_json == text)
 
         def once(session: Session, again: bool) -> int:
-            made = session.scalar(known) if again else None
+            made: Any = session.scalar(known) if again else None
             if made is None:
                 StudyModel.find_or_raise_by_id(study_id, session, for_update=True)  # numbers are counted
                 if template.state == TrialState.RUNNING:
                     template.datetime_start = datetime.fromtimestamp(float(session.scalar(sa.select(self._now)) or 0))
-                made = self.rdb._get_prepared_new_trial(study_id, template, session).trial_id
+                made = int(self.rdb._get_prepared_new_trial(study_id, template, session).trial_id)
                 self._write(session, TrialUserAttributeModel, made, user_attrs)
                 self._write(session, TrialSystemAttributeModel, made, system_attrs)
             return int(made)
