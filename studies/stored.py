@@ -16,7 +16,7 @@ from studies.engine.folder import holder, part_of
 from studies.options import ReportOptions, StatusOptions, WithPlugins
 from studies.paper.evidence.published import is_published
 from studies.paper.folder import PaperFolder
-from studies.search.folder import SEARCH, SearchFolder, is_search
+from studies.search.folder import SEARCH, SearchFolder, is_search, restore_facts
 from studies.store.history import PRUNED
 from studies.store.queue import STATES, trial_state
 from studies.store.records import records
@@ -40,7 +40,7 @@ def run_status(options: StatusOptions) -> int:
 
 def run_report(options: ReportOptions) -> int:
     """Write the report of each study again; a study of the paper has a page for all its groups, an explanation one of its own."""
-    if options.folder is not None and not options.study and _write_page(options.folder, options.to):
+    if options.folder is not None and not options.study and _write_page(options.folder, options.to, options.storage):
         return 0
     from studies.engine.reporting import report_study  # here: the dashboard takes a second to import
 
@@ -53,11 +53,14 @@ def run_report(options: ReportOptions) -> int:
     if options.to is not None and len(opened) > 1:
         raise must_be("--to", "given with one study", f"{len(opened)} studies", "Name the FOLDER of one.")
     for study, files, config in opened:
+        if options.storage and restore_facts(study, SearchFolder(files.path), options.storage):
+            _write_page(files.path, options.to, options.storage)
+            continue
         report_study(study, files, config, Console(), f"python -m studies.run report {files.path}", to=options.to)
     return 0
 
 
-def _write_page(folder: Path, to: Path | None) -> bool:
+def _write_page(folder: Path, to: Path | None, storage: str | None = None) -> bool:
     """Write the page of the paper, of a published one or of an explanation; False where the folder holds none of these."""
     from studies.paper.report import report_paper, report_published
     from studies.search.page.write import report_kept, report_search
@@ -66,7 +69,7 @@ def _write_page(folder: Path, to: Path | None) -> bool:
     if paper.plan.is_file():
         report_paper(paper, Console(), page=to or paper.page, shareable=to is not None)
     elif is_search(folder, holder(folder)):
-        report_search(SearchFolder(folder), Console(), to=to)
+        report_search(SearchFolder(folder), Console(), storage=storage, to=to)
     elif (folder / "search.json").is_file():
         report_kept(folder, Console(), to=to)
     elif (folder / "explanation.json").is_file():

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import optuna
 import torch
 from torch import Tensor, nn
 
@@ -33,7 +34,7 @@ from studies.explain.networks import read_spec
 from studies.export.facts import costs_of, data_of, losses_of
 from studies.export.options import ExportOptions
 from studies.options import StatusOptions
-from studies.search.folder import CONFIRM, NETWORK, REFERENCE, WINNER, SearchFolder, is_search, level_of
+from studies.search.folder import CONFIRM, NETWORK, REFERENCE, WINNER, SearchFolder, is_search, level_of, restore_facts
 from studies.search.page.result import SearchState, read_search
 from studies.store.artifacts import WEIGHTS, Artifacts
 from studies.store.records import records
@@ -158,6 +159,9 @@ class _Study:
 
     def source(self, network: str) -> Source:
         """The network that is named, with the weights of its best seed or of the one named."""
+        if self.storage and self.options.study:  # of a search, what no folder of this machine may hold yet
+            for study, _, _ in self._opened():
+                restore_facts(study, SearchFolder(self.folder), self.storage)
         is_found = is_search(self.folder, holder(self.folder))
         trials = self._of_search(network) if is_found else self._of_grid(network)
         complete = [each for each in trials if each[0].state == COMPLETE]
@@ -177,12 +181,13 @@ class _Study:
         remedy = f"{missing}An earlier version kept none, another machine trained it, or they were removed: train it again."
         raise must_be("The network", "stored with its weights in this folder", complete[0][0].label, remedy)
 
+    def _opened(self) -> list[tuple[optuna.Study, StudyFolder, StudyConfig]]:
+        return opened_studies(StatusOptions(folder=self.folder, storage=self.storage, study=self.options.study))
+
     def _of_grid(self, network: str) -> list[Trial]:
         """The trials of one network: by its number in the tables, its label or its key."""
         found, every = list[list[Trial]](), list[Row]()
-        for study, files, config in opened_studies(
-            StatusOptions(folder=self.folder, storage=self.storage, study=self.options.study)
-        ):
+        for study, files, config in self._opened():
             stored = records(study, config.limits)
             rows = rows_of(stored, study_info(study, config, stored, ""))
             every += rows

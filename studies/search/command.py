@@ -52,12 +52,14 @@ def run_search(options: SearchOptions) -> int:
     code = 0
     for stage in STAGES:
         code = max(code, stage(stages))
+        stages.keep_facts()
         if code == INTERRUPTED:
             say(f"Stopped. What is done is kept; the same command goes on from here:\n  {options.line}")
             return code
         if stages.ended:
             break
     stages.note_end()
+    stages.keep_facts()
     result = report_search(setting.folder, console, storage=setting.options.storage)
     folder = setting.folder.path
     for phrase, command in result.next_commands.items():

@@ -9,14 +9,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import optuna
+
 from ablation.design.callable_spec import LEFT_OUT, CallableSpec
 from ablation.design.network import AnySpec
 from ablation.machine.files import write_atomic
 from ablation.record.search import Candidate
 from studies.engine.config import StudyFolder
+from studies.engine.folder import holder, take_grid_folder
+from studies.store.storage import get_system_attrs, set_system_attr
 
 SEARCH = "search"  # the command, as a folder's marker names it
 SWEEP, CONFIRM, WHY = "sweep", "confirm", "why"
+ABOUT = "about_search"  # hidden attribute of a study in a shared storage: the facts of its search
 # factors and levels of these
 NETWORK, RATE = "network", "learning_rate"
 NO_RATE = ""  # in place of a learning rate, where a training of the user's own has none that is known
@@ -77,6 +82,23 @@ class SearchFolder:
     def note(self, **facts: Any) -> None:
         """Adds facts to those that are stored; plain JSON values."""
         write_atomic(self.facts, json.dumps({**self.read_facts(), **facts}, indent=2) + "\n")
+
+
+def keep_facts(study: optuna.Study, folder: SearchFolder) -> None:
+    """Store the facts of a search with its study, for machines that have another folder."""
+    facts = folder.read_facts()
+    if get_system_attrs(study).get(ABOUT) != facts:
+        set_system_attr(study, ABOUT, facts)
+
+
+def restore_facts(study: optuna.Study, folder: SearchFolder, storage: str) -> bool:
+    """Make a folder that of the search of this study in a storage; False where the study is no search, or has not begun."""
+    facts = get_system_attrs(study).get(ABOUT)
+    if facts is None or holder(folder.path).get("command", SEARCH) != SEARCH:
+        return False
+    folder.note(**facts)  # of the machine that came last to the end of a stage
+    take_grid_folder(folder.path, study, storage, SEARCH)
+    return True
 
 
 def study_of(name: str, kind: str) -> str:

@@ -28,7 +28,7 @@ from studies.search.candidates import spent_s
 from studies.search.census import Census, drawn_inside, take_census
 from studies.search.confirmation import best_rate, expected_s
 from studies.search.fastest import fastest_modes
-from studies.search.folder import level_of
+from studies.search.folder import keep_facts, level_of
 from studies.search.models import can_be_fitted, fit_models
 from studies.search.page.drawing import drawing
 from studies.search.page.result import SearchState, read_search
@@ -97,6 +97,11 @@ class Stages:
         if best is not None:
             stages["winner"] = drawing(parts.spec_of(best))
         self.setting.folder.note(drawings={"number": best.number if best else None, "stages": stages})
+
+    def keep_facts(self) -> None:
+        """What other machines need of them, where they share the storage."""
+        if self.setting.options.storage:
+            keep_facts(self.search.study, self.setting.folder)
 
     def state(self) -> SearchState:
         """What is stored by now."""

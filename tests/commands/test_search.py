@@ -209,6 +209,14 @@ def test_two_workers_on_a_shared_database_and_another_folder_that_joins(place: P
         exported = source_of(ExportOptions(what=f"results/joined:{name}", to=Path("x"), storage=shared))
         assert exported.origin.trained
     assert len(list(Path("results/joined").rglob("best.safetensors"))) == 2
+    # a machine that only reads needs neither the folder of the search nor its command
+    assert main(["report", "results/empty", *on]) == 0
+    pages = [
+        {p.name: p.read_bytes() for p in Path(of, "page").rglob("*.[cp][sn][vg]")} for of in ("results/empty", "results/joined")
+    ]
+    assert pages[0] == pages[1] and "gallery.png" in pages[0]
+    exported = source_of(ExportOptions(what="results/other:winner", to=Path("x"), storage=shared, study="found"))
+    assert exported.origin.trained
     assert main(["status", "--storage", shared]) == 0
     assert "found-confirm: 4 planned: 4 complete" in capsys.readouterr().out
 
