@@ -92,7 +92,7 @@ def report_study(
     width = min(console.width, 160) if console.is_terminal else 120
     table = print_table(stored, info, width=width)
     done = f"{complete} of {len(stored)} trials are complete. Report: {target / 'report.html'}"
-    missing = f"\nNote: pictures are missing: {artifacts.out_of_reach}" if artifacts.out_of_reach else ""
+    missing = f"\nNote: files are missing: {artifacts.missing}." if artifacts.missing else ""
     print_line(console, f"{table}\n{done}{missing}")
     return paths
 

@@ -56,6 +56,7 @@ class Artifacts:
     def __init__(self, study: optuna.Study, own: Path) -> None:
         self.study = study
         self.place: str | None = study.user_attrs.get(PLACE)
+        self.gone: list[str] = []  # what was asked for in vain
         self.out_of_reach = ""  # why nothing more is fetched: a place that does not answer is waited for once
         self.store = FileSystemArtifactStore(own) if self.place is None else open_place(self.place)
 
@@ -121,10 +122,17 @@ class Artifacts:
         try:
             self.load(kept, path)
         except Gone as error:
+            self.gone.append(str(error))
             return str(error)
         except WriteError as error:
             self.out_of_reach = str(error)
         return self.out_of_reach
+
+    @property
+    def missing(self) -> str:
+        """What could not be fetched, in one line; empty where nothing was missing."""
+        more = f", and {len(self.gone) - 1} more" if len(self.gone) > 1 else ""
+        return self.out_of_reach or "".join(self.gone[:1]) + more
 
     def load(self, kept: Kept, path: Path) -> None:
         """Write the kept file there. Gone where it is missing or damaged, WriteError where its place cannot be reached."""

@@ -5,6 +5,7 @@ Endpoint and credentials are those of the usual AWS environment variables and fi
 
 from __future__ import annotations
 
+import os
 import uuid
 from functools import cache
 from io import BytesIO
@@ -22,6 +23,11 @@ from studies.store.storage import public_url
 PLACE = "artifacts"  # user attribute of a study; missing where its files stay in the folder that it is run in
 FLAG, S3 = "--artifacts", "s3://"
 RULE = "a folder, or s3://BUCKET/PREFIX"
+# short waits for what does not answer; and none of the checksums that some servers lack, since each file has one of its own
+CLIENT: dict[str, Any] = {
+    "connect_timeout": 10, "retries": {"max_attempts": 3, "mode": "standard"},
+    "request_checksum_calculation": "when_required", "response_checksum_validation": "when_required",
+}  # fmt: skip
 
 
 class Bucket:
@@ -56,7 +62,7 @@ def read_place(text: str) -> str:
     ('s3://bucket/studies', '/shared')
     """
     if "://" not in text:
-        return str(Path(text).expanduser().resolve())
+        return os.path.abspath(Path(text).expanduser())  # links are left: each machine may have its own to a shared disk
     parts = urlsplit(text)
     if parts.scheme != "s3" or not parts.netloc or "@" in parts.netloc or parts.query or parts.fragment:
         raise must_be(
@@ -79,7 +85,7 @@ def open_place(place: str) -> Store:
         raise must_be(FLAG, "a place whose library is installed", place, remedy) from None
     name, _, prefix = place.removeprefix(S3).partition("/")
     try:
-        client = boto3.client("s3", config=Config(connect_timeout=10, retries={"max_attempts": 3, "mode": "standard"}))
+        client = boto3.client("s3", config=Config(**CLIENT))
     except (BotoCoreError, ValueError) as error:
         raise must_be(FLAG, "a place that the environment has settings for", place, f"{first_line(error).rstrip('.')}.") from None
     return Bucket(name, f"{prefix}/" if prefix else "", client)
@@ -109,7 +115,7 @@ def place_of(study: optuna.Study | None, wanted: str | None, own: Path) -> str |
     `own`: its folder's own. InputError where another place is wanted than it began with.
     """
     place = None if wanted is None else read_place(wanted)
-    place = None if place == str(own.resolve()) else place
+    place = None if place == os.path.abspath(own) else place
     if study is None or not {"config", PLACE} & study.user_attrs.keys():
         return place
     begun: str | None = study.user_attrs.get(PLACE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,7 @@ from studies.export.source import source_of
 from studies.run import main
 from studies.store.records import records
 from studies.store.storage import get_system_attrs, open_storage
+from studies.work.resume import ORIGIN
 
 NETS = """
 from torch import nn
@@ -307,9 +309,8 @@ def test_a_changed_source_is_another_study(done: Path, mine: Path, capfd: pytest
     assert len(stored()) == 9
 
 
-def test_ctrl_c_in_a_training_keeps_what_is_done_and_the_same_command_goes_on(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import signal
-
+def stop_once() -> None:
+    """The training raises Ctrl-C the first time that it trains a dense network, and keeps a file that says so."""
     first = (
         "    again = folder / 'again'\n    if deep and not again.exists():\n        again.touch()\n"
         "        signal.raise_signal(signal.SIGINT)\n        assert should_stop()\n        return None\n"
@@ -318,6 +319,24 @@ def test_ctrl_c_in_a_training_keeps_what_is_done_and_the_same_command_goes_on(mi
         "    if deep and", first + "    if deep and"
     )
     Path("own_training.py").write_text(stopping)
+
+
+def test_what_a_function_keeps_goes_to_another_machine(mine: Path) -> None:
+    stop_once()
+    place = ("--storage", f"sqlite:///{mine}/all.db", "--study", "own", "--seeds", "1")
+    assert grid(*place, "--artifacts", "shared", "--out", "here") == 130
+    assert list(Path("here").rglob("again"))
+    shutil.rmtree("here")
+    assert grid(*place, "--out", "there") == 0, "it would stop again without the file that was kept"
+    study = optuna.load_study(study_name="own", storage=open_storage(place[1]))
+    assert [record.state for record in records(study)] == [COMPLETE] * 3
+    # of what is complete weights and curve alone are kept, beside the samples of the latency session
+    assert len(list(Path("shared").iterdir())) == 2 * 3 + 1
+    assert {path.name for path in Path("there/checkpoints").rglob("*.*")} == {BEST, ORIGIN}
+
+
+def test_ctrl_c_in_a_training_keeps_what_is_done_and_the_same_command_goes_on(mine: Path) -> None:
+    stop_once()
     assert grid("--seeds", "1") == 130
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert sorted(record.state for record in stored()) == ["complete", "waiting", "waiting"]

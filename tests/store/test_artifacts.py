@@ -15,8 +15,10 @@ from blocks.errors import InputError, WriteError
 from studies.store.artifacts import Artifacts, Gone
 from studies.store.place import PLACE, Bucket, check_place, open_place, place_of, read_place
 from studies.store.queue import Job
-from studies.work.resume import NAME, ORIGIN, Resumed
+from studies.work.resume import CHECKPOINTED, ORIGIN, Resumed
 from tests.storages import a_study
+
+NAME = CHECKPOINTED.name
 
 
 def stored(place: str) -> list[str]:
@@ -106,6 +108,7 @@ def test_damaged_and_missing_files_are_not_used(where: str, artifacts_place: str
         artifacts.load(kept, tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
     assert artifacts.out_of_reach == ""
+    assert artifacts.missing == f"copy is damaged in {artifacts_place}, and 1 more"
 
 
 def test_a_study_without_a_place_keeps_nothing_twice(where: str, tmp_path: Path) -> None:
@@ -153,6 +156,7 @@ def test_a_checkpoint_that_is_gone_is_a_note(gone: str, artifacts_place: str, tm
     elif gone:
         artifacts.store.write(kept.id, BytesIO(b"x"))
     resumed = Resumed(trial, tmp_path / "here", artifacts, "cpu")
+    assert resumed.progress == ((0, 0) if gone else (2, 0))
     whole = f"checkpoint.pt is {gone} in {artifacts_place}: training started from the beginning"
     assert resumed.origin.notes == ((whole,) if gone else ())
     assert (tmp_path / "here/checkpoint.pt").exists() == (not gone)

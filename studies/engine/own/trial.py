@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 import tempfile
 import time
 from dataclasses import replace
@@ -25,6 +24,10 @@ from ablation.train.checkpoint import BEST, save_weights
 from ablation.train.own import MetricsError, OwnError, TrainingFunction
 from blocks.errors import InputError
 from studies.engine.dashboard import upload_artifacts, write_note
+    folder, watch = context.folder.checkpoints(key, seed), RungWatch(trial, config, latency, num_params(costs))
+    artifacts = Artifacts(trial.study, context.folder.artifacts)
+    resumed = Resumed(trial, folder, artifacts, config.device, OWN)
+    record = _trained(record, network.to(config.device), train, resumed, watch, context)
 from studies.engine.preflight import Finding
 from studies.engine.publish import note
 from studies.engine.search.rungs import RungWatch
@@ -33,6 +36,7 @@ from studies.store.artifacts import WEIGHTS, Artifacts
 from studies.store.records import store_record
 from studies.store.retry import SIGNS, TrialStopped, may_pass
 from studies.work.loop import TrialFailed, TrialInterrupted
+from studies.work.resume import Resumed
 
 
 def try_network(spec: CallableSpec) -> Finding:
@@ -66,18 +70,21 @@ def run_own_trial(trial: optuna.Trial, context: TrialContext) -> tuple[float, fl
         factors=attrs["intents"][0], intents=tuple(attrs["intents"]), data={"name": train.text}, costs=costs, latency=latency,
         provenance=provenance(config.device, time.time()),
     )  # fmt: skip
-    folder, watch = context.folder.checkpoints(key, seed), RungWatch(trial, config, latency, num_params(costs))
-    record = _trained(record, network.to(config.device), train, folder, watch, context)
+    resumed.drop()
+    clear(folder)
+    return record.quality["own"][next(iter(train.metrics))], objective_latency(latency, config), float(num_params(costs))
     # apart, where the network ties them; what is no tensor is nothing to load again
     weights = {k: value.detach().cpu().clone() for k, value in network.state_dict().items() if isinstance(value, Tensor)}
     save_weights(folder, weights, {"network": spec.text, "seed": str(seed)})
-    artifacts = Artifacts(trial.study, context.folder.artifacts)
     artifacts.put(trial, WEIGHTS, folder / BEST)
     if record.state == STOPPED:
         store_record(trial, record, feasible=True)
         raise TrialStopped(record.reason)
     _publish(trial, record, artifacts, context)
-    return record.quality["own"][next(iter(train.metrics))], objective_latency(latency, config), float(num_params(costs))
+def _trained(
+    record: Record, network: nn.Module, train: TrainingFunction, resumed: Resumed, watch: RungWatch, context: TrialContext
+) -> Record:
+    """The record with metrics and curve, STOPPED where a rung says so. Weights are those that the function leaves."""
 
 
 def count_own(spec: CallableSpec) -> dict[str, Any]:
@@ -85,10 +92,12 @@ def count_own(spec: CallableSpec) -> dict[str, Any]:
     return {**static_cost(spec).to_dict(), **published_counts(spec.build(seed=0), input_shape=spec.input_shape)}
 
 
-def _trained(
-    record: Record, network: nn.Module, train: TrainingFunction, folder: Path, watch: RungWatch, context: TrialContext
-) -> Record:
-    """The record with metrics and curve, STOPPED where a rung says so. Weights are those that the function leaves."""
+        resumed.saved(record.number, 0)
+        if not watch.reason:
+            watch(epochs)
+
+    def should_stop() -> bool:
+        return bool(watch.reason) or context.should_stop()
     epochs: list[dict[str, Any]] = []
     name, metric = next(iter(train.metrics.items()))
 
@@ -96,30 +105,37 @@ def _trained(
         number = float(value)
         epochs.append({"epoch": int(epoch), "value": number if math.isfinite(number) else None})
         context.on_step(record.label, 0, 1, f"epoch {epoch}, {name} {metric.text(number)}")
-        if not watch.reason:
-            watch(epochs)
-
-    def should_stop() -> bool:
-        return bool(watch.reason) or context.should_stop()
+    notes = {"notes": list(resumed.origin.notes)} if resumed.origin.notes else {}
+    training = {"seconds": time.monotonic() - begin, "epochs": epochs, **notes}
+    record = replace(record, training=training, provenance={**record.provenance, **resumed.provenance()})
+    if watch.reason:  # one that a rung stopped may go on, with what its function kept
+        resumed.keep()
+        return replace(record, state=STOPPED, reason=watch.reason)
+    return replace(record, quality={"own": values})
 
     context.on_step(record.label, 0, 1, "training")
-    work, begin = folder / "own", time.monotonic()
-    work.mkdir(parents=True, exist_ok=True)
+    work, begin = prepare(resumed.folder, record.number), time.monotonic()
+    resumed.progress = (record.number, 0)
     stopped = TrialInterrupted("interrupted; it begins anew, with what its function kept in its folder")
     try:
         values = train(network.train(), record.seed, report=report, should_stop=should_stop, folder=work)
     except Exception as error:
         if context.should_stop():  # Ctrl-C reaches the processes of a training too, which then fail
+            resumed.keep()
             raise stopped from error
         if isinstance(error, (MetricsError, OwnError, InputError)):
             raise TrialFailed(str(error), certain=not passes(error)) from error
         raise
     if context.should_stop():
+        resumed.keep()
         raise stopped
-    if not watch.reason:  # one that a rung stopped may go on, with what its function kept
-        shutil.rmtree(work, ignore_errors=True)
-    record = replace(record, training={"seconds": time.monotonic() - begin, "epochs": epochs})
-    return replace(record, state=STOPPED, reason=watch.reason) if watch.reason else replace(record, quality={"own": values})
+    notes = {"notes": list(resumed.origin.notes)} if resumed.origin.notes else {}
+    training = {"seconds": time.monotonic() - begin, "epochs": epochs, **notes}
+    record = replace(record, training=training, provenance={**record.provenance, **resumed.provenance()})
+    if watch.reason:  # one that a rung stopped may go on, with what its function kept
+        resumed.keep()
+        return replace(record, state=STOPPED, reason=watch.reason)
+    return replace(record, quality={"own": values})
 
 
 def passes(error: BaseException) -> bool:
