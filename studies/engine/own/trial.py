@@ -24,10 +24,7 @@ from ablation.train.checkpoint import BEST, save_weights
 from ablation.train.own import MetricsError, OwnError, TrainingFunction
 from blocks.errors import InputError
 from studies.engine.dashboard import upload_artifacts, write_note
-    folder, watch = context.folder.checkpoints(key, seed), RungWatch(trial, config, latency, num_params(costs))
-    artifacts = Artifacts(trial.study, context.folder.artifacts)
-    resumed = Resumed(trial, folder, artifacts, config.device, OWN)
-    record = _trained(record, network.to(config.device), train, resumed, watch, context)
+from studies.engine.own.folder import OWN, clear, prepare
 from studies.engine.preflight import Finding
 from studies.engine.publish import note
 from studies.engine.search.rungs import RungWatch
@@ -70,9 +67,10 @@ def run_own_trial(trial: optuna.Trial, context: TrialContext) -> tuple[float, fl
         factors=attrs["intents"][0], intents=tuple(attrs["intents"]), data={"name": train.text}, costs=costs, latency=latency,
         provenance=provenance(config.device, time.time()),
     )  # fmt: skip
-    resumed.drop()
-    clear(folder)
-    return record.quality["own"][next(iter(train.metrics))], objective_latency(latency, config), float(num_params(costs))
+    folder, watch = context.folder.checkpoints(key, seed), RungWatch(trial, config, latency, num_params(costs))
+    artifacts = Artifacts(trial.study, context.folder.artifacts)
+    resumed = Resumed(trial, folder, artifacts, config.device, OWN)
+    record = _trained(record, network.to(config.device), train, resumed, watch, context)
     # apart, where the network ties them; what is no tensor is nothing to load again
     weights = {k: value.detach().cpu().clone() for k, value in network.state_dict().items() if isinstance(value, Tensor)}
     save_weights(folder, weights, {"network": spec.text, "seed": str(seed)})
@@ -81,10 +79,9 @@ def run_own_trial(trial: optuna.Trial, context: TrialContext) -> tuple[float, fl
         store_record(trial, record, feasible=True)
         raise TrialStopped(record.reason)
     _publish(trial, record, artifacts, context)
-def _trained(
-    record: Record, network: nn.Module, train: TrainingFunction, resumed: Resumed, watch: RungWatch, context: TrialContext
-) -> Record:
-    """The record with metrics and curve, STOPPED where a rung says so. Weights are those that the function leaves."""
+    resumed.drop()
+    clear(folder)
+    return record.quality["own"][next(iter(train.metrics))], objective_latency(latency, config), float(num_params(costs))
 
 
 def count_own(spec: CallableSpec) -> dict[str, Any]:
@@ -92,12 +89,10 @@ def count_own(spec: CallableSpec) -> dict[str, Any]:
     return {**static_cost(spec).to_dict(), **published_counts(spec.build(seed=0), input_shape=spec.input_shape)}
 
 
-        resumed.saved(record.number, 0)
-        if not watch.reason:
-            watch(epochs)
-
-    def should_stop() -> bool:
-        return bool(watch.reason) or context.should_stop()
+def _trained(
+    record: Record, network: nn.Module, train: TrainingFunction, resumed: Resumed, watch: RungWatch, context: TrialContext
+) -> Record:
+    """The record with metrics and curve, STOPPED where a rung says so. Weights are those that the function leaves."""
     epochs: list[dict[str, Any]] = []
     name, metric = next(iter(train.metrics.items()))
 
@@ -105,13 +100,12 @@ def count_own(spec: CallableSpec) -> dict[str, Any]:
         number = float(value)
         epochs.append({"epoch": int(epoch), "value": number if math.isfinite(number) else None})
         context.on_step(record.label, 0, 1, f"epoch {epoch}, {name} {metric.text(number)}")
-    notes = {"notes": list(resumed.origin.notes)} if resumed.origin.notes else {}
-    training = {"seconds": time.monotonic() - begin, "epochs": epochs, **notes}
-    record = replace(record, training=training, provenance={**record.provenance, **resumed.provenance()})
-    if watch.reason:  # one that a rung stopped may go on, with what its function kept
-        resumed.keep()
-        return replace(record, state=STOPPED, reason=watch.reason)
-    return replace(record, quality={"own": values})
+        resumed.saved(record.number, 0)
+        if not watch.reason:
+            watch(epochs)
+
+    def should_stop() -> bool:
+        return bool(watch.reason) or context.should_stop()
 
     context.on_step(record.label, 0, 1, "training")
     work, begin = prepare(resumed.folder, record.number), time.monotonic()
