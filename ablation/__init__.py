@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ablation.measure.latency.compare import compare_latency as compare_latency
     from studies.grid.api import study as study
 
+__version__ = "0.2.0.dev0"  # of this code, installed or not; pyproject.toml reads it here
 _WHERE = {
     "ModelSpec": "ablation.design.spec",
     "preset": "ablation.design.spec",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from blocks.errors import must_be
+from studies.work.line import STORAGE
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -88,6 +89,16 @@ class SharedStorage(Storage):
     """Where a study is kept that several machines may work on."""
 
     group: ClassVar = Storage.group
+    storage: str | None = option(
+        None, "Optuna storage, a database or a file; by default a journal file in the folder", metavar="URL", env_var=STORAGE
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithArtifacts(SharedStorage):
+    """And where its files are kept."""
+
+    group: ClassVar = Storage.group
     artifacts: str | None = option(
         None, "weights, checkpoints and pictures for all machines: a folder, or s3://BUCKET/PREFIX; by default in the folder",
         metavar="PLACE",
@@ -152,7 +163,7 @@ class Latency(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GridOptions(Latency, Training, Data, SharedStorage, WithPlugins, OnDevice):
+class GridOptions(Latency, Training, Data, WithArtifacts, WithPlugins, OnDevice):
     """Options of `grid`."""
 
     space: str | None = option(
@@ -160,12 +171,16 @@ class GridOptions(Latency, Training, Data, SharedStorage, WithPlugins, OnDevice)
     )
     seeds: int | None = option(None, "replicates of each network", rule=COUNT)
     workers: int = option(1, "trials at a time on this machine", rule=COUNT)
+    slurm: int | None = option(None, "train in so many tasks of a Slurm cluster, each with --workers trials at a time", rule=COUNT)
+    slurm_args: tuple[str, ...] = option(
+        (), "settings of sbatch: time=MINUTES, partition=gpu, cpus-per-task=4", metavar="NAME=VALUE", consume_multiple=1
+    )
     retry_failed: bool = option(False, "give trials that failed for good new attempts")
     out: Path | None = option(None, "folder of the study; by default results/grid-DATA-SIZE")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchOptions(Latency, Training, Data, SharedStorage, WithPlugins, OnDevice):
+class SearchOptions(Latency, Training, Data, WithArtifacts, WithPlugins, OnDevice):
     """Options of `search`."""
 
     space: str | None = option(
@@ -221,20 +236,6 @@ class Table1Options(OnDevice):
     image_size: int = option(144, "pixels; 144 is the paper's")
     budget: float = option(60.0, "most seconds for each interleaved comparison", rule=SECONDS, metavar="S")
     out: Path = option(Path("results/table1"), "folder of the table")
-
-
-@dataclass(frozen=True, kw_only=True)
-class StatusOptions(Storage):
-    """Options of `status`."""
-
-    folder: Path | None = option(None, "folder of a study; all under results/ by default", positional=True, name="FOLDER")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReportOptions(StatusOptions):
-    """Options of `report`."""
-
-    to: Path | None = option(None, "write it there, without pictures that show real faces", metavar="DIR")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,7 @@ from studies import options as kinds
 from studies.explain.options import CostOptions, ExplainOptions
 from studies.export.options import ExportOptions
 from studies.options import Options, flags_of
+from studies.stored.options import ReportOptions, StatusOptions, WorkerOptions
 from studies.work.line import program, public_line
 from studies.work.stopping import interrupt_everywhere
 
@@ -61,17 +62,24 @@ COMMANDS = {
         "What to build instead: networks that beat a reference.\n\nProposed, confirmed with fresh seeds, and explained.",
         "--quick", resumes=True,
     ),
+    "worker": Command(
+        "studies.stored.worker:run_worker", WorkerOptions,
+        "Join a study from this or another machine: train what it still lacks.\n\nIts storage says all but where the data are.",
+        "--storage sqlite:///study.db --study grid-faces-48", resumes=True,
+    ),
     "table1": Command(
         "studies.paper.table1:run_table1", kinds.Table1Options,
         "The paper's Table 1 on this machine, beside the paper's numbers.", "--image-size 48 --budget 10",
     ),
-    "list": Command("studies.stored:run_list", kinds.WithPlugins, "Pieces by family, presets and spaces, one line each.", ""),
+    "list": Command(
+        "studies.stored.pieces:run_list", kinds.WithPlugins, "Pieces by family, presets and spaces, one line each.", "",
+    ),
     "status": Command(
-        "studies.stored:run_status", kinds.StatusOptions,
-        "How far studies are: planned, complete, failed, waiting, running, stale.", "results/grid-faces-48",
+        "studies.stored.status:run_status", StatusOptions,
+        "How far studies are, on which machines, and how much time is left.", "results/grid-faces-48",
     ),
     "report": Command(
-        "studies.stored:run_report", kinds.ReportOptions,
+        "studies.stored.report:run_report", ReportOptions,
         "Tables, plots and sentences of a study again, from what is stored.\n\nNo torch, no training.",
         "results/grid-faces-48 --to page",
     ),

@@ -11,6 +11,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from rich.console import Console
 
+import ablation
 from ablation.data import Dataset, Split, split_indices
 from ablation.data.base import FORMER_NOTE
 from ablation.design.space import Space
@@ -19,6 +20,8 @@ from studies.engine.config import StudyConfig, StudyFolder, prepare_folder, reco
 from studies.engine.search.settings import check_search
 from studies.store.place import PLACE, check_place, place_of
 from studies.store.storage import exclusive, open_storage, open_study, study_names
+
+VERSION = "version"  # user attribute of a study: of this package, by which it was planned last
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +120,8 @@ def open_run(wanted: StudyConfig, options: RunOptions, dataset: Dataset | None, 
         options = replace(options, retry_failed=True)  # nothing came of it yet: what was wrong with it may be mended
     elif stored:
         config = reconcile_config(StudyConfig.from_dict(stored), wanted, str(options.out), former=dataset.former if dataset else ())
+    if study.user_attrs.get(VERSION) != ablation.__version__:
+        study.set_user_attr(VERSION, ablation.__version__)  # before the settings: a machine that joins reads them after it
     if config.to_dict() != stored:
         study.set_user_attr("config", config.to_dict())
     dataset = dataset.with_note(FORMER_NOTE) if dataset and config.former_fingerprint else dataset

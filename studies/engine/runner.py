@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from blocks.errors import InputError
 from studies.engine.config import StudyConfig
 from studies.engine.dashboard import dashboard_command
 from studies.engine.latency_session import LOCK, LatencySession, hardware_digest, missing_latency
-from studies.engine.opened import StudyRun
+from studies.engine.opened import RunOptions, StudyRun
 from studies.engine.own.trial import try_network
 from studies.engine.preflight import Finding, check_network
 from studies.engine.proposals import Describe, variant_attrs
@@ -34,25 +35,34 @@ from studies.engine.trial import NUM_SHOWN
 from studies.store.artifacts import ORIGINALS, SAMPLES, Artifacts
 from studies.store.queue import Job, PlanReport, plan, trial_state
 from studies.store.records import records
+from studies.store.storage import is_url
+from studies.work.line import program
 from studies.work.stopping import StopRequest
 
 INTERRUPTED = 130  # exit code after Ctrl-C
 PLAIN: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}  # of a line for the console that is left as it is
+Train = Callable[[StudyRun, int, int, StopRequest], int]  # (study, trials in all, complete ones, whether to stop) -> exit code
 
 
-def run_study(run: StudyRun) -> int:
-    """Do what is missing and report. Exit code 0 when all is complete, 1 when trials failed for good, 130 after Ctrl-C."""
+def run_study(run: StudyRun, train: Train | None = None) -> int:
+    """Do what is missing and report. Exit code 0 when all is complete, 1 when trials failed for good, 130 after Ctrl-C.
+
+    `train`: what has the planned trials trained, in place of `train_planned`; while it leaves any there is no report.
+    """
     announce(run)
-    code = run_trials(run)
+    code = run_trials(run, train)
     if code == INTERRUPTED:
         run.console.print("Stopped. What is done is kept; the same command goes on from here:", markup=False)
         run.console.print(f"  {run.options.command}", **PLAIN)
+        return code
+    state = trial_state(run.study, run.config.limits)
+    if train is not None and state.waiting + state.running + state.stale:
         return code
     report_study(run.study, run.folder, run.config, run.console, run.options.command)
     return code
 
 
-def run_trials(run: StudyRun) -> int:
+def run_trials(run: StudyRun, train: Train | None = None) -> int:
     """Cost, time and train what is missing, without announcement and report; the exit code of `run_study`."""
     with StopRequest() as stop:
         if run.config.search:  # what a sampler proposes is checked and timed in its own trial
@@ -64,10 +74,15 @@ def run_trials(run: StudyRun) -> int:
             report = plan_trials(run, hopeless)
             complete, total = report.complete, report.planned
         keep_shared(run)
-        if complete < total or trial_state(run.study, run.config.limits).waiting:
-            train_all(run, total, complete, stop)
-        if stop():
-            return INTERRUPTED
+        return (train or train_planned)(run, total, complete, stop)
+
+
+def train_planned(run: StudyRun, total: int, complete: int, stop: StopRequest) -> int:
+    """Train what waits or may be proposed, `complete` of `total` being done; the exit code of `run_study`."""
+    if complete < total or trial_state(run.study, run.config.limits).waiting:
+        train_all(run, total, complete, stop)
+    if stop():
+        return INTERRUPTED
     state = trial_state(run.study, run.config.limits)
     return int(state.complete == 0 if run.config.search else state.failed > 0)
 
@@ -110,8 +125,15 @@ def _announcement(run: StudyRun) -> list[tuple[str, str]]:
         *(own_training(run) if config.own else _training(run)),
         ("Latency", f"batch {batches} on {config.device}{threads}, all networks interleaved, before training"),
         ("Folder", str(run.options.out)),
+        *_joining(run.options),
         ("Dashboard", dashboard_command(run.options.where, run.options.artifacts or run.folder.artifacts)),
     ]
+
+
+def _joining(options: RunOptions) -> list[tuple[str, str]]:
+    """How other machines join, where they can reach the storage."""
+    shared = options.storage is not None and is_url(options.storage) and not options.storage.startswith("sqlite")
+    return [("Join", f"{program()} worker --study {shlex.quote(options.study)}, with the same --storage")] if shared else []
 
 
 def _training(run: StudyRun) -> list[tuple[str, str]]:

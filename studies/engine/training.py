@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import socket
 import sys
 from pathlib import Path
 
@@ -9,16 +12,19 @@ from optuna.trial import FrozenTrial
 
 from ablation.record.trial import METRICS, fitted_text, latency_metric
 from blocks.errors import InputError
+from studies.engine.config import StudyFolder
 from studies.engine.opened import RunOptions, StudyRun
 from studies.engine.proposals import source_of
 from studies.engine.trial import TrialContext
-from studies.engine.worker import work
+from studies.engine.worker import file_reporter, work
 from studies.store.history import ERROR
+from studies.store.lease import process_started
 from studies.store.queue import StudyState, trial_state
 from studies.store.source import proposes_until
+from studies.work.line import STORAGE
 from studies.work.loop import Event
 from studies.work.processes import run_workers
-from studies.work.progress import Board, ProgressFile, duration, own_machine
+from studies.work.progress import Board, ProgressFile, duration, own_machine, print_line
 from studies.work.stopping import StopRequest
 
 LEAST_M = 1e4  # parameters, below which millions say little
@@ -35,32 +41,46 @@ def train_all(run: StudyRun, total: int, complete: int, stop: StopRequest) -> No
 
 
 def _train_here(run: StudyRun, board: Board, stop: StopRequest) -> None:
-    context = TrialContext(
-        config=run.config,
-        folder=run.folder,
-        images=run.images,
-        parts=run.split if run.images else None,
-        on_step=lambda label, step, steps, detail: board.trial(0, label, step, steps, detail),
-    )
-    show_ended = _EndedTrials(run, board)
+    progress, show_ended = ProgressFile(run.folder.progress, os.getpid()), _EndedTrials(run, board)
+    keep = file_reporter(progress)  # for `status`, asked meanwhile
+
+    def on_step(label: str, step: int, steps: int, detail: str) -> None:
+        board.trial(0, label, step, steps, detail)
+        keep(label, step, steps, detail)
 
     def on_event(event: Event) -> None:
-        if event.kind not in ("started", "waiting"):
+        if event.kind == "waiting":
+            print_line(board.console, "Nothing waits here. Trials that run elsewhere may come back: waiting for them.")
+        if event.kind != "started":
             board.trial(0, "", 0, 1)
+            progress.clear()
             show_ended()
 
-    work(run.study, context, should_stop=stop, on_event=on_event)
+    parts = run.split if run.images else None
+    context = TrialContext(config=run.config, folder=run.folder, images=run.images, parts=parts, on_step=on_step)
+    try:
+        work(run.study, context, should_stop=stop, on_event=on_event)
+    finally:
+        progress.clear()
+    show_ended()
+
+
+def own_logs(folder: StudyFolder) -> Path:
+    """Where the workers of this process print to: machines may share the folder. What ended on this machine is forgotten."""
+    logs, host = folder.path / "logs", socket.gethostname()
+    for old in logs.glob(f"{host}-*"):
+        if (pid := old.name.removeprefix(f"{host}-")).isdigit() and not process_started(int(pid)):
+            shutil.rmtree(old, ignore_errors=True)
+    return logs / f"{host}-{os.getpid()}"
 
 
 def _train_in_workers(run: StudyRun, board: Board, stop: StopRequest) -> None:
-    logs, source, show_ended = run.folder.path / "logs", source_of(run.config, run.study), _EndedTrials(run, board)
+    logs, source, show_ended = own_logs(run.folder), source_of(run.config, run.study), _EndedTrials(run, board)
 
     def on_tick(state: StudyState) -> None:
         show_ended()
         board.show_workers(run.folder.progress)
 
-    for log in logs.glob("worker-*.log"):
-        log.unlink()
     report = run_workers(
         _worker_command(run.options),
         run.options.workers,
@@ -71,6 +91,7 @@ def _train_in_workers(run: StudyRun, board: Board, stop: StopRequest) -> None:
         reconcile_s=1.0,
         limits=run.config.limits,
         log_dir=logs,
+        environment={STORAGE: run.options.where},  # not on their command lines, which everyone on a machine can read
     )
     show_ended()
     state = trial_state(run.study, run.config.limits)
@@ -80,7 +101,7 @@ def _train_in_workers(run: StudyRun, board: Board, stop: StopRequest) -> None:
 
 
 def _worker_command(options: RunOptions) -> list[str]:
-    named = {"--storage": options.where, "--data-root": options.data_root, "--cache-dir": options.cache_dir}
+    named = {"--data-root": options.data_root, "--cache-dir": options.cache_dir}
     flags = [part for flag, value in named.items() if value for part in (flag, value)]
     flags += [part for plugin in options.plugins for part in ("--plugin", plugin)]
     # the folder last: a name may begin with a dash

@@ -9,10 +9,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
 import optuna
 import torch
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 
 from ablation.data import Dataset, load_dataset, split_indices
 from ablation.data.base import FORMER_NOTE
@@ -28,6 +29,7 @@ from studies.engine.trial import OnStep, TrialContext, run_trial
 from studies.store.lease import lease_lost
 from studies.store.place import PLACE, check_place
 from studies.store.storage import open_storage, open_study
+from studies.work.line import STORAGE
 from studies.work.loop import OnEvent, TrialInterrupted, WorkerReport, ignore, run_worker
 from studies.work.processes import BAD_INPUT
 from studies.work.progress import ProgressFile
@@ -119,7 +121,7 @@ def serve(
     study: str,
     /,
     *,
-    storage: str,
+    storage: Annotated[str, Parameter(env_var=STORAGE)],
     data_root: str | None = None,
     cache_dir: str | None = None,
     plugin: tuple[str, ...] = (),

@@ -33,12 +33,12 @@ from studies.engine.worker import open_dataset
 from studies.explain.networks import read_spec
 from studies.export.facts import costs_of, data_of, losses_of
 from studies.export.options import ExportOptions
-from studies.options import StatusOptions
 from studies.search.folder import CONFIRM, NETWORK, REFERENCE, WINNER, SearchFolder, is_search, level_of, restore_facts
 from studies.search.page.result import SearchState, read_search
 from studies.store.artifacts import WEIGHTS, Artifacts
 from studies.store.records import records
-from studies.stored import RESULTS, opened_studies
+from studies.stored.opened import RESULTS, opened_studies
+from studies.stored.options import StudyOptions
 
 NUM_IMAGES, NUM_CALIBRATION, MOST_TEST, SHOWN = 64, 128, 256, 12
 LICENCES = {
@@ -182,7 +182,7 @@ class _Study:
         raise must_be("The network", "stored with its weights in this folder", complete[0][0].label, remedy)
 
     def _opened(self) -> list[tuple[optuna.Study, StudyFolder, StudyConfig]]:
-        return opened_studies(StatusOptions(folder=self.folder, storage=self.storage, study=self.options.study))
+        return opened_studies(StudyOptions(folder=self.folder, storage=self.storage, study=self.options.study))
 
     def _of_grid(self, network: str) -> list[Trial]:
         """The trials of one network: by its number in the tables, its label or its key."""

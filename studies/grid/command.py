@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from ablation.train.trainable import check_trainable
 from blocks.errors import must_be
 from studies.engine.config import StudyConfig
 from studies.engine.folder import GRID, check_grid_folder, take_grid_folder
+from studies.engine.machines.slurm import Tasks, submit
 from studies.engine.opened import RunOptions, StudyRun, open_run, reach
 from studies.engine.own.file import OwnStudy, is_own, read_own
 from studies.engine.reporting import FACTS
@@ -60,14 +62,26 @@ def run_grid(options: GridOptions) -> int:
     if path.is_file() and is_own(path):
         if options.workers == 1:
             torch.set_num_threads(num_threads())
-        return run_study(open_own(read_own(path), options, console, load_defaults(path, DEFAULTS_OF_OWN)))
+        return _run(open_own(read_own(path), options, console, load_defaults(path, DEFAULTS_OF_OWN)), options)
     config, run_options, dataset = prepare(options)
     run = open_run(config, run_options, dataset, console)
     take_grid_folder(run_options.out, run.study, run_options.storage)
     note_facts(run, run.space.reference())
     if config.device != "cpu" and options.latency_threads != 1:
         console.print(f"Note: --latency-threads does nothing on {config.device}: it is for a CPU.", highlight=False)
-    return run_study(run)
+    return _run(run, options)
+
+
+def _run(run: StudyRun, options: GridOptions) -> int:
+    """Train here, or submit tasks that train; and report."""
+    tasks = _tasks(options, run.options)
+    return run_study(run, partial(submit, tasks) if tasks else None)
+
+
+def _tasks(options: GridOptions, run: RunOptions) -> Tasks | None:
+    if options.slurm is None and options.slurm_args:
+        raise must_be("--slurm-args", "given with --slurm", " ".join(options.slurm_args))
+    return None if options.slurm is None else Tasks.read(options.slurm, options.slurm_args, run.where)
 
 
 def open_own(own: OwnStudy, options: GridOptions, console: Console, defaults: Mapping[str, Any] = {}) -> StudyRun:
@@ -99,6 +113,7 @@ def prepare_own(own: OwnStudy, options: GridOptions, defaults: Mapping[str, Any]
         latency_batches=tuple(dict.fromkeys(options.latency_batches)),
         latency_threads=options.latency_threads,
     )
+    _tasks(options, run_options)
     run_options = reach(run_options)
     return config, run_options
 
@@ -139,6 +154,7 @@ def prepare(options: GridOptions) -> tuple[StudyConfig, RunOptions, Dataset]:
     if options.workers == 1:
         torch.set_num_threads(num_threads())
     # places that cannot be written or reached are reported before images are decoded
+    _tasks(options, run_options)
     run_options = reach(run_options)
     dataset = open_dataset(config, options.data_root, options.cache_dir, progress=True)
     for variant in variants:

@@ -10,6 +10,8 @@ from pathlib import Path
 from ablation.machine.text import printable
 
 SCRIPT = "ablation"  # the installed command
+# environment variable that stands for --storage: unlike a command line and a script, nobody else on a machine can read it
+STORAGE = "ABLATION_STORAGE"
 
 
 def program() -> str:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,18 +61,19 @@ def run_workers(
     reconcile_s: float = 2.0,
     limits: Limits = LIMITS,
     log_dir: Path | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> ProcessReport:
     """Run `command` in up to `count` processes until the study has nothing left to do, or until asked to stop.
 
     When `should_stop` says so, every worker gets SIGTERM once and is awaited: it finishes its step and saves its checkpoint. When
     this function is left by an exception (a second Ctrl-C), they are killed. A worker that dies is replaced while there is work,
     at most RESTARTS times for each worker. `source`: where the workers' trials come from, the queue unless given. With `log_dir`
-    their output goes to worker-N.log there.
+    their output goes to worker-N.log there. `environment`: variables that the processes have beside ours.
     """
     if count < 1:
         raise must_be("workers", "a whole number of at least 1", count)
     source = source or Enumerated(limits=limits)
-    with _Processes(command, count, log_dir) as processes:
+    with _Processes(command, count, log_dir, environment or {}) as processes:
         due = 0.0
         while not should_stop():
             processes.sweep()
@@ -82,8 +83,8 @@ def run_workers(
                 on_tick(state)
                 if remaining > state.running:
                     processes.fill(remaining)
-                if not processes.running:
-                    return processes.report
+                if not processes.running and (remaining > state.running or not remaining):
+                    return processes.report  # else all that is left runs elsewhere, and may come back
                 due = time.monotonic() + reconcile_s
             time.sleep(TICK_S)
             due = 0.0 if processes.sweep() else due  # one ended: ask at once
@@ -95,8 +96,8 @@ def run_workers(
 class _Processes:
     """The processes of one `run_workers`."""
 
-    def __init__(self, command: list[str], count: int, log_dir: Path | None) -> None:
-        self.command, self.count, self.log_dir = command, count, log_dir
+    def __init__(self, command: list[str], count: int, log_dir: Path | None, environment: Mapping[str, str]) -> None:
+        self.command, self.count, self.log_dir, self.environment = command, count, log_dir, environment
         self.running: list[subprocess.Popen[bytes]] = []
         self.report = ProcessReport()
         self._died = 0
@@ -146,7 +147,6 @@ class _Processes:
             self.log_dir.mkdir(parents=True, exist_ok=True)
             output = self._logs.enter_context((self.log_dir / f"worker-{self._started}.log").open("ab"))
         self._started += 1
+        environment = {**worker_environment(self.count), **self.environment}
         # Its own session: Ctrl-C in a terminal then reaches this process only, which passes it on once.
-        self.running.append(
-            subprocess.Popen(self.command, env=worker_environment(self.count), stdout=output, stderr=output, start_new_session=True)
-        )
+        self.running.append(subprocess.Popen(self.command, env=environment, stdout=output, stderr=output, start_new_session=True))

@@ -30,18 +30,19 @@ def interrupt_everywhere() -> None:
 class StopRequest:
     """Called, it says whether to stop. Entered in the main thread, it takes SIGINT and SIGTERM.
 
-    The second signal raises KeyboardInterrupt. A worker whose parent process is gone is asked to stop as well, and interrupted
-    where it does not, so that no worker outlives a killed study unseen.
+    The second signal raises KeyboardInterrupt. SIGUSR2, by which a cluster warns before it ends a task, only asks. A worker whose
+    parent process is gone is asked to stop as well, and interrupted where it does not, so that no worker outlives a killed study
+    unseen.
     """
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.asked, self.warned = 0, False
         self._parent = int(parent) if (parent := os.environ.get(PARENT, "")).isdecimal() else 0
         self._before: dict[int, Any] = {}
         self._left = threading.Event()
 
     def __enter__(self) -> StopRequest:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
             self._before[number] = signal.signal(number, self._on_signal)
         if self._parent:
             threading.Thread(target=self._watch, name="watch of the parent process", daemon=True).start()
@@ -53,7 +54,7 @@ class StopRequest:
             signal.signal(number, handler)
 
     def __call__(self) -> bool:
-        return self.asked > 0 or self._is_orphan()
+        return self.asked > 0 or self.warned or self._is_orphan()
 
     def _is_orphan(self) -> bool:
         return self._parent > 0 and os.getppid() != self._parent
@@ -67,6 +68,7 @@ class StopRequest:
                     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self.asked += 1
+        self.warned |= number == signal.SIGUSR2  # whose processes' parent then sends SIGTERM too
+        self.asked += number != signal.SIGUSR2
         if self.asked > 1:
             raise KeyboardInterrupt

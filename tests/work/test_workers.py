@@ -294,6 +294,16 @@ def test_the_first_signal_asks_the_second_interrupts() -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_a_cluster_s_warning_asks_and_never_interrupts() -> None:
+    with StopRequest() as stop:
+        signal.raise_signal(signal.SIGUSR2)
+        assert stop()
+        signal.raise_signal(signal.SIGUSR2)
+        signal.raise_signal(signal.SIGTERM)  # as the parent of a worker passes it on
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+
+
 def test_a_worker_whose_parent_is_gone_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STUDY_PARENT_PID", str(os.getppid()))
     assert not StopRequest()()
@@ -360,6 +370,20 @@ def test_leaving_by_an_exception_kills_the_processes(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         start(tmp_path, 1, "slow", on_tick=on_tick)
     assert trial_state(a_study(tmp_path / "study.log")).stale == 1  # killed and awaited: known at once
+
+
+def test_processes_wait_for_trials_that_run_elsewhere_and_take_over(tmp_path: Path) -> None:
+    other = a_study(tmp_path / "study.log", networks(1))
+    with Worker(other) as absent:
+        assert claim(other, absent) is not None
+
+        def on_tick(state: StudyState) -> None:
+            if state.running:
+                absent.release()  # as if it had died
+
+        study, report = start(tmp_path, 0, "", 2, on_tick=on_tick)
+    assert (report.exit_codes, report.stopped) == ([0], False)
+    assert states(study) == ["FAIL", "COMPLETE"]
 
 
 def test_bad_input_in_a_process_is_not_tried_again(tmp_path: Path) -> None:
