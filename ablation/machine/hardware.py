@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import platform
 import re
@@ -24,6 +26,28 @@ PACKAGES = (
 def machine_name(hardware: Mapping[str, Any]) -> str | None:
     """'NVIDIA H200' or 'AMD EPYC': what is named of a machine that `describe_hardware` described; None where neither is known."""
     return hardware.get("gpu") or hardware.get("cpu")
+
+
+# parts of a machine on which a latency depends: machines that agree in them are of one kind
+KIND = ("device", "system", "cpu", "cpu_cores", "gpu", "gpu_capability", "driver")
+
+
+def digest_of(hardware: Mapping[str, Any]) -> str:
+    """8 hex digits for the kind of a machine that `describe_hardware` described."""
+    kept = {name: hardware.get(name) for name in KIND}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def kind_name(hardware: Mapping[str, Any]) -> str:
+    """'AMD EPYC 9B14, 2 cores', 'NVIDIA H200, AMD EPYC 9B14, 16 cores': its kind in words, without dots, slashes and at signs.
+
+    >>> kind_name({"cpu": "Intel(R) Xeon(R) CPU @ 2.20GHz", "cpu_cores": 1})
+    'Intel Xeon, 1 core'
+    """
+    parts = [re.sub(r"\((r|tm)\)|(\s*cpu)?\s*@.*", "", hardware.get(part) or "", flags=re.IGNORECASE) for part in ("gpu", "cpu")]
+    num = hardware.get("cpu_cores")
+    parts += [f"{num} core{'s' if num > 1 else ''}"] if num else []
+    return re.sub(r"[./@]+", "-", ", ".join(part.strip() for part in parts if part)) or "unknown hardware"
 
 
 def describe_hardware(device: str = "cpu") -> dict[str, Any]:

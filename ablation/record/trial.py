@@ -36,7 +36,7 @@ class Record:
     # params, macs, elements_written, bytes_moved, num_ops, fvcore_params, fvcore_flops; by_part: part -> the same;
     # fvcore_reason: why fvcore's flops are missing
     costs: Mapping[str, Any] = field(default_factory=dict)
-    # "cpu/1" (device/batch) -> median_ms, low_ms, high_ms, ratio, ratio_low, ratio_high (to the reference), converged
+    # "cpu/1" (a place, see `place_of`) -> median_ms, low_ms, high_ms, ratio, ratio_low, ratio_high (to the reference), converged
     latency: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     # best_loss, best_epoch, seconds, images_per_second, stopped_early; epochs: list of per-epoch dicts
     training: Mapping[str, Any] = field(default_factory=dict)
@@ -132,7 +132,7 @@ TRAINED = {name: METRICS[name] for name in ("loss", "ssim", "psnr", "l1", "ms_ss
 # names that tables, plots and trials use for something else
 _TAKEN = (
     "number variant state reason label seed seeds spec factors intents protocol data costs record network_key parameters latency "
-    "training_seconds feasible num_seeds is_reference levels"
+    "training_seconds feasible num_seeds is_reference levels latency_estimated_from"
 )
 TAKEN = frozenset(_TAKEN.split())
 
@@ -187,10 +187,30 @@ def own_metrics(values: Mapping[str, Any]) -> dict[str, Metric]:
     return made
 
 
-def latency_metric(device: str, batch_size: int) -> Metric:
-    """The latency metric of one device and batch size, in milliseconds."""
-    label = f"latency ({device}, batch {batch_size})"
-    return Metric(path=f"latency.{device}/{batch_size}.median_ms", label=label, unit="ms", digits=2)
+def place_of(device: str, batch_size: int, hardware: str = "") -> str:
+    """Where a latency was measured: on the study's first hardware 'cpu/1', on any other, or where both are named, with its name.
+
+    >>> place_of("cpu", 1, "AMD EPYC, 2 cores")
+    'cpu/1@AMD EPYC, 2 cores'
+    """
+    return f"{device}/{batch_size}" + (f"@{hardware}" if hardware else "")
+
+
+def parts_of(place: str) -> tuple[str, int, str]:
+    """Device, batch size and hardware of a place, the last empty for a study's first.
+
+    >>> parts_of("cpu/32")
+    ('cpu', 32, '')
+    """
+    where, _, hardware = place.partition("@")
+    device, _, batch_size = where.rpartition("/")
+    return device, int(batch_size), hardware
+
+
+def latency_metric(device: str, batch_size: int, hardware: str = "") -> Metric:
+    """The latency metric of one device and batch size, in milliseconds; of several kinds of hardware on the one that is named."""
+    label = f"latency ({device}, batch {batch_size}{', ' if hardware else ''}{hardware})"
+    return Metric(path=f"latency.{place_of(device, batch_size, hardware)}.median_ms", label=label, unit="ms", digits=2)
 
 
 # of what is counted in millions: the unit below which the next smaller one says more, by the largest value

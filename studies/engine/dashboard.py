@@ -17,6 +17,7 @@ from optuna_dashboard import save_note, save_plotly_graph_object
 from ablation.record.trial import METRICS, Metric
 from ablation.report.kit.numbers import capital
 from ablation.stats import pareto_front
+from studies.store.latency import kinds
 from studies.store.place import S3, Store
 from studies.store.storage import batched, get_system_attrs, is_url, set_system_attr
 
@@ -51,7 +52,10 @@ def write_note(owner: optuna.Study | optuna.Trial, text: str) -> None:
 
 
 def publish_pareto(study: optuna.Study, leading: Metric = METRICS["loss"]) -> None:
-    """Draw the complete trials' first metric against latency, with the front of all three objectives, under one fixed id."""
+    """Draw the complete trials' first metric against latency, with the front of all three objectives, under one fixed id.
+
+    Latency is that of the study's first hardware, whatever trials ran on.
+    """
     figure = pareto_figure(study, leading)
     with batched(study):
         save_plotly_graph_object(study, figure, graph_object_id=FIGURE_ID)
@@ -78,7 +82,9 @@ def pareto_figure(study: optuna.Study, leading: Metric = METRICS["loss"]) -> go.
             name=name,
         )
     label = f"{leading.label} in {leading.unit}" if leading.unit else leading.label
-    titles = {"title": f"{capital(leading.label)} against latency", "xaxis_title": "latency in ms", "yaxis_title": label}
+    hardware = kinds(study)
+    where = f"latency in ms, {hardware[0].name}" if len(hardware) > 1 else "latency in ms"
+    titles = {"title": f"{capital(leading.label)} against latency", "xaxis_title": where, "yaxis_title": label}
     figure.update_layout(template="none", **titles)
     return figure
 

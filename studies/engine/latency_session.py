@@ -1,36 +1,38 @@
-"""Latency of all networks of a study, timed side by side before any training, so that nothing else runs and ratios are paired."""
+"""Latency of a study's networks, timed side by side so that ratios are paired: of a grid all, before anything is trained.
+
+On each kind of hardware that takes part, once, by the first process of that kind; what is stored where: `studies.store.latency`.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 import optuna
-from filelock import FileLock
+import torch
 from rich.console import Console
 from torch import nn
 
 from ablation.design.compose import build
 from ablation.design.network import AnySpec
-from ablation.design.variant import Variant
-from ablation.machine.hardware import describe_hardware
+from ablation.design.variant import Variant, network_of
+from ablation.machine.hardware import digest_of as digest_of
 from ablation.machine.text import first_line
 from ablation.measure.latency.compare import LatencyComparison, ModelLatency, compare_latency
+from ablation.record.trial import FAILED, place_of
 from blocks.errors import InputError
 from studies.engine.config import StudyConfig, StudyFolder
-from studies.engine.reporting import LATENCY, NOISE, SESSIONS
+from studies.engine.opened import StudyRun
 from studies.engine.search.settings import reference_spec, search_of
-from studies.store.storage import get_system_attrs, set_system_attr
+from studies.store.latency import Kind, join, kind_of, latencies, store_timing
+from studies.store.latency import hardware_digest as hardware_digest
+from studies.store.records import records
+from studies.store.storage import exclusive
 from studies.work.progress import LatencyBar
 
 # weights of the networks that are loaded and timed together
 GROUP_BYTES = 1_000_000_000
-LOCK = "latency.lock"  # in a study's folder, while a process of this machine times
-TIMING = "timing:"  # prefix of hidden study attributes, one for each hardware and proposed network
 # time for each network and batch size, and more where an interval needs it, unless a budget is given
 SECONDS_PER_NETWORK = 6.0
 
@@ -52,33 +54,6 @@ def floor_of(comparison: LatencyComparison) -> dict[str, Any]:
     return {"ratio": floor.value, "low": floor.low, "high": floor.high, "sittings": floor.num, "rounds": comparison.rounds}
 
 
-def stored_latency(study: optuna.Study, key: str, device: str) -> dict[str, Any]:
-    """'device/batch' -> numbers of one network: from the study's sessions, or of a proposed one from its own on this hardware.
-
-    Empty where none timed it.
-    """
-    entries: dict[str, Any] | None = study.user_attrs.get(LATENCY, {}).get(key)
-    return entries if entries is not None else stored_timing(study, key, hardware_digest(device)).get("latency", {})
-
-
-@cache
-def hardware_digest(device: str) -> str:
-    """8 hex digits for the parts of this machine on which a latency depends."""
-    return digest_of(describe_hardware(device))
-
-
-def digest_of(hardware: Mapping[str, Any]) -> str:
-    """The same for hardware as `describe_hardware` gives it and records keep it."""
-    kept = {name: hardware.get(name) for name in ("device", "system", "cpu", "cpu_cores", "gpu", "gpu_capability", "driver")}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]
-
-
-def stored_timing(study: optuna.Study, key: str, digest: str) -> dict[str, Any]:
-    """What was measured of a proposed network on one kind of hardware: `latency`, `noise` and `sessions`, by place."""
-    timing: dict[str, Any] = get_system_attrs(study).get(f"{TIMING}{digest}:{key}", {})
-    return timing
-
-
 def missing_latency(
     study: optuna.Study,
     networks: Sequence[Variant],
@@ -88,7 +63,7 @@ def missing_latency(
     retry_failed: bool = False,
     whole: bool = False,
 ) -> list[Variant]:
-    """Networks that no session of several sittings has timed at this place; with `retry_failed` also those that failed.
+    """Networks that no session of several sittings has timed on this kind of hardware; with `retry_failed` also those that failed.
 
     Sessions of earlier versions had one sitting, whose intervals say nothing of what loading the networks anew changes. `whole`:
     those too whose session a budget cut before there were sittings for an interval.
@@ -99,7 +74,7 @@ def missing_latency(
             return entry is None or retry_failed
         return "sittings" not in entry or (whole and entry.get("low_ms") is None)
 
-    known = study.user_attrs.get(LATENCY, {})
+    known = kind_of(study, hardware_digest(device)).latency
     return [n for n in networks if is_missing(known.get(n.network_key, {}).get(f"{device}/{batch_size}"))]
 
 
@@ -141,24 +116,26 @@ class LatencySession:
     should_stop: Callable[[], bool] = lambda: False
 
     def measure(self, study: optuna.Study, batch_size: int) -> None:
-        """Time every network and store medians, ratios, intervals, noise floor and raw samples; nothing where it was stopped."""
-        place = f"{self.config.device}/{batch_size}"
-        timings = self.time(batch_size)
+        """Time every network and store medians, ratios, intervals, noise floor and raw samples; nothing where it was stopped.
+
+        For the holder of the lock of this kind of hardware.
+        """
+        kind, place = join(study, self.config.device), place_of(self.config.device, batch_size)
+        timings = self.time(kind, batch_size)
         if timings is None:
             return
-        known = study.user_attrs.get(LATENCY, {})
-        entries = {key: {**known.get(key, {}), place: entry} for key, entry in timings.entries.items()}
-        study.set_user_attr(LATENCY, {**known, **entries})
-        if timings.floors:
-            study.set_user_attr(NOISE, {**study.user_attrs.get(NOISE, {}), place: timings.widest_floor()})
-        study.set_user_attr(SESSIONS, {**study.user_attrs.get(SESSIONS, {}), place: timings.sessions})
+        noise = {"noise": {place: timings.widest_floor()}} if timings.floors else {}
+        entries = {key: {"latency": {place: entry}} for key, entry in timings.entries.items()}
+        store_timing(study, kind.digest, {**entries, "": {**noise, "sessions": {place: timings.sessions}}})
 
-    def time(self, batch_size: int, name: str = "") -> Timings | None:
+    def time(self, kind: Kind, batch_size: int, name: str = "") -> Timings | None:
         """Time every network against the reference; None where it was stopped. Raw samples are files with `name` in theirs.
+
+        So is the digest of a kind of hardware that is not the study's first, for machines may share the folder.
 
         Networks that do not fit into memory together are timed in groups, each with the reference in it.
         """
-        place = f"{self.config.device}/{batch_size}"
+        place, name = place_of(self.config.device, batch_size), name + ("" if kind.is_first else f"-{kind.digest}")
         models, failures = self._models()
         groups = self._groups(models)
         timings = Timings(entries={key: ModelLatency(reason=reason).to_dict() for key, reason in failures.items()})
@@ -225,14 +202,55 @@ class LatencySession:
         return [group for group in groups if group]
 
 
+def ensure_latency(run: StudyRun, should_stop: Callable[[], bool], variants: Sequence[Variant] | None = None) -> bool:
+    """Have this machine's kind of hardware in the study, and every network of a grid timed on it; False where it was stopped.
+
+    The first process of a kind measures, others of that kind wait until it has, those of other kinds go on. What a search proposes
+    is timed in its own trial. `variants`: those that can be studied; unless given, those that have not all failed untimed.
+    """
+    kind = join(run.study, run.config.device)
+    if run.config.search:
+        return not should_stop()
+    # variants of one network share what is measured
+    networks = list({v.network_key: v for v in (_promising(run) if variants is None else variants)}.values())
+    session = LatencySession(
+        config=run.config,
+        networks=networks,
+        reference=network_of(run.space.reference()),
+        folder=run.folder,
+        budget_s=run.options.latency_budget_s,
+        console=run.console,
+        should_stop=should_stop,
+    )
+    asked = {"retry_failed": run.options.retry_failed, "whole": run.options.latency_budget_s is None}
+    for batch_size in run.config.latency_batches:
+        if missing_latency(run.study, networks, run.config.device, batch_size, **asked):
+            with exclusive(run.study, f"latency {kind.digest}"):  # whoever waited here finds the latency measured
+                if missing_latency(run.study, networks, run.config.device, batch_size, **asked):
+                    session.measure(run.study, batch_size)
+        if should_stop():
+            return False
+    if run.config.device == "cuda":
+        torch.cuda.empty_cache()  # the workers need what this process no longer holds
+    return True
+
+
+def _promising(run: StudyRun) -> list[Variant]:
+    states: dict[str, set[str]] = {}
+    for record in records(run.study, run.config.limits):
+        states.setdefault(record.network_key, set()).add(record.state)
+    timed = latencies(run.study)
+    return [v for v in run.variants if v.network_key in timed or states.get(v.key) != {FAILED}]
+
+
 def time_proposed(
     study: optuna.Study, spec: AnySpec, config: StudyConfig, folder: StudyFolder, should_stop: Callable[[], bool]
 ) -> None:
-    """Time one proposed network beside the reference of the search, where this hardware has not; stored under that hardware.
+    """Time one proposed network beside the reference of the search, where this kind of hardware has not.
 
-    Each network has an attribute of its own, so that workers overwrite nothing of each other. One at a time on this machine.
+    One at a time of all processes on this kind.
     """
-    reference, key, digest = reference_spec(config), spec.network_key, hardware_digest(config.device)
+    reference, key, kind = reference_spec(config), spec.network_key, join(study, config.device)
     networks = {variant.network_key: variant for variant in (Variant(spec=reference), Variant(spec=spec))}
     session = LatencySession(
         config=config,
@@ -243,11 +261,11 @@ def time_proposed(
         console=Console(quiet=True),
         should_stop=should_stop,
     )
-    with FileLock(folder.path / LOCK):
+    with exclusive(study, f"latency {kind.digest}"):
+        known = kind_of(study, kind.digest).latency.get(key, {})
         for batch_size in config.latency_batches:
-            place, known = f"{config.device}/{batch_size}", stored_timing(study, key, digest)
-            timings = None if place in known.get("latency", {}) else session.time(batch_size, f"-{key}")
+            place = place_of(config.device, batch_size)
+            timings = None if place in known else session.time(kind, batch_size, f"-{key}")
             if timings is not None:
-                new = {"latency": timings.entries[key], "noise": timings.widest_floor(), "sessions": timings.sessions}
-                values = {kind: {**known.get(kind, {}), place: value} for kind, value in new.items()}
-                set_system_attr(study, f"{TIMING}{digest}:{key}", values)
+                measured = {"latency": timings.entries[key], "noise": timings.widest_floor(), "sessions": timings.sessions}
+                store_timing(study, kind.digest, {key: {name: {place: value} for name, value in measured.items()}})

@@ -70,6 +70,7 @@ def note(record: Record, metrics: Mapping[str, Metric] = TRAINED) -> str:
             lines.append(f"- {metric.label}: {text(metric, value / metric.scale)}")
     for place, entry in record.latency.items():
         if entry.get("median_ms") is not None:
-            lines.append(f"- latency {place}: {entry['median_ms']:.2f} ms ({entry['ratio']:.2f} x the reference)")
+            where = place.replace("@", " on ")
+            lines.append(f"- latency {where}: {entry['median_ms']:.2f} ms ({entry['ratio']:.2f} x the reference)")
     lines += ["", f"network `{record.network_key}`; settings the same in all trials of the study"]
     return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,41 +13,53 @@ from rich.console import Console
 
 from ablation.design.callable_spec import CallableSpec
 from ablation.design.variant import network_of
-from ablation.machine.hardware import machine_name
+from ablation.machine.hardware import digest_of, machine_name
 from ablation.record.trial import COMPLETE, INFEASIBLE, Record
 from ablation.report import StudyInfo, print_table, write_gallery, write_report
+from ablation.report.kit.numbers import joined
 from studies.engine.config import StudyConfig, StudyFolder, prepare_folder
 from studies.engine.dashboard import publish_pareto, write_note
-from studies.store.artifacts import ORIGINALS, PICTURES, SAMPLES, Artifacts, digest_of
+from studies.store.artifacts import ORIGINALS, PICTURES, SAMPLES, Artifacts, sha256_of
+from studies.store.latency import kinds, latencies, name_among, stored_noise, stored_sessions
 from studies.store.records import records
 from studies.work.progress import print_line
 
-# user attributes of a study: network -> place -> numbers; place -> A/A ratio; place -> how it was measured; data and machine
-LATENCY, NOISE, SESSIONS, FACTS = "latency", "latency_noise", "latency_sessions", "facts"
+FACTS = "facts"  # user attribute of a study: data, machine, command
 
 
 def study_info(study: optuna.Study, config: StudyConfig, stored: list[Record], command: str) -> StudyInfo:
     """The facts of a study that its records do not hold."""
     attrs, space = study.user_attrs, config.space
     facts: dict[str, Any] = attrs.get(FACTS, {})
-    machine = facts.get("provenance", {})
-    hardware = machine.get("hardware", {})
+    machine, hardware = facts.get("provenance", {}), hardware_of(study, stored)
+    device = joined(hardware.values()) or machine_name(machine.get("hardware", {})) or config.device
+    about = {"timed_on": {kind.name: dict(kind.about) for kind in kinds(study)}} if hardware else {}
     seeds = sorted({record.seed for record in stored})
     own = about_own(config) if config.own else {}
     of = CallableSpec.from_dict(space["base"]).text if own else f"{config.data['name']} at {config.data['image_size']} px"
     return StudyInfo(
         title=f"{config.name}: {', '.join(space['factors'])} {'of' if own else 'on'} {of}",
         command=facts.get("command", command),
-        device=machine_name(hardware) or config.device,
+        device=device,
+        hardware=hardware,
         data=facts.get("data", dict(config.data)),
         num_planned=len(stored),
         protocol=config.protocol,
         factors={factor: list(levels) for factor, levels in space["factors"].items()},
         reference=facts.get("reference", ""),
-        provenance={**machine, "seeds": seeds, "data_fingerprint": config.fingerprint, "latency": attrs.get(SESSIONS, {})},
-        latency_noise=attrs.get(NOISE, {}),
+        provenance={**machine, "seeds": seeds, "data_fingerprint": config.fingerprint, "latency": stored_sessions(study), **about},
+        latency_noise=stored_noise(study),
         **own,
     )
+
+
+def hardware_of(study: optuna.Study, stored: Iterable[Record]) -> dict[str, str]:
+    """Digest -> name of each kind of hardware that timed networks or ran trials, the reference first; empty where it is one."""
+    known = {kind.digest: kind.name for kind in kinds(study)}
+    for about in (about for record in stored if (about := record.provenance.get("hardware"))):
+        if (digest := digest_of(about)) not in known:
+            known[digest] = name_among(known.values(), about)
+    return known if len(known) > 1 else {}
 
 
 def about_own(config: StudyConfig) -> dict[str, Any]:
@@ -57,10 +70,9 @@ def about_own(config: StudyConfig) -> dict[str, Any]:
 
 
 def current_records(study: optuna.Study, config: StudyConfig) -> list[Record]:
-    """Records of all jobs; latency from the study's last session, so that all variants come from one side-by-side run."""
-    latency = study.user_attrs.get(LATENCY, {})
-    stored = records(study, config.limits)
-    return [Record(**{**vars(r), "latency": latency.get(network_of(r.network_key), r.latency)}) for r in stored]
+    """Records of all jobs; latency from the last session on each kind of hardware, so that all variants were timed side by side."""
+    latency = latencies(study)
+    return [replace(r, latency=latency.get(network_of(r.network_key), r.latency)) for r in records(study, config.limits)]
 
 
 def report_study(
@@ -99,7 +111,7 @@ def report_study(
 
 def fetch_samples(artifacts: Artifacts, folder: StudyFolder) -> None:
     """Raw samples of latency sessions that this machine has not measured, each hardware's in a folder of its own."""
-    own = {digest_of(path) for path in folder.latency.glob("*.npz")}
+    own = {sha256_of(path) for path in folder.latency.glob("*.npz")}
     for name, kept in artifacts.shared().items():
         if name.startswith(SAMPLES) and kept.sha256 not in own:
             artifacts.fetch(kept, folder.latency / name.removeprefix(SAMPLES))

@@ -8,13 +8,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import torch
-from filelock import FileLock
 
 from ablation.design.callable_spec import CallableSpec
 from ablation.design.space import Space
 from ablation.design.spec import ALIASES, PIECE_FIELDS
-from ablation.design.variant import Variant, network_of
+from ablation.design.variant import Variant
 from ablation.record.trial import COMPLETE
 from ablation.report.kit.numbers import count
 from ablation.search.limits import limit_text
@@ -22,7 +20,7 @@ from blocks import FAMILIES
 from blocks.errors import InputError
 from studies.engine.config import StudyConfig
 from studies.engine.dashboard import dashboard_command
-from studies.engine.latency_session import LOCK, LatencySession, hardware_digest, missing_latency
+from studies.engine.latency_session import ensure_latency
 from studies.engine.opened import RunOptions, StudyRun
 from studies.engine.own.trial import try_network
 from studies.engine.preflight import Finding, check_network
@@ -33,6 +31,7 @@ from studies.engine.search.settings import reference_spec, search_of
 from studies.engine.training import train_all
 from studies.engine.trial import NUM_SHOWN
 from studies.store.artifacts import ORIGINALS, SAMPLES, Artifacts
+from studies.store.latency import hardware_digest
 from studies.store.queue import Job, PlanReport, plan, trial_state
 from studies.store.records import records
 from studies.store.storage import is_url
@@ -66,10 +65,11 @@ def run_trials(run: StudyRun, train: Train | None = None) -> int:
     """Cost, time and train what is missing, without announcement and report; the exit code of `run_study`."""
     with StopRequest() as stop:
         if run.config.search:  # what a sampler proposes is checked and timed in its own trial
+            ensure_latency(run, stop)
             complete, total = plan_search(run)
         else:
             hopeless = check_networks(run, stop)
-            if stop() or not measure_latency(run, stop, [v for v in run.variants if v.key not in hopeless]):
+            if stop() or not ensure_latency(run, stop, [v for v in run.variants if v.key not in hopeless]):
                 return INTERRUPTED
             report = plan_trials(run, hopeless)
             complete, total = report.complete, report.planned
@@ -209,31 +209,6 @@ def _tried(run: StudyRun, variant: Variant) -> Finding:
         return try_network(variant.spec)
     protocol = variant.protocol(run.config.training_protocol())
     return check_network(variant.spec, protocol, run.config.device, last_batch=len(run.split.train) % protocol.batch_size)
-
-
-def measure_latency(run: StudyRun, stop: StopRequest, variants: list[Variant]) -> bool:
-    """Time networks side by side where any lacks its latency; False when stopped before the end."""
-    networks = list({v.network_key: v for v in variants}.values())  # variants of one network share what is measured
-    session = LatencySession(
-        config=run.config,
-        networks=networks,
-        reference=network_of(run.space.reference()),
-        folder=run.folder,
-        budget_s=run.options.latency_budget_s,
-        console=run.console,
-        should_stop=stop,
-    )
-    for batch_size in run.config.latency_batches:
-        # another process that starts the same study waits here, and then finds the latency measured
-        with FileLock(run.folder.path / LOCK):
-            asked = {"retry_failed": run.options.retry_failed, "whole": run.options.latency_budget_s is None}
-            if missing_latency(run.study, networks, run.config.device, batch_size, **asked):
-                session.measure(run.study, batch_size)
-        if stop():
-            return False
-    if run.config.device == "cuda":
-        torch.cuda.empty_cache()  # the workers need what this process no longer holds
-    return True
 
 
 def plan_trials(run: StudyRun, hopeless: Mapping[str, str]) -> PlanReport:

@@ -28,13 +28,14 @@ from ablation.search.limits import latency_values, num_params
 from ablation.train.checkpoint import BEST
 from ablation.train.train import TrainingFailure, TrainResult, train
 from studies.engine.config import StudyConfig, StudyFolder
-from studies.engine.latency_session import stored_latency, time_proposed
+from studies.engine.latency_session import time_proposed
 from studies.engine.preflight import check_network
 from studies.engine.publish import publish, take_over
 from studies.engine.search.earlier import earlier_of
 from studies.engine.search.rungs import RungWatch
 from studies.engine.search.settings import REFERENCE, search_of
 from studies.store.artifacts import PICTURES, WEIGHTS, Artifacts
+from studies.store.latency import ESTIMATED, comparable_latencies, stored_latency
 from studies.store.records import store_record
 from studies.store.retry import TrialInfeasible, TrialStopped
 from studies.store.source import ROLE
@@ -87,7 +88,7 @@ def run_trial(trial: optuna.Trial, context: TrialContext) -> tuple[float, float,
     )  # before hours of training, since no trial is complete without it
     model, key = build(spec, seed=record.seed), network_of(record.network_key)
     costs = context.costs[key] = context.costs.get(key) or count(spec, model)
-    record = replace(record, costs=costs, latency=latency)
+    record = replace(record, costs=costs, latency=stored_latency(trial.study, key))
     watch = RungWatch(trial, config, latency, num_params(costs), protocol)
     if earlier := earlier_of(trial.study, record.network_key, record.seed):
         watch.note(earlier.record.training["epochs"])
@@ -144,19 +145,18 @@ def _refused(spec: ModelSpec, protocol: Protocol, context: TrialContext) -> str:
 
 
 def measured_latency(trial: optuna.Trial, spec: AnySpec, context: TrialContext, refused: Callable[[], str]) -> dict[str, Any]:
-    """What a record keeps of the network's latency. A proposed network is tried and timed now, and held to its limit.
+    """The network's latency by which trials compare. A proposed network is tried and timed now, and held to its limit.
 
     `refused`: tries it, and says why it can't be studied.
     """
-    config, key = context.config, network_of(trial.user_attrs["network_key"])
+    config = context.config
     if config.search:
         if reason := refused():
             raise TrialFailed(reason, certain=True)
         time_proposed(trial.study, spec, config, context.folder, context.should_stop)
         if context.should_stop():
             raise TrialInterrupted("interrupted while it was timed")
-    latency = stored_latency(trial.study, key, config.device)
-    objective_latency(latency, config)
+    latency = comparable_latency(trial, config)
     if config.search and trial.user_attrs.get(ROLE) != REFERENCE:
         search, values = search_of(config), measured_values(latency, config)
         set_constraints(trial, search.constraints(values))
@@ -229,6 +229,18 @@ def _common_loss(model: VAE, protocol: Protocol, seed: int, result: TrainResult,
 def count(spec: ModelSpec, model: VAE) -> dict[str, Any]:
     """Our static costs at batch 1, and fvcore's counts beside them or the reason why it has none, as a record holds them."""
     return {**static_cost(spec).to_dict(), **published_counts(model, spec.image_size, spec.in_channels)}
+
+
+def comparable_latency(trial: optuna.Trial, config: StudyConfig) -> dict[str, Any]:
+    """'device/batch' -> latency on the study's first hardware, whatever this machine is; TrialFailed where there is none.
+
+    Where it is an estimate, the trial says so.
+    """
+    latency = comparable_latencies(trial.study).get(network_of(trial.user_attrs["network_key"]), {})
+    objective_latency(latency, config)
+    if names := [entry[ESTIMATED] for entry in latency.values() if ESTIMATED in entry]:
+        trial.set_user_attr(ESTIMATED, names[0])
+    return latency
 
 
 def objective_latency(latency: dict[str, Any], config: StudyConfig) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from ablation.design.variant import network_of
 from ablation.record.search import REFUSED, STOPPED, Candidate
 from ablation.record.search_confirmed import Timing
 from ablation.record.trial import COMPLETE, FAILED, Metric, Record
@@ -17,6 +18,7 @@ from ablation.stats import pareto_front
 from studies.engine.config import StudyConfig
 from studies.store.history import INFEASIBLE
 from studies.store.history import LOST as LOST_WORKER
+from studies.store.latency import comparable_latencies
 from studies.store.records import records
 
 STATES = {"stopped": STOPPED, "infeasible": REFUSED}  # of records, where a search has a name of its own
@@ -26,7 +28,8 @@ def candidates(study: optuna.Study, config: StudyConfig, facts: Mapping[str, Any
     """The reference, and every proposal in the order of their numbers."""
     key, trials = facts["reference"]["key"], {trial.number: trial for trial in study.get_trials(deepcopy=False)}
     start = min((t.datetime_start.timestamp() for t in trials.values() if t.datetime_start), default=0.0)
-    stored, metric = records(study, config.limits), config.leading
+    stored, metric, timed = records(study, config.limits), config.leading, comparable_latencies(study)
+    stored = [replace(record, latency=timed.get(network_of(record.network_key), record.latency)) for record in stored]
     known = Candidate(label=facts["reference"]["label"], key=key, spec=facts["reference"]["spec"])
     ours = [record for record in stored if trials[record.number].user_attrs.get("role") == "reference"]
     first = _candidate(ours[0], trials[ours[0].number], start, metric) if ours else known

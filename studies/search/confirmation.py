@@ -14,9 +14,10 @@ from ablation.record.search_confirmed import WAITS, Confirmation, Confirmed, Fas
 from ablation.record.trial import COMPLETE, FAILED, Metric, Record
 from ablation.search.confirm import CORRECTED, verdicts
 from studies.engine.config import StudyConfig
-from studies.engine.reporting import NOISE, current_records
+from studies.engine.reporting import current_records
 from studies.search.candidates import sizes, timing
 from studies.search.folder import NETWORK, NO_RATE, RATE, arm, level_of
+from studies.store.latency import stored_noise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +80,7 @@ def confirmation_of(
         corrected=CORRECTED,
         reference=first,
         networks=tuple(trained),
-        verdicts=verdicts(first, trained, floors(confirm.study.user_attrs.get(NOISE, {})), metric),
+        verdicts=verdicts(first, trained, floors(stored_noise(confirm.study)), metric),
     )
 
 

@@ -67,7 +67,7 @@ class Artifacts:
         """
         if self.place is None:
             return None
-        kept = Kept(id=uuid.uuid4().hex, sha256=digest_of(path), about=about)
+        kept = Kept(id=uuid.uuid4().hex, sha256=sha256_of(path), about=about)
         try:
             with path.open("rb") as content:
                 self.store.write(kept.id, content)
@@ -84,7 +84,7 @@ class Artifacts:
     def put_shared(self, name: str, path: Path) -> None:
         """Keep a file of all trials, unless it is kept already."""
         old = None if self.place is None else self.shared().get(name)
-        if old is None or old.sha256 != digest_of(path):
+        if old is None or old.sha256 != sha256_of(path):
             self.put(self.study, name, path, old)
 
     def drop(self, trial: optuna.Trial, name: str, kept: Kept | None) -> None:
@@ -115,7 +115,7 @@ class Artifacts:
 
     def fetch(self, kept: Kept | None, path: Path) -> str:
         """Let `path` hold the kept file, which it may do already; why it does not, in one line, empty where it does."""
-        if kept is None or (path.is_file() and digest_of(path) == kept.sha256):
+        if kept is None or (path.is_file() and sha256_of(path) == kept.sha256):
             return "" if path.is_file() else f"{path.name} is not kept in {self.place or path.parent}"
         if self.out_of_reach:
             return self.out_of_reach
@@ -147,7 +147,7 @@ class Artifacts:
     def _copy(self, kept: Kept, path: Path) -> None:
         with closing(self.store.open_reader(kept.id)) as content, path.open("wb") as file:
             shutil.copyfileobj(content, file)
-        if digest_of(path) != kept.sha256:
+        if sha256_of(path) != kept.sha256:
             raise Gone
 
     def _note(self, owner: optuna.Study | optuna.Trial, name: str, value: Any) -> None:
@@ -162,7 +162,7 @@ class Artifacts:
                 self.store.remove(kept.id)
 
 
-def digest_of(path: Path) -> str:
+def sha256_of(path: Path) -> str:
     """SHA-256 of a file."""
     with path.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()

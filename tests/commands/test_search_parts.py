@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -20,13 +21,17 @@ from ablation.record.search_confirmed import Timing
 from ablation.record.trial import COMPLETE, FAILED, METRICS, Record, own_metric
 from ablation.search.undone import undone
 from ablation.stats import SETTLED
-from studies.search.candidates import finalists, spent_s
+from studies.search.candidates import candidates, finalists, spent_s
 from studies.search.census import assignments
 from studies.search.confirmation import best_rate, expected_s, floors
 from studies.search.folder import SearchFolder
 from studies.search.page.insight import Drawn, distribution_of, growth_of
 from studies.search.parts import swaps_between
-from studies.store.history import LOST
+from studies.store.history import LOST, Limits
+from studies.store.latency import join, latencies, store_timing
+from studies.store.queue import Job
+from studies.store.records import store_record
+from tests.storages import a_study, other_hardware, values
 
 
 def network(number: int | None, loss: float | None, ratio: float, params: int, **more: Any) -> Candidate:
@@ -52,6 +57,26 @@ def test_finalists_are_of_the_front_those_better_on_most_axes_then_lowest_in_los
     )
     assert finalists(replace(REFERENCE, best_loss=None), known, 1, LOSS)[0].number in (2, 3)
     assert finalists(REFERENCE, [], 3, LOSS) == []
+
+
+def test_candidates_of_several_kinds_of_hardware_compare_on_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By hand: the reference takes 10 ms on the first, where `b` was never timed; on the other `b` takes half of what it takes."""
+    study = a_study(tmp_path / "study.log", [Job(name, 0) for name in "ab"])
+    store_timing(study, join(study, "cpu").digest, {"a": {"latency": {"cpu/1": {"median_ms": 20.0, "ratio": 2.0, "sittings": 3}}}})
+    other_hardware(monkeypatch, cpu="Other CPU")
+    both = {name: {"latency": {"cpu/1": {"median_ms": ms, "ratio": ms}}} for name, ms in (("a", 3.0), ("b", 0.5))}
+    store_timing(study, join(study, "cpu").digest, both)
+    for _ in both:
+        trial = study.ask()
+        name = trial.user_attrs["network_key"]
+        store_record(trial, Record(network_key=name, label=name, seed=0, latency=latencies(study)[name], costs={"params": 9}))
+        study.tell(trial, values(trial))
+    known: Any = SimpleNamespace(limits=Limits())
+    _, proposals = candidates(study, known, {"reference": {"key": "r", "label": "r", "spec": {}}})
+    assert [(c.key, c.latency) for c in proposals] == [
+        ("a", {"cpu/1": Timing(ms=20.0, ratio=2.0, sittings=3)}),
+        ("b", {"cpu/1": Timing(ms=5.0, ratio=0.5)}),
+    ]
 
 
 def test_time_is_counted_once_where_trials_overlap_and_not_where_nobody_worked() -> None:

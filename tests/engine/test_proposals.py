@@ -23,12 +23,15 @@ from ablation.record.trial import COMPLETE, INFEASIBLE
 from blocks.errors import InputError
 from studies.engine import latency_session
 from studies.engine.config import StudyConfig
-from studies.engine.latency_session import hardware_digest, stored_latency, stored_timing, time_proposed
+from studies.engine.latency_session import time_proposed
 from studies.engine.opened import RunOptions, StudyRun, open_run
 from studies.engine.proposals import Describe, Search, make_sampler, source_of
 from studies.engine.reporting import current_records
 from studies.engine.runner import run_trials
+from studies.store.latency import ESTIMATED, LATENCY, SESSIONS, hardware_digest, kinds, stored_latency, this_hardware
 from studies.store.source import Enumerated, Sampled
+from studies.store.storage import get_system_attrs
+from tests.storages import other_hardware
 
 BASE = preset("small").replace(image_size=16)
 SPACE = Space(
@@ -84,14 +87,14 @@ def test_a_sampled_study_from_start_to_end_and_on(tmp_path: Path) -> None:
         trial = run.study.trials[record.number]
         assert set(trial.constraints) == set(limits) and max(trial.constraints.values()) <= 0
         # timed beside the base when it was proposed, on this hardware
-        timing = stored_timing(run.study, network_of(record.network_key), hardware_digest("cpu"))
-        assert record.latency == timing["latency"] == stored_latency(run.study, network_of(record.network_key), "cpu")
+        key = network_of(record.network_key)
+        timing = get_system_attrs(run.study)[f"timing:{hardware_digest('cpu')}:{key}"]
+        assert record.latency == timing["latency"] == stored_latency(run.study, key)
         assert record.latency["cpu/1"]["ratio"] > 0
         assert timing["sessions"]["cpu/1"][0]["provenance"]["cpu"]
         assert (run.folder.latency / f"cpu-1-0-{network_of(record.network_key)}.npz").is_file()
     for record in records:
         assert record.state == COMPLETE or "over the limit" in record.reason
-    assert latency_session.LATENCY not in run.study.user_attrs
     with pytest.raises(InputError, match=r"another search\.sampler"):
         opened(tmp_path / "out", config(num_trials=2, sampler="QMCSampler", limits=limits))
     with pytest.raises(InputError, match="another search"):
@@ -116,23 +119,55 @@ def test_a_latency_is_measured_once_on_each_hardware(tmp_path: Path, monkeypatch
 
     def measure() -> dict[str, Any]:
         time_proposed(run.study, spec, run.config, run.folder, lambda: False)
-        return stored_latency(run.study, spec.network_key, "cpu")
+        return stored_latency(run.study, spec.network_key)
 
     first = measure()
-    assert measure() == first
-    monkeypatch.setattr(latency_session, "hardware_digest", lambda device: "other")
-    assert stored_latency(run.study, spec.network_key, "cpu") == {}
-    assert measure()["cpu/1"]["median_ms"] > 0
-    assert stored_timing(run.study, spec.network_key, hardware_digest("cpu"))["latency"] == first
-    # the session of a full grid, which is what studies of earlier versions hold, comes first
-    run.study.set_user_attr(latency_session.LATENCY, {spec.network_key: {"cpu/1": {"median_ms": 7.0}}})
-    assert stored_latency(run.study, spec.network_key, "cpu") == {"cpu/1": {"median_ms": 7.0}}
+    assert first.keys() == {"cpu/1"} and measure() == first
+    other_hardware(monkeypatch, cpu="Other CPU", cpu_cores=8)
+    assert stored_latency(run.study, spec.network_key) == first
+    both = measure()
+    assert both.keys() == {"cpu/1", "cpu/1@Other CPU, 8 cores"}
+    assert both["cpu/1"] == first["cpu/1"] != both["cpu/1@Other CPU, 8 cores"]
+    assert measure() == both
+
+
+def test_a_search_on_other_hardware_holds_limits_and_minimises_on_its_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There a network is timed where it is trained; what is compared is its ratio, in the milliseconds of the first."""
+    run = opened(tmp_path / "out", config(num_trials=1, sampler="RandomSampler", limits={"latency_ms": 1e4}))
+    assert run_trials(run) == 0
+    first = next(kind for kind in kinds(run.study) if kind.is_first)
+    other_hardware(monkeypatch, cpu="Other CPU", cpu_cores=8)
+    run = opened(tmp_path / "out", config(num_trials=3, sampler="RandomSampler", limits={"latency_ms": 1e4}))
+    assert run_trials(run) == 0
+    known = [trial for trial in run.study.trials if trial.state == TrialState.COMPLETE]
+    assert len(known) == 3 and any(ESTIMATED in trial.user_attrs for trial in known)
+    by_number = {record.number: record for record in current_records(run.study, run.config)}
+    for trial in known[1:]:
+        record, place = by_number[trial.number], "cpu/1@Other CPU, 8 cores"
+        assert place in record.latency
+        expected = first.latency.get(network_of(record.network_key), {}).get("cpu/1", {}).get("median_ms")
+        if expected is None:
+            base = first.reference_ms("cpu/1")
+            assert base is not None and trial.user_attrs[ESTIMATED] == "Other CPU, 8 cores" and "cpu/1" not in record.latency
+            expected = base * record.latency[place]["ratio"]
+        assert trial.values[1] == pytest.approx(expected)
+        assert trial.constraints["latency_ms"] == pytest.approx(expected / 1e4 - 1)
+
+
+def test_the_session_of_a_grid_of_an_earlier_version_counts(tmp_path: Path) -> None:
+    run = opened(tmp_path / "out", config(num_trials=1))
+    run.study.set_user_attr(LATENCY, {BASE.network_key: {"cpu/1": {"median_ms": 7.0}}})
+    run.study.set_user_attr(SESSIONS, {"cpu/1": [{"provenance": this_hardware("cpu")}]})
+    time_proposed(run.study, BASE, run.config, run.folder, lambda: False)
+    assert stored_latency(run.study, BASE.network_key) == {"cpu/1": {"median_ms": 7.0}}
 
 
 def test_a_stop_while_it_is_timed_stores_nothing(tmp_path: Path) -> None:
     run = opened(tmp_path / "out", config(num_trials=1))
     time_proposed(run.study, BASE, run.config, run.folder, lambda: True)
-    assert stored_latency(run.study, BASE.network_key, "cpu") == {}
+    assert stored_latency(run.study, BASE.network_key) == {}
 
 
 # --- proposals

@@ -29,6 +29,7 @@ from ablation.train.train import train
 from blocks.errors import InputError
 from studies.engine import latency_session
 from studies.engine.config import StudyConfig
+from studies.engine.latency_session import ensure_latency
 from studies.engine.opened import RunOptions, StudyRun, open_run
 from studies.engine.proposals import Describe, Search, describe_of, source_of
 from studies.engine.reporting import report_study
@@ -44,7 +45,7 @@ from studies.store.queue import GO_ON, fail, go_on, trial_state
 from studies.store.records import records
 from studies.store.source import ROLE, Sampled, propose_until
 from studies.work.loop import run_worker
-from tests.storages import a_study
+from tests.storages import a_study, other_hardware
 
 BASE = preset("small").replace(image_size=16)
 OTHER = BASE.replace(conv="separable", latent_dim=24)  # no network of the space
@@ -375,6 +376,20 @@ def test_what_earlier_studies_know_is_seen_by_samplers(tmp_path: Path, dataset: 
     assert shown == [[known[0].user_attrs, known[1].user_attrs], [known[1].user_attrs, same.user_attrs]]
 
 
+def test_an_earlier_latency_is_of_the_hardware_that_its_trial_ran_on(tmp_path: Path, dataset: Any) -> None:
+    """Not of the first of that study."""
+    one = replace(SPACE, factors={"latent_dim": {"8": {"latent_dim": 8}}})
+    run = opened(tmp_path / "out", config(dataset, space=one), dataset)
+    with pytest.MonkeyPatch.context() as patch:
+        other_hardware(patch, cpu="Other CPU")
+        assert ensure_latency(run, lambda: False)
+    assert run_trials(run) == 0
+    (record,) = of_run(run)
+    first, here = record.latency.values()
+    (earlier,) = earlier_records([tmp_path / "out"], config(dataset, num_trials=1)).records
+    assert earlier.record.latency == {"cpu/1": here} != {"cpu/1": first}
+
+
 def test_a_folder_that_does_not_fit_is_refused_with_its_reason(tmp_path: Path, dataset: Any, grid: Path) -> None:
     def reason(wanted: StudyConfig, folder: Path = grid) -> str:
         earlier = earlier_records([folder], wanted)
@@ -456,8 +471,8 @@ def test_a_search_stops_what_is_worse_in_everything(tmp_path: Path, dataset: Any
     monkeypatch.setattr("ablation.train.loop.sampled_quality", quality)
     monkeypatch.setattr("ablation.train.loop.part_names", lambda protocol: ("loss", "ssim", "l1", "kl"))
     monkeypatch.setattr(
-        "studies.engine.trial.stored_latency",
-        lambda study, key, device: {"cpu/1": {"median_ms": 1.0, "ratio": 2.0 if key == wide else 1.0}},
+        "studies.engine.trial.comparable_latencies",
+        lambda study: {key: {"cpu/1": {"median_ms": 1.0, "ratio": 2.0 if key == wide else 1.0}} for key in (narrow, wide)},
     )
     narrow, wide = (BASE.replace(latent_dim=n).network_key for n in (8, 32))
     space = replace(SPACE, factors={"latent_dim": SPACE.factors["latent_dim"]}, base=BASE.replace(latent_dim=8))

@@ -13,9 +13,10 @@ from ablation.design.variant import network_of
 from ablation.record.trial import COMPLETE
 from studies.engine import trial
 from studies.engine.config import StudyConfig, StudyFolder
-from studies.engine.reporting import LATENCY, current_records
+from studies.engine.reporting import current_records
 from studies.grid.command import OWN_SPACES, space_file
 from studies.run import main
+from studies.store.latency import latencies
 from studies.store.storage import open_storage, open_study
 
 KEY = preset("small").replace(image_size=16).network_key
@@ -50,7 +51,7 @@ def test_the_weight_of_the_divergence_and_the_loss_are_ablated(
     records = current_records(study, config)
     assert {r.state for r in records} == {COMPLETE}
     assert len({r.network_key for r in records}) == 8
-    assert {network_of(r.network_key) for r in records} == {KEY} == set(study.user_attrs[LATENCY])
+    assert {network_of(r.network_key) for r in records} == {KEY} == set(latencies(study))
     # costs and latency of the one network, counted and timed once
     assert len(counted) == 1
     assert len({json.dumps([r.costs, r.latency], sort_keys=True) for r in records}) == 1

@@ -7,6 +7,7 @@ import platform
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -57,6 +58,27 @@ def test_nvidia_smi_is_read_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hardware, "_run", lambda *command: "570.86.15, 1980, 2619, 1980, 700.00, 34, [N/A]")
     result = hardware.query_nvidia_smi("GPU-1")
     assert (result["driver"], result["clock_sm_mhz"], result["utilisation_percent"]) == ("570.86.15", 1980.0, None)
+
+
+@pytest.mark.parametrize(
+    ("values", "name"),
+    [
+        ({"cpu": "AMD EPYC 9B14", "cpu_cores": 2}, "AMD EPYC 9B14, 2 cores"),
+        ({"cpu": "Intel(R) Core(TM) i7-8700 CPU @ 3.20GHz", "cpu_cores": 1}, "Intel Core i7-8700, 1 core"),
+        ({"gpu": "NVIDIA H200", "cpu": "AMD EPYC", "cpu_cores": 16}, "NVIDIA H200, AMD EPYC, 16 cores"),
+        ({"cpu": "v1.2/x@y"}, "v1-2-x"),
+        ({"cpu": None}, "unknown hardware"),
+    ],
+)
+def test_kinds_of_hardware_have_names_that_can_stand_in_a_path(values: dict[str, Any], name: str) -> None:
+    assert hardware.kind_name(values) == name
+
+
+def test_machines_of_one_kind_differ_in_what_no_latency_depends_on() -> None:
+    known = {"device": "cpu", "system": "Linux x86_64", "cpu": "AMD EPYC", "cpu_cores": 2}
+    assert hardware.digest_of({**known, "cpu_threads": 1, "memory_gb": 8}) == hardware.digest_of(known)
+    for part in ("device", "system", "cpu", "cpu_cores", "gpu", "gpu_capability", "driver"):
+        assert hardware.digest_of({**known, part: "other"}) != hardware.digest_of(known)
 
 
 def test_nvidia_smi_missing(monkeypatch: pytest.MonkeyPatch) -> None:

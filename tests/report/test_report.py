@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ablation.machine.hardware import digest_of
 from ablation.record.trial import METRICS, Metric, Record
 from ablation.report import StudyInfo, draw_curves, print_table, write_gallery, write_report
 from ablation.report.kit.numbers import signed, times
@@ -107,6 +108,57 @@ def test_a_report_needs_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+OTHER = "AMD EPYC 7763, 8 cores"
+SEVERAL = {"1a2b3c4d": "AMD EPYC, 2 cores", digest_of({"cpu": "AMD EPYC 7763", "cpu_cores": 8}): OTHER}
+
+
+def on_two(records: list[Record]) -> list[Record]:
+    """The same, timed on another kind of hardware too, where dense networks are quick; seed 1 ran there."""
+
+    def there(record: Record) -> dict[str, Any]:
+        scale = 0.1 if record.factors["connectivity"] == "dense" else 1.0
+        entry: dict[str, Any] = dict(record.latency["cpu/1"])
+        for name in ("median_ms", "ratio", "ratio_low", "ratio_high"):
+            entry[name] *= scale
+        entry["ratio_by_sitting"] = [ratio * scale for ratio in entry["ratio_by_sitting"]]
+        return {**record.latency, f"cpu/1@{OTHER}": entry}
+
+    about = [{"hardware": {"cpu": "AMD EPYC 7763", "cpu_cores": 8} if r.seed else {}} for r in records]
+    return [dataclasses.replace(r, latency=there(r), provenance=p) for r, p in zip(records, about, strict=True)]
+
+
+def test_each_kind_of_hardware_is_judged_by_itself(tmp_path: Path) -> None:
+    records = on_two(fake_records(seeds=(0, 1)))
+    page = _written(tmp_path, records, study=fake_study(records, hardware=SEVERAL))
+    first, other = (f"latency (cpu, batch 1, {name})" for name in SEVERAL.values())
+    swap = page.split("**connectivity: plain to dense**")[1].split("**")[0]
+    rows = {line.split(" | ")[0]: line for line in swap.splitlines() if "latency" in line}
+    assert "×3.000" in rows[f"| {first}"] and "worse" in rows[f"| {first}"]
+    # without a noise floor of its own
+    assert "×0.300" in rows[f"| {other}"] and "better" in rows[f"| {other}"]
+    assert f"- All of validation loss, {first}, latency (cpu, batch 32, AMD EPYC, 2 cores), parameters, " in page
+    assert f"- All of validation loss, {other}, parameters, " in page
+    assert page.count("on every axis (validation loss") == 2
+    line = next(line for line in page.split("\n") if line.startswith(f"| {OTHER} | "))
+    assert line.startswith(f"| {OTHER} | 12 | #1 (seed 1); ") and line.endswith("and 4 more networks | 12 |")
+    plots = {path.stem for path in (tmp_path / "plots").glob("*.svg")}
+    assert plots == PLOTS | {f"{kind}_latency_cpu_b1_amd-epyc-7763-8-cores" for kind in ("loss_against", "effects")}
+    table = csv_lines(tmp_path / "table.csv")
+    assert {"latency_cpu_b1_ms", "latency_cpu_b1_amd-epyc-7763-8-cores_ms"} <= table[0].keys()
+    assert print_table(records, fake_study(records, hardware=SEVERAL), width=300).count("cpu/1 (AMD EPYC") == 2
+
+
+def test_the_fastest_network_is_another_on_other_hardware() -> None:
+    """Dense networks are beaten by plain ones on the first kind of hardware, and lead on the other."""
+    records = on_two(fake_records({"connectivity": ("plain", "dense")}))
+    study = fake_study(records, hardware=SEVERAL)
+    rows = rows_of(records, study)
+    ties = Ties(rows, latency_keys(records), {}, study)
+    assert [[key for key in keys if "/" in key] for keys in ties.groups] == [["cpu/1", "cpu/32"], [f"cpu/1@{OTHER}"]]
+    fronts = [[row.label for row in ties.front(rows, keys).members] for keys in (["loss", "cpu/1"], ["loss", f"cpu/1@{OTHER}"])]
+    assert fronts == [["plain"], ["plain", "dense"]]
 
 
 def test_nothing_stays_open_and_no_style_leaks(folder: Path) -> None:
@@ -727,3 +779,5 @@ def test_galleries_of_other_shapes_are_refused(tmp_path: Path) -> None:
 def test_latency_places_are_ordered_by_number() -> None:
     record = fake_record({"f": "a"}, latency={k: {"median_ms": 1.0} for k in ("cuda/1", "cpu/32", "cpu/4", "cpu/256")})
     assert latency_keys([record]) == ["cpu/4", "cpu/32", "cpu/256", "cuda/1"]
+    elsewhere = fake_record({"f": "b"}, latency={"cpu/4@B": {"median_ms": 1.0}, "cpu/32@A": {"median_ms": 1.0}})
+    assert latency_keys([elsewhere, record]) == ["cpu/4", "cpu/32", "cpu/256", "cpu/4@B", "cpu/32@A", "cuda/1"]

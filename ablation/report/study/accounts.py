@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from ablation.machine.hardware import digest_of
 from ablation.record.trial import COMPLETE, FAILED, INFEASIBLE, METRICS, RUNNING, STALE, STOPPED, WAITING, Record
 from ablation.report.kit.numbers import capital, percent
-from ablation.report.kit.page import literal
-from ablation.report.study.rows import INERT, Row, StudyInfo, latency_keys, latency_of, seeds_text, state_counts
+from ablation.report.kit.page import Block, Heading, Paragraph, Table, literal
+from ablation.report.study.rows import INERT, Row, StudyInfo, hardware_of, latency_keys, seeds_text, state_counts
 from ablation.report.study.sentences import MOST_NAMED, listed, named
 from ablation.report.study.tables import converged, published_reasons
 
@@ -42,9 +43,9 @@ def missing_sentences(rows: Sequence[Row], records: Sequence[Record], study: Stu
             texts.append(" ".join([text, *why]))
     texts += ["Latency was not measured."] if complete and not keys else []
     for key in keys:
-        timed = [row for row in rows if row.values(latency_of(key))]
+        timed = [row for row in rows if row.values(study.metric(key))]
         if loose := [row for row in timed if converged(row, key) is False]:
-            text = f"{latency_of(key).label.capitalize()} did not reach the precision asked for"
+            text = f"{capital(study.metric(key).label)} did not reach the precision asked for"
             texts.append(f"{text} in {len(loose)} of {len(timed)} networks: {listed(loose)}.")
     return texts + [literal(str(note)) for note in study.data.get("notes") or ()]
 
@@ -67,6 +68,30 @@ def _trials(rows: Sequence[Row], records: Sequence[Record], study: StudyInfo) ->
         "trials were completed more than once; the latest counts.": twice,
     }
     return texts + [f"{number} {text}" for text, number in counted.items() if number > 0]
+
+
+def where_trials_ran(rows: Sequence[Row], study: StudyInfo) -> list[Block]:
+    """A line for each kind of hardware with the trials that ran there; nothing where there is only one."""
+    if not study.hardware:
+        return []
+    lines = []
+    for digest, name in study.hardware.items():
+        ran = [[t.seed for t in row.trials if digest_of(t.provenance.get("hardware") or {}) == digest] for row in rows]
+        names = [_ran(row, seeds) for row, seeds in zip(rows, ran, strict=True) if seeds]
+        more = f"; and {len(names) - MOST_NAMED} more networks" if len(names) > MOST_NAMED else ""
+        timed = sum(any(hardware_of(place, study) == name for t in row.trials for place in t.latency) for row in rows)
+        lines.append([literal(name), str(sum(map(len, ran))), "; ".join(names[:MOST_NAMED]) + more, str(timed)])
+    first = literal(next(iter(study.hardware.values())))
+    text = "Latency is measured on each kind of hardware by itself, and no comparison is across kinds. "
+    text += f"The latency that optuna-dashboard shows is that of {first}. Where each trial ran is in `trials.csv`."
+    headings = ["hardware", "trials run there", "of the networks", "networks timed there"]
+    return [Heading("Where trials ran"), Paragraph(text), Table(headings, [False, True, False, True], lines)]
+
+
+def _ran(row: Row, seeds: Sequence[int]) -> str:
+    """'#3', or '#3 (seeds 0, 2)' where other seeds ran elsewhere, or not at all."""
+    numbers = f" (seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))})"
+    return f"#{row.number}{numbers if len(seeds) < len(row.trials) else ''}"
 
 
 def inert_sentences(rows: Sequence[Row], study: StudyInfo) -> list[str]:

@@ -11,7 +11,7 @@ from ablation.record.sittings import has_enough_rounds, has_intervals
 from ablation.report.kit.numbers import capital, count, joined, percent, signed, times
 from ablation.report.kit.page import literal
 from ablation.report.study.effect_tables import counted_signs, value_text
-from ablation.report.study.rows import Row, StudyInfo, latency_of
+from ablation.report.study.rows import Row, StudyInfo
 from ablation.report.study.swaps import BETTER, MISSING, MIXED, NONE, OPEN, WORSE, Judged, Swap, Within, within
 from ablation.stats import NOISE
 
@@ -139,7 +139,7 @@ def judging_sentences(judged: Judged, rows: Sequence[Row], study: StudyInfo, key
 
 def _floor(judged: Judged, study: StudyInfo, rows: Sequence[Row], key: str) -> str:
     entries = [trial.latency[key] for row in rows for trial in row.trials if key in trial.latency]
-    text = f"{latency_of(key).label.capitalize()}: {_rounds([e for e in entries if e.get('median_ms') is not None])}."
+    text = f"{capital(study.metric(key).label)}: {_rounds([e for e in entries if e.get('median_ms') is not None])}."
     if key not in judged.floors:
         return f"{text} The noise floor was not measured in enough sittings, so nothing is within noise."
     ratio, low, high = (times(study.latency_noise[key][name], 3) for name in ("ratio", "low", "high"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,7 +10,7 @@ from typing import Any
 
 from ablation.attribute.pairing import intents_of, one_per_trial, usable_value
 from ablation.machine.text import printable
-from ablation.record.trial import COMPLETE, FAILED, METRICS, TRAINED, Metric, Record, fitting, latency_metric
+from ablation.record.trial import COMPLETE, FAILED, METRICS, TRAINED, Metric, Record, fitting, latency_metric, parts_of
 from ablation.stats import mean_and_sd
 
 COSTS = ("params", "fvcore_params", "macs", "fvcore_flops", "elements_written", "bytes_moved", "num_ops")
@@ -23,6 +24,8 @@ class StudyInfo:
     title: str
     command: str = ""  # the command line that makes this study
     device: str = ""  # the device by its model name, as every plot states it
+    # digest -> name of each kind of hardware, the reference first, where networks were timed or trained on several; else empty
+    hardware: Mapping[str, str] = field(default_factory=dict)
     # name, num_images, image_size, fingerprint, notes (a list of sentences: corrupt files, subset, ...)
     data: Mapping[str, Any] = field(default_factory=dict)
     num_planned: int = 0  # trials planned: networks times seeds
@@ -40,7 +43,7 @@ class StudyInfo:
     aside: Sequence[str] = ("ssim",)
     # costs and latencies by key, in units that fit their values
     fitted: Mapping[str, Metric] = field(default_factory=dict)
-    # "cpu/1" -> ratio, low, high, sittings, rounds of the reference against a second copy of itself
+    # "cpu/1" (a place) -> ratio, low, high, sittings, rounds of the reference against a second copy of itself
     latency_noise: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
@@ -54,8 +57,8 @@ class StudyInfo:
         return self.metrics[self.lead]
 
     def metric(self, key: str) -> Metric:
-        """Of training, a cost, or the latency of a 'device/batch'."""
-        return self.metrics.get(key) or self.fitted.get(key) or METRICS.get(key) or latency_of(key)
+        """Of training, a cost, or the latency at a place."""
+        return self.metrics.get(key) or self.fitted.get(key) or METRICS.get(key) or latency_of(key, self)
 
     @property
     def by_epoch(self) -> str:
@@ -130,7 +133,7 @@ def as_shown(records: Iterable[Record], study: StudyInfo) -> tuple[list[Record],
     for r in records:
         texts = {"label": printable(r.label), "reason": printable(" ".join(r.reason.split()))}
         shown.append(replace(r, **texts, factors=names(r.factors), intents=tuple(map(names, r.intents))))  # type: ignore[arg-type]
-    known = {name: METRICS[name] for name in COSTS} | {key: latency_of(key) for key in latency_keys(shown)}
+    known = {name: METRICS[name] for name in COSTS} | {key: latency_of(key, study) for key in latency_keys(shown)}
     fitted = {
         key: fitting(metric, [float(v) for r in shown if isinstance(v := r.get(metric.path), (int, float))])
         for key, metric in known.items()
@@ -166,27 +169,58 @@ def state_counts(records: Iterable[Record], study: StudyInfo) -> dict[str, int]:
 
 
 def latency_keys(records: Iterable[Record]) -> list[str]:
-    """Every 'device/batch' that any record has, by device and then by batch size."""
-    keys = {key for record in records for key in record.latency}
-    return sorted(keys, key=lambda key: (key.rpartition("/")[0], int(key.rpartition("/")[2])))
+    """Every place that any record has, by device and then by batch size, the places of one kind of hardware together."""
+    keys = dict.fromkeys(key for record in records for key in record.latency)
+    hardware = sorted(dict.fromkeys(parts_of(key)[2] for key in keys), key=bool)  # the study's first, which has no name, first
+
+    def place(key: str) -> tuple[str, int, int]:
+        device, batch_size, name = parts_of(key)
+        return device, hardware.index(name), batch_size
+
+    return sorted(keys, key=place)
 
 
-def latency_of(key: str) -> Metric:
-    """The metric, in milliseconds, of a 'device/batch'."""
-    device, _, batch = key.rpartition("/")
-    return latency_metric(device, int(batch))
+def by_hardware(keys: Iterable[str]) -> list[list[str]]:
+    """Places in groups of one kind of hardware each; one empty group where there are none."""
+    groups: dict[str, list[str]] = {}
+    for key in keys:
+        groups.setdefault(parts_of(key)[2], []).append(key)
+    return list(groups.values()) or [[]]
 
 
-def ratio_of(key: str) -> Metric:
-    """The latency of a 'device/batch' as a multiple of the reference's, paired within rounds."""
-    metric = latency_of(key)
+def hardware_of(key: str, study: StudyInfo | None) -> str:
+    """The hardware of a place, also of the study's first where there are several; empty where there is one."""
+    return parts_of(key)[2] or next(iter(study.hardware.values() if study else ()), "")
+
+
+def latency_of(key: str, study: StudyInfo | None = None) -> Metric:
+    """The metric, in milliseconds, of a place; in a study of several kinds of hardware it names its own."""
+    device, batch_size, hardware = parts_of(key)
+    label = latency_metric(device, batch_size, hardware_of(key, study)).label
+    return replace(latency_metric(device, batch_size, hardware), label=label)
+
+
+def name_of(key: str) -> str:
+    """A place in the names of files and of columns for machines: 'latency_cpu_b1'.
+
+    >>> name_of("cpu/1@AMD EPYC, 2 cores")
+    'latency_cpu_b1_amd-epyc-2-cores'
+    """
+    device, batch_size, hardware = parts_of(key)
+    words = re.findall("[a-z0-9]+", hardware.lower())
+    return f"latency_{device}_b{batch_size}" + (f"_{'-'.join(words)}" if words else "")
+
+
+def ratio_of(key: str, study: StudyInfo | None = None) -> Metric:
+    """The latency at a place as a multiple of the reference's, paired within rounds."""
+    metric = latency_of(key, study)
     return Metric(path=f"latency.{key}.ratio", label=metric.label, unit="x the reference", digits=3)
 
 
-def latency_for_ratios(records: Iterable[Record], key: str) -> Metric:
+def latency_for_ratios(records: Iterable[Record], key: str, study: StudyInfo | None = None) -> Metric:
     """What to compare networks by: the paired ratio where every timed trial has it (free of drift), else the median."""
     timed = [r.latency[key] for r in records if key in r.latency]
-    return ratio_of(key) if timed and all(t.get("ratio") is not None for t in timed) else latency_of(key)
+    return (ratio_of if timed and all(t.get("ratio") is not None for t in timed) else latency_of)(key, study)
 
 
 def axis_label(metric: Metric) -> str:

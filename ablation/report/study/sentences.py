@@ -84,12 +84,12 @@ def _change(value: float, base: float, metric: Metric) -> str:
 
 
 def front_sentences(rows: Sequence[Row], ties: Ties) -> list[str]:
-    """Which networks no other beats on what they are trained for and one cost, and on all axes at once."""
+    """Which networks no other beats on what they are trained for and one cost, and on all axes at once, on each hardware."""
     axes = ties.axes
     lead = ties.lead
     name = "Loss" if axes.get(lead) == METRICS["loss"] else capital(axes[lead].label) if lead in axes else ""
     groups = {f"{name} and {axes[key].label}": [lead, key] for key in axes if lead in axes and key != lead}
-    groups |= {"All of " + ", ".join(m.label for m in axes.values()): list(axes)} if len(axes) > 2 else {}
+    groups |= {f"All of {_labels(keys, ties)}": keys for keys in ties.groups if len(keys) > 2}
     return [f"{name}: {_front(rows, keys, ties)}" for name, keys in groups.items()]
 
 
@@ -107,18 +107,29 @@ def _front(rows: Sequence[Row], keys: Sequence[str], ties: Ties) -> str:
 
 
 def reference_sentences(rows: Sequence[Row], ties: Ties) -> list[str]:
-    """Which networks are better than the reference on every axis, by means, and where their lead is a tie."""
+    """Which networks are better than the reference on every axis, by means, and where their lead is a tie; on each hardware."""
     reference = _reference(rows)
     if reference is None:
         return ["The reference variant is not among the trials, so nothing is compared with it."]
-    axes = [key for key, m in ties.axes.items() if reference.mean(m) is not None]
-    if not axes:
+    if all(reference.mean(m) is None for m in ties.axes.values()):
         return [f"The reference ({named(reference)}) has no complete trial yet, so nothing is compared with it."]
-    lacking = [m.label for key, m in ties.axes.items() if key not in axes]
-    texts = [f"The reference lacks {', '.join(lacking)}: not compared."] if lacking else []
+    return [text for keys in ties.groups for text in _compared(rows, reference, keys, ties)]
+
+
+def _labels(keys: Sequence[str], ties: Ties) -> str:
+    return ", ".join(ties.axes[key].label for key in keys)
+
+
+def _compared(rows: Sequence[Row], reference: Row, keys: Sequence[str], ties: Ties) -> list[str]:
+    """The networks beside the reference on these axes, as far as it has them."""
+    axes = [key for key in keys if reference.mean(ties.axes[key]) is not None]
+    lacking = [key for key in keys if key not in axes]
+    texts = [f"The reference lacks {_labels(lacking, ties)}: not compared."] if lacking else []
+    if not axes:
+        return texts
     others = [row for row in rows if row is not reference]
     better = [row for row in others if all(_margin(row, reference, ties.axes[key]) < 0 for key in axes)]
-    on_every_axis = f"the reference ({named(reference)}) on every axis ({', '.join(ties.axes[key].label for key in axes)})"
+    on_every_axis = f"the reference ({named(reference)}) on every axis ({_labels(axes, ties)})"
     if better:
         texts.append(f"{count(len(better), 'network')} beat{'s' if len(better) == 1 else ''} {on_every_axis}:")
         texts += [_margins(row, reference, axes, ties) for row in better]

@@ -166,7 +166,7 @@ def _of_count(effect: Effect) -> str:
 def compared_metrics(records: Sequence[Record], study: StudyInfo) -> dict[str, tuple[Metric, bool]]:
     """Key -> (metric, whether compared as a ratio), in the order in which effects are listed."""
     chosen: dict[str, tuple[Metric, bool]] = {name: (study.metrics[name], False) for name in study.compared}
-    chosen |= {key: (latency_for_ratios(records, key), True) for key in latency_keys(records)}
+    chosen |= {key: (latency_for_ratios(records, key, study), True) for key in latency_keys(records)}
     return chosen | {name: (study.metric(name), False) for name in COUNTED}
 
 

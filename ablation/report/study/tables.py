@@ -12,7 +12,19 @@ from ablation.record.trial import METRICS, Metric, Record
 from ablation.report.kit.numbers import NOTHING
 from ablation.report.kit.page import Bullets, Heading, Table, literal, to_markdown
 from ablation.report.kit.tables import UTF8, fixed, flatten, longtable, write_csv
-from ablation.report.study.rows import COSTS, Row, StudyInfo, as_shown, axis_label, latency_keys, latency_of, ratio_of, rows_of
+from ablation.report.study.rows import (
+    COSTS,
+    Row,
+    StudyInfo,
+    as_shown,
+    axis_label,
+    hardware_of,
+    latency_keys,
+    latency_of,
+    name_of,
+    ratio_of,
+    rows_of,
+)
 
 SECONDS = Metric(path="training.seconds", label="training", unit="s", digits=0)
 
@@ -63,14 +75,14 @@ def _metric_column(metric: Metric) -> Column:
     return Column(axis_label(metric), lambda row: with_spread(row, metric))
 
 
-def _ratio_column(key: str) -> Column:
+def _ratio_column(key: str, study: StudyInfo) -> Column:
     """The ratio to the reference; an asterisk where any of the seeds' timings did not converge."""
 
     def cell(row: Row) -> str:
         text = with_spread(row, ratio_of(key))
         return text if text == NOTHING or converged(row, key) in (True, None) else f"{text}*"
 
-    return Column(f"{latency_of(key).label} / reference [x]", cell)
+    return Column(f"{study.metric(key).label} / reference [x]", cell)
 
 
 def _cost_columns(study: StudyInfo) -> list[Column]:
@@ -78,7 +90,7 @@ def _cost_columns(study: StudyInfo) -> list[Column]:
 
 
 def _result_columns(keys: Sequence[str], study: StudyInfo) -> list[Column]:
-    latency = [column for key in keys for column in (_metric_column(study.metric(key)), _ratio_column(key))]
+    latency = [column for key in keys for column in (_metric_column(study.metric(key)), _ratio_column(key, study))]
     return [*latency, *map(_metric_column, study.metrics.values()), _metric_column(SECONDS), SEEDS, STATE]
 
 
@@ -95,9 +107,15 @@ def main_columns(keys: Sequence[str], study: StudyInfo) -> list[Column]:
 def _main(keys: Sequence[str], study: StudyInfo) -> list[tuple[str, Metric]]:
     """The metrics that matter most, with what a terminal calls them."""
     lead, *others = study.compared
-    words = {"params": "params", "macs": "MACs", **{key: key for key in keys}}
+    words = {"params": "params", "macs": "MACs", **{key: _place(key, study) for key in keys}}
     costs = [(f"{word} {study.metric(key).unit}".rstrip(), study.metric(key)) for key, word in words.items()]
     return [(_head(lead, study), study.metrics[lead]), *costs, *((_head(name, study), study.metrics[name]) for name in others)]
+
+
+def _place(key: str, study: StudyInfo) -> str:
+    """'cpu/1', of several kinds of hardware 'cpu/1 (AMD EPYC, 2 cores)'."""
+    hardware = hardware_of(key, study)
+    return key.partition("@")[0] + (f" ({hardware})" if hardware else "")
 
 
 def _head(name: str, study: StudyInfo) -> str:
@@ -146,7 +164,7 @@ def _flat_row(row: Row, keys: Sequence[str], study: StudyInfo) -> dict[str, Any]
     line |= {f"factor_{f}": row.level(f) for f in study.factors}
     line |= {"network_key": row.network_key, "state": row.state, "reason": "; ".join(row.reasons)}
     line |= {"num_seeds": len(row.complete), "num_seeds_planned": len(row.trials)}
-    names = {key: f"latency_{key.replace('/', '_b')}" for key in keys}
+    names = {key: name_of(key) for key in keys}
     known = METRICS if study.leading == METRICS["loss"] else {**{name: METRICS[name] for name in COSTS}, **study.metrics}
     raw = {name: Metric(path=m.path, label=name) for name, m in known.items()} | {"training_seconds": SECONDS}
     for key, name in names.items():

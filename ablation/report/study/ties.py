@@ -9,7 +9,7 @@ import numpy as np
 
 from ablation.attribute.interaction import LEAST_SEEDS, Measured
 from ablation.record.trial import Metric
-from ablation.report.study.rows import Row, StudyInfo, latency_for_ratios
+from ablation.report.study.rows import Row, StudyInfo, by_hardware, latency_for_ratios
 from ablation.stats import CONFIDENCE, LEAST_SITTINGS, SETTLED, judge, pareto_front
 
 RULE = (
@@ -52,9 +52,12 @@ class Ties:
         lead = self.lead = study.lead
         axes = {key: study.metric(key) for key in (lead, *keys, "params", "macs")}
         self.axes = {k: metric for k, metric in axes.items() if any(row.mean(metric) is not None for row in rows)}
+        timed = [key for key in keys if key in self.axes]
+        # for each kind of hardware all axes but the latencies of the others
+        self.groups = [[key for key in self.axes if key not in timed or key in own] for own in by_hardware(timed)]
         self._floors = floors
         records = [trial for row in rows for trial in row.trials]
-        measured = {lead: (study.leading, False)} | {key: (latency_for_ratios(records, key), True) for key in keys}
+        measured = {lead: (study.leading, False)} | {key: (latency_for_ratios(records, key, study), True) for key in keys}
         self._measured = {key: Measured(records, metric, ratio) for key, (metric, ratio) in measured.items() if key in self.axes}
         self._networks = {key: sum(map(bool, measured.values.values())) for key, measured in self._measured.items()}
         self._signs: dict[tuple[str, int, int], int] = {}

@@ -18,7 +18,7 @@ from ablation.report.kit.tables import UTF8
 from ablation.report.study import accounts, effect_sentences, effect_tables, sentences
 from ablation.report.study.curves import epoch_curves, has_curve
 from ablation.report.study.effects_plot import PAGE_NOTE, drawn_keys, effects_plot
-from ablation.report.study.rows import Row, StudyInfo, as_shown, latency_keys, rows_of, state_counts
+from ablation.report.study.rows import Row, StudyInfo, as_shown, latency_keys, name_of, rows_of, state_counts
 from ablation.report.study.scatter import scatter
 from ablation.report.study.swaps import Judged, judge_all
 from ablation.report.study.tables import footnotes, main_columns, table_of, write_tables
@@ -79,7 +79,7 @@ def against(study: StudyInfo) -> str:
 def write_plots(report: Report, folder: Path) -> list[Path]:
     """The first metric against each latency and cost; paired effects; curves by epoch: PNG and SVG of each."""
     rows, study, lead = report.rows, report.study, report.study.leading
-    names = {key: f"latency_{key.replace('/', '_b').replace(':', '')}" for key in report.keys} | {"params": "parameters"}
+    names = {key: name_of(key).replace(":", "") for key in report.keys} | {"params": "parameters"}
     costs = {key: study.metric(key) for key in (*report.keys, "params", "macs")}
     with styled():
         figures: dict[str, Figure] = {}
@@ -125,6 +125,7 @@ def _blocks(report: Report, plots: Sequence[Path], galleries: Sequence[Path] | N
     blocks += [*_section("On the Pareto front", sentences.front_sentences(rows, ties)), Paragraph(RULE)]
     blocks += _pictures(plots, against(study))
     blocks += _section("What is missing", missing or ["Nothing."])
+    blocks += accounts.where_trials_ran(rows, study)
     blocks += _section("Factors that do nothing somewhere", accounts.inert_sentences(rows, study))
     blocks += _section("Two ways to count", accounts.counting_sentences(rows))
     curves = [p for p in plots if p.stem.endswith(CURVES)]

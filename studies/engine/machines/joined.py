@@ -17,10 +17,11 @@ from ablation.machine.cores import num_threads
 from ablation.machine.plugins import load_plugins
 from blocks.errors import choices, must_be
 from studies.engine.config import StudyFolder
+from studies.engine.latency_session import ensure_latency
 from studies.engine.machines.needs import begun_config, check_machine
 from studies.engine.opened import RunOptions, StudyRun
 from studies.engine.reporting import FACTS
-from studies.engine.runner import INTERRUPTED, PLAIN, train_planned
+from studies.engine.runner import INTERRUPTED, PLAIN, keep_shared, train_planned
 from studies.engine.search.settings import search_of
 from studies.engine.worker import open_dataset
 from studies.store.history import read_histories
@@ -50,8 +51,10 @@ def join_study(run: StudyRun) -> int:
     console = run.console
     _announce(run)
     with StopRequest() as stop:
-        # what this hardware has to measure before it trains belongs here
-        code = INTERRUPTED if not _planned(run, stop) else train_planned(run, *_progress(run), stop)
+        ready = _planned(run, stop) and ensure_latency(run, stop)  # before anything trains here
+        if ready:
+            keep_shared(run)
+        code = train_planned(run, *_progress(run), stop) if ready else INTERRUPTED
     state = trial_state(run.study, run.config.limits)
     if code == INTERRUPTED:
         console.print("Stopped. What was trained here is handed back; the same command joins again:", markup=False)

@@ -30,6 +30,7 @@ from studies.engine.publish import note
 from studies.engine.search.rungs import RungWatch
 from studies.engine.trial import TrialContext, measured_latency, objective_latency
 from studies.store.artifacts import WEIGHTS, Artifacts
+from studies.store.latency import stored_latency
 from studies.store.records import store_record
 from studies.store.retry import SIGNS, TrialStopped, may_pass
 from studies.work.loop import TrialFailed, TrialInterrupted
@@ -64,7 +65,8 @@ def run_own_trial(trial: optuna.Trial, context: TrialContext) -> tuple[float, fl
     costs = context.costs[key] = context.costs.get(key) or count_own(spec)
     record = Record(
         network_key=key, label=label, seed=seed, state=COMPLETE, number=trial.number, spec=spec.to_dict(),
-        factors=attrs["intents"][0], intents=tuple(attrs["intents"]), data={"name": train.text}, costs=costs, latency=latency,
+        factors=attrs["intents"][0], intents=tuple(attrs["intents"]), data={"name": train.text}, costs=costs,
+        latency=stored_latency(trial.study, key),
         provenance=provenance(config.device, time.time()),
     )  # fmt: skip
     folder, watch = context.folder.checkpoints(key, seed), RungWatch(trial, config, latency, num_params(costs))

@@ -17,12 +17,14 @@ import optuna
 from ablation.design.protocol import FACTORS, LOSS, Protocol
 from ablation.design.protocol import LATER as LATER_OF_PROTOCOLS
 from ablation.design.spec import ModelSpec
-from ablation.design.variant import Variant
+from ablation.design.variant import Variant, network_of
+from ablation.machine.hardware import digest_of
 from ablation.machine.text import first_line
 from ablation.record.trial import COMPLETE, Record
 from blocks.errors import InputError
 from studies.engine.config import StudyConfig, StudyFolder
 from studies.engine.folder import holder
+from studies.store.latency import kinds
 from studies.store.records import records
 from studies.store.storage import get_system_attrs, open_storage, set_system_attr, study_names
 
@@ -103,6 +105,7 @@ def misfit(stored: StudyConfig, config: StudyConfig) -> str:
 def _fitting(study: optuna.Study, stored: StudyConfig, config: StudyConfig, folder: Path) -> tuple[list[EarlierRecord], str]:
     """The complete trials of a study that can stand in one of this config, and why one of the others can't."""
     fitting, reason = list[EarlierRecord](), "it has no complete trial"
+    timed = {kind.digest: kind.latency for kind in kinds(study)}
     for record in records(study, stored.limits):
         if record.state != COMPLETE:
             continue
@@ -111,6 +114,9 @@ def _fitting(study: optuna.Study, stored: StudyConfig, config: StudyConfig, fold
         except (InputError, TypeError) as error:  # of a piece or a field that this version does not have
             reason = first_line(error)
             continue
+        if timed:  # the latency of the hardware that its provenance states, whichever is the first of that study
+            ran = timed.get(digest_of(record.provenance.get("hardware") or {}), {})
+            record = replace(record, latency=ran.get(network_of(record.network_key), {}))
         own = {"folder": str(folder), "study": study.study_name, "trial": record.number, "network_key": record.network_key}
         fitting.append(EarlierRecord(record=replace(record, network_key=key), origin=record.provenance.get(COPIED) or own))
     return fitting, reason

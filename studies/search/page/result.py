@@ -26,12 +26,13 @@ from ablation.search.limits import RATIO, limit_text, quantity_of
 from ablation.search.samplers import ABOUT
 from ablation.search.undone import undone
 from studies.engine.config import StudyConfig
-from studies.engine.reporting import FACTS, NOISE
+from studies.engine.reporting import FACTS
 from studies.engine.search.rungs import rank_correlations
 from studies.search.candidates import candidates, finalists, spent_s
 from studies.search.confirmation import Rates, Stored, best_rate, confirmation_of, data_text, floors, rates_of
 from studies.search.folder import CONFIRM, NETWORK, NO_RATE, SWEEP, WHY, WINNER, SearchFolder, arm, level_of, study_of, why_of
 from studies.search.page.insight import Drawn, distribution_of, growth_of
+from studies.store.latency import stored_noise
 from studies.store.storage import open_storage, study_names
 
 
@@ -173,7 +174,7 @@ def undone_of(state: SearchState, number: int | None) -> tuple[Undone, ...]:
     by_level = {level: [r for r in stored if r.factors.get(NETWORK) == level] for level in why.config.space["factors"][NETWORK]}
     whole = by_level.pop(WINNER)
     levels = {factor: tuple(pair) for factor, pair in about["levels"].items()}
-    return undone(levels, whole, by_level, about["reasons"], floors(why.study.user_attrs.get(NOISE, {})), state.metric.path)
+    return undone(levels, whole, by_level, about["reasons"], floors(stored_noise(why.study)), state.metric.path)
 
 
 def write_files(state: SearchState, result: SearchResult, target: Path) -> None:
