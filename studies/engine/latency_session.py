@@ -11,6 +11,7 @@ from typing import Any
 
 import optuna
 import torch
+from filelock import FileLock
 from rich.console import Console
 from torch import nn
 
@@ -35,6 +36,7 @@ from studies.work.progress import LatencyBar
 GROUP_BYTES = 1_000_000_000
 # time for each network and batch size, and more where an interval needs it, unless a budget is given
 SECONDS_PER_NETWORK = 6.0
+LOCK = "latency.lock"  # in a study's folder, while a process of this machine times a proposal
 
 
 def latency_entries(comparison: LatencyComparison) -> dict[str, dict[str, Any]]:
@@ -248,7 +250,7 @@ def time_proposed(
 ) -> None:
     """Time one proposed network beside the reference of the search, where this kind of hardware has not.
 
-    One at a time of all processes on this kind.
+    One at a time on this machine: each proposal is one worker's, so others of this kind time others meanwhile.
     """
     reference, key, kind = reference_spec(config), spec.network_key, join(study, config.device)
     networks = {variant.network_key: variant for variant in (Variant(spec=reference), Variant(spec=spec))}
@@ -261,7 +263,7 @@ def time_proposed(
         console=Console(quiet=True),
         should_stop=should_stop,
     )
-    with exclusive(study, f"latency {kind.digest}"):
+    with FileLock(folder.path / LOCK):
         known = kind_of(study, kind.digest).latency.get(key, {})
         for batch_size in config.latency_batches:
             place = place_of(config.device, batch_size)

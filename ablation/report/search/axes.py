@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ablation.record.search import Candidate, SearchResult
 from ablation.record.search_confirmed import FASTEST, LATENCY, LOSS, MACS, PARAMS, RATIOS, TEST_LOSS, Confirmed, Timing, Verdict
-from ablation.record.trial import METRICS, Metric
+from ablation.record.trial import METRICS, Metric, parts_of
 from ablation.report.kit import numbers
 from ablation.report.kit.numbers import NOTHING, joined, significant, times, times_span
 from ablation.stats import mean_and_sd
@@ -97,9 +97,10 @@ class Axis:
 
 
 def place_name(place: str) -> str:
-    """'batch 1' on a CPU, 'batch 1 (cuda)' elsewhere."""
-    device, _, batch = place.rpartition("/")
-    return f"batch {batch}" + (f" ({device})" if device not in ("", "cpu") else "")
+    """'batch 1' on a CPU, 'batch 1 (cuda)' elsewhere; with the hardware where it is not the study's first."""
+    device, batch, hardware = parts_of(place)
+    about = ", ".join(filter(None, (device if device != "cpu" else "", hardware)))
+    return f"batch {batch}" + (f" ({about})" if about else "")
 
 
 def axes_text(axes: Sequence[Axis]) -> str:
