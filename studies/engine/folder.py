@@ -15,7 +15,7 @@ import optuna
 
 from blocks.errors import InputError, must_be
 from studies.engine.config import StudyFolder
-from studies.store.storage import exclusive, open_storage, public_url, study_names
+from studies.store.storage import check_lockable, exclusive, open_storage, public_url, study_names
 
 MARKER = "study.json"
 GRID = "grid"
@@ -127,6 +127,7 @@ def _stored_id(storage: str, name: str) -> str | None:
         if "an existing database" in str(error):
             return None
         raise
+    check_lockable(opened)
     if name not in study_names(opened):
         return None
     return str(optuna.load_study(study_name=name, storage=opened).user_attrs.get(ID, ""))

@@ -104,9 +104,9 @@ def proxy_of(owner: BaseStorage | optuna.Study) -> str:
     return f"{PROXY}://{storage._host}:{storage._port}" if isinstance(storage, GrpcStorageProxy) else ""
 
 
-def check_lockable(study: optuna.Study) -> None:
+def check_lockable(owner: BaseStorage | optuna.Study) -> None:
     """InputError where a study can't be locked, before anything is planned or proposed."""
-    if proxy := proxy_of(study):
+    if proxy := proxy_of(owner):
         rule, remedy = "the database itself, for what plans or proposes", "Name its URL; workers of a grid may go by the proxy."
         raise must_be("storage", rule, proxy, remedy)
 
