@@ -108,6 +108,6 @@ def _submitted(folder: Path, num: int, settings: Mapping[str, str], task: Task) 
         with executor.batch():
             jobs = [executor.submit(task) for _ in range(num)]
     except FailedJobError as error:
-        reason = " ".join(str(error.__cause__ or error).split())
+        reason = " ".join((str(error).strip() or str(error.__cause__)).split()).rstrip(".")
         raise InputError(f"sbatch refused the tasks: {reason}. The trials are planned; the same command submits again.") from None
     return str(jobs[0].job_id).partition("_")[0]
