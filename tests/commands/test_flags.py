@@ -18,6 +18,7 @@ FOREIGN = {
     *("--error-unmatch", "--porcelain", "--untracked-files"),  # git
     *("--query-gpu", "--format", "--id"),  # nvidia-smi
     *("--artifact-dir", "--storage-class"),  # optuna-dashboard
+    "--export",  # sbatch
 }
 # files whose messages belong to one command
 OWNERS = {

@@ -10,7 +10,8 @@ import importlib.util
 import math
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -84,14 +85,29 @@ def submit(tasks: Tasks, run: StudyRun, total: int, complete: int, stop: StopReq
     if not is_url(options.where):
         run.console.print(LOCKS.format(path=options.where), **PLAIN)
     shared = replace(options, out=options.out.resolve(), storage=None)
-    os.environ[STORAGE] = options.where if is_url(options.where) else str(Path(options.where).resolve())
-    folder = shared.out / "slurm"
-    job = _submitted(folder, num, tasks.settings, Task(options=shared))
+    folder, where = shared.out / "slurm", options.where if is_url(options.where) else str(Path(options.where).resolve())
+    with _environment(STORAGE, where):
+        job = _submitted(folder, num, tasks.settings, Task(options=shared))
     run.console.print(f"Submitted {num} tasks as job {job}, for {state.waiting} trials; what they print is in {folder}.", **PLAIN)
-    where = f"--storage {public_url(options.where)} --study {options.study}" if options.storage else str(options.out)
-    run.console.print(f"To follow them: {program()} status {where} --watch", **PLAIN)
+    storage = public_url(options.where) if is_url(options.where) else options.where
+    shown = f"--storage {storage} --study {options.study}" if options.storage else str(options.out)
+    run.console.print(f"To follow them: {program()} status {shown} --watch", **PLAIN)
     run.console.print("The same command submits again while any wait, and writes the page once nothing is left.", **PLAIN)
     return int(state.failed > 0)
+
+
+@contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    """Inside, this process has a variable, and those that it starts."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def _submitted(folder: Path, num: int, settings: Mapping[str, str], task: Task) -> str:
