@@ -9,7 +9,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from ablation.record.trial import COMPLETE, FAILED, INFEASIBLE, RUNNING, STALE, STOPPED, WAITING
-from studies.store.database import Clock
+from studies.store.db.database import Clock
 from studies.store.lease import STALE_AFTER_S, Lease, lost_because, read_beats
 from studies.store.storage import brief_trials, shared_clock
 

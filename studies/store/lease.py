@@ -32,7 +32,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from ablation.machine.files import write_atomic
-from studies.store.database import LEASE, Clock
+from studies.store.db.database import LEASE, Clock
 from studies.store.storage import (
     begin_trial,
     claim_waiting,

@@ -14,10 +14,10 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState, create_trial
 
 from ablation.record.trial import COMPLETE, FAILED, INFEASIBLE, RUNNING, STALE, STOPPED, WAITING
+from studies.store.db.locks import LockLost
 from studies.store.history import ERROR, LIMITS, LOST, PRUNED, Histories, History, JobKey, Limits, read_histories
 from studies.store.lease import is_alive, remove_beat, this_machine
 from studies.store.levels import Level, declarable, extend, known_distributions
-from studies.store.locks import LockLost
 from studies.store.storage import (
     attached,
     batched,

@@ -19,10 +19,10 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from ablation.record.trial import INFEASIBLE
+from studies.store.db.locks import LockLost
 from studies.store.history import LIMITS, REFUSED, UNFINISHED, Histories, Limits, job_key, read_histories
 from studies.store.lease import Worker, lost_because, read_beats
 from studies.store.levels import Level
-from studies.store.locks import LockLost
 from studies.store.mirror import ask_on_mirror
 from studies.store.queue import Job, fail, failed_state, failure, job_attrs
 from studies.store.storage import (

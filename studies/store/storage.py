@@ -21,12 +21,12 @@ from optuna.storages import BaseStorage, GrpcStorageProxy, JournalStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from blocks.errors import must_be
-from studies.store.database import Clock, Database
+from studies.store.db.database import Clock, Database
+from studies.store.db.locks import IsHeld, session_lock
+from studies.store.db.opening import PROXY, is_proxy_error, open_database, open_proxy, unreachable
+from studies.store.db.opening import is_url as is_url
+from studies.store.db.opening import public_url as public_url
 from studies.store.journal import SafeJournal, check_journal
-from studies.store.locks import IsHeld, session_lock
-from studies.store.opening import PROXY, is_proxy_error, open_database, open_proxy, unreachable
-from studies.store.opening import is_url as is_url
-from studies.store.opening import public_url as public_url
 
 COST_NAMES = ("latency_ms", "params")  # objectives of every study beside the first
 

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from optuna.trial import TrialState
 
-from studies.store.database import BRIEF
+from studies.store.db.database import BRIEF
 from studies.store.history import read_histories
 from studies.store.queue import fail, plan, reconcile, trial_state
 from studies.store.storage import brief_trials, open_storage, open_study, set_attrs

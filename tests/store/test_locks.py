@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from blocks.errors import InputError
-from studies.store.locks import LockLost
+from studies.store.db.locks import LockLost
 from studies.store.queue import Job, plan
 from studies.store.storage import exclusive, open_storage, open_study, storage_errors
 from tests.storages import a_study, started

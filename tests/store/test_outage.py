@@ -16,7 +16,7 @@ from optuna.trial import TrialState, create_trial
 
 from blocks.errors import InputError
 from studies.store import retry
-from studies.store.database import Database
+from studies.store.db.database import Database
 from studies.store.lease import Lease, Worker, is_alive
 from studies.store.queue import fail, trial_state
 from studies.store.storage import database_of, finish, set_attrs, shared_clock

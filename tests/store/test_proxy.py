@@ -123,7 +123,7 @@ def test_a_proxy_that_is_gone_is_told(server: tuple[str, subprocess.Popen[bytes]
     process.wait()
     with pytest.raises(InputError, match=r"storage grpc://localhost:\d+ must be a database that can be reached"):
         run_worker(study, values)
-    monkeypatch.setattr("studies.store.opening.PROXY_S", 0.2)
+    monkeypatch.setattr("studies.store.db.opening.PROXY_S", 0.2)
     with pytest.raises(InputError, match="must be a proxy that can be reached"):
         open_storage("grpc://localhost:1")
     with pytest.raises(InputError, match=r"must be grpc://host:port"):

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ablation.record.trial import COMPLETE, FAILED, RUNNING, STALE, WAITING, Record
 from blocks.errors import InputError
 from studies.store import lease
-from studies.store.database import Clock
+from studies.store.db.database import Clock
 from studies.store.history import LOST, Limits, read_histories
 from studies.store.journal import SafeJournal
 from studies.store.queue import Job, StudyState, fail, plan, reconcile, trial_state

@@ -16,7 +16,7 @@ from optuna.storages import BaseStorage, GrpcStorageProxy, RDBStorage
 
 from ablation.machine.text import first_line
 from blocks.errors import InputError, must_be
-from studies.store.database import Database
+from studies.store.db.database import Database
 
 SQLITE_WAIT_S = 60
 RECYCLE_S = 600  # connections that were idle for long may have been dropped on the way

@@ -30,7 +30,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.orm import Session, aliased
 
-from studies.store.cached import TrialCache
+from studies.store.db.cached import TrialCache
 from studies.store.retry import until_answered
 
 T = TypeVar("T")

@@ -1,0 +1,1 @@
+"""Databases as storages: opened, read, locked, outlasting restarts."""
