@@ -112,9 +112,12 @@ def test_a_second_machine_trains_what_the_first_leaves(machine: Machine, place: 
     shutil.copy(place / "space.toml", place / "A")
     first = machine(place / "A", *grid("--storage", where, *LONG))
     wait_for(where, 1, first)
+    time.sleep(0.3)  # the claim is written
+    first.send_signal(signal.SIGSTOP)  # until the other has joined: a process that is stopped is not lost
     second = machine(place / "B", "worker", "--study", "tiny", "--workers", "2", **{STORAGE: where})
     wait_for(where, 2, first, second)
     first.send_signal(end)
+    first.send_signal(signal.SIGCONT)
     first.communicate(timeout=300)
     assert first.returncode == (130 if end == signal.SIGINT else -end)
     _, message = second.communicate(timeout=600)
