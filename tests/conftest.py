@@ -63,7 +63,7 @@ def postgres(postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -
     """The URL of a fresh database."""
     import sqlalchemy as sa
 
-    from studies.store import database
+    from studies.store.db import database
 
     monkeypatch.setattr(database, "UP_SINCE", {})  # a server that has just been started excuses silent workers
     name = f"test_{uuid.uuid4().hex[:12]}"
