@@ -19,7 +19,7 @@ from ablation.design.variant import Variant
 from studies.engine.config import StudyConfig, StudyFolder, prepare_folder, reconcile_config
 from studies.engine.search.settings import check_search
 from studies.store.place import PLACE, check_place, place_of
-from studies.store.storage import exclusive, open_storage, open_study, study_names
+from studies.store.storage import exclusive, open_storage, open_study, storage_errors, study_names
 
 VERSION = "version"  # user attribute of a study: of this package, by which it was planned last
 
@@ -109,7 +109,10 @@ def open_run(wanted: StudyConfig, options: RunOptions, dataset: Dataset | None, 
         space.enumerate()  # an InputError comes before anything is written
     StudyFolder(options.out).create()
     study = open_study(open_storage(options.where), options.study, (next(iter(wanted.metrics)), wanted.leading.lower_is_better))
-    with exclusive(study):  # of two machines that begin it at the same time, the second finds the place of the first
+    with (
+        storage_errors(study),
+        exclusive(study),
+    ):  # of two machines that begin it at the same time, the second finds the place of the first
         place = place_of(study, options.artifacts, StudyFolder(options.out).artifacts)
         if place != study.user_attrs.get(PLACE):
             study.set_user_attr(PLACE, place)

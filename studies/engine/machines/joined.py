@@ -19,7 +19,7 @@ from blocks.errors import choices, must_be
 from studies.engine.config import StudyFolder
 from studies.engine.latency_session import ensure_latency
 from studies.engine.machines.needs import begun_config, check_machine
-from studies.engine.opened import RunOptions, StudyRun
+from studies.engine.opened import RunOptions, StudyRun, reach
 from studies.engine.reporting import FACTS
 from studies.engine.runner import INTERRUPTED, PLAIN, keep_shared, train_planned
 from studies.engine.search.settings import search_of
@@ -27,7 +27,7 @@ from studies.engine.worker import open_dataset
 from studies.store.history import read_histories
 from studies.store.queue import trial_state
 from studies.store.source import ROLE
-from studies.store.storage import open_storage, public_url, storage_errors, study_names
+from studies.store.storage import open_storage, proxy_of, public_url, storage_errors, study_names
 from studies.work.stopping import StopRequest
 
 PLANNED_S = 2.0  # between two questions whether anything is planned by now
@@ -51,7 +51,7 @@ def join_study(run: StudyRun) -> int:
     console = run.console
     _announce(run)
     with StopRequest() as stop:
-        ready = _planned(run, stop) and ensure_latency(run, stop)  # before anything trains here
+        ready = _planned(run, stop) and _timed(run, stop)  # before anything trains here
         if ready:
             keep_shared(run)
         code = train_planned(run, *_progress(run), stop) if ready else INTERRUPTED
@@ -72,6 +72,7 @@ def open_joined(options: RunOptions, console: Console) -> StudyRun:
     study = stored_study(options.where, options.study)
     config = begun_config(study)
     check_machine(study, config)
+    options = reach(options)
     StudyFolder(options.out).create()
     if options.workers == 1:
         torch.set_num_threads(num_threads())
@@ -91,6 +92,14 @@ def _announce(run: StudyRun) -> None:
         ("Folder", str(run.options.out)),
     ):
         run.console.print(f"{name:<9} {text}", **PLAIN)
+
+
+def _timed(run: StudyRun, stop: Callable[[], bool]) -> bool:
+    """Time the networks where no machine of this kind has; False when stopped before the end."""
+    if proxy_of(run.study):
+        run.console.print("Nothing is timed here, for a proxy lets nobody lock the study: other machines time it.")
+        return not stop()
+    return ensure_latency(run, stop)
 
 
 def _planned(run: StudyRun, stop: Callable[[], bool]) -> bool:
