@@ -224,7 +224,8 @@ def ensure_latency(run: StudyRun, should_stop: Callable[[], bool], variants: Seq
         console=run.console,
         should_stop=should_stop,
     )
-    asked = {"retry_failed": run.options.retry_failed, "whole": run.options.latency_budget_s is None}
+    planned = variants is not None  # a machine that joins takes what its kind has, however short the time for that was
+    asked = {"retry_failed": run.options.retry_failed, "whole": planned and run.options.latency_budget_s is None}
     for batch_size in run.config.latency_batches:
         if missing_latency(run.study, networks, run.config.device, batch_size, **asked):
             with exclusive(run.study, f"latency {kind.digest}"):  # whoever waited here finds the latency measured
