@@ -23,7 +23,6 @@ from studies.store.db.locks import LockLost
 from studies.store.history import LIMITS, REFUSED, UNFINISHED, Histories, Limits, job_key, read_histories
 from studies.store.lease import Worker, lost_because, read_beats
 from studies.store.levels import Level
-from studies.store.mirror import ask_on_mirror
 from studies.store.queue import Job, fail, failed_state, failure, job_attrs
 from studies.store.storage import (
     begin_trial,
@@ -160,6 +159,8 @@ class Sampled:
 
     def _propose(self, study: optuna.Study, worker: Worker, histories: Histories) -> tuple[optuna.Trial, str, str]:
         """A new trial of this worker; with the kind and reason of its refusal where it is not to be run."""
+        from studies.store.mirror import ask_on_mirror  # half of what a worker loads, and few ask a sampler
+
         asked = ask_on_mirror(
             self.sampler(len(histories.trials)), self.seen(histories.trials), study.directions, self.distributions
         )
