@@ -20,11 +20,12 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from ablation.record.trial import INFEASIBLE
 from studies.store.db.locks import LockLost
-from studies.store.history import LIMITS, REFUSED, UNFINISHED, Histories, Limits, job_key, read_histories
+from studies.store.history import LIMITS, LOST, REFUSED, UNFINISHED, Histories, Limits, job_key, read_histories
 from studies.store.lease import Worker, lost_because, read_beats
 from studies.store.levels import Level
 from studies.store.queue import Job, fail, failed_state, failure, job_attrs
 from studies.store.storage import (
+    attached,
     begin_trial,
     check_lockable,
     database_of,
@@ -62,7 +63,7 @@ class Enumerated:
     """The trials that plans have enqueued.
 
     A trial without a key (the queue ran dry between looking and asking, or someone enqueued by hand) and a second trial of a job
-    that is complete or running are refused: failed with a reason that counts as no attempt.
+    that is complete, running or waiting are refused: failed with a reason that counts as no attempt.
     """
 
     limits: Limits = LIMITS
@@ -212,14 +213,23 @@ def _claimed(study: optuna.Study, worker: Worker) -> optuna.Trial | None:
 
 
 def _refusal(study: optuna.Study, trial: optuna.Trial, limits: Limits) -> str:
-    """Why a waiting trial is not to be run; empty when it is."""
+    """Why a trial that has just been claimed is not to be run; empty when it is.
+
+    A plan that lost its lock leaves a second trial of a job. The first that has not ended is the one to be run: it may yet become
+    complete until it is failed, also where it only begins at this moment or its worker is silent.
+    """
     key = job_key(trial)
     if key is None:
         return "without a key: no plan enqueued it"
     for other in other_trials(trial, {"network_key": key[0], "seed": key[1]}):
         if other.state == TrialState.COMPLETE:
             return f"duplicate of trial {other.number}, which is complete"
+        if other.number > trial.number:
+            continue
+        if other.state == TrialState.WAITING:
+            return f"duplicate of trial {other.number}, which waits"
         clock = shared_clock(study)
-        if other.number < trial.number and not lost_because(other, read_beats(study), limits.stale_after_s, clock):
+        reason = lost_because(other, read_beats(study), limits.stale_after_s, clock)
+        if not reason or not fail(study, attached(study, other.number), LOST, reason):
             return f"duplicate of trial {other.number}, which is running"
     return ""

@@ -217,11 +217,11 @@ def num_trials(study: optuna.Study, states: Sequence[TrialState]) -> int:
 
 
 def other_trials(trial: optuna.Trial, attrs: Mapping[str, Any]) -> Sequence[FrozenTrial]:
-    """Complete and running trials, beside this one, that have these user attributes."""
+    """Trials that are complete, run or wait, beside this one, and have these user attributes."""
     database = database_of(trial.study)
     if database is not None:
         return database.same(trial.study._study_id, trial._trial_id, attrs)
-    others = trial.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.RUNNING))
+    others = trial.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.RUNNING, TrialState.WAITING))
     return [t for t in others if t.number != trial.number and attrs.items() <= t.user_attrs.items()]
 
 

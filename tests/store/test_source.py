@@ -7,26 +7,29 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import optuna
 import pytest
+import sqlalchemy as sa
 from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.storages._rdb.models import TrialModel
 from optuna.trial import TrialState
 
 from ablation.record.trial import FAILED, INFEASIBLE
 from studies.store.history import REFUSED, job_key
-from studies.store.lease import Worker, read_beats
+from studies.store.lease import Lease, Worker, read_beats
 from studies.store.levels import Level
 from studies.store.queue import Job, StudyState, reconcile, trial_state
 from studies.store.records import records
 from studies.store.retry import TrialFailed, TrialInfeasible
 from studies.store.source import Enumerated, Proposal, Sampled, TrialSource
+from studies.store.storage import database_of, finish
 from studies.work.loop import Event, run_worker
 from studies.work.processes import run_workers
-from tests.storages import REPOSITORY, a_study, values
+from tests.storages import REPOSITORY, VALUES, a_study, values
 
 NUM_JOBS = 6
 TOO_WIDE = 13
@@ -272,3 +275,38 @@ def test_proposals_are_the_same_again(tmp_path: Path) -> None:
             run_worker(study, values, source=sampled("tpe", num_jobs=num_jobs))
         params.append([trial.params for trial in study.trials])
     assert params[0] == params[1]
+
+
+def test_of_two_trials_of_one_job_that_wait_the_first_alone_is_run(where: str) -> None:
+    # as two plans leave them, of which one lost its lock with its connection
+    study = a_study(where, [Job("a", 0), Job("b", 0)])
+    study.add_trial(study.trials[0])
+    report = run_worker(study, values)
+    assert (report.complete, report.refused) == ([0, 1], [2])
+
+
+def test_two_trials_of_one_job_that_are_begun_at_one_moment_are_not_both_run(postgres: str) -> None:
+    study = a_study(postgres, [Job("a", 0)])
+    study.add_trial(study.trials[0])
+    database = database_of(study)
+    assert database is not None
+    with database.engine.connect() as elsewhere, Worker(study) as worker:
+        elsewhere.execute(sa.update(TrialModel).where(TrialModel.number == 0).values(state=TrialState.RUNNING))  # not yet committed
+        refused = list[tuple[int, str]]()
+        assert Enumerated().next_job(study, worker, lambda number, kind, reason: refused.append((number, reason))) is None
+        assert refused == [(1, "duplicate of trial 0, which waits")]
+
+
+def test_an_earlier_trial_of_the_job_whose_worker_is_silent_can_no_longer_end_once_a_later_one_is_run(where: str) -> None:
+    study = a_study(where, [Job("a", 0)])
+    study.add_trial(study.trials[0])
+    first = study.ask()
+    far = Lease(worker="w", host="far", machine="far/1", pid=1, started="1", time=1.0)
+    first.set_user_attr("lease", asdict(far))
+    with Worker(study) as worker:
+        second = Enumerated().next_job(study, worker)
+        assert second is not None and second.number == 1
+        assert not finish(first, TrialState.COMPLETE, VALUES, {})  # it was only slow
+        assert finish(second, TrialState.COMPLETE, VALUES, {})
+    assert study.trials[0].user_attrs["reason_kind"] == "lost"
+    assert_each_complete_once(study, 1)

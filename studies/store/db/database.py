@@ -147,10 +147,10 @@ class Database(BaseStorage):
         self._in_one(lambda session, again: session.execute(query))
 
     def same(self, study_id: int, trial_id: int, attrs: Mapping[str, Any]) -> list[FrozenTrial]:
-        """Complete and running trials, beside this one, that have these user attributes."""
-        ended = (TrialState.COMPLETE, TrialState.RUNNING)
+        """Trials that are complete, run or wait, beside this one, and have these user attributes."""
+        states = (TrialState.COMPLETE, TrialState.RUNNING, TrialState.WAITING)
         query = sa.select(TrialModel.trial_id).where(
-            TrialModel.study_id == study_id, TrialModel.trial_id != trial_id, TrialModel.state.in_(ended)
+            TrialModel.study_id == study_id, TrialModel.trial_id != trial_id, TrialModel.state.in_(states)
         )
         for name, value in attrs.items():
             other = aliased(TrialUserAttributeModel)
