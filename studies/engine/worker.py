@@ -129,7 +129,7 @@ def serve(
     """Run a study's waiting trials in this process, with the pieces that its plug-ins register."""
     load_plugins(plugin)
     with StopRequest() as stop:
-        opened = open_study(open_storage(storage), study)
+        opened = open_study(open_storage(storage, patient=True), study)
         config, files = StudyConfig.from_dict(opened.user_attrs["config"]), StudyFolder(folder)
         check_place(opened.user_attrs.get(PLACE), is_new=False)
         if config.own:

@@ -19,7 +19,7 @@ from studies.store import retry
 from studies.store.db.database import Database
 from studies.store.lease import Lease, Worker, is_alive
 from studies.store.queue import fail, trial_state
-from studies.store.storage import database_of, finish, set_attrs, shared_clock
+from studies.store.storage import database_of, finish, open_storage, set_attrs, shared_clock
 from studies.work.loop import run_worker
 from tests.storages import REPOSITORY, VALUES, PostgresServer, a_server, a_study, networks, states, values, wait_until
 
@@ -42,7 +42,8 @@ def objective(trial):
     os.close(os.open(folder / key, os.O_CREAT | os.O_EXCL))
     return 0.5, 2.0, 100.0
 
-run_worker(open_study(open_storage(where), "study"), objective, beat_s=0.1)
+(folder / "started").touch()
+run_worker(open_study(open_storage(where, patient=True), "study"), objective, beat_s=0.1)
 """
 
 
@@ -75,6 +76,22 @@ def test_workers_outlast_restarts_of_the_server(server: PostgresServer, tmp_path
     assert [worker.wait(120) for worker in workers] == [0, 0]
     assert states(study) == ["COMPLETE"] * NUM_JOBS  # none lost, none failed, none twice
     assert len(list(done.glob("net*"))) == 2 * NUM_JOBS
+
+
+def test_a_worker_that_starts_while_the_server_is_restarted_waits_for_it(server: PostgresServer, tmp_path: Path) -> None:
+    where, done = server.get_uri(driver="psycopg"), tmp_path / "done"
+    done.mkdir()
+    study = a_study(where, networks(1))
+    pg_ctl(server, "-m", "fast", "stop")
+    with pytest.raises(InputError, match="a database that can be reached"):  # a person is told at once
+        open_storage(where)
+    worker = subprocess.Popen([sys.executable, "-c", WORKER, where, str(done)], cwd=REPOSITORY)
+    wait_until((done / "started").exists, 120)
+    time.sleep(2)
+    assert worker.poll() is None
+    pg_ctl(server, "-o", f'-h "" -k {server.pgdata}', "start")
+    assert worker.wait(120) == 0
+    assert states(study) == ["COMPLETE"]
 
 
 def test_a_database_that_stays_away_is_told(server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import sys
 import warnings
 import weakref
 from contextlib import nullcontext
+from operator import call
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from optuna.storages import BaseStorage, GrpcStorageProxy, RDBStorage
 from ablation.machine.text import first_line
 from blocks.errors import InputError, must_be
 from studies.store.db.database import Database
+from studies.store.retry import until_answered
 
 SQLITE_WAIT_S = 60
 RECYCLE_S = 600  # connections that were idle for long may have been dropped on the way
@@ -42,8 +44,11 @@ def public_url(url: str) -> str:
     return f"{parts.drivername}://{parts.host or ''}{port}/{parts.database or ''}"
 
 
-def open_database(url: str, must_exist: bool) -> Database:
-    """The database of a URL. Raises InputError, without credentials, where it cannot be reached or is another Optuna's."""
+def open_database(url: str, must_exist: bool, patient: bool = False) -> Database:
+    """The database of a URL. Raises InputError, without credentials, where it cannot be reached or is another Optuna's.
+
+    `patient`: where it can't be reached at the moment it is waited for, as in the midst of a study.
+    """
     try:
         parts = sa.make_url(url)
     except (sa.exc.ArgumentError, ValueError) as error:
@@ -58,7 +63,7 @@ def open_database(url: str, must_exist: bool) -> Database:
     wait = {"connect_args": {"timeout": SQLITE_WAIT_S}} if parts.get_backend_name() == "sqlite" else {"pool_recycle": RECYCLE_S}
     try:
         with FileLock(f"{file}.open.lock") if file and file != ":memory:" else nullcontext():  # two processes making the tables
-            storage = RDBStorage(url, engine_kwargs=wait)
+            storage = (until_answered if patient else call)(lambda: RDBStorage(url, engine_kwargs=wait))
     except (sa.exc.NoSuchModuleError, ImportError) as error:
         driver = parts.drivername.partition("+")[2] or parts.drivername
         remedy = f"Install the driver {driver}, e.g. pip install 'psycopg[binary]' for PostgreSQL."
