@@ -11,6 +11,8 @@ from rich.console import Console
 from ablation.machine.device import pick_device
 from ablation.machine.hardware import provenance
 from blocks.errors import choices, must_be
+from studies.bench.chaos.part import bench_chaos
+from studies.bench.chaos.server import missing
 from studies.bench.result import Bench, Result, line
 from studies.bench.runtimes import bench_precision, bench_runtimes
 from studies.bench.safety import bench_coverage, bench_kill, bench_overhead
@@ -28,6 +30,7 @@ PARTS: Mapping[str, Callable[[Bench], list[Result]]] = {
     "training": bench_training,
     "overhead": bench_overhead,
     "kill": bench_kill,
+    "chaos": bench_chaos,
     "coverage": bench_coverage,
     "search": bench_search,
     "runtimes": bench_runtimes,
@@ -54,11 +57,14 @@ def run_bench(options: BenchOptions) -> int:
 
 
 def possible_parts(bench: Bench) -> list[str]:
-    """All parts, but for a replay without its table, which is said, and on a GPU those that are about a CPU."""
+    """All parts but those that lack a table or a database, which is said, and on a GPU those that are about a CPU."""
     absent = set() if bench.device == "cpu" else {"runtimes", "precision"}
     if not bench.table.is_file():
         bench.say(f"search is left out: it replays {bench.table}, which is not there")
         absent.add("search")
+    if reason := missing():
+        bench.say(f"chaos is left out: {reason}")
+        absent.add("chaos")
     return [part for part in PARTS if part not in absent]
 
 

@@ -20,7 +20,7 @@ class Result:
     name: str
     value: float
     unit: str
-    rule: str
+    rule: str  # empty for a figure that is told and held to nothing
     met: bool
     detail: str = ""
 
@@ -33,8 +33,8 @@ def line(result: Mapping[str, Any]) -> str:
     """One stored result as a line of text."""
     verdict = "reached" if result["met"] else "MISSED"
     detail = f" ({result['detail']})" if result["detail"] else ""
-    measured = f"{result['value']:.3g} {result['unit']}, must be {result['rule']}"
-    return f"{result['part']:<9} {result['what']}: {measured}: {verdict}{detail}"
+    judged = f", must be {result['rule']}: {verdict}" if result["rule"] else ""
+    return f"{result['part']:<9} {result['what']}: {result['value']:.3g} {result['unit']}{judged}{detail}"
 
 
 @dataclass(frozen=True)

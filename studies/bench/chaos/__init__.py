@@ -1,0 +1,1 @@
+"""`bench chaos`: workers of several "machines" on one PostgreSQL while things go wrong, and what a trial costs while none does."""
