@@ -20,7 +20,7 @@ from rich.console import Console
 
 from blocks.errors import InputError
 from studies.bench.chaos import part, server
-from studies.bench.chaos.network import CUT, HELD, KINDS, LOST, Network, Proxy
+from studies.bench.chaos.network import CUT, HELD, KINDS, Network, Proxy
 from studies.bench.chaos.part import QUICK, a_machine, bench_chaos, chaos, still, together
 from studies.bench.chaos.process import STUDY, Machine
 from studies.bench.chaos.server import NAMED, postgresql
@@ -85,16 +85,16 @@ SEEN = """
 import sys, time
 from studies.bench.chaos import worker
 from studies.bench.chaos.process import disguise
-from studies.store import lease
-from studies.store.database import datetime as stores
-from optuna.storages._rdb.storage import datetime as optunas
+from studies.store import database, lease
+from optuna.storages._rdb import storage
 from optuna.trial import create_trial
 from datetime import datetime
 now = time.time()
 disguise("machine-7", float(sys.argv[1]))
 print(lease.this_machine(), lease.socket.gethostname())
-clocks = time.time(), stores.now().timestamp(), optunas.now().timestamp(), create_trial(values=[1.0]).datetime_start.timestamp()
-print(*(round((clock - now) / 60) for clock in clocks), isinstance(datetime.now(), optunas))
+clocks = [time.time(), create_trial(values=[1.0]).datetime_start.timestamp()]
+clocks += [module.datetime.now().timestamp() for module in (database, storage)]
+print(*(round((clock - now) / 60) for clock in clocks), isinstance(datetime.now(), storage.datetime))
 """
 
 
@@ -217,7 +217,9 @@ def test_nothing_passes_while_a_network_is_parted(echo: sa.URL, kind: str) -> No
                 assert answer(beside, b"b") == b"b"
                 network.mend(proxy)
                 wait_until(lambda: not proxy.partition)
-                assert answer(before, b"c") == {CUT: b"", LOST: b"", HELD: b"bc"}[kind]
+                if kind == HELD:
+                    assert before.recv(100) == b"b"
+                assert answer(before, b"c") == (b"c" if kind == HELD else b"")
         with connected(proxy) as after:
             assert answer(after, b"d") == b"d"
 

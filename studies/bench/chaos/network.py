@@ -30,6 +30,7 @@ class Proxy:
         self._passing = asyncio.Event()
         self._passing.set()
         self._writers = set[asyncio.StreamWriter]()
+        self._served = set[asyncio.Task[None]]()
 
     @property
     def public(self) -> sa.URL:
@@ -37,11 +38,17 @@ class Proxy:
         query = {name: value for name, value in self.url.query.items() if name != "host"}
         return self.url.set(host="127.0.0.1", port=self.port, query=query)
 
-    async def listen(self) -> asyncio.Server:
+    async def listen(self) -> None:
         """Begin."""
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
-        return server
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def end(self) -> None:
+        """Break every connection."""
+        self._server.close()
+        self.mend()
+        self._break()
+        await asyncio.gather(*self._served, return_exceptions=True)
 
     def part(self, kind: str) -> None:
         """Begin a partition."""
@@ -63,8 +70,10 @@ class Proxy:
             writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        ends = {writer}
-        self._writers |= ends
+        ends, task = {writer}, asyncio.current_task()
+        assert task is not None
+        self._served.add(task)
+        self._writers.add(writer)
         try:
             await self._passing.wait()
             if self.partition == CUT or writer.is_closing():
@@ -79,6 +88,7 @@ class Proxy:
         except OSError:
             pass  # the server is down: as seen by the machine, its connection breaks
         finally:
+            self._served.discard(task)
             self._writers -= ends
             for end in ends:
                 end.transport.abort()
@@ -104,6 +114,7 @@ class Network:
         """A proxy for the database of this URL."""
         made = Proxy(url)
         self._do(made.listen())
+        self._proxies.append(made)
         return made
 
     def part(self, proxy: Proxy, kind: str) -> None:
@@ -118,21 +129,14 @@ class Network:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def __enter__(self) -> Network:
-        self._loop = asyncio.new_event_loop()
+        self._loop, self._proxies = asyncio.new_event_loop(), list[Proxy]()
         self._thread = threading.Thread(target=self._loop.run_forever, name="network", daemon=True)
         self._thread.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._do(_cancel_all())
+        for proxy in self._proxies:
+            self._do(proxy.end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
-
-
-async def _cancel_all() -> None:
-    """End every connection."""
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)

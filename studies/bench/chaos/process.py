@@ -96,8 +96,8 @@ def disguise(name: str, ahead_s: float) -> None:
     module = ModuleType("datetime")
     vars(module).update(vars(datetime), datetime=Ahead)
     patch("time.time", lambda: right() + ahead_s).start()
-    for name, user in [*sys.modules.items()]:  # C extensions rely on the real one
-        if name.startswith(("optuna.", "studies.")) and getattr(user, "datetime", None) in (real, datetime):
+    for user_name, user in [*sys.modules.items()]:  # C extensions rely on the real one
+        if user_name.startswith(("optuna.", "studies.")) and getattr(user, "datetime", None) in (real, datetime):
             patch.object(user, "datetime", Ahead if user.datetime is real else module).start()
 
 
