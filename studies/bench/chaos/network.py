@@ -94,8 +94,8 @@ class Proxy:
                 end.transport.abort()
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        host, port = self.url.query.get("host") or self.url.host or "127.0.0.1", self.url.port or 5432
-        if isinstance(host, str) and host.startswith("/"):
+        host, port = str(self.url.query.get("host") or self.url.host or "127.0.0.1"), self.url.port or 5432
+        if host.startswith("/"):
             return await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
         return await asyncio.open_connection(host, port)
 

@@ -88,7 +88,7 @@ def disguise(name: str, ahead_s: float) -> None:
         def __instancecheck__(cls, value: object) -> bool:
             return isinstance(value, real)
 
-    class Ahead(real, metaclass=AnyDatetime):
+    class Ahead(datetime.datetime, metaclass=AnyDatetime):
         @classmethod
         def now(cls, tz: datetime.tzinfo | None = None) -> datetime.datetime:  # type: ignore[override]
             return real.now(tz) + datetime.timedelta(seconds=ahead_s)

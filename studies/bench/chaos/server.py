@@ -45,9 +45,11 @@ class Server:
         self._act("-m", IMMEDIATE, "stop").wait()
 
     def _act(self, *action: str) -> subprocess.Popen[bytes]:
-        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        # apart from Ctrl-C in a terminal: a restart comes to its end
-        return subprocess.Popen([*self.control, *action], user=self.user, cwd="/", start_new_session=True, **quiet)
+        return subprocess.Popen(
+            [*self.control, *action], user=self.user, cwd="/",
+            start_new_session=True,  # apart from Ctrl-C in a terminal: a restart comes to its end
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
 
     @contextmanager
     def database(self) -> Iterator[sa.URL]:
