@@ -85,7 +85,8 @@ SEEN = """
 import sys, time
 from studies.bench.chaos import worker
 from studies.bench.chaos.process import disguise
-from studies.store import database, lease
+from studies.store import lease
+from studies.store.db import database
 from optuna.storages._rdb import storage
 from optuna.trial import create_trial
 from datetime import datetime

@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from studies.bench.chaos.process import STUDY, Machine
 from studies.bench.chaos.trouble import Trouble, living
-from studies.store.database import LEASE
+from studies.store.db.database import LEASE
 from studies.store.history import job_key
 from studies.store.queue import Job, plan
 from studies.store.storage import open_storage, open_study
