@@ -287,7 +287,7 @@ class BenchOptions(OnDevice):
 
     parts: tuple[str, ...] = option(
         (),
-        "static, space, latency, training, overhead, kill, chaos, coverage, search, runtimes, precision; all by default",
+        "static, space, latency, training, overhead, kill, chaos, proxy, coverage, search, runtimes, precision; all by default",
         positional=True,
         name="PART",
     )

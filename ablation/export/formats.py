@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ablation.faster.graph import RECONSTRUCTION, Graph, exported, onnx_of
+from ablation.faster.graph import RECONSTRUCTION, Graph
 from ablation.faster.in_runtime import outputs_alone
 from ablation.faster.runtimes import EXPORTERS, RUNTIMES, not_installed, openvino_core, quantised, silent_openvino
 
@@ -64,7 +64,7 @@ class TorchExport(Format):
 
     def write(self, graph: Graph, path: Path) -> None:
         """See `Format`."""
-        torch.export.save(exported(graph), path)
+        torch.export.save(graph.program, path)
 
     def run(self, path: Path, graph: Graph, inputs: Inputs) -> list[dict[str, Tensor]]:
         """See `Format`."""
@@ -86,7 +86,7 @@ class Onnx(Format):
 
     def write(self, graph: Graph, path: Path) -> None:
         """See `Format`."""
-        path.write_bytes(onnx_of(exported(graph), graph))
+        path.write_bytes(graph.onnx)
 
     def run(self, path: Path, graph: Graph, inputs: Inputs) -> list[dict[str, Tensor]]:
         """See `Format`; in a process of its own."""
@@ -119,10 +119,9 @@ class OpenVinoFiles(Onnx):
         return _Loaded(lambda example: RUNTIMES[self.runtime](model, example), graph)
 
     def _onnx(self, graph: Graph) -> bytes:
-        made = onnx_of(exported(graph), graph)
         # a crash in the runtime's own code is met there first
-        outputs_alone(made, self.runtime, [dict(zip(graph.inputs, graph.example, strict=True))])
-        return made
+        outputs_alone(graph.onnx, self.runtime, [dict(zip(graph.inputs, graph.example, strict=True))])
+        return graph.onnx
 
 
 class OpenVinoInt8(OpenVinoFiles):

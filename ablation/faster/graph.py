@@ -19,6 +19,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -49,6 +50,16 @@ class Graph:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     example: tuple[Tensor, ...]
+
+    @cached_property
+    def program(self) -> ExportedProgram:
+        """By torch.export, made once: every format begins with it, with the weights as they were then."""
+        return exported(self)
+
+    @cached_property
+    def onnx(self) -> bytes:
+        """The same in ONNX."""
+        return onnx_of(self.program, self)
 
 
 class _Function(nn.Module):

@@ -12,6 +12,7 @@ from ablation.machine.device import pick_device
 from ablation.machine.hardware import provenance
 from blocks.errors import choices, must_be
 from studies.bench.chaos.part import bench_chaos
+from studies.bench.chaos.proxy import bench_proxy
 from studies.bench.chaos.server import missing
 from studies.bench.result import Bench, Result, line
 from studies.bench.runtimes import bench_precision, bench_runtimes
@@ -31,6 +32,7 @@ PARTS: Mapping[str, Callable[[Bench], list[Result]]] = {
     "overhead": bench_overhead,
     "kill": bench_kill,
     "chaos": bench_chaos,
+    "proxy": bench_proxy,
     "coverage": bench_coverage,
     "search": bench_search,
     "runtimes": bench_runtimes,
@@ -63,8 +65,8 @@ def possible_parts(bench: Bench) -> list[str]:
         bench.say(f"search is left out: it replays {bench.table}, which is not there")
         absent.add("search")
     if reason := missing():
-        bench.say(f"chaos is left out: {reason}")
-        absent.add("chaos")
+        bench.say(f"chaos and proxy are left out: {reason}")
+        absent |= {"chaos", "proxy"}
     return [part for part in PARTS if part not in absent]
 
 

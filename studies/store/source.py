@@ -6,6 +6,7 @@ within the same limits, and no job is complete twice.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import optuna
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -152,11 +153,24 @@ class Sampled:
             return 0
         last = histories.trials[-MOST_REFUSED:]
         if len(last) == MOST_REFUSED and all(trial.user_attrs.get("reason_kind") == REFUSED for trial in last):
-            return 0  # whatever is proposed is there already: the space is used up, or the sampler at its end
+            return 0  # the sampler is at its end
+        if self._is_used_up(histories):
+            return 0
         own = [h for h in histories.jobs.values() if h.last is None or ROLE not in h.last.user_attrs]
         trained = [h for h in own if h.pruned != INFEASIBLE]
         planned = sum(ROLE in trial.user_attrs for trial in histories.trials)
         return max(0, min(self.num_jobs - len(trained), self.max_proposals - len(histories.trials) + planned))
+
+    def _is_used_up(self, histories: Histories) -> bool:
+        """Whether every choice of the space was proposed, and none is to be tried again."""
+        if not all(isinstance(of, CategoricalDistribution) for of in self.distributions.values()):
+            return False
+        size = math.prod(len(of.choices) for of in self.distributions.values() if isinstance(of, CategoricalDistribution))
+        if len(histories.trials) < size:
+            return False
+        inside = [trial.params for trial in histories.trials if self.distributions.keys() <= trial.params.keys()]
+        tried = {tuple(repr(params[name]) for name in self.distributions) for params in inside}
+        return len(tried) >= size and not any(job.is_due(self.limits) for job in histories.jobs.values())
 
     def _propose(self, study: optuna.Study, worker: Worker, histories: Histories) -> tuple[optuna.Trial, str, str]:
         """A new trial of this worker; with the kind and reason of its refusal where it is not to be run."""

@@ -71,7 +71,7 @@ def test_candidates_of_several_kinds_of_hardware_compare_on_the_first(tmp_path: 
         name = trial.user_attrs["network_key"]
         store_record(trial, Record(network_key=name, label=name, seed=0, latency=latencies(study)[name], costs={"params": 9}))
         study.tell(trial, values(trial))
-    known: Any = SimpleNamespace(limits=Limits())
+    known: Any = SimpleNamespace(limits=Limits(), leading=METRICS["loss"])
     _, proposals = candidates(study, known, {"reference": {"key": "r", "label": "r", "spec": {}}})
     assert [(c.key, c.latency) for c in proposals] == [
         ("a", {"cpu/1": Timing(ms=20.0, ratio=2.0, sittings=3)}),

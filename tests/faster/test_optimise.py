@@ -30,18 +30,21 @@ def network(spec: ModelSpec, seed: int = 0) -> VAE:
     return model
 
 
+# beside those of one piece
+SWAPS: dict[str, dict[str, object]] = {
+    "bottleneck": {"dense_bottleneck": True},
+    "depth": {"depth": 2, "connectivity": "residual"},
+    "transposed": {"transposed": True},
+}
+
+
 def swaps() -> list[tuple[str, ModelSpec]]:
     """Both small presets, every registered piece in every place of each, and what only comes out in combination."""
     result = {f"{field}={piece}": {field: piece} for field, family in PIECE_FIELDS.items() for piece in FAMILIES[family].names()}
-    more = {
-        "bottleneck": {"dense_bottleneck": True},
-        "depth": {"depth": 2, "connectivity": "residual"},
-        "transposed": {"transposed": True},
-    }
     specs = [
         (f"{base} {name}", spec, change)
         for base, spec in (("small", SMALL), ("modified", MODIFIED))
-        for name, change in {**result, **more}.items()
+        for name, change in {**result, **SWAPS}.items()
     ]
     return [(name, spec.replace(**change)) for name, spec, change in specs]
 

@@ -13,6 +13,7 @@ import pytest
 from optuna.trial import TrialState
 
 from blocks.errors import InputError
+from studies.bench.chaos.proxy import SERVER
 from studies.store import lease
 from studies.store.history import Limits, job_key
 from studies.store.lease import Worker, read_beats
@@ -23,14 +24,6 @@ from studies.store.storage import batched, exclusive, open_storage, public_url, 
 from studies.work.loop import TrialFailed, run_worker
 from tests.storages import REPOSITORY, a_study, networks, states, values
 from tests.store.test_source import sampled
-
-SERVER = """
-import sys, warnings
-from optuna.storages import run_grpc_proxy_server
-from studies.store.storage import open_storage
-warnings.simplefilter("ignore")
-run_grpc_proxy_server(open_storage(sys.argv[1]), host="localhost", port=int(sys.argv[2]))
-"""
 
 
 @pytest.fixture

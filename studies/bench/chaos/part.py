@@ -50,7 +50,7 @@ FULL = Size(
     amount=Amount(num_kills=30, num_restarts=5, num_partitions=3, partition_s=20.0, full_s=10.0, write_s=0.5, wrong_s=600.0),
 )  # fmt: skip
 QUICK = Size(
-    num_workers=2, num_trials=64, trial_s=0.5, num_still=4, num_planned=200, seeds=(0,), beat_s=1.0, stale_after_s=6.0,
+    num_workers=2, num_trials=64, trial_s=0.5, num_still=4, num_planned=500, seeds=(0,), beat_s=1.0, stale_after_s=6.0,
     amount=Amount(num_kills=3, num_restarts=1, num_partitions=1, partition_s=3.0, full_s=1.0, write_s=0.5, wrong_s=600.0),
 )  # fmt: skip
 
@@ -82,7 +82,7 @@ def still(bench: Bench, size: Size, server: Server, folder: Path) -> list[Result
 def _cost(storage: str, outcome: Outcome, size: int) -> Result:
     overhead_ms = 1000 * outcome.overhead_s
     met = overhead_ms <= OVERHEAD_MS and not (outcome.lost or outcome.twice or outcome.crashes)
-    detail = f"{outcome.num_jobs} trials of {outcome.trial_s:g} s, {_figures(outcome, size)}; {_load()}"
+    detail = f"{outcome.num_jobs} trials of {outcome.trial_s:g} s, {_figures(outcome, size)}; {load()}"
     name = f"overhead of a trial on {storage}, {outcome.num_workers} workers"
     return Result(name, overhead_ms, "ms", f"at most {OVERHEAD_MS}, 1 % of a trial of 10 s", met, detail)
 
@@ -91,7 +91,8 @@ def _figures(outcome: Outcome, size: int) -> str:
     return f"{outcome.num_jobs / outcome.seconds:.2f} trials a second, {size / 1000 / outcome.num_jobs:.1f} kB stored for each"
 
 
-def _load() -> str:
+def load() -> str:
+    """How busy this machine is."""
     return f"load average {os.getloadavg()[0]:.1f} on {num_cores()} cores"
 
 
@@ -144,7 +145,7 @@ def chaos(bench: Bench, size: Size, server: Server, folder: Path) -> list[Result
         Result("jobs complete twice", twice, jobs, "0", twice == 0, f"objectives that came to their end once more: {again}"),
         Result("jobs complete though no objective came to its end", unknown, jobs, "0", unknown == 0),
         Result("processes that crashed", crashes, "", "0", crashes == 0, f"{stops} more ended with a message, as for a full disk"),
-        Result("slowest of the seeds", slowest, "trials a second", "", True, f"{'; '.join(figures)}; {_load()}"),
+        Result("slowest of the seeds", slowest, "trials a second", "", True, f"{'; '.join(figures)}; {load()}"),
     ]
 
 

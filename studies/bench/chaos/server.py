@@ -65,6 +65,10 @@ class Server:
         """Bytes of a database."""
         return int(self._do(f"SELECT pg_database_size('{database.database}')"))
 
+    def num_connections(self, database: sa.URL) -> int:
+        """How many connections a database has at the moment."""
+        return int(self._do(f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{database.database}'"))
+
     def _do(self, statement: str) -> str:
         engine = sa.create_engine(self.url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
         with engine.connect() as connection:

@@ -21,7 +21,8 @@ from studies.store.db.database import Database
 from studies.store.retry import until_answered
 
 SQLITE_WAIT_S = 60
-RECYCLE_S = 600  # connections that were idle for long may have been dropped on the way
+# one connection is kept by each process, which workers by the dozen need; idle for long, it may have been dropped on the way
+SERVER_POOL = {"pool_size": 1, "pool_recycle": 600}
 PROXY = "grpc"
 PROXY_S = 10.0  # to be reached
 DATABASES = ("sqlite", "postgresql", "mysql", "mariadb")
@@ -60,7 +61,7 @@ def open_database(url: str, must_exist: bool, patient: bool = False) -> Database
     file = parts.database if parts.get_backend_name() == "sqlite" else None
     if file and must_exist and not Path(file).exists():
         raise must_be("storage", "an existing database", public_url(url), "Start a study first, or name its --storage.")
-    wait = {"connect_args": {"timeout": SQLITE_WAIT_S}} if parts.get_backend_name() == "sqlite" else {"pool_recycle": RECYCLE_S}
+    wait = {"connect_args": {"timeout": SQLITE_WAIT_S}} if parts.get_backend_name() == "sqlite" else SERVER_POOL
     try:
         with FileLock(f"{file}.open.lock") if file and file != ":memory:" else nullcontext():  # two processes making the tables
             storage = (until_answered if patient else call)(lambda: RDBStorage(url, engine_kwargs=wait))
