@@ -18,6 +18,8 @@ import pytest
 from optuna.trial import TrialState
 
 from ablation.design.spec import ModelSpec
+from ablation.export import write
+from ablation.export.formats import FORMATS
 from ablation.faster.optimise import optimise
 from ablation.measure.latency.compare import compare_latency
 from ablation.record.convert import from_plain
@@ -218,7 +220,10 @@ def test_two_workers_on_a_shared_database_and_another_folder_that_joins(place: P
     assert "found-confirm: 4 planned: 4 complete" in capsys.readouterr().out
 
 
-def test_the_winner_and_the_reference_can_be_exported(found: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_winner_and_the_reference_can_be_exported(
+    found: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(write, "FORMATS", FORMATS[:1])
     for name in ("winner", "reference"):
         assert main(["export", f"{FOLDER}:{name}", "--to", name, "--budget", "0.3", "--latency-batches", "1"]) == 0
         card = (found / name / "README.md").read_text()

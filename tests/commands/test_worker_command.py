@@ -114,7 +114,7 @@ def test_a_second_machine_trains_what_the_first_leaves(machine: Machine, place: 
     wait_for(where, 1, first)
     time.sleep(0.3)  # the claim is written
     first.send_signal(signal.SIGSTOP)  # until the other has joined: a process that is stopped is not lost
-    second = machine(place / "B", "worker", "--study", "tiny", "--workers", "2", **{STORAGE: where})
+    second = machine(place / "B", "worker", "--study", "tiny", **{STORAGE: where})
     wait_for(where, 2, first, second)
     first.send_signal(end)
     first.send_signal(signal.SIGCONT)

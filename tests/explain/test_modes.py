@@ -223,7 +223,7 @@ def quick_to_prepare(mode: Mode) -> bool:
 def test_the_code_of_a_mode_can_be_pasted(name: str) -> None:
     [remedy] = rank_remedies([mode(name, 2.0, 1.9)])
     assert ("calibration" in remedy.code) == ("int8" in name)
-    space: dict[str, object] = {"model": SECOND, "x": example(SECOND, 1)}
+    space: dict[str, object] = {"model": FIRST, "x": example(FIRST, 1)}
     if name == "OpenVINO + bf16" and "BF16" not in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         with pytest.raises(RuntimeError, match="this CPU does not compute in bfloat16"):
             exec(remedy.code, space)

@@ -30,6 +30,8 @@ from tests.faster.test_optimise import MODIFIED, SMALL, SWAPS, network
 from tests.faster.test_shared import SHARING
 
 HERE = ("onnxruntime", "openvino")
+# two resolutions instead of four: every operation, half as often
+SHORT = SMALL.replace(image_size=16, encoder_widths=(8, 16), decoder_stem=16, decoder_widths=(16, 8))
 PIECES = {field: FAMILIES[family].names() for field, family in PIECE_FIELDS.items()}
 
 
@@ -46,7 +48,7 @@ def at(model: VAE, runtime: str, *steps: str, num: int = 3) -> dict[str, float]:
 
 @pytest.mark.parametrize("swaps", every_piece())
 def test_every_piece_agrees_with_eager_in_every_runtime_and_format(swaps: dict[str, object], tmp_path: Path) -> None:
-    model = network(SMALL.replace(**swaps))
+    model = network(SHORT.replace(**swaps))
     check_runtimes(model)
     check_files(model, tmp_path)
 
@@ -81,7 +83,7 @@ def check_files(model: VAE, folder: Path) -> None:
             assert all(difference(outputs[key], expected[key]) < 1e-5 for key in graph.outputs), (kind.title, graph.name)
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", [name for name in PRESETS if not name.startswith("small")])  # those are the same, narrower
 def test_every_preset_agrees_with_eager_in_every_runtime_and_format(name: str, tmp_path: Path) -> None:
     spec = preset(name)
     model = network(spec if "toledo" in name else spec.replace(image_size=48))

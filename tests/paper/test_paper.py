@@ -20,7 +20,9 @@ from PIL import Image
 from ablation.data.faces import rendered as faces
 from ablation.machine.hardware import git_commit
 from ablation.record.trial import Record
+from ablation.train.speed import compare_training
 from studies.paper import groups as paper_groups
+from studies.paper import steps as paper_steps
 from studies.paper.claims.judge import judge
 from studies.paper.evidence import analysis as paper_analysis
 from studies.paper.evidence import collect as paper_evidence
@@ -50,6 +52,8 @@ def _small(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(paper_groups, "LATENCY_S", 0.1)
     patch.setattr(paper_analysis, "FACTOR_FACES", 60)
     patch.setattr(paper_analysis, "FACTOR_BATCH", 17)
+    few = {"sittings": 3, "rounds": (2, 2)}
+    patch.setattr(paper_steps, "compare_training", lambda *args, **more: compare_training(*args, **{**more, **few}))
     patch.setattr("studies.paper.command.num_cores", lambda: 1)
     patch.setattr("studies.paper.fitting.num_cores", lambda: 1)
     patch.setattr("studies.work.threads.num_cores", lambda: 1)
