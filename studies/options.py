@@ -276,7 +276,7 @@ class ReferenceOptions(OnDevice):
     """Options of `reference`."""
 
     parts: tuple[str, ...] = option(
-        (), "table1, explain, paper, paper-celeba, bench, grid, any, search, coverage; all by default", positional=True, name="PART"
+        (), "table1, explain, paper, paper-celeba, bench, grid, any, search, coverage, chaos; or all", positional=True, name="PART"
     )
     data_root: str | None = option(None, "where CelebA is", metavar="DIR")
 

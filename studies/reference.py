@@ -89,13 +89,15 @@ def commands(device: str, machine: str, data_root: str) -> dict[str, list[str]]:
         "grid": ["grid", *celeba, *on, "--out", f"{GRID}-{machine}", *(large if cuda else small)],
         "search": ["search", *(_confirmed_again() if cuda else SEARCHED), *celeba, *on, "--out", f"{SEARCH}-{machine}"],
         "coverage": ["bench", "coverage", *on],
+        "chaos": ["bench", "chaos", "proxy", *on],
         **_any(device),
     }
 
 
-PARTS = ("table1", "explain", "paper", "paper-celeba", "bench", "grid", ANY, "search", "coverage")
+PARTS = ("table1", "explain", "paper", "paper-celeba", "bench", "grid", ANY, "search", "coverage", "chaos")
 # parts that store nothing until they are whole, and the file that shows that they are; the others go on by themselves
-ONE_SITTING = {"table1": "provenance.json", "bench": "bench.json", "coverage": "bench.json"}
+ONE_SITTING = {"table1": "provenance.json", "bench": "bench.json", "coverage": "bench.json", "chaos": "bench.json"}
+OF_CPU = ("paper-celeba", "chaos")  # parts that a GPU has no share in
 # parts that are run in a folder of the user's own, and what the folder of their report is called
 STUDIES = {"grid": "grid-celeba", "search": "search", "paper": "paper", "paper-celeba": "paper-celeba"}
 
@@ -133,7 +135,7 @@ def _parts(options: ReferenceOptions, device: str) -> list[str]:
             raise must_be("PART", choices(PARTS), part)
     if device == "cuda" and "paper-celeba" in options.parts:
         raise must_be("PART", "paper with --device cuda, which is of CelebA at the paper's own size", "paper-celeba")
-    return [*options.parts] or [part for part in PARTS if device != "cuda" or part != "paper-celeba"]
+    return [*options.parts] or [part for part in PARTS if device != "cuda" or part not in OF_CPU]
 
 
 def _make(part: str, command: list[str], kept: Path) -> int:
@@ -240,11 +242,13 @@ def _search(folder: Path) -> str:
 
 
 def _targets(folder: Path) -> str:
-    bench = folder / "bench" / "bench.json"
-    if not bench.is_file():
-        return ""
-    met = [result["met"] for result in json.loads(bench.read_text())["results"]]
-    return f"[{sum(met)} of {len(met)} reached]({folder.name}/bench/bench.md)"
+    cells = []
+    for part in ("bench", "coverage", "chaos"):
+        path = folder / part / "bench.json"
+        if path.is_file():
+            met = [result["met"] for result in json.loads(path.read_text())["results"] if result["rule"]]
+            cells.append(f"{part}: [{sum(met)} of {len(met)} reached]({folder.name}/{part}/bench.md)")
+    return "; ".join(cells)
 
 
 def _claims(folder: Path) -> str:

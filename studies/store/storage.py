@@ -31,17 +31,17 @@ from studies.store.journal import SafeJournal, check_journal
 COST_NAMES = ("latency_ms", "params")  # objectives of every study beside the first
 
 
-def open_storage(where: str | Path, *, must_exist: bool = False, patient: bool = False) -> BaseStorage:
+def open_storage(where: str | Path, *, must_exist: bool = False, patient: bool = False, connections: int = 1) -> BaseStorage:
     """The storage at a path (journal file) or a URL (database), made if it is missing unless `must_exist`.
 
-    A torn last line of a journal is cut. `patient`: a database that is being restarted is waited for. Raises InputError, without
-    credentials, for a journal with garbage in it, a place that cannot be written or reached, a missing driver, or a database of
-    another Optuna.
+    A torn last line of a journal is cut. `patient`: a database that is being restarted is waited for. `connections` to a database's
+    server are kept while they are idle, by what serves many at once. Raises InputError, without credentials, for a journal with
+    garbage in it, a place that cannot be written or reached, a missing driver, or a database of another Optuna.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if is_url(where):
         is_proxy = str(where).startswith(f"{PROXY}://")
-        return open_proxy(str(where)) if is_proxy else open_database(str(where), must_exist, patient)
+        return open_proxy(str(where)) if is_proxy else open_database(str(where), must_exist, patient, connections)
     path = Path(where)
     if must_exist and not path.exists():
         raise must_be("storage", "an existing journal file", str(path), "Start a study first, or name its --storage.")

@@ -26,7 +26,7 @@ import sys, warnings
 from optuna.storages import run_grpc_proxy_server
 from studies.store.storage import open_storage
 warnings.simplefilter("ignore")
-run_grpc_proxy_server(open_storage(sys.argv[1]), host="localhost", port=int(sys.argv[2]))
+run_grpc_proxy_server(open_storage(sys.argv[1], connections=10), host="localhost", port=int(sys.argv[2]))
 """
 
 

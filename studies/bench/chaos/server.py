@@ -88,11 +88,11 @@ def postgresql() -> Iterator[Server]:
 
         folder = tempfile.TemporaryDirectory(prefix="chaos-")
         with folder as name:
-            wheels = get_server(Path(name) / "data", cleanup_mode="delete")
+            wheels = get_server(Path(name) / "data", cleanup_mode=None)
             control = (str(wheels.bin_path / "pg_ctl"), "-w", "-D", str(wheels.pgdata), "-l", str(wheels.log))
             server = Server(url=sa.make_url(wheels.get_uri(driver="psycopg")), control=control, user=wheels.system_user)
             try:
                 yield server
             finally:
-                server.stop()  # the wheel's own way knows nothing of restarts
+                server.stop()  # the wheel knows nothing of restarts
                 wheels.cleanup()

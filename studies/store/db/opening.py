@@ -21,8 +21,7 @@ from studies.store.db.database import Database
 from studies.store.retry import until_answered
 
 SQLITE_WAIT_S = 60
-# one connection is kept by each process, which workers by the dozen need; idle for long, it may have been dropped on the way
-SERVER_POOL = {"pool_size": 1, "pool_recycle": 600}
+RECYCLE_S = 600  # connections that were idle for long may have been dropped on the way
 PROXY = "grpc"
 PROXY_S = 10.0  # to be reached
 DATABASES = ("sqlite", "postgresql", "mysql", "mariadb")
@@ -45,10 +44,11 @@ def public_url(url: str) -> str:
     return f"{parts.drivername}://{parts.host or ''}{port}/{parts.database or ''}"
 
 
-def open_database(url: str, must_exist: bool, patient: bool = False) -> Database:
+def open_database(url: str, must_exist: bool, patient: bool = False, connections: int = 1) -> Database:
     """The database of a URL. Raises InputError, without credentials, where it cannot be reached or is another Optuna's.
 
-    `patient`: where it can't be reached at the moment it is waited for, as in the midst of a study.
+    `patient`: where it can't be reached at the moment it is waited for, as in the midst of a study. `connections` are kept while
+    they are idle: one, as a server has a hundred or so for all workers; what serves many at once (a proxy) needs several.
     """
     try:
         parts = sa.make_url(url)
@@ -61,10 +61,12 @@ def open_database(url: str, must_exist: bool, patient: bool = False) -> Database
     file = parts.database if parts.get_backend_name() == "sqlite" else None
     if file and must_exist and not Path(file).exists():
         raise must_be("storage", "an existing database", public_url(url), "Start a study first, or name its --storage.")
-    wait = {"connect_args": {"timeout": SQLITE_WAIT_S}} if parts.get_backend_name() == "sqlite" else SERVER_POOL
+    settings: dict[str, Any] = {"pool_size": connections, "pool_recycle": RECYCLE_S}
+    if parts.get_backend_name() == "sqlite":
+        settings = {"connect_args": {"timeout": SQLITE_WAIT_S}}
     try:
         with FileLock(f"{file}.open.lock") if file and file != ":memory:" else nullcontext():  # two processes making the tables
-            storage = (until_answered if patient else call)(lambda: RDBStorage(url, engine_kwargs=wait))
+            storage = (until_answered if patient else call)(lambda: RDBStorage(url, engine_kwargs=settings))
     except (sa.exc.NoSuchModuleError, ImportError) as error:
         driver = parts.drivername.partition("+")[2] or parts.drivername
         remedy = f"Install the driver {driver}, e.g. pip install 'psycopg[binary]' for PostgreSQL."
@@ -84,10 +86,10 @@ def open_database(url: str, must_exist: bool, patient: bool = False) -> Database
 def open_proxy(url: str) -> BaseStorage:
     """Optuna's proxy of a database, `grpc://host:port`, for workers and for looking: what plans must name the database itself.
 
-    The server is `optuna.storages.run_grpc_proxy_server(open_storage(URL), host=..., port=...)`. Through it nobody can lock a study
-    (a lock must end with its holder, and Optuna's storages have none), set attributes in one transaction, or ask the database's
-    time. So planning and proposing are refused, a lease is written after its trial is begun, and workers are judged by whether
-    their beats change, by the clock of the one that looks.
+    The server is `optuna.storages.run_grpc_proxy_server(open_storage(URL, connections=10), host=..., port=...)`. Through it nobody
+    can lock a study (a lock must end with its holder, and Optuna's storages have none), set attributes in one transaction, or ask the
+    database's time. So planning and proposing are refused, a lease is written after its trial is begun, and workers are judged by
+    whether their beats change, by the clock of the one that looks.
     """
     remedy = "Start optuna.storages.run_grpc_proxy_server there, or name the database."
     try:
