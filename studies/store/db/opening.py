@@ -86,10 +86,10 @@ def open_database(url: str, must_exist: bool, patient: bool = False, connections
 def open_proxy(url: str) -> BaseStorage:
     """Optuna's proxy of a database, `grpc://host:port`, for workers and for looking: what plans must name the database itself.
 
-    The server is `optuna.storages.run_grpc_proxy_server(open_storage(URL, connections=10), host=..., port=...)`. Through it nobody
-    can lock a study (a lock must end with its holder, and Optuna's storages have none), set attributes in one transaction, or ask
-    the database's time. So planning and proposing are refused, a lease is written after its trial is begun, and workers are judged by
-    whether their beats change, by the clock of the one that looks.
+    The server is `optuna.storages.run_grpc_proxy_server(open_storage(URL, connections=10), host=..., port=...)`. Through it
+    nobody can lock a study (a lock must end with its holder, and Optuna's storages have none), set attributes in one
+    transaction, or ask the database's time. So planning and proposing are refused, a lease is written after its trial is
+    begun, and workers are judged by whether their beats change, by the clock of the one that looks.
     """
     remedy = "Start optuna.storages.run_grpc_proxy_server there, or name the database."
     try:
