@@ -90,7 +90,7 @@ def _undone_panel(axes: Axes, axis: Axis, effects: Sequence[tuple[int, Effect]])
     drawn = [base]
     for line, effect in effects:
         value, *ends = (end * scale for end in (effect.value, effect.low, effect.high) if end is not None)
-        bar(axes, line, base, value, plot_style.BETTER if axis.is_ahead(value, base) else plot_style.WORSE, not effect.sure)
+        bar(axes, line, base, value, plot_style.WORSE if axis.is_ahead(base, value) else plot_style.BETTER, not effect.sure)
         if len(ends) == 2:
             whisker(axes, line, *ends)
         right = value >= base

@@ -63,15 +63,15 @@ def verdict_text(axis: Axis, verdict: Verdict | None) -> str:
     """'better', with the corrected p-value where there is one and on what it rests."""
     if verdict is None:
         return COUNTED if axis.metric in COUNTS else NOTHING
-    chance = f"p = {p_text(verdict.corrected_p)}" if verdict.corrected_p is not None else ""
+    chance = p_text(verdict.corrected_p) if verdict.corrected_p is not None else ""
     basis = f"{verdict.num} {verdict.of}" if verdict.num and verdict.of else COUNTED if axis.metric in COUNTS else ""
     about = ", ".join(filter(None, (chance, basis)))
     return f"{verdict.verdict}{f' ({about})' if about else ''}"
 
 
 def p_text(p: float) -> str:
-    """'0.012', or '< 0.001'."""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+    """'p = 0.012', or 'p < 0.001'."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
 def verdicts_table(result: SearchResult, confirmation: Confirmation) -> Table:
