@@ -189,16 +189,16 @@ def test_two_workers_on_a_shared_database_and_another_folder_that_joins(place: P
     (place / "space.toml").write_text(SPACE)
     shared = f"sqlite:///{place / 'shared.db'}"
     on = ("--storage", shared, "--study", "found")
-    assert main(search(*on, "--workers", "2", "--artifacts", "files")) == 0
+    assert main(search(*on, "--why-seeds", "0", "--workers", "2", "--artifacts", "files")) == 0
     assert {study.user_attrs[PLACE] for study in studies(shared).values()} == {str(place / "files")}
     before = trained(shared)
-    assert {name.partition("found")[2].partition("-")[2].partition("-")[0] for name in before} == {"", "sweep", "confirm", "why"}
+    assert {name.partition("found")[2].partition("-")[2].partition("-")[0] for name in before} == {"", "sweep", "confirm"}
     assert all(len(set(trials)) == len(trials) for trials in before.values())
     assert len(before["found"]) == 3  # the reference and two proposals
     assert json.loads((FOLDER / "confirmation.json").read_text())["networks"]
     assert not (FOLDER / "journal.log").exists()
     # another machine with a folder of its own finds everything done
-    joined = [*search(*on)]
+    joined = [*search(*on, "--why-seeds", "0")]
     joined[joined.index(str(FOLDER))] = "results/joined"
     assert main(joined) == 0
     assert trained(shared) == before
