@@ -56,7 +56,7 @@ def test_all_parts_run_in_order_and_what_is_whole_is_not_measured_again(commands
     assert main(["reference", "--device", "cpu", "--data-root", "CELEBA"]) == 0
     study = ["paper", "report"]
     others = ["explain"] * 4
-    names = ["explain", *study, *study, "bench", "grid", "report", *others, "search", "report", "bench"]
+    names = ["explain", *study, *study, "bench", "grid", "report", *others, "search", "report", "bench", "bench"]
     assert [command[0] for command in commands] == names
     folders = [Path(command[command.index("--out") + 1]).parts[-2:] for command in commands if "--input" in command]
     networks = ("mobilenet_v3_small", "shufflenet_v2_x1_0")

@@ -200,7 +200,7 @@ def test_the_automatic_choice_tries_every_runtime_and_says_what_it_measured() ->
 )
 def test_bad_requests_are_refused_in_one_line(arguments: dict[str, object], words: str) -> None:
     with pytest.raises(InputError, match=words.replace("(", r"\(")) as refused:
-        optimise(network(SHORT), **arguments)  # type: ignore[arg-type]
+        optimise(network(SMALL), **arguments)  # type: ignore[arg-type]
     assert "\n" not in str(refused.value)
 
 
