@@ -54,8 +54,8 @@ def measured_numbers(text: str) -> list[str]:
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """What the page is made of, to be changed."""
-    shutil.copytree(ROOT / FOLDER, tmp_path / FOLDER, ignore=PICTURES)
-    shutil.copy(ROOT / "results/reference/README.md", tmp_path / "results/reference")
+    kept = Path("results/reference")
+    shutil.copytree(ROOT / kept, tmp_path / kept, ignore=PICTURES)
     (tmp_path / "docs").mkdir()
     for name in (TEMPLATE, PAGE, README):
         shutil.copy(ROOT / name, tmp_path / name)
