@@ -35,7 +35,7 @@ GENERATED = re.compile(r"(<!-- (\w+): generated -->\n).*?(<!-- /\2 -->)", re.DOT
 # a smaller ratio has three decimals
 LEAST_OF_TWO = 0.5
 # generated parts of the README, in the order in which they follow each other on the page, and how many blocks of text each has
-PARTS = {"answer": 1, "winner": 2}
+PARTS = {"answer": 1, "winner": 2, "machines": 1}
 
 
 class Results:

@@ -92,7 +92,7 @@ def test_every_measured_number_is_computed() -> None:
     assert measured_numbers(re.sub(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", " ", (ROOT / TEMPLATE).read_text(), flags=re.DOTALL)) == []
     written = GENERATED.sub("", (ROOT / README).read_text(encoding="utf-8"))
     sections = re.split(r"^## ", written, flags=re.MULTILINE)
-    stating = [sections[0], *(text for text in sections if text.startswith("What it found"))]
+    stating = [sections[0], *(text for text in sections if text.startswith(("What it found", "Several machines")))]
     assert [number for text in stating for number in measured_numbers(text)] == []
 
 
@@ -136,6 +136,14 @@ def test_the_index_of_reference_results_is_what_is_stored(checkout: Path) -> Non
 # results that changed
 
 
+CHAOS = "../cpu-2core-intel-xeon/chaos/bench.json"
+
+
+def of_jobs(chaos: Any) -> Any:
+    """The result of jobs that were lost."""
+    return next(result for result in chaos["results"] if result["what"] == "jobs lost in chaos")
+
+
 def fresh(bench: Any) -> Any:
     """The result of the pair's ratio in fresh processes."""
     return next(result for result in bench["results"] if "fresh processes" in result["what"])
@@ -155,6 +163,8 @@ def fresh(bench: Any) -> Any:
         ("paper/ledger.json", lambda v: v["counts"]["C"].update(fails=2), "it is 3, 2 and 18"),
         ("grid-celeba/provenance.json", lambda v: v["data"].update(num_images=1600), "On 1,600 CelebA faces"),
         ("bench/bench.json", lambda v: fresh(v).update(detail="2, 3 to 4, 5; 6, 7 to 8, 9"), r"2\.00 to 6\.00 later"),
+        (CHAOS, lambda v: of_jobs(v).update(unit="of 7000"), "ran 7,000 trials"),
+        (CHAOS, lambda v: v["results"][-1].update(detail="1 of 2 ms, 3 of 4 s; at most 33 against 77"), "33 instead of 77"),
     ],
 )  # fmt: skip
 def test_changed_results_change_the_words(checkout: Path, name: str, edit: Callable[[Any], object], words: str) -> None:
@@ -172,6 +182,8 @@ def test_changed_results_change_the_words(checkout: Path, name: str, edit: Calla
         ("paper-celeba/ledger.json", lambda v: v["verdicts"]["C18"].update(kind="fails"), "No claim that holds on one fails"),
         ("explain/explanation.json", lambda v: v["modes"][1].update(ratio=0.9), "The slowdown survives every way"),
         ("explain/explanation.json", lambda v: v["remedies"].append({"name": "no concatenation"}), "which is not settled"),
+        (CHAOS, lambda v: of_jobs(v).update(value=1), "each trial was complete exactly once"),
+        (CHAOS, lambda v: v["results"][-1].update(value=0.9), "and never time"),
         ("table1/provenance.json", lambda v: v["ratios"]["32"].update(low=2.9), "A larger batch makes the slowdown worse"),
         ("table1/provenance.json", lambda v: v["ratios"].pop("1"), "has no attribute '1'"),
         ("explain/explanation.json", lambda v: v["modes"].pop(0), "with one row of {'mode': 'eager'}. Got 0 instead"),
@@ -202,7 +214,7 @@ def test_the_command_writes_both_pages(checkout: Path) -> None:
     for page in (PAGE, README):
         assert (checkout / page).read_bytes() == (ROOT / page).read_bytes()
     with pytest.raises(InputError, match="for answer and winner"):
-        filled("a page without them", {"answer": "a", "winner": "b"})
+        filled("a page without them", {"answer": "a", "winner": "b", "machines": "c"})
 
 
 # numbers
