@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
@@ -55,6 +57,19 @@ def test_a_study_has_three_named_objectives_and_opens_again(where: str) -> None:
     study = a_study(where)
     assert study.metric_names == ["loss", "latency_ms", "params"]
     assert [d.name for d in study.directions] == ["MINIMIZE"] * 3
+
+
+def test_many_may_open_a_new_storage_at_once(where: str) -> None:
+    """The tables are made by one of them, and so is the study."""
+    together = threading.Barrier(8)
+
+    def opened(_: int) -> int:
+        together.wait()
+        return a_study(where)._study_id
+
+    with ThreadPoolExecutor(8) as openers:
+        assert len(set(openers.map(opened, range(8)))) == 1
+    assert a_study(where).metric_names == ["loss", "latency_ms", "params"]
 
 
 def test_sqlite_begins_immediately(tmp_path: Path) -> None:

@@ -5,19 +5,20 @@ from __future__ import annotations
 import sys
 import warnings
 import weakref
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from operator import call
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from filelock import FileLock
-from optuna.exceptions import ExperimentalWarning
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import BaseStorage, GrpcStorageProxy, RDBStorage
 
 from ablation.machine.text import first_line
 from blocks.errors import InputError, must_be
 from studies.store.db.database import Database
+from studies.store.db.locks import session_lock
 from studies.store.retry import until_answered
 
 SQLITE_WAIT_S = 60
@@ -65,14 +66,13 @@ def open_database(url: str, must_exist: bool, patient: bool = False, connections
     if parts.get_backend_name() == "sqlite":
         settings = {"connect_args": {"timeout": SQLITE_WAIT_S}}
     try:
-        with FileLock(f"{file}.open.lock") if file and file != ":memory:" else nullcontext():  # two processes making the tables
-            storage = (until_answered if patient else call)(lambda: RDBStorage(url, engine_kwargs=settings))
+        storage = (until_answered if patient else call)(lambda: _with_tables(parts, settings))
     except (sa.exc.NoSuchModuleError, ImportError) as error:
         driver = parts.drivername.partition("+")[2] or parts.drivername
         remedy = f"Install the driver {driver}, e.g. pip install 'psycopg[binary]' for PostgreSQL."
         raise must_be("storage", "a URL whose driver is installed", public_url(url), remedy) from error
-    except (sa.exc.SQLAlchemyError, OSError) as error:
-        raise unreachable(public_url(url), error) from error
+    except (sa.exc.SQLAlchemyError, StorageInternalError, OSError) as error:
+        raise unreachable(public_url(url), error.__cause__ or error) from error
     except RuntimeError as error:  # Optuna's check of the tables' version
         remedy = "Use a new database; Optuna 4 and 5 must not share one."
         raise must_be(f"storage {public_url(url)}", "a database of this Optuna", first_line(error)[:200], remedy) from error
@@ -112,6 +112,19 @@ def is_proxy_error(error: BaseException) -> bool:
     """Whether a proxy failed, or what it stands for."""
     grpc = sys.modules.get("grpc")
     return grpc is not None and isinstance(error, grpc.RpcError)
+
+
+def _with_tables(url: sa.URL, settings: dict[str, Any]) -> RDBStorage:
+    """Optuna's storage, whose tables are made where they are missing: by one of all the processes that open it at once."""
+    engine = sa.create_engine(url, poolclass=sa.pool.NullPool)
+    alone: AbstractContextManager[object] = nullcontext()
+    if url.get_backend_name() != "sqlite":
+        if not sa.inspect(engine).has_table("alembic_version"):  # the last of them
+            alone = session_lock(engine, "tables")
+    elif url.database and url.database != ":memory:":
+        alone = FileLock(f"{url.database}.open.lock")
+    with alone:
+        return RDBStorage(url.render_as_string(hide_password=False), engine_kwargs=settings)
 
 
 def _begin_immediate(engine: sa.Engine) -> None:
