@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtr, stdtrit
 
 from blocks.errors import must_be
 
@@ -57,7 +57,7 @@ class Estimate:
 
 def t_quantile(probability: float, freedom: float) -> float:
     """Quantile of Student's t; infinite without a degree of freedom."""
-    return float(stats.t.ppf(probability, freedom)) if freedom > 0 else inf
+    return float(stdtrit(freedom, probability)) if freedom > 0 else inf
 
 
 def mean_estimate(values: Sequence[float] | NDArray[np.float64], confidence: float = CONFIDENCE) -> Estimate:
@@ -147,7 +147,7 @@ def chance(estimate: Estimate, floor: float = 0.0) -> float:
     beyond = abs(estimate.value) - floor
     if estimate.error is None or beyond <= 0:
         return 1.0
-    return 2 * float(stats.t.sf(beyond / estimate.error, estimate.freedom)) if estimate.error else 0.0
+    return 2 * float(stdtr(estimate.freedom, -beyond / estimate.error)) if estimate.error else 0.0
 
 
 def _inside(estimate: Estimate, floor: float) -> bool:

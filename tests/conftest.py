@@ -11,6 +11,7 @@ import os
 import signal
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,26 @@ def pytest_configure(config: pytest.Config) -> None:
 def _one_thread() -> None:
     # before each test: a command that another test ran in this process may have changed it
     torch.set_num_threads(1)
+
+
+BLANK = '<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"/>'
+
+
+@contextmanager
+def blank_plots() -> Iterator[None]:
+    """Every plot is a white file meanwhile: drawing those of a page takes some seconds, and the tests of reports look at them."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "draw_without_rendering", lambda self: None)
+        patch.setattr(FigureCanvasAgg, "print_png", lambda self, to, **_: Image.new("RGB", (8, 8), "white").save(to))
+        patch.setattr(
+            FigureCanvasSVG, "print_svg", lambda self, to, **_: to.write(BLANK) if hasattr(to, "write") else to.write_text(BLANK)
+        )
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-SPACE = """
+from ablation.design.spec import preset
+
+# two resolutions instead of four: half the layers to count, time, train and export
+SHORT = preset("small").replace(image_size=16, encoder_widths=(8, 16), decoder_stem=16, decoder_widths=(16, 8))
+BASE = """
 [base]
 preset = "small"
 image_size = 16
+encoder_widths = [8, 16]
+decoder_stem = 16
+decoder_widths = [16, 8]
+"""
+SPACE = f"""{BASE}
 [factors]
 connectivity = ["plain", "dense"]
 growth_rate = [4, 8]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from studies.run import main
+from tests.conftest import blank_plots
 from tests.tiny_grid import begin, grid
 
 
@@ -17,6 +20,13 @@ def enter(folder: Path, patch: pytest.MonkeyPatch) -> Path:
     patch.setenv("ABLATION_CACHE", str(folder / "cache"))
     patch.setenv("OMP_NUM_THREADS", "1")
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def plots(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Blank but for commands in processes of their own, and in modules that say REAL_PLOTS."""
+    with nullcontext() if getattr(request.module, "REAL_PLOTS", False) else blank_plots():
+        yield
 
 
 @pytest.fixture

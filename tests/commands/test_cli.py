@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +21,15 @@ from PIL import Image
 from ablation import build, static_cost
 from ablation.design.space import load_space
 from ablation.design.spec import PRESETS
+from ablation.measure.latency.compare import compare_latency
 from blocks import FAMILIES
 from studies.engine.config import StudyFolder
+from studies.paper import table1
 from studies.run import main
 from studies.store.storage import open_storage, open_study
-from tests.tiny_grid import SPACE, grid, last_line
+from tests.tiny_grid import BASE, SPACE, grid, last_line
 
+REAL_PLOTS = True
 REPO = Path(__file__).parents[2]
 
 
@@ -118,7 +122,7 @@ def test_failing_variant_is_recorded_and_the_study_goes_on(
         '            raise RuntimeError("broken on purpose")\n        return super().forward(x)\n\n\n'
         '@DOWNS.register("broken")\ndef broken(channels):\n    """Fails whenever it is trained."""\n    return Broken(2)\n'
     )
-    (place / "space.toml").write_text('[base]\npreset = "small"\nimage_size = 16\n[factors]\ndown = ["max", "broken"]\n')
+    (place / "space.toml").write_text(BASE + '[factors]\ndown = ["max", "broken"]\n')
     assert main(grid("--plugin", "broken_piece")) == 1
     assert list(complete().values()) == [1]
     assert "broken on purpose" in capfd.readouterr().err
@@ -154,8 +158,9 @@ def test_real_images_are_not_passed_on(place: Path) -> None:
     assert "gallery" not in (place / "public/report.html").read_text()
 
 
-def test_table1_prints_both_models(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_table1_prints_both_models(place: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """At 16 px, so that it is quick; the paper's own numbers stand beside ours."""
+    monkeypatch.setattr(table1, "compare_latency", partial(compare_latency, sittings=1, rounds=(2, 2)))
     assert main(["table1", "--image-size", "16", "--budget", "1", "--device", "cpu"]) == 0
     out = capfd.readouterr().out
     for words in ("9,352,195", "6,283,267", "32.8%", "1.77 ± 0.08 ms", "10.32 ± 1.13 ms", "times slower"):
@@ -250,7 +255,7 @@ def test_piece_that_cannot_be_built_fails_alone(place: Path, capfd: pytest.Captu
         "from blocks import UPS\n\n\n@UPS.register('unbuildable')\ndef unbuildable(channels):\n"
         '    """Cannot be made."""\n    raise RuntimeError("no such kernel")\n'
     )
-    (place / "space.toml").write_text('[base]\npreset = "small"\nimage_size = 16\n[factors]\nup = ["nearest", "unbuildable"]\n')
+    (place / "space.toml").write_text(BASE + '[factors]\nup = ["nearest", "unbuildable"]\n')
     assert main(grid("--plugin", "unbuildable")) == 1
     assert list(complete().values()) == [1]
     assert "no such kernel" in capfd.readouterr().err

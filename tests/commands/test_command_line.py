@@ -111,7 +111,7 @@ def wrong(name: str, arguments: list[str], *words: str) -> object:
         wrong("no batches", ["explain", "original", "modified", "--batches", "8", "0"], "--batches", "at least 1", "Got 0"),
         wrong("unknown data", grid("--data", "mnist"), "mnist", "celeba"),
         wrong("missing space", grid("--space", "none.toml"), "none.toml", "no such file"),
-        wrong("indivisible size", grid("--image-size", "50"), "50", "48 or 64"),
+        wrong("indivisible size", grid("--image-size", "50"), "50", "48 or 52"),
         wrong("no root", grid("--data", "celeba"), "--data-root"),
         wrong("root that is not there", grid("--data", "celeba", "--data-root", "nowhere"), "nowhere"),
         wrong("root without images", grid("--data", "folder", "--data-root", "."), "holds none"),

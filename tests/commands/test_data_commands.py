@@ -19,9 +19,10 @@ from studies.options import GridOptions
 from studies.paper.folder import PaperFolder
 from studies.paper.steps import as_begun
 from studies.run import main, parse
+from tests.tiny_grid import BASE
 
 NUM = 20
-SPACE = '[base]\npreset = "small"\nimage_size = 16\n[factors]\nhead = ["flatten", "pooled"]\n'
+SPACE = BASE + '[factors]\nhead = ["flatten", "pooled"]\n'
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ from ablation.report.study.pictures import write_gallery
 from tests.fake_explanation import fake_explanation
 from tests.fakes import failed, fake_records, fake_study
 
+REAL_PLOTS = True
 LONG = "a level with a name of more than ninety characters that says everything of what it does, and then"
 LEVELS = (
     "$\\frac{", "cost in $ and $", "under_score", "_begins_ and ends_", "a^2", "back\\slash", "<b>bold</b>", "a & b", "p|q",

@@ -19,6 +19,7 @@ from studies.engine.config import StudyFolder
 from studies.run import main
 from studies.store.storage import open_storage, open_study
 from studies.work.stopping import PARENT, StopRequest
+from tests.tiny_grid import BASE
 
 PIECE = '''
 import torch
@@ -46,7 +47,7 @@ def place(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.syspath_prepend(str(place))
     monkeypatch.setattr(ACTIVATIONS, "_pieces", dict(ACTIVATIONS._pieces))
     monkeypatch.setattr(ACTIVATIONS, "_uses", dict(ACTIVATIONS._uses))
-    space = '[base]\npreset = "small"\nimage_size = 16\n[factors]\nactivation = ["elu", "own"]\n'
+    space = BASE + '[factors]\nactivation = ["elu", "own"]\n'
     (place / "space.toml").write_text("\ufeff" + space, encoding="utf-8")  # as Windows editors write it
     yield place
     sys.modules.pop("own_piece", None)
@@ -100,7 +101,7 @@ def test_lazy_layers_and_values_in_a_constructor_are_handled(place: Path) -> Non
 
 
 def test_no_network_that_works_is_bad_input(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    (place / "space.toml").write_text('[base]\npreset = "small"\nimage_size = 16\n[factors]\nactivation = ["own"]\n')
+    (place / "space.toml").write_text(BASE + '[factors]\nactivation = ["own"]\n')
     assert run(place, BROKEN["nan"][0]) == 2
     last = capfd.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("error: No network of the study can be trained.")

@@ -33,13 +33,10 @@ from studies.search import fastest, stages
 from studies.store.place import PLACE
 from studies.store.storage import open_storage, study_names
 from tests.commands.conftest import enter
-from tests.tiny_grid import last_line
+from tests.tiny_grid import BASE, last_line
 
 REPO = Path(__file__).parents[2]
-SPACE = """
-[base]
-preset = "small"
-image_size = 16
+SPACE = f"""{BASE}
 [factors]
 conv = ["standard", "separable"]
 latent_dim = [8, 16]
@@ -189,7 +186,8 @@ def test_two_workers_on_a_shared_database_and_another_folder_that_joins(place: P
     (place / "space.toml").write_text(SPACE)
     shared = f"sqlite:///{place / 'shared.db'}"
     on = ("--storage", shared, "--study", "found")
-    assert main(search(*on, "--why-seeds", "0", "--workers", "2", "--artifacts", "files")) == 0
+    asked = search(*on, "--why-seeds", "0", "--latency-budget", "0.5")
+    assert main([*asked, "--workers", "2", "--artifacts", "files"]) == 0
     assert {study.user_attrs[PLACE] for study in studies(shared).values()} == {str(place / "files")}
     before = trained(shared)
     assert {name.partition("found")[2].partition("-")[2].partition("-")[0] for name in before} == {"", "sweep", "confirm"}
@@ -198,9 +196,8 @@ def test_two_workers_on_a_shared_database_and_another_folder_that_joins(place: P
     assert json.loads((FOLDER / "confirmation.json").read_text())["networks"]
     assert not (FOLDER / "journal.log").exists()
     # another machine with a folder of its own finds everything done
-    joined = [*search(*on, "--why-seeds", "0")]
-    joined[joined.index(str(FOLDER))] = "results/joined"
-    assert main(joined) == 0
+    asked[asked.index(str(FOLDER))] = "results/joined"
+    assert main(asked) == 0
     assert trained(shared) == before
     # and has the pictures and weights of what it has not trained
     assert Path("results/joined/page/gallery.png").read_bytes() == (FOLDER / "page/gallery.png").read_bytes()
@@ -294,7 +291,7 @@ def test_a_budget_ends_the_search_and_not_the_confirmation(found: Path, monkeypa
 def test_a_proposal_that_fails_to_train_is_recorded_and_the_search_goes_on(
     place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    (place / "space.toml").write_text('[base]\npreset = "small"\nimage_size = 16\n[factors]\nhead = ["flatten", "pooled"]\n')
+    (place / "space.toml").write_text(BASE + '[factors]\nhead = ["flatten", "pooled"]\n')
     real = trial_module.train
 
     def fails(model: Any, *arguments: Any, **named: Any) -> Any:

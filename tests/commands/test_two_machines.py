@@ -28,9 +28,9 @@ from studies.store.storage import open_storage
 from studies.work import resume
 from tests.commands.conftest import enter
 from tests.storages import REPOSITORY
-from tests.tiny_grid import last_line
+from tests.tiny_grid import BASE, last_line
 
-SPACE = '[base]\npreset = "small"\nimage_size = 16\n[factors]\nconnectivity = ["plain", "dense"]\n'
+SPACE = BASE + '[factors]\nconnectivity = ["plain", "dense"]\n'
 EPOCHS = 4
 # A machine that ends in the middle of a training: it gets one signal when so many epochs are done. Where it is killed, each
 # checkpoint was kept before, as by a training that is long.

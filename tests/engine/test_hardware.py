@@ -15,7 +15,6 @@ from rich.console import Console
 from ablation.data import load_dataset
 from ablation.design.protocol import Protocol
 from ablation.design.space import Space
-from ablation.design.spec import preset
 from ablation.measure.latency.compare import compare_latency
 from ablation.record.trial import COMPLETE
 from studies.engine import latency_session
@@ -40,8 +39,9 @@ from studies.store.latency import (
 from studies.store.records import records
 from studies.store.storage import get_system_attrs
 from tests.storages import other_hardware
+from tests.tiny_grid import SHORT
 
-BASE = preset("small").replace(image_size=16)
+BASE = SHORT
 HERE = "Other CPU, 8 cores"
 PLACE = f"cpu/1@{HERE}"
 

@@ -11,12 +11,12 @@ import pytest
 from rich.console import Console
 
 from ablation.design.protocol import Protocol
-from ablation.design.spec import preset
 from studies.engine.config import StudyFolder
 from studies.engine.latency_session import LatencySession, missing_latency
 from studies.store.latency import LATENCY, SESSIONS, stored_latency, stored_noise, this_hardware
+from tests.tiny_grid import SHORT
 
-SPECS = {name: preset("small").replace(image_size=16, head=name) for name in ("flatten", "pooled")}
+SPECS = {name: SHORT.replace(head=name) for name in ("flatten", "pooled")}
 NETWORKS = [SimpleNamespace(key=name, network_key=name, spec=spec) for name, spec in SPECS.items()]
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from ablation.data import load_dataset
 from ablation.design.protocol import Protocol
 from ablation.design.space import Space
-from ablation.design.spec import ModelSpec, preset
+from ablation.design.spec import ModelSpec
 from ablation.design.variant import network_of
 from ablation.measure.costs.static import static_cost
 from ablation.measure.latency.compare import compare_latency
@@ -32,8 +32,9 @@ from studies.store.latency import ESTIMATED, LATENCY, SESSIONS, hardware_digest,
 from studies.store.source import Enumerated, Sampled
 from studies.store.storage import get_system_attrs
 from tests.storages import other_hardware
+from tests.tiny_grid import SHORT
 
-BASE = preset("small").replace(image_size=16)
+BASE = SHORT
 SPACE = Space(
     name="tiny",
     base=BASE,

@@ -14,11 +14,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import quote
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 TEMPLATES = Path(__file__).parent / "templates" / "blocks"
 
@@ -129,10 +131,12 @@ def _macros(templates: Path, ending: str, folder: Path = Path()) -> Callable[[Bl
 
 @cache
 def _environment(templates: Path) -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(list(dict.fromkeys((templates.parent, TEMPLATES.parent)))),
+    import jinja2  # not needed by processes that only train
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(list(dict.fromkeys((templates.parent, TEMPLATES.parent)))),
         autoescape=lambda name: bool(name and name.endswith(".html")),
-        undefined=StrictUndefined,
+        undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
