@@ -29,6 +29,7 @@ from studies.paper.evidence import collect as paper_evidence
 from studies.paper.evidence.collect import VERSION, arrays_of, collect, read_json, write_json
 from studies.paper.folder import PaperFolder
 from studies.run import main
+from tests.conftest import blank_plots
 
 pytestmark = pytest.mark.timeout(900)  # the first test to run trains the whole study
 EXPLAINED = Path(__file__).parents[2] / "results" / "reference" / "cpu-2core-amd-epyc" / "explain"
@@ -65,7 +66,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     own = tmp_path_factory.getbasetemp()
     shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
     trained, root = shared / "trained-paper", own / "paper"
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, blank_plots():
         _small(patch)
         with FileLock(shared / "trained-paper.lock"):
             if not (trained / "whole").exists():
