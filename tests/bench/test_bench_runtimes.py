@@ -12,11 +12,13 @@ from studies.bench import runtimes
 from studies.bench.command import possible_parts
 from studies.bench.result import Bench
 from studies.bench.runtimes import QUICK, bench_precision, bench_runtimes
+from tests.tiny_grid import SHORT
 
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     monkeypatch.setenv("ABLATION_CACHE", str(tmp_path))
+    monkeypatch.setattr(runtimes, "preset", lambda name: SHORT)
     return Bench("cpu", True, Console(stderr=True), tmp_path, tmp_path / "none.csv")
 
 
