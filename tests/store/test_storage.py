@@ -13,6 +13,7 @@ from pathlib import Path
 import optuna
 import pytest
 import sqlalchemy as sa
+from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, TrialState
 
 from ablation.record.trial import COMPLETE, FAILED, RUNNING, STALE, WAITING, Record
@@ -176,6 +177,15 @@ def test_an_unreachable_database_is_told_without_credentials(tmp_path: Path) -> 
     (tmp_path / "x.db").write_bytes(b"no database at all, but long enough to be looked at" * 99)
     with pytest.raises(InputError, match=r"must be a database that can be reached\. Got 'file is not a database'"):
         open_storage(f"sqlite:///{tmp_path}/x.db")
+
+
+def test_what_optuna_wraps_while_it_opens_is_one_line_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(url: str, **more: object) -> None:
+        raise StorageInternalError("Optuna's own words") from sa.exc.OperationalError("INSERT", {}, OSError("disk I/O error"))
+
+    monkeypatch.setattr("studies.store.db.opening.RDBStorage", failing)
+    with pytest.raises(InputError, match="must be a database that can be reached. Got 'disk I/O error' instead"):
+        open_storage(f"sqlite:///{tmp_path}/study.db")
 
 
 def test_a_folder_is_not_a_journal(tmp_path: Path) -> None:
