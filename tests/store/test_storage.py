@@ -184,7 +184,7 @@ def test_what_optuna_wraps_while_it_opens_is_one_line_too(tmp_path: Path, monkey
         raise StorageInternalError("Optuna's own words") from sa.exc.OperationalError("INSERT", {}, OSError("disk I/O error"))
 
     monkeypatch.setattr("studies.store.db.opening.RDBStorage", failing)
-    with pytest.raises(InputError, match="must be a database that can be reached. Got 'disk I/O error' instead"):
+    with pytest.raises(InputError, match=r"must be a database that can be reached\. Got 'disk I/O error' instead"):
         open_storage(f"sqlite:///{tmp_path}/study.db")
 
 
