@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 from ablation.design.spec import preset
 
 # two resolutions instead of four: half the layers to count, time, train and export
-SHORT = preset("small").replace(image_size=16, encoder_widths=(8, 16), decoder_stem=16, decoder_widths=(16, 8))
-BASE = """
-[base]
-preset = "small"
-image_size = 16
-encoder_widths = [8, 16]
-decoder_stem = 16
-decoder_widths = [16, 8]
-"""
+SIZES: dict[str, Any] = {"image_size": 16, "encoder_widths": (8, 16), "decoder_stem": 16, "decoder_widths": (16, 8)}
+SHORT = preset("small").replace(**SIZES)
+BASE = '[base]\npreset = "small"\n' + "".join(f"{name} = {json.dumps(value)}\n" for name, value in SIZES.items())
 SPACE = f"""{BASE}
 [factors]
 connectivity = ["plain", "dense"]

@@ -26,9 +26,9 @@ from ablation.export.formats import FORMATS, Onnx, TorchExport
 from ablation.export.write import Origin, Written, export_network
 from blocks.errors import InputError
 from tests.faster.test_optimise import network
+from tests.tiny_grid import SHORT
 
-# two resolutions instead of four
-SPEC = preset("small").replace(image_size=32, latent_dim=8, encoder_widths=(8, 16), decoder_stem=16, decoder_widths=(16, 8))
+SPEC = SHORT.replace(image_size=32, latent_dim=8)
 ORIGIN = Origin(
     name="small", trained=False, source="`small`, seed 0", costs=[("parameters", "1")], command="export small --to there"
 )

@@ -230,15 +230,15 @@ def _table(rows: list[Row], kind: str, columns: int) -> Samples:
 @contextmanager
 def _no_collection() -> Iterator[None]:
     # the garbage collector would run inside whichever model allocates next; what is there before is left out of the collections
-    # between sittings and at the end, each of which would take as long as half a second where much is loaded
+    # between sittings, each of which would take as long as half a second where much is loaded
     was, is_ours = gc.isenabled(), not gc.get_freeze_count()
+    gc.collect()
     gc.disable()
     if is_ours:
         gc.freeze()
     try:
         yield
     finally:
-        gc.collect()
         if is_ours:
             gc.unfreeze()
         if was:

@@ -116,13 +116,14 @@ def is_proxy_error(error: BaseException) -> bool:
 
 def _with_tables(url: sa.URL, settings: dict[str, Any]) -> RDBStorage:
     """Optuna's storage, whose tables are made where they are missing: by one of all the processes that open it at once."""
-    engine = sa.create_engine(url, poolclass=sa.pool.NullPool)
     alone: AbstractContextManager[object] = nullcontext()
-    if url.get_backend_name() != "sqlite":
+    if url.get_backend_name() == "sqlite":
+        if url.database and url.database != ":memory:":
+            alone = FileLock(f"{url.database}.open.lock")
+    else:
+        engine = sa.create_engine(url, poolclass=sa.pool.NullPool)
         if not sa.inspect(engine).has_table("alembic_version"):  # the last of them
             alone = session_lock(engine, "tables")
-    elif url.database and url.database != ":memory:":
-        alone = FileLock(f"{url.database}.open.lock")
     with alone:
         return RDBStorage(url.render_as_string(hide_password=False), engine_kwargs=settings)
 
